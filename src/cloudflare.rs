@@ -1,0 +1,10 @@
+//! Cloudflare Images: its wire format, a client for it and its signed delivery URLs.
+//!
+//! Nothing here knows the product. [`Client`] gets base URLs and credentials as arguments, so a
+//! test or an embedded server can point it anywhere; [`signing`] is pure.
+
+pub mod client;
+pub mod signing;
+pub mod wire;
+
+pub use client::{Client, Error};
