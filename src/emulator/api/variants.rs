@@ -1,0 +1,119 @@
+//! Named variants.
+
+use axum::body::Body;
+use sea_orm::ActiveValue::Set;
+use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel, PaginatorTrait};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::cloudflare::wire::{Variant, VariantEdit, VariantList, VariantOptions, VariantResult};
+use crate::emulator::answer::{Nothing, Refusal};
+use crate::emulator::store::{self, variant};
+use crate::emulator::{Emulator, form, now};
+
+/// `GET v1/variants`: an object keyed by id.
+pub(super) async fn list(emulator: &Emulator) -> Result<VariantList, Refusal> {
+    let rows = variant::Entity::find().all(&emulator.0.store.db).await?;
+    let shown = rows.into_iter().map(|row| row.to_wire().map(|shown| (shown.id.clone(), shown)));
+    Ok(VariantList { variants: shown.collect::<Result<_, _>>().map_err(Refusal::internal)? })
+}
+
+/// `GET v1/variants/{id}`; 5401 if unknown.
+pub(super) async fn get(emulator: &Emulator, id: &str) -> Result<VariantResult, Refusal> {
+    let row = find(emulator, id).await?;
+    Ok(VariantResult { variant: row.to_wire().map_err(Refusal::internal)? })
+}
+
+/// `POST v1/variants`; 5409 for an id that is taken, 5453 beyond 100.
+pub(super) async fn create(emulator: &Emulator, body: Body) -> Result<VariantResult, Refusal> {
+    let asked: Variant = read(body).await?;
+    check_id(&asked.id)?;
+    check_options(&asked.options)?;
+    let row = variant::Model {
+        id: asked.id.clone(),
+        options: serde_json::to_string(&asked.options).map_err(Refusal::internal)?,
+        never_require_signed_urls: asked.never_require_signed_urls,
+        edited_ms: now().timestamp_millis(),
+    };
+    let db = &emulator.0.store.db;
+    let _changing = emulator.0.store.changing.lock().await;
+    if variant::Entity::find_by_id(&asked.id).one(db).await?.is_some() {
+        return Err(Refusal::exists());
+    }
+    if variant::Entity::find().count(db).await? >= MAX_VARIANTS {
+        return Err(Refusal::service_limit("100 variants"));
+    }
+    match store::insert(db, row).await? {
+        true => Ok(VariantResult { variant: asked }),
+        false => Err(Refusal::exists()),
+    }
+}
+
+/// `PATCH v1/variants/{id}`: replaces the options.
+pub(super) async fn edit(emulator: &Emulator, id: &str, body: Body) -> Result<VariantResult, Refusal> {
+    let edit: VariantEdit = read(body).await?;
+    check_options(&edit.options)?;
+    let changing = emulator.0.store.changing.lock().await;
+    let mut row = find(emulator, id).await?.into_active_model();
+    row.options = Set(serde_json::to_string(&edit.options).map_err(Refusal::internal)?);
+    row.edited_ms = Set(now().timestamp_millis());
+    if let Some(never) = edit.never_require_signed_urls {
+        row.never_require_signed_urls = Set(never);
+    }
+    row.update(&emulator.0.store.db).await?;
+    drop(changing);
+    get(emulator, id).await
+}
+
+/// `DELETE v1/variants/{id}`. `public` stays, although the call answers that it worked.
+pub(super) async fn delete(emulator: &Emulator, id: &str) -> Result<Nothing, Refusal> {
+    if id == variant::PUBLIC {
+        return Ok(Nothing {});
+    }
+    match variant::Entity::delete_by_id(id).exec(&emulator.0.store.db).await?.rows_affected {
+        0 => Err(Refusal::variant_not_found()),
+        _ => Ok(Nothing {}),
+    }
+}
+
+const MAX_VARIANTS: u64 = 100;
+
+async fn find(emulator: &Emulator, id: &str) -> Result<variant::Model, Refusal> {
+    let row = variant::Entity::find_by_id(id).one(&emulator.0.store.db).await?;
+    row.ok_or_else(Refusal::variant_not_found)
+}
+
+/// Reads a body, refusing options the emulator would otherwise drop without a word.
+async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Refusal> {
+    const KNOWN: [&str; 6] = ["fit", "width", "height", "metadata", "browser_ttl", "blur"];
+    let bytes = form::read(body).await?;
+    // From the text, not from the value below: the errors then say where, as Cloudflare's do.
+    let asked = serde_json::from_slice(&bytes).map_err(Refusal::bad_request)?;
+    let body: Value = serde_json::from_slice(&bytes).map_err(Refusal::bad_request)?;
+    let options = body.get("options").and_then(Value::as_object);
+    match options.and_then(|options| options.keys().find(|name| !KNOWN.contains(&name.as_str()))) {
+        Some(name) => Err(Refusal::bad_request(format!("unknown variant option `{name}`"))),
+        None => Ok(asked),
+    }
+}
+
+fn check_id(id: &str) -> Result<(), Refusal> {
+    let valid = (1..=99).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    valid.then_some(()).ok_or_else(|| Refusal::bad_request("a variant name must be 1-99 letters and digits"))
+}
+
+fn check_options(options: &VariantOptions) -> Result<(), Refusal> {
+    let limits = [
+        ("width", options.width, 1..=9999),
+        ("height", options.height, 1..=9999),
+        ("browser_ttl", options.browser_ttl, 3600..=31_536_000),
+        ("blur", options.blur, 1..=250),
+    ];
+    for (name, value, range) in limits {
+        if value.is_some_and(|value| !range.contains(&value)) {
+            let (low, high) = range.into_inner();
+            return Err(Refusal::bad_request(format!("{name} must be between {low} and {high}")));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! Which format a client gets.
+
+use axum::http::StatusCode;
+
+use super::{Output, Plan, Wanted};
+use crate::emulator::answer::Refusal;
+use crate::emulator::store::{Format, image};
+
+/// What is done with the stored file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Choice {
+    /// The bytes as uploaded: there is no decoder, or the animation is too large to touch.
+    Unchanged,
+    Make(Work),
+}
+
+/// What is made of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Work {
+    /// Decoded, transformed and written in this format.
+    Write(Output),
+    /// Drawings are cleaned and never resized.
+    CleanSvg,
+}
+
+/// Chooses from the source, what the URL asks for and what the client accepts; 9412 and 9520 for what cannot be.
+pub(super) fn choose(
+    image: &image::Model,
+    source: Format,
+    plan: &Plan,
+    accept: &str,
+) -> Result<Choice, Refusal> {
+    match (source, plan.wanted) {
+        (Format::Svg, Wanted::Auto | Wanted::Fast) => return Ok(Choice::Make(Work::CleanSvg)),
+        (Format::Svg, _) => return Err(unsupported(9412, "SVG cannot be converted to another format")),
+        (Format::Heic, Wanted::Auto | Wanted::Fast) => return Ok(Choice::Unchanged),
+        (Format::Heic, _) => return Err(unsupported(9520, "HEIC cannot be converted by this emulator")),
+        _ => {}
+    }
+    let animated = image.frames > 1 && plan.anim;
+    let pixels = u64::from(image.width) * u64::from(image.height) * u64::from(image.frames);
+    let output = match plan.wanted {
+        Wanted::Json => Output::Json,
+        Wanted::Jpeg => Output::Jpeg,
+        Wanted::Png => Output::Png,
+        Wanted::Webp if animated => {
+            return Err(unsupported(9520, "animated WebP cannot be written by this emulator"));
+        }
+        Wanted::Webp => Output::Webp,
+        Wanted::Auto | Wanted::Fast if animated && pixels > MAX_ANIMATED => return Ok(Choice::Unchanged),
+        Wanted::Auto | Wanted::Fast if animated => Output::Gif,
+        Wanted::Auto if source != Format::Jpeg && accepts_webp(accept) => Output::Webp,
+        Wanted::Auto | Wanted::Fast => match source {
+            // Lossless WebP of a photograph is several times larger than the photograph.
+            Format::Jpeg => Output::Jpeg,
+            Format::Png => Output::Png,
+            Format::Gif => Output::Gif,
+            Format::Webp | Format::Svg | Format::Heic => Output::Webp,
+        },
+    };
+    Ok(Choice::Make(Work::Write(output)))
+}
+
+/// Larger animations are delivered as they are, in pixels over all frames.
+const MAX_ANIMATED: u64 = 50_000_000;
+
+fn accepts_webp(accept: &str) -> bool {
+    accept.split(',').any(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let refused = |part: &str| part.strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0));
+        parts.next().is_some_and(|name| name.eq_ignore_ascii_case("image/webp")) && !parts.any(refused)
+    })
+}
+
+fn unsupported(code: u32, why: &str) -> Refusal {
+    Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code, why)
+}

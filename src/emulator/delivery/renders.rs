@@ -1,0 +1,133 @@
+//! Transformations under way and done: bounded in memory and processors, and kept for the next request.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use axum::http::StatusCode;
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::negotiate::Work;
+use super::{Format, Plan};
+use crate::emulator::answer::Refusal;
+use crate::emulator::transform::{Rendered, decode, geometry, render};
+
+/// One transformation to be made.
+pub(super) struct Job {
+    /// Names the outcome: equal keys, equal bytes.
+    pub(super) key: [u8; 32],
+    pub(super) path: PathBuf,
+    pub(super) format: Format,
+    /// Of the source, in pixels.
+    pub(super) size: (u32, u32),
+    pub(super) plan: Plan,
+    pub(super) work: Work,
+}
+
+/// Makes transformations and remembers the latest outcomes.
+pub(in crate::emulator) struct Renders {
+    /// Mebibytes decoded pixels may take up at a time.
+    room: Semaphore,
+    /// Transformations at a time.
+    workers: Semaphore,
+    kept: Mutex<Kept>,
+}
+
+impl Default for Renders {
+    fn default() -> Self {
+        let processors = std::thread::available_parallelism().map_or(2, |count| count.get());
+        Renders {
+            room: Semaphore::new(ROOM as usize),
+            workers: Semaphore::new(processors),
+            kept: Mutex::default(),
+        }
+    }
+}
+
+impl Renders {
+    /// The outcome of a job, from memory if it was made before.
+    pub(super) async fn get(&self, job: Job) -> Result<Rendered, Refusal> {
+        if let Some(rendered) = self.kept().get(&job.key) {
+            return Ok(rendered);
+        }
+        let _worker = self.workers.acquire().await;
+        // Whoever was before us in the queue may have wanted the same.
+        if let Some(rendered) = self.kept().get(&job.key) {
+            return Ok(rendered);
+        }
+        let _room = self.room(bytes_needed(&job)).await;
+        let key = job.key;
+        let rendered = tokio::task::spawn_blocking(move || run(&job)).await.map_err(|error| {
+            tracing::error!(%error, "a transformation of the Cloudflare Images emulator failed");
+            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, 9523, "Internal error")
+        })??;
+        self.kept().put(key, rendered.clone());
+        Ok(rendered)
+    }
+
+    /// Waits until `bytes` of pixels fit into memory beside those being worked on; held while they are there.
+    pub(in crate::emulator) async fn room(&self, bytes: u64) -> Option<SemaphorePermit<'_>> {
+        let mebibytes = u32::try_from(bytes >> 20).unwrap_or(ROOM).clamp(1, ROOM);
+        // Closed semaphores give no permit; this one is never closed.
+        self.room.acquire_many(mebibytes).await.ok()
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Mebibytes of decoded pixels at a time; a single larger job waits for all of it.
+const ROOM: u32 = 1024;
+/// Bytes of outcomes that are remembered.
+const MAX_KEPT: usize = 64 * 1024 * 1024;
+
+/// Outcomes by key, the least recently used leaving first.
+#[derive(Default)]
+struct Kept {
+    outcomes: HashMap<[u8; 32], (u64, Rendered)>,
+    bytes: usize,
+    uses: u64,
+}
+
+impl Kept {
+    fn get(&mut self, key: &[u8; 32]) -> Option<Rendered> {
+        self.uses += 1;
+        let (used, rendered) = self.outcomes.get_mut(key)?;
+        *used = self.uses;
+        Some(rendered.clone())
+    }
+
+    fn put(&mut self, key: [u8; 32], rendered: Rendered) {
+        self.uses += 1;
+        self.bytes += rendered.bytes.len();
+        if let Some((_, old)) = self.outcomes.insert(key, (self.uses, rendered)) {
+            self.bytes -= old.bytes.len();
+        }
+        while self.bytes > MAX_KEPT {
+            let oldest = self.outcomes.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| *key);
+            let Some((_, old)) = oldest.and_then(|key| self.outcomes.remove(&key)) else { break };
+            self.bytes -= old.bytes.len();
+        }
+    }
+}
+
+fn run(job: &Job) -> Result<Rendered, Refusal> {
+    match job.work {
+        Work::Write(output) => render(&job.path, job.format, &job.plan, output),
+        Work::CleanSvg => {
+            let clean = decode::sanitised_svg(&job.path)
+                .map_err(|error| Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, 9516, error))?;
+            Ok(Rendered { bytes: clean.into(), media_type: Format::Svg.media_type() })
+        }
+    }
+}
+
+/// Four bytes a pixel, twice over, for source and outcome alike; the source may lie on its side.
+fn bytes_needed(job: &Job) -> u64 {
+    let area = |(width, height): (u32, u32)| u64::from(width) * u64::from(height);
+    let (width, height) = job.size;
+    let outcome = |size| area(geometry::layout(size, job.plan.size(), job.plan.fit).canvas);
+    let largest = outcome((width, height)).max(outcome((height, width)));
+    area(job.size).saturating_add(largest).saturating_mul(8)
+}

@@ -1,0 +1,196 @@
+//! What is to be done to an image, whether a named variant or options in the URL say so.
+
+use axum::http::StatusCode;
+use image::{DynamicImage, Rgba};
+
+use crate::cloudflare::wire::{self, Metadata};
+use crate::emulator::answer::Refusal;
+
+/// Everything that shapes a delivered image.
+#[derive(Debug, Clone, PartialEq)]
+pub(in crate::emulator) struct Plan {
+    /// Box in pixels, before `dpr`.
+    pub(in crate::emulator) width: Option<u32>,
+    pub(in crate::emulator) height: Option<u32>,
+    /// Multiplies box and trim.
+    pub(in crate::emulator) dpr: f64,
+    pub(in crate::emulator) fit: Fit,
+    pub(in crate::emulator) gravity: Gravity,
+    pub(in crate::emulator) trim: Trim,
+    pub(in crate::emulator) flip_horizontally: bool,
+    pub(in crate::emulator) flip_vertically: bool,
+    /// Clockwise, by 90 degrees each.
+    pub(in crate::emulator) quarter_turns: u8,
+    pub(in crate::emulator) background: Option<Rgba<u8>>,
+    /// Radius, 1-250.
+    pub(in crate::emulator) blur: Option<f32>,
+    /// 0-10.
+    pub(in crate::emulator) sharpen: f32,
+    /// Factors; 1 leaves the image as it is.
+    pub(in crate::emulator) brightness: f32,
+    pub(in crate::emulator) contrast: f32,
+    pub(in crate::emulator) gamma: f32,
+    pub(in crate::emulator) saturation: f32,
+    /// 1-100.
+    pub(in crate::emulator) quality: u8,
+    pub(in crate::emulator) wanted: Wanted,
+    /// Keeps an animation moving.
+    pub(in crate::emulator) anim: bool,
+    pub(in crate::emulator) metadata: Metadata,
+}
+
+/// How an image is fitted to its box.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::emulator) enum Fit {
+    ScaleDown,
+    /// Inside the box, never shrunk.
+    ScaleUp,
+    Contain,
+    Cover,
+    Crop,
+    /// Cropped to the box's ratio, never enlarged.
+    AspectCrop,
+    Pad,
+    /// Stretched to the box.
+    Squeeze,
+}
+
+/// What stays in view when an image is cropped.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(in crate::emulator) enum Gravity {
+    /// Fractions of the width and height that do not fit: 0 keeps the left and top edge.
+    Point(f64, f64),
+    /// Where most is to be seen.
+    Auto,
+}
+
+/// Pixels to cut off first. Sides and a rectangle exclude each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(in crate::emulator) struct Trim {
+    pub(in crate::emulator) top: u32,
+    pub(in crate::emulator) left: u32,
+    pub(in crate::emulator) right: u32,
+    pub(in crate::emulator) bottom: u32,
+    pub(in crate::emulator) width: Option<u32>,
+    pub(in crate::emulator) height: Option<u32>,
+}
+
+/// A rectangle inside an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::emulator) struct Area {
+    pub(in crate::emulator) left: u32,
+    pub(in crate::emulator) top: u32,
+    pub(in crate::emulator) width: u32,
+    pub(in crate::emulator) height: u32,
+}
+
+/// The format a URL asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::emulator) enum Wanted {
+    /// What the client accepts.
+    Auto,
+    /// As `Auto`, but nothing that is slow to write.
+    Fast,
+    Webp,
+    Jpeg,
+    Png,
+    /// A document about the outcome instead of the image.
+    Json,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Plan {
+            width: None,
+            height: None,
+            dpr: 1.0,
+            fit: Fit::ScaleDown,
+            gravity: Gravity::Point(0.5, 0.5),
+            trim: Trim::default(),
+            flip_horizontally: false,
+            flip_vertically: false,
+            quarter_turns: 0,
+            background: None,
+            blur: None,
+            sharpen: 0.0,
+            brightness: 1.0,
+            contrast: 1.0,
+            gamma: 1.0,
+            saturation: 1.0,
+            quality: 85,
+            wanted: Wanted::Auto,
+            anim: true,
+            metadata: Metadata::Copyright,
+        }
+    }
+}
+
+impl From<&wire::VariantOptions> for Plan {
+    fn from(options: &wire::VariantOptions) -> Self {
+        let fit = match options.fit {
+            wire::Fit::ScaleDown => Fit::ScaleDown,
+            wire::Fit::Contain => Fit::Contain,
+            wire::Fit::Cover => Fit::Cover,
+            wire::Fit::Crop => Fit::Crop,
+            wire::Fit::Pad => Fit::Pad,
+        };
+        Plan {
+            width: options.width,
+            height: options.height,
+            fit,
+            blur: options.blur.map(|radius| radius as f32),
+            metadata: options.metadata,
+            ..Plan::default()
+        }
+    }
+}
+
+impl Plan {
+    /// The box in pixels of the output.
+    pub(in crate::emulator) fn size(&self) -> (Option<u32>, Option<u32>) {
+        (
+            self.width.map(|width| self.scaled(width).max(1)),
+            self.height.map(|height| self.scaled(height).max(1)),
+        )
+    }
+
+    /// What is left of an image after the trim; `None` if that is all of it, 9401 if it is nothing.
+    pub(in crate::emulator) fn trimmed(&self, width: u32, height: u32) -> Result<Option<Area>, Refusal> {
+        if self.trim == Trim::default() {
+            return Ok(None);
+        }
+        let trim = &self.trim;
+        let (left, top) = (self.scaled(trim.left), self.scaled(trim.top));
+        let room = |whole: u32, start: u32, end: u32, length: Option<u32>| {
+            let rest = whole.saturating_sub(start).saturating_sub(self.scaled(end));
+            length.map_or(rest, |length| rest.min(self.scaled(length)))
+        };
+        let area = Area {
+            left,
+            top,
+            width: room(width, left, trim.right, trim.width),
+            height: room(height, top, trim.bottom, trim.height),
+        };
+        if area.width == 0 || area.height == 0 {
+            return Err(Refusal::new(StatusCode::BAD_REQUEST, 9401, "trim leaves nothing of the image"));
+        }
+        Ok(Some(area))
+    }
+
+    /// The image flipped, then rotated.
+    pub(in crate::emulator) fn turned(&self, image: DynamicImage) -> DynamicImage {
+        let image = if self.flip_horizontally { image.fliph() } else { image };
+        let image = if self.flip_vertically { image.flipv() } else { image };
+        match self.quarter_turns {
+            1 => image.rotate90(),
+            2 => image.rotate180(),
+            3 => image.rotate270(),
+            _ => image,
+        }
+    }
+
+    fn scaled(&self, length: u32) -> u32 {
+        // `as` saturates, and what is too large is refused when the output is laid out.
+        (f64::from(length) * self.dpr).round() as u32
+    }
+}
