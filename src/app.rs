@@ -1,0 +1,208 @@
+//! What every operation is given: the parts of a running server.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
+use sea_orm::{
+    ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbBackend, SqliteTransactionMode,
+    TransactionOptions, TransactionTrait,
+};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::blob::Blobs;
+use crate::cloudflare::client::Client;
+use crate::cloudflare::wire::{Key, Variant};
+use crate::config::Config;
+use crate::error::Result;
+
+/// A running server's parts; cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Parts>);
+
+/// The parts, reached through [`App`].
+pub struct Parts {
+    pub config: Config,
+    pub db: Db,
+    pub blobs: Blobs,
+    pub cloudflare: Client,
+    /// Named variants of the account.
+    pub variants: Cached<Vec<Variant>>,
+    /// Signing keys of the account.
+    pub keys: Cached<Vec<Key>>,
+    pub clock: Clock,
+    /// Wakes the worker when something became due.
+    pub due: Notify,
+}
+
+impl std::ops::Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl App {
+    /// Puts the parts together.
+    pub fn new(config: Config, db: Db, blobs: Blobs, cloudflare: Client, clock: Clock) -> App {
+        App(Arc::new(Parts {
+            config,
+            db,
+            blobs,
+            cloudflare,
+            variants: Cached::default(),
+            keys: Cached::default(),
+            clock,
+            due: Notify::new(),
+        }))
+    }
+
+    /// In debug builds, for the tests that kill a server between two steps: if this is the step asked for, says so in
+    /// a file and stands still.
+    pub async fn step(&self, name: &'static str) {
+        #[cfg(debug_assertions)]
+        if self.config.stand_still_at.as_deref() == Some(name) {
+            let _ = std::fs::write(self.config.data_dir.join("standing-still"), name);
+            std::future::pending::<()>().await;
+        }
+        #[cfg(not(debug_assertions))]
+        let _ = name;
+    }
+}
+
+/// The database: one pool for reading, one for writing.
+///
+/// On PostgreSQL they are the same pool. SQLite has one writer at a time, so its writing pool has one connection and
+/// writers queue in the process instead of running into `SQLITE_BUSY`.
+#[derive(Clone)]
+pub struct Db {
+    pub read: DatabaseConnection,
+    pub write: DatabaseConnection,
+    statements: Arc<AtomicU64>,
+}
+
+impl Db {
+    /// Opens both pools; makes a missing SQLite file.
+    pub async fn open(url: &str, connections: u32) -> Result<Db, sea_orm::DbErr> {
+        let statements = Arc::new(AtomicU64::new(0));
+        if url.starts_with("sqlite:") {
+            let write = connect(sqlite(url, 1), &statements).await?;
+            let read = connect(sqlite(url, connections), &statements).await?;
+            return Ok(Db { read, write, statements });
+        }
+        let mut options = ConnectOptions::new(url);
+        options
+            .max_connections(connections)
+            .connect_timeout(Duration::from_secs(10))
+            .acquire_timeout(Duration::from_secs(10))
+            .sqlx_logging(false);
+        let both = connect(options, &statements).await?;
+        Ok(Db { read: both.clone(), write: both, statements })
+    }
+
+    /// Begins a transaction that is going to write.
+    pub async fn begin(&self) -> Result<DatabaseTransaction, sea_orm::DbErr> {
+        // Immediate: a SQLite transaction that reads first and writes later could not wait for another process.
+        let options = TransactionOptions {
+            sqlite_transaction_mode: (self.write.get_database_backend() == DbBackend::Sqlite)
+                .then_some(SqliteTransactionMode::Immediate),
+            ..Default::default()
+        };
+        self.write.begin_with_options(options).await
+    }
+
+    /// SQL statements run so far.
+    pub fn statements(&self) -> u64 {
+        self.statements.load(Ordering::Relaxed)
+    }
+}
+
+async fn connect(
+    options: ConnectOptions,
+    statements: &Arc<AtomicU64>,
+) -> Result<DatabaseConnection, sea_orm::DbErr> {
+    let mut connection = Database::connect(options).await?;
+    let statements = Arc::clone(statements);
+    connection.set_metric_callback(move |_| {
+        statements.fetch_add(1, Ordering::Relaxed);
+    });
+    Ok(connection)
+}
+
+fn sqlite(url: &str, connections: u32) -> ConnectOptions {
+    let mut options = ConnectOptions::new(url);
+    options.max_connections(connections).sqlx_logging(false).map_sqlx_sqlite_opts(|options| {
+        options
+            .create_if_missing(true)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(10))
+            .pragma("journal_mode", "WAL")
+            .pragma("synchronous", "NORMAL")
+    });
+    options
+}
+
+/// Where the time comes from; tests may move it.
+#[derive(Clone, Default)]
+pub struct Clock {
+    ahead_millis: Arc<AtomicI64>,
+}
+
+impl Clock {
+    /// Now, to the millisecond: what every database keeps and every answer shows.
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    pub fn now(&self) -> DateTime<Utc> {
+        (Utc::now() + TimeDelta::milliseconds(self.ahead_millis.load(Ordering::Relaxed))).trunc_subsecs(3)
+    }
+
+    /// Moves the clock forward.
+    pub fn advance(&self, by: Duration) {
+        let millis = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+        self.ahead_millis.fetch_add(millis, Ordering::Relaxed);
+    }
+}
+
+/// Something of the account that changes rarely, kept for a minute.
+pub struct Cached<T> {
+    kept: tokio::sync::Mutex<Option<(Instant, Arc<T>)>>,
+}
+
+impl<T> Default for Cached<T> {
+    fn default() -> Self {
+        Cached { kept: tokio::sync::Mutex::new(None) }
+    }
+}
+
+impl<T> Cached<T> {
+    /// How long a value counts as fresh.
+    const FRESH: Duration = Duration::from_secs(60);
+
+    /// The fresh value, or what `fetch` answers, or, when that fails, the stale value. One caller fetches, the others
+    /// wait for it.
+    pub async fn get<E>(&self, fetch: impl Future<Output = Result<T, E>>) -> Result<Arc<T>, E> {
+        let mut kept = self.kept.lock().await;
+        if let Some((at, value)) = kept.as_ref()
+            && at.elapsed() < Self::FRESH
+        {
+            return Ok(Arc::clone(value));
+        }
+        match (fetch.await, kept.as_ref()) {
+            (Ok(value), _) => {
+                let value = Arc::new(value);
+                *kept = Some((Instant::now(), Arc::clone(&value)));
+                Ok(value)
+            }
+            // A minute-old variant or key is right far more often than an error.
+            (Err(_), Some((_, stale))) => Ok(Arc::clone(stale)),
+            (Err(problem), None) => Err(problem),
+        }
+    }
+
+    /// Makes the next caller fetch.
+    pub async fn forget(&self) {
+        *self.kept.lock().await = None;
+    }
+}

@@ -1,0 +1,154 @@
+//! Bytes by key: a directory, memory, or S3/R2, all through `object_store`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
+use object_store::aws::AmazonS3Builder;
+use object_store::buffered::BufWriter;
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use object_store::{ObjectStore, ObjectStoreExt};
+use tokio::io::{AsyncRead, AsyncWriteExt};
+use uuid::Uuid;
+
+use crate::config::Config;
+
+/// Everything that can be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlobKey {
+    /// The bytes of a file as they were sent, under a key used once.
+    Original(Uuid),
+}
+
+impl BlobKey {
+    fn path(self) -> Path {
+        match self {
+            BlobKey::Original(id) => Path::from(format!("originals/{id}")),
+        }
+    }
+}
+
+/// The byte store.
+#[derive(Clone)]
+pub struct Blobs {
+    store: Arc<dyn ObjectStore>,
+    /// The directory, when the store is one.
+    directory: Option<PathBuf>,
+}
+
+impl Blobs {
+    /// Opens the store that the settings name; makes a missing directory.
+    pub fn open(config: &Config) -> Result<Blobs, OpenError> {
+        let directory = match &config.store_url {
+            None => config.data_dir.join("blobs"),
+            Some(url) => match url.scheme() {
+                "s3" => return Self::s3(config, url),
+                "memory" => return Ok(Blobs { store: Arc::new(InMemory::new()), directory: None }),
+                _ => url.to_file_path().map_err(|()| OpenError::Path)?,
+            },
+        };
+        std::fs::create_dir_all(&directory)?;
+        let store = LocalFileSystem::new_with_prefix(&directory)?;
+        Ok(Blobs { store: Arc::new(store), directory: Some(directory) })
+    }
+
+    fn s3(config: &Config, url: &url::Url) -> Result<Blobs, OpenError> {
+        let mut builder = AmazonS3Builder::new()
+            .with_bucket_name(url.host_str().unwrap_or_default())
+            .with_region(&config.aws_region);
+        if let Some(endpoint) = &config.aws_endpoint_url {
+            builder = builder
+                .with_endpoint(endpoint.as_str().trim_end_matches('/'))
+                .with_allow_http(endpoint.scheme() == "http");
+        }
+        if let (Some(id), Some(secret)) = (&config.aws_access_key_id, &config.aws_secret_access_key) {
+            builder = builder.with_access_key_id(id).with_secret_access_key(secret);
+        }
+        let prefix = Path::from(url.path().trim_matches('/'));
+        Ok(Blobs { store: Arc::new(PrefixStore::new(builder.build()?, prefix)), directory: None })
+    }
+
+    /// Stores what `source` yields. An object appears whole or not at all.
+    pub async fn put(&self, key: BlobKey, mut source: impl AsyncRead + Unpin) -> object_store::Result<()> {
+        let mut writer = BufWriter::new(Arc::clone(&self.store), key.path());
+        let copied = match tokio::io::copy(&mut source, &mut writer).await {
+            Ok(_) => writer.shutdown().await,
+            Err(problem) => Err(problem),
+        };
+        if let Err(problem) = copied {
+            let _ = writer.abort().await;
+            return Err(object_store::Error::Generic { store: "blob", source: problem.into() });
+        }
+        Ok(())
+    }
+
+    /// The bytes as a stream.
+    pub async fn get(
+        &self,
+        key: BlobKey,
+    ) -> object_store::Result<BoxStream<'static, object_store::Result<Bytes>>> {
+        Ok(self.store.get(&key.path()).await?.into_stream())
+    }
+
+    /// Removes the bytes; already gone is fine.
+    pub async fn delete(&self, key: BlobKey) -> object_store::Result<()> {
+        match self.store.delete(&key.path()).await {
+            Err(object_store::Error::NotFound { .. }) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// The originals whose bytes have lain there for longer than `age`.
+    pub async fn originals_older_than(
+        &self,
+        age: Duration,
+        now: SystemTime,
+    ) -> object_store::Result<Vec<Uuid>> {
+        self.store
+            .list(Some(&Path::from("originals")))
+            .try_filter_map(|object| async move {
+                let modified: SystemTime = object.last_modified.into();
+                let old = now.duration_since(modified).is_ok_and(|lain| lain > age);
+                Ok(object.location.filename().filter(|_| old).and_then(|name| Uuid::parse_str(name).ok()))
+            })
+            .try_collect()
+            .await
+    }
+
+    /// Removes half-written objects that a killed process left in a directory store, where the library hides them.
+    pub fn sweep_half_written(&self, age: Duration, now: SystemTime) -> std::io::Result<()> {
+        let Some(directory) = &self.directory else { return Ok(()) };
+        let Ok(entries) = std::fs::read_dir(directory.join("originals")) else { return Ok(()) };
+        for entry in entries {
+            let entry = entry?;
+            // `object_store` stages `<key>` as `<key>#<n>`.
+            let staged = entry.file_name().to_string_lossy().contains('#');
+            let old = entry.metadata()?.modified()?;
+            if staged && now.duration_since(old).is_ok_and(|lain| lain > age) {
+                std::fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the store answers.
+    pub async fn check(&self) -> object_store::Result<()> {
+        self.store.list(Some(&Path::from("health"))).next().await.transpose().map(drop)
+    }
+}
+
+/// Why the byte store cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("the store URL is not a path of this machine")]
+    Path,
+    #[error("the folder cannot be made")]
+    Folder(#[from] std::io::Error),
+    #[error("the store's settings are not usable")]
+    Store(#[from] object_store::Error),
+}

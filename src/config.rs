@@ -1,0 +1,247 @@
+//! Every setting: its variable, its flag, its default, its meaning. Nothing else reads the environment.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use url::Url;
+
+/// Settings of the server. Flags win over environment variables, which win over a `.env` file.
+#[derive(Args, Clone)]
+pub struct Config {
+    /// Address to listen on; port 0 takes any free one
+    #[arg(long, global = true, env = "IMAGEGRAPH_LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+
+    /// Folder for the SQLite database, the bytes, the emulator's store and spooled uploads
+    #[arg(long, global = true, env = "IMAGEGRAPH_DATA_DIR", default_value = "./data")]
+    pub data_dir: PathBuf,
+
+    /// Where clients reach this server [default: http:// and the address it listens on]
+    #[arg(long, global = true, env = "IMAGEGRAPH_PUBLIC_URL", value_parser = base_url)]
+    pub public_url: Option<Url>,
+
+    /// Token of the first admin, made on the first start; 32 characters or more [default: a random one]
+    #[arg(long, global = true, env = "IMAGEGRAPH_ADMIN_TOKEN", hide_env_values = true, value_parser = admin_token)]
+    pub admin_token: Option<String>,
+
+    /// Database: sqlite://path or postgres://user:password@host/name [default: imagegraph.sqlite in the data folder]
+    #[arg(long, global = true, env = "DATABASE_URL", hide_env_values = true, value_parser = database_url)]
+    pub database_url: Option<String>,
+
+    /// Most database connections of this process
+    #[arg(long, global = true, env = "IMAGEGRAPH_DATABASE_CONNECTIONS", default_value_t = 10,
+          value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub database_connections: u32,
+
+    /// Byte store: file:///folder, s3://bucket/prefix, or memory: [default: blobs in the data folder]
+    #[arg(long, global = true, env = "IMAGEGRAPH_STORE_URL", value_parser = store_url)]
+    pub store_url: Option<Url>,
+
+    /// Access key for an s3:// store
+    #[arg(long, global = true, env = "AWS_ACCESS_KEY_ID", hide_env_values = true)]
+    pub aws_access_key_id: Option<String>,
+
+    /// Secret key for an s3:// store
+    #[arg(long, global = true, env = "AWS_SECRET_ACCESS_KEY", hide_env_values = true)]
+    pub aws_secret_access_key: Option<String>,
+
+    /// Region of an s3:// store; R2 calls it auto
+    #[arg(long, global = true, env = "AWS_REGION", default_value = "auto")]
+    pub aws_region: String,
+
+    /// Endpoint of an s3:// store that is not Amazon's, e.g. https://<account>.r2.cloudflarestorage.com
+    #[arg(long, global = true, env = "AWS_ENDPOINT_URL")]
+    pub aws_endpoint_url: Option<Url>,
+
+    /// Cloudflare account; without it the built-in emulator is the account
+    #[arg(long, global = true, env = "CLOUDFLARE_ACCOUNT_ID", value_parser = account_id)]
+    pub cloudflare_account_id: Option<String>,
+
+    /// Cloudflare API token with the permission Images Write
+    #[arg(long, global = true, env = "CLOUDFLARE_API_TOKEN", hide_env_values = true)]
+    pub cloudflare_api_token: Option<String>,
+
+    /// E-mail of the Cloudflare account, with CLOUDFLARE_API_KEY instead of a token
+    #[arg(long, global = true, env = "CLOUDFLARE_EMAIL", requires = "cloudflare_api_key")]
+    pub cloudflare_email: Option<String>,
+
+    /// Global API key of the Cloudflare account, with CLOUDFLARE_EMAIL
+    #[arg(
+        long,
+        global = true,
+        env = "CLOUDFLARE_API_KEY",
+        hide_env_values = true,
+        requires = "cloudflare_email"
+    )]
+    pub cloudflare_api_key: Option<String>,
+
+    /// Base URL of Cloudflare's API
+    #[arg(long, global = true, env = "CLOUDFLARE_BASE_URL", value_parser = base_url,
+          default_value = "https://api.cloudflare.com/client/v4")]
+    pub cloudflare_base_url: Url,
+
+    /// Base URL of Cloudflare's batch host for Images
+    #[arg(long, global = true, env = "CLOUDFLARE_BATCH_URL", value_parser = base_url,
+          default_value = "https://batch.imagedelivery.net")]
+    pub cloudflare_batch_url: Url,
+
+    /// Base URL of Cloudflare's upload host for Images
+    #[arg(long, global = true, env = "CLOUDFLARE_UPLOAD_URL", value_parser = base_url,
+          default_value = "https://upload.imagedelivery.net")]
+    pub cloudflare_upload_url: Url,
+
+    /// Base URL of image delivery; a custom domain is https://<domain>/cdn-cgi/imagedelivery
+    #[arg(long, global = true, env = "CLOUDFLARE_DELIVERY_URL", value_parser = base_url,
+          default_value = "https://imagedelivery.net")]
+    pub cloudflare_delivery_url: Url,
+
+    /// Seconds one call to Cloudflare may take, its retries included
+    #[arg(long, global = true, env = "IMAGEGRAPH_CLOUDFLARE_TIMEOUT", default_value = "30", value_parser = seconds)]
+    pub cloudflare_timeout: Duration,
+
+    /// Seconds an answer waits for Cloudflare before the worker takes over
+    #[arg(long, global = true, env = "IMAGEGRAPH_PROVISION_WAIT", default_value = "10", value_parser = seconds)]
+    pub provision_wait: Duration,
+
+    /// Seconds a signed delivery URL stays valid at least; at most it is twice that
+    #[arg(long, global = true, env = "IMAGEGRAPH_SIGNED_URL_TTL", default_value = "3600", value_parser = seconds)]
+    pub signed_url_ttl: Duration,
+
+    /// Largest file, in bytes
+    #[arg(long, global = true, env = "IMAGEGRAPH_MAX_FILE_SIZE", default_value_t = 100 * 1024 * 1024)]
+    pub max_file_size: u64,
+
+    /// Largest GraphQL request without files, in bytes
+    #[arg(long, global = true, env = "IMAGEGRAPH_MAX_QUERY_SIZE", default_value_t = 256 * 1024)]
+    pub max_query_size: usize,
+
+    /// Most file parts, and most places in `map`, of one multipart request
+    #[arg(long, global = true, env = "IMAGEGRAPH_MAX_UPLOAD_PARTS", default_value_t = 10)]
+    pub max_upload_parts: usize,
+
+    /// Deepest nesting of a query
+    #[arg(long, global = true, env = "IMAGEGRAPH_MAX_DEPTH", default_value_t = 20)]
+    pub max_depth: usize,
+
+    /// Highest cost of a query: one per field, times the page size inside connections
+    #[arg(long, global = true, env = "IMAGEGRAPH_MAX_COMPLEXITY", default_value_t = 20_000)]
+    pub max_complexity: usize,
+
+    /// Most fields of a query once its fragments are expanded
+    #[arg(long, global = true, env = "IMAGEGRAPH_MAX_SELECTIONS", default_value_t = 5_000)]
+    pub max_selections: usize,
+
+    /// Most aliases in a query
+    #[arg(long, global = true, env = "IMAGEGRAPH_MAX_ALIASES", default_value_t = 60)]
+    pub max_aliases: usize,
+
+    /// Most directives in a query
+    #[arg(long, global = true, env = "IMAGEGRAPH_MAX_DIRECTIVES", default_value_t = 50)]
+    pub max_directives: usize,
+
+    /// Most lexical tokens in a query
+    #[arg(long, global = true, env = "IMAGEGRAPH_MAX_TOKENS", default_value_t = 4_000)]
+    pub max_tokens: usize,
+
+    /// Most operations in one batched request; 0 refuses batches
+    #[arg(long, global = true, env = "IMAGEGRAPH_MAX_BATCH", default_value_t = 10)]
+    pub max_batch: usize,
+
+    /// Most operations at once on one WebSocket
+    #[arg(long, global = true, env = "IMAGEGRAPH_MAX_SOCKET_OPERATIONS", default_value_t = 20)]
+    pub max_socket_operations: usize,
+
+    /// Seconds between two looks of the worker at what is due
+    #[arg(long, global = true, env = "IMAGEGRAPH_WORKER_INTERVAL", default_value = "1", value_parser = seconds)]
+    pub worker_interval: Duration,
+
+    /// Seconds after which bytes that no file owns are swept away; longer than the longest upload
+    #[arg(long, global = true, env = "IMAGEGRAPH_SWEEP_AGE", default_value = "86400", value_parser = seconds)]
+    pub sweep_age: Duration,
+
+    /// What is logged, e.g. info or imagegraph=debug,tower_http=info
+    #[arg(long, global = true, env = "IMAGEGRAPH_LOG", default_value = "imagegraph=info,warn")]
+    pub log: String,
+
+    /// Form of the log
+    #[arg(long, global = true, env = "IMAGEGRAPH_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+
+    /// For tests: opens the emulator's fault injection to everybody
+    #[arg(long, global = true, env = "IMAGEGRAPH_EMULATOR_FAULTS", hide = true)]
+    pub emulator_faults: bool,
+
+    /// For tests, in debug builds only: the step at which to stand still until killed
+    #[arg(long, global = true, env = "IMAGEGRAPH_STAND_STILL_AT", hide = true)]
+    pub stand_still_at: Option<String>,
+}
+
+/// Form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl Config {
+    /// The database in use.
+    pub fn database_url(&self) -> String {
+        match &self.database_url {
+            Some(url) => url.clone(),
+            None => format!("sqlite://{}", self.data_dir.join("imagegraph.sqlite").display()),
+        }
+    }
+
+    /// Whether the built-in emulator is the account.
+    pub fn emulated(&self) -> bool {
+        self.cloudflare_account_id.is_none()
+    }
+}
+
+fn base_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|problem| problem.to_string())?;
+    if !matches!(url.scheme(), "http" | "https") || url.query().is_some() || url.fragment().is_some() {
+        return Err("an http:// or https:// URL without query and fragment is expected".to_owned());
+    }
+    Url::parse(text.trim_end_matches('/')).map_err(|problem| problem.to_string())
+}
+
+fn store_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|problem| problem.to_string())?;
+    match url.scheme() {
+        "file" | "s3" | "memory" => Ok(url),
+        _ => Err("file:///folder, s3://bucket/prefix or memory: is expected".to_owned()),
+    }
+}
+
+fn database_url(text: &str) -> Result<String, String> {
+    if ["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
+        return Ok(text.to_owned());
+    }
+    Err("sqlite://path or postgres://user:password@host/name is expected".to_owned())
+}
+
+fn admin_token(text: &str) -> Result<String, String> {
+    if text.chars().count() >= 32 && text.chars().all(|c| c.is_ascii_graphic()) {
+        return Ok(text.to_owned());
+    }
+    Err("32 or more printable ASCII characters without spaces are expected".to_owned())
+}
+
+fn account_id(text: &str) -> Result<String, String> {
+    if !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric()) {
+        return Ok(text.to_owned());
+    }
+    Err("the account id from Cloudflare's dashboard is expected: letters and digits only".to_owned())
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if seconds > 0.0 && seconds <= 31_536_000.0 => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err("a number of seconds above 0 is expected".to_owned()),
+    }
+}

@@ -1,0 +1,81 @@
+//! API tokens: only a hash of the secret is stored.
+
+use sea_orm::entity::prelude::*;
+use sea_orm::{Condition, FromJsonQueryResult};
+use serde::{Deserialize, Serialize};
+
+use crate::entity::user;
+use crate::id::{ApiTokenId, UserId, WorkspaceId};
+
+/// What a token may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[clap(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Scope {
+    FilesRead,
+    FilesWrite,
+    ImagesRead,
+    ImagesWrite,
+    /// Make direct uploads and nothing else; for a browser-facing back end.
+    UploadsCreate,
+    WorkspaceAdmin,
+    ServerAdmin,
+}
+
+impl Scope {
+    /// Every scope: what a token has unless told otherwise.
+    pub const ALL: [Scope; 7] = [
+        Scope::FilesRead,
+        Scope::FilesWrite,
+        Scope::ImagesRead,
+        Scope::ImagesWrite,
+        Scope::UploadsCreate,
+        Scope::WorkspaceAdmin,
+        Scope::ServerAdmin,
+    ];
+}
+
+/// The scopes of one token, a JSON array in the table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, FromJsonQueryResult)]
+pub struct Scopes(pub Vec<Scope>);
+
+#[sea_orm::model]
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "api_token")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: ApiTokenId,
+    pub user_id: UserId,
+    /// Limits the token to one workspace.
+    pub workspace_id: Option<WorkspaceId>,
+    pub name: String,
+    /// First characters of the secret, to tell tokens apart.
+    pub hint: String,
+    /// SHA-256 of the secret.
+    pub secret_hash: Vec<u8>,
+    pub scopes: Scopes,
+    pub expires_at: Option<DateTimeUtc>,
+    pub revoked_at: Option<DateTimeUtc>,
+    pub created_at: DateTimeUtc,
+}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// The token with this secret and its user, if it is neither revoked nor expired.
+pub async fn find_usable(
+    db: &impl ConnectionTrait,
+    secret_hash: Vec<u8>,
+    now: DateTimeUtc,
+) -> Result<Option<(Model, user::Model)>, DbErr> {
+    let Some(token) = Entity::find()
+        .filter(COLUMN.secret_hash.eq(secret_hash))
+        .filter(COLUMN.revoked_at.is_null())
+        .filter(Condition::any().add(COLUMN.expires_at.is_null()).add(COLUMN.expires_at.gt(now)))
+        .one(db)
+        .await?
+    else {
+        return Ok(None);
+    };
+    let user = user::Entity::find_by_id(token.user_id).one(db).await?;
+    Ok(user.map(|user| (token, user)))
+}

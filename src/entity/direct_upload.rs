@@ -1,0 +1,61 @@
+//! Direct uploads: one-time permissions to send bytes for one file without an API token.
+
+use sea_orm::entity::prelude::*;
+
+use crate::entity::Failure;
+use crate::id::{DirectUploadId, FileId, ImageId, UserId, WorkspaceId};
+use crate::viewer::{Reach, Viewer};
+
+/// Life of a direct upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text")]
+pub enum Status {
+    #[sea_orm(string_value = "OPEN")]
+    Open,
+    #[sea_orm(string_value = "COMPLETED")]
+    Completed,
+    #[sea_orm(string_value = "EXPIRED")]
+    Expired,
+    #[sea_orm(string_value = "CANCELLED")]
+    Cancelled,
+    #[sea_orm(string_value = "FAILED")]
+    Failed,
+}
+
+#[sea_orm::model]
+#[derive(Debug, Clone, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "direct_upload")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: DirectUploadId,
+    pub workspace_id: WorkspaceId,
+    /// The file being filled; null once the upload was cancelled or expired and the file is gone.
+    pub file_id: Option<FileId>,
+    /// The id the image will have: it travels in Cloudflare's metadata from the start.
+    pub image_id: ImageId,
+    pub created_by: Option<UserId>,
+    pub status: Status,
+    pub require_signed_urls: bool,
+    /// Id of Cloudflare's draft; null until the account has answered.
+    pub cf_image_id: Option<String>,
+    /// Where the bytes go; null until the account has answered.
+    pub upload_url: Option<String>,
+    pub failure: Option<Failure>,
+    pub expires_at: DateTimeUtc,
+    /// When the worker looks at the row again.
+    pub due_at: Option<DateTimeUtc>,
+    /// How often the worker has looked.
+    pub attempts: i32,
+    pub created_at: DateTimeUtc,
+    pub updated_at: DateTimeUtc,
+}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// Direct uploads of the viewer's workspaces; for admins, all.
+pub fn visible_to(viewer: &Viewer) -> Select<Entity> {
+    match viewer.reach() {
+        Reach::All => Entity::find(),
+        Reach::Workspaces(ids) => Entity::find().filter(COLUMN.workspace_id.is_in(ids)),
+    }
+}

@@ -1,0 +1,89 @@
+//! Files: stored bytes of any type.
+
+use sea_orm::entity::prelude::*;
+
+use crate::entity::Failure;
+use crate::id::{FileId, UserId, WorkspaceId};
+use crate::viewer::{Reach, Viewer};
+
+/// Life of a file's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text")]
+pub enum Status {
+    #[sea_orm(string_value = "AWAITING_UPLOAD")]
+    AwaitingUpload,
+    #[sea_orm(string_value = "READY")]
+    Ready,
+    #[sea_orm(string_value = "FAILED")]
+    Failed,
+}
+
+/// Life of a file's image projection, as the file shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text")]
+pub enum ImageStatus {
+    #[sea_orm(string_value = "NOT_APPLICABLE")]
+    NotApplicable,
+    #[sea_orm(string_value = "QUEUED")]
+    Queued,
+    #[sea_orm(string_value = "IN_PROGRESS")]
+    InProgress,
+    #[sea_orm(string_value = "READY")]
+    Ready,
+    #[sea_orm(string_value = "FAILED")]
+    Failed,
+    #[sea_orm(string_value = "REMOVED")]
+    Removed,
+}
+
+#[sea_orm::model]
+#[derive(Debug, Clone, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "file")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: FileId,
+    pub workspace_id: WorkspaceId,
+    pub created_by: Option<UserId>,
+    pub filename: String,
+    pub status: Status,
+    /// Found in the bytes; null until they have arrived.
+    pub mime_type: Option<String>,
+    /// Bytes; 0 until they have arrived, because an ordered list cannot page over nulls.
+    pub size: i64,
+    pub sha256: Option<Vec<u8>>,
+    /// Where the bytes are; null until they have arrived.
+    pub blob_id: Option<Uuid>,
+    /// Why `status` is `FAILED`.
+    pub failure: Option<Failure>,
+    pub image_status: ImageStatus,
+    /// Why `image_status` is `FAILED`, or is still `QUEUED`.
+    pub image_failure: Option<Failure>,
+    /// Invisible from then on; the worker removes what is left.
+    pub removed_at: Option<DateTimeUtc>,
+    /// When the worker looks at a removed file again.
+    pub due_at: Option<DateTimeUtc>,
+    /// How often its removal was tried.
+    pub attempts: i32,
+    pub created_at: DateTimeUtc,
+    pub updated_at: DateTimeUtc,
+}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// Files of the viewer's workspaces; for admins, all.
+pub fn visible_to(viewer: &Viewer) -> Select<Entity> {
+    match viewer.reach() {
+        Reach::All => standing(),
+        Reach::Workspaces(ids) => standing().filter(COLUMN.workspace_id.is_in(ids)),
+    }
+}
+
+/// The same rows as [`visible_to`], as one range per workspace, so that every range is a range of one index.
+/// With `only`, just that workspace's, and none at all if the viewer may not see it.
+pub fn ranges_visible_to(viewer: &Viewer, only: Option<WorkspaceId>) -> Vec<Select<Entity>> {
+    viewer.ranges(only, standing, |select, workspace| select.filter(COLUMN.workspace_id.eq(workspace)))
+}
+
+fn standing() -> Select<Entity> {
+    Entity::find().filter(COLUMN.removed_at.is_null())
+}

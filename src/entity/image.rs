@@ -1,0 +1,102 @@
+//! Images: projections of files into Cloudflare Images.
+
+use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::Expr;
+
+use crate::id::{FileId, ImageId, WorkspaceId};
+use crate::viewer::{Reach, Viewer};
+
+/// Where the projection is. Only `READY` is an image to anybody but the worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text")]
+pub enum State {
+    /// To be copied into Cloudflare Images.
+    #[sea_orm(string_value = "PENDING")]
+    Pending,
+    /// There.
+    #[sea_orm(string_value = "READY")]
+    Ready,
+    /// Refused; stays until somebody asks to try again.
+    #[sea_orm(string_value = "FAILED")]
+    Failed,
+    /// To be deleted from Cloudflare Images, and then here.
+    #[sea_orm(string_value = "REMOVING")]
+    Removing,
+}
+
+/// Encodings an original may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text")]
+pub enum Format {
+    #[sea_orm(string_value = "AVIF")]
+    Avif,
+    #[sea_orm(string_value = "GIF")]
+    Gif,
+    #[sea_orm(string_value = "HEIC")]
+    Heic,
+    #[sea_orm(string_value = "JPEG")]
+    Jpeg,
+    #[sea_orm(string_value = "PNG")]
+    Png,
+    #[sea_orm(string_value = "SVG")]
+    Svg,
+    #[sea_orm(string_value = "WEBP")]
+    Webp,
+    #[sea_orm(string_value = "OTHER")]
+    Other,
+}
+
+/// Workspace, filename and size are copies of the file's, written in the same transaction as the file's: a list
+/// ordered by them is then one range of one index.
+#[sea_orm::model]
+#[derive(Debug, Clone, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "image")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: ImageId,
+    pub workspace_id: WorkspaceId,
+    pub file_id: FileId,
+    pub filename: String,
+    pub size: i64,
+    pub mime_type: String,
+    pub format: Format,
+    /// Pixels after EXIF rotation; null for vector images without an intrinsic size.
+    pub width: Option<i32>,
+    /// Pixels after EXIF rotation; null for vector images without an intrinsic size.
+    pub height: Option<i32>,
+    pub animated: bool,
+    pub exif: Option<Json>,
+    pub require_signed_urls: bool,
+    pub state: State,
+    /// Cloudflare's id: data, not identity, for it changes with access and with each provision.
+    pub cf_image_id: Option<String>,
+    /// Cloudflare's name for the account in delivery URLs; no API tells it, only a provisioned image's URLs do.
+    pub account_hash: Option<String>,
+    /// When the worker looks at the row; a claim moves it into the future, which is the lease.
+    pub due_at: Option<DateTimeUtc>,
+    /// How often the present work was tried. A claim raises it, and only the holder of the newest number settles.
+    pub attempts: i32,
+    pub created_at: DateTimeUtc,
+    pub updated_at: DateTimeUtc,
+}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// Provisioned images of the viewer's workspaces; for admins, all.
+pub fn visible_to(viewer: &Viewer) -> Select<Entity> {
+    match viewer.reach() {
+        Reach::All => provisioned(),
+        Reach::Workspaces(ids) => provisioned().filter(COLUMN.workspace_id.is_in(ids)),
+    }
+}
+
+/// The same rows as [`visible_to`], as one range per workspace, so that every range is a range of one index.
+/// With `only`, just that workspace's, and none at all if the viewer may not see it.
+pub fn ranges_visible_to(viewer: &Viewer, only: Option<WorkspaceId>) -> Vec<Select<Entity>> {
+    viewer.ranges(only, provisioned, |select, workspace| select.filter(COLUMN.workspace_id.eq(workspace)))
+}
+
+fn provisioned() -> Select<Entity> {
+    // A literal, not a parameter: a partial index serves only a condition the planner can read.
+    Entity::find().filter(Expr::cust(r#""image"."state" = 'READY'"#))
+}

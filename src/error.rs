@@ -1,0 +1,231 @@
+//! What can go wrong, and the only place that decides what a client may read about it.
+//!
+//! A *refusal* is the caller's to mend: it has a code, a sentence, the field, and perhaps a delay.
+//! A *fault* is ours: it keeps its cause for the log and shows the world one fixed sentence.
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use crate::id::ParseIdError;
+
+/// Result of every domain function.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A refusal or a fault.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Something the caller can do something about.
+    #[error("{}", .0.message)]
+    Refusal(Refusal),
+    /// Something we must look into.
+    #[error("{context}")]
+    Fault {
+        /// What was being done, for the log.
+        context: &'static str,
+        /// Why it failed, for the log.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+}
+
+/// What a client reads about its mistake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Machine-readable kind.
+    pub code: Code,
+    /// English sentence, safe to show, saying what would be accepted.
+    pub message: String,
+    /// Path into the input, e.g. `["input", "filename"]`.
+    pub field: Option<Vec<String>>,
+    /// Worth trying again after this long.
+    pub retry_after: Option<Duration>,
+}
+
+/// Kinds of refusals, and the one kind of fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Code {
+    Unauthenticated,
+    Forbidden,
+    NotFound,
+    InvalidInput,
+    Conflict,
+    EmptyFile,
+    FileTooLarge,
+    ImageTooLarge,
+    UnsupportedMimeType,
+    MimeTypeMismatch,
+    CorruptImage,
+    NotAnImage,
+    UploadExpired,
+    UploadIncomplete,
+    NotReady,
+    AlreadyProvisioned,
+    UpstreamError,
+    UpstreamRateLimited,
+    Internal,
+}
+
+impl Code {
+    /// Every code, for the schema and for stored failures.
+    pub const ALL: [Code; 19] = [
+        Code::Unauthenticated,
+        Code::Forbidden,
+        Code::NotFound,
+        Code::InvalidInput,
+        Code::Conflict,
+        Code::EmptyFile,
+        Code::FileTooLarge,
+        Code::ImageTooLarge,
+        Code::UnsupportedMimeType,
+        Code::MimeTypeMismatch,
+        Code::CorruptImage,
+        Code::NotAnImage,
+        Code::UploadExpired,
+        Code::UploadIncomplete,
+        Code::NotReady,
+        Code::AlreadyProvisioned,
+        Code::UpstreamError,
+        Code::UpstreamRateLimited,
+        Code::Internal,
+    ];
+
+    /// The published spelling: `extensions.code` in GraphQL, `error.code` in REST.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Code::Unauthenticated => "UNAUTHENTICATED",
+            Code::Forbidden => "FORBIDDEN",
+            Code::NotFound => "NOT_FOUND",
+            Code::InvalidInput => "BAD_USER_INPUT",
+            Code::Conflict => "CONFLICT",
+            Code::EmptyFile => "EMPTY_FILE",
+            Code::FileTooLarge => "FILE_TOO_LARGE",
+            Code::ImageTooLarge => "IMAGE_TOO_LARGE",
+            Code::UnsupportedMimeType => "UNSUPPORTED_MIME_TYPE",
+            Code::MimeTypeMismatch => "MIME_TYPE_MISMATCH",
+            Code::CorruptImage => "CORRUPT_IMAGE",
+            Code::NotAnImage => "NOT_AN_IMAGE",
+            Code::UploadExpired => "UPLOAD_EXPIRED",
+            Code::UploadIncomplete => "UPLOAD_INCOMPLETE",
+            Code::NotReady => "NOT_READY",
+            Code::AlreadyProvisioned => "ALREADY_PROVISIONED",
+            Code::UpstreamError => "UPSTREAM_ERROR",
+            Code::UpstreamRateLimited => "UPSTREAM_RATE_LIMITED",
+            Code::Internal => "INTERNAL_SERVER_ERROR",
+        }
+    }
+
+    /// HTTP status the REST face answers with.
+    pub fn status(self) -> u16 {
+        match self {
+            Code::Unauthenticated => 401,
+            Code::Forbidden => 403,
+            Code::NotFound => 404,
+            Code::Conflict | Code::NotReady | Code::AlreadyProvisioned | Code::UploadIncomplete => 409,
+            Code::UploadExpired => 410,
+            Code::FileTooLarge => 413,
+            Code::UnsupportedMimeType => 415,
+            Code::InvalidInput
+            | Code::EmptyFile
+            | Code::ImageTooLarge
+            | Code::MimeTypeMismatch
+            | Code::CorruptImage
+            | Code::NotAnImage => 400,
+            Code::UpstreamError => 502,
+            Code::UpstreamRateLimited => 503,
+            Code::Internal => 500,
+        }
+    }
+}
+
+/// The sentence every fault shows; the request id in the answer leads to the cause in the log.
+pub const FAULT_MESSAGE: &str =
+    "Something went wrong on our side. Try again; if it stays, report the request id.";
+
+impl Error {
+    /// A refusal that is not about one field.
+    pub fn refuse(code: Code, message: impl Into<String>) -> Self {
+        Error::Refusal(Refusal { code, message: message.into(), field: None, retry_after: None })
+    }
+
+    /// A refusal of one input field, named from the root of the input object.
+    pub fn invalid(field: &str, message: impl Into<String>) -> Self {
+        Self::refuse(Code::InvalidInput, message).at(field)
+    }
+
+    /// "Not there" and "not yours", which nobody can tell apart.
+    pub fn not_found(what: &str) -> Self {
+        Self::refuse(Code::NotFound, format!("There is no such {what}, or you may not see it."))
+    }
+
+    /// Wraps a cause that the client may not read.
+    pub fn fault(context: &'static str, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Error::Fault { context, source: source.into() }
+    }
+
+    /// Names the input field; a path is written with dots.
+    #[must_use]
+    pub fn at(mut self, field: &str) -> Self {
+        if let Error::Refusal(refusal) = &mut self {
+            refusal.field = Some(field.split('.').map(str::to_owned).collect());
+        }
+        self
+    }
+
+    /// Says when trying again may help.
+    #[must_use]
+    pub fn retry_after(mut self, delay: Option<Duration>) -> Self {
+        if let Error::Refusal(refusal) = &mut self {
+            refusal.retry_after = delay;
+        }
+        self
+    }
+
+    /// What the client reads, whichever kind this is.
+    pub fn public(&self) -> Refusal {
+        match self {
+            Error::Refusal(refusal) => refusal.clone(),
+            Error::Fault { .. } => Refusal {
+                code: Code::Internal,
+                message: FAULT_MESSAGE.to_owned(),
+                field: None,
+                retry_after: None,
+            },
+        }
+    }
+
+    /// Logs a fault with its chain of causes. Called once, where the answer is made.
+    pub fn log(&self) {
+        if let Error::Fault { context, source } = self {
+            let mut chain = source.to_string();
+            let mut cause = source.source();
+            while let Some(next) = cause {
+                chain = format!("{chain}: {next}");
+                cause = next.source();
+            }
+            tracing::error!(context, cause = chain, "fault");
+        }
+    }
+}
+
+impl From<sea_orm::DbErr> for Error {
+    fn from(source: sea_orm::DbErr) -> Self {
+        Error::fault("using the database", source)
+    }
+}
+
+impl From<object_store::Error> for Error {
+    fn from(source: object_store::Error) -> Self {
+        Error::fault("using the byte store", source)
+    }
+}
+
+impl From<ParseIdError> for Error {
+    fn from(problem: ParseIdError) -> Self {
+        Error::refuse(Code::InvalidInput, format!("Not a valid id: {problem}."))
+    }
+}
+
+impl From<crate::cloudflare::Error> for Error {
+    fn from(source: crate::cloudflare::Error) -> Self {
+        Error::fault("talking to the account", source)
+    }
+}

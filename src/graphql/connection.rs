@@ -1,0 +1,221 @@
+//! Relay connections, written once for every list.
+
+use std::sync::Arc;
+
+use async_graphql::{Context, Object};
+use tokio::sync::OnceCell;
+
+use crate::app::App;
+use crate::error::{Error, Result};
+use crate::graphql::error::top_level;
+use crate::graphql::{file::File, image::Image, semanticNonNull, workspace::Workspace};
+use crate::page::PageArgs;
+use crate::viewer::Viewer;
+use crate::{file as files, image as images, workspace as workspaces};
+
+/// The list behind a connection, for counting it.
+#[derive(Debug, Clone)]
+pub enum Counted {
+    Workspaces,
+    Files(files::List),
+    Images(images::List),
+}
+
+/// How many a list has: counted when the first field asks, and then known to the others.
+pub struct Total {
+    app: App,
+    viewer: Arc<Viewer>,
+    list: Counted,
+    total: OnceCell<i64>,
+}
+
+impl Total {
+    /// A count yet to be made.
+    pub fn of(app: &App, viewer: &Arc<Viewer>, list: Counted) -> Arc<Total> {
+        Arc::new(Total { app: app.clone(), viewer: Arc::clone(viewer), list, total: OnceCell::new() })
+    }
+
+    async fn get(&self) -> Result<i32> {
+        let count = async {
+            match &self.list {
+                Counted::Workspaces => workspaces::count(&self.app, &self.viewer).await,
+                Counted::Files(list) => files::count(&self.app, &self.viewer, list).await,
+                Counted::Images(list) => images::count(&self.app, &self.viewer, list).await,
+            }
+        };
+        let total = self.total.get_or_try_init(|| count).await?;
+        Ok(i32::try_from(*total).unwrap_or(i32::MAX))
+    }
+}
+
+/// Paging arguments as GraphQL has them.
+pub fn page_args(
+    first: Option<i32>,
+    after: Option<String>,
+    last: Option<i32>,
+    before: Option<String>,
+) -> PageArgs {
+    PageArgs { first: first.map(i64::from), after, last: last.map(i64::from), before }
+}
+
+/// Cost of a connection: what its selection costs, times the rows it may bring.
+pub fn cost(first: Option<i32>, last: Option<i32>, child: usize) -> usize {
+    let rows = first.or(last).and_then(|rows| usize::try_from(rows).ok()).unwrap_or(100);
+    rows.min(100).saturating_mul(child).saturating_add(1)
+}
+
+/// Whether the selection asks what lies beyond the side a page was entered from.
+pub fn wants_both_ends(ctx: &Context<'_>) -> bool {
+    let info = ctx.look_ahead().field("pageInfo");
+    info.field("hasNextPage").exists() || info.field("hasPreviousPage").exists()
+}
+
+/// Where a page lies in its list.
+pub struct PageInfo {
+    has_next: bool,
+    has_previous: bool,
+    start: Option<String>,
+    end: Option<String>,
+    total: Arc<Total>,
+}
+
+/// Where a page lies in its list.
+#[Object]
+impl PageInfo {
+    /// Whether there is more after this page.
+    async fn has_next_page(&self) -> bool {
+        self.has_next
+    }
+
+    /// Whether there is more before this page.
+    async fn has_previous_page(&self) -> bool {
+        self.has_previous
+    }
+
+    /// Cursor of the first item; null for an empty page.
+    async fn start_cursor(&self) -> Option<&str> {
+        self.start.as_deref()
+    }
+
+    /// Cursor of the last item; null for an empty page.
+    async fn end_cursor(&self) -> Option<&str> {
+        self.end.as_deref()
+    }
+
+    /// Same as `totalCount` of the connection; here for parity with the REST face. Relay keeps only the four
+    /// cursor fields of a `@connection` up to date, so Relay clients should read `totalCount` instead.
+    async fn total(&self) -> Option<async_graphql::Result<i32>> {
+        Some(self.total.get().await.map_err(top_level))
+    }
+}
+
+macro_rules! connection {
+    ($connection:ident, $edge:ident, $node:ident, $model:ty, $page:literal, $item:literal) => {
+        #[doc = $page]
+        pub struct $connection {
+            rows: Vec<$edge>,
+            has_next: bool,
+            has_previous: bool,
+            total: Arc<Total>,
+        }
+
+        impl $connection {
+            /// A page as a connection.
+            pub fn new(page: crate::page::Page<$model>, total: Arc<Total>) -> Self {
+                let rows = page
+                    .rows
+                    .into_iter()
+                    .map(|row| $edge { cursor: row.cursor, node: $node(row.model) })
+                    .collect();
+                Self { rows, has_next: page.has_next, has_previous: page.has_previous, total }
+            }
+        }
+
+        #[doc = $page]
+        #[Object]
+        impl $connection {
+            /// The items, each with its cursor.
+            async fn edges(&self) -> &[$edge] {
+                &self.rows
+            }
+
+            /// The items without their cursors.
+            async fn nodes(&self) -> Vec<&$node> {
+                self.rows.iter().map(|edge| &edge.node).collect()
+            }
+
+            /// Where this page lies in the list.
+            async fn page_info(&self) -> PageInfo {
+                PageInfo {
+                    has_next: self.has_next,
+                    has_previous: self.has_previous,
+                    start: self.rows.first().map(|edge| edge.cursor.clone()),
+                    end: self.rows.last().map(|edge| edge.cursor.clone()),
+                    total: Arc::clone(&self.total),
+                }
+            }
+
+            /// Matches of the whole list, not of this page. Counted only when asked for.
+            #[graphql(directive = semanticNonNull::apply(None))]
+            async fn total_count(&self) -> Option<async_graphql::Result<i32>> {
+                Some(self.total.get().await.map_err(top_level))
+            }
+        }
+
+        #[doc = $item]
+        pub struct $edge {
+            cursor: String,
+            node: $node,
+        }
+
+        #[doc = $item]
+        #[Object]
+        impl $edge {
+            /// Leads back to this item: give it as `after` or `before`.
+            async fn cursor(&self) -> &str {
+                &self.cursor
+            }
+
+            /// The item.
+            async fn node(&self) -> &$node {
+                &self.node
+            }
+        }
+    };
+}
+
+connection!(
+    WorkspaceConnection,
+    WorkspaceEdge,
+    Workspace,
+    crate::entity::workspace::Model,
+    "A page of workspaces.",
+    "A workspace in a page."
+);
+connection!(
+    FileConnection,
+    FileEdge,
+    File,
+    crate::entity::file::Model,
+    "A page of files.",
+    "A file in a page."
+);
+connection!(
+    ImageConnection,
+    ImageEdge,
+    Image,
+    crate::entity::image::Model,
+    "A page of images.",
+    "An image in a page."
+);
+
+/// A loader's error, which several fields share, as this field's own.
+pub fn shared(problem: Arc<Error>) -> async_graphql::Error {
+    match Arc::try_unwrap(problem) {
+        Ok(problem) => top_level(problem),
+        Err(problem) => match &*problem {
+            Error::Refusal(refusal) => top_level(Error::Refusal(refusal.clone())),
+            Error::Fault { context, source } => top_level(Error::fault(context, source.to_string())),
+        },
+    }
+}

@@ -1,0 +1,117 @@
+//! `DirectUpload`.
+
+use async_graphql::{Context, Enum, ID, Object, SimpleObject};
+
+use crate::cloudflare::wire;
+use crate::entity::{Failure, direct_upload};
+use crate::graphql::Asked;
+use crate::graphql::connection::shared;
+use crate::graphql::error::UserError;
+use crate::graphql::file::File;
+use crate::graphql::scalar::{ByteSize, DateTime, Url};
+
+/// A one-time permission to send bytes for one file without an API token.
+pub struct DirectUpload(pub direct_upload::Model);
+
+/// A one-time permission to send bytes for one file without an API token.
+#[Object]
+impl DirectUpload {
+    /// Prefixed, globally unique, opaque id.
+    pub async fn id(&self) -> ID {
+        self.0.id.to_string().into()
+    }
+
+    /// The file being filled. Its `status` tells how far it is. Null once the upload was cancelled or has expired:
+    /// the file is gone with it.
+    async fn file(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<File>> {
+        let file = self.0.file_id?;
+        ctx.loaders().load_one(file).await.map_err(shared).transpose().map(|row| row.map(File))
+    }
+
+    /// How far it is.
+    async fn status(&self) -> DirectUploadStatus {
+        self.0.status.into()
+    }
+
+    /// Why `status` is `FAILED`.
+    async fn failure(&self) -> Option<UserError> {
+        self.0.failure.as_ref().map(Failure::refusal).map(Into::into)
+    }
+
+    /// How the bytes are sent.
+    async fn transport(&self) -> UploadTransport {
+        UploadTransport::FormPost
+    }
+
+    /// Where to send the bytes. Null once the upload is over.
+    async fn upload_url(&self) -> Option<Url> {
+        self.0.upload_url.as_deref().and_then(|url| url::Url::parse(url).ok()).map(Url)
+    }
+
+    /// HTTP method for `uploadUrl`.
+    async fn method(&self) -> &str {
+        "POST"
+    }
+
+    /// Headers to send. None for `FORM_POST`: the client sets the form's own content type.
+    async fn headers(&self) -> Vec<KeyValue> {
+        Vec::new()
+    }
+
+    /// Form fields to send before the file part, for `FORM_POST`.
+    async fn form_fields(&self) -> Vec<KeyValue> {
+        Vec::new()
+    }
+
+    /// Name of the file part, for `FORM_POST`.
+    async fn file_field_name(&self) -> Option<&str> {
+        Some("file")
+    }
+
+    /// Most bytes that are accepted.
+    async fn max_size(&self) -> ByteSize {
+        ByteSize(wire::MAX_IMAGE_BYTES)
+    }
+
+    /// When `uploadUrl` stops working.
+    async fn expires_at(&self) -> DateTime {
+        DateTime(self.0.expires_at)
+    }
+
+    /// When it was made.
+    async fn created_at(&self) -> DateTime {
+        DateTime(self.0.created_at)
+    }
+}
+
+/// How bytes are sent. More ways may be added: clients need a default branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+pub enum UploadTransport {
+    /// One `multipart/form-data` POST, straight to the image service. Images only.
+    FormPost,
+}
+
+/// Life of a direct upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "direct_upload::Status")]
+pub enum DirectUploadStatus {
+    /// Waiting for bytes, or for word that they were sent.
+    Open,
+    /// The bytes are here and the file is ready.
+    Completed,
+    /// No bytes came in time.
+    Expired,
+    /// Given up by the caller.
+    Cancelled,
+    /// Bytes came that are not accepted; see `failure`.
+    Failed,
+}
+
+/// Name and value.
+#[derive(Debug, Clone, SimpleObject)]
+pub struct KeyValue {
+    /// The name.
+    name: String,
+    /// The value.
+    value: String,
+}

@@ -1,0 +1,123 @@
+//! Refusals and faults as GraphQL shows them: `userErrors` in payloads, `errors` at the top.
+
+use async_graphql::{Enum, ErrorExtensionValues, SimpleObject};
+
+use crate::error::{Code, Error, Refusal};
+
+/// A problem the caller can do something about. Not a failed request: those are in top-level `errors`.
+#[derive(Debug, Clone, SimpleObject)]
+pub struct UserError {
+    /// What kind of problem it is.
+    code: UserErrorCode,
+    /// English, safe to show.
+    message: String,
+    /// Path into the input, e.g. `["input", "focalPoint", "x"]`. Null when it is not about one field.
+    field: Option<Vec<String>>,
+    /// Try again after this many seconds. Null when trying again will not help.
+    retry_after: Option<i32>,
+}
+
+/// Kinds of `UserError`. More may be added: clients need a default branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+pub enum UserErrorCode {
+    /// There is no such object, or the caller may not see it.
+    NotFound,
+    /// The caller's role or token does not allow it.
+    Forbidden,
+    /// A value is outside what is accepted.
+    InvalidInput,
+    /// The state of the object does not allow it, or somebody else was faster.
+    Conflict,
+    /// The file has no bytes.
+    EmptyFile,
+    /// Too many bytes.
+    FileTooLarge,
+    /// Too many pixels.
+    ImageTooLarge,
+    /// A type that is not taken here.
+    UnsupportedMimeType,
+    /// The bytes are not of the type they were sent as.
+    MimeTypeMismatch,
+    /// An image that cannot be read.
+    CorruptImage,
+    /// The file is no image.
+    NotAnImage,
+    /// The time to send the bytes is over.
+    UploadExpired,
+    /// The bytes have not arrived.
+    UploadIncomplete,
+    /// The file is not usable yet.
+    NotReady,
+    /// There is an image already.
+    AlreadyProvisioned,
+    /// The image service refused, or does not answer properly.
+    UpstreamError,
+    /// The image service takes no more requests for the moment.
+    UpstreamRateLimited,
+}
+
+impl From<Code> for UserErrorCode {
+    fn from(code: Code) -> Self {
+        match code {
+            Code::NotFound => Self::NotFound,
+            Code::Forbidden | Code::Unauthenticated => Self::Forbidden,
+            Code::InvalidInput => Self::InvalidInput,
+            Code::Conflict => Self::Conflict,
+            Code::EmptyFile => Self::EmptyFile,
+            Code::FileTooLarge => Self::FileTooLarge,
+            Code::ImageTooLarge => Self::ImageTooLarge,
+            Code::UnsupportedMimeType => Self::UnsupportedMimeType,
+            Code::MimeTypeMismatch => Self::MimeTypeMismatch,
+            Code::CorruptImage => Self::CorruptImage,
+            Code::NotAnImage => Self::NotAnImage,
+            Code::UploadExpired => Self::UploadExpired,
+            Code::UploadIncomplete => Self::UploadIncomplete,
+            Code::NotReady => Self::NotReady,
+            Code::AlreadyProvisioned => Self::AlreadyProvisioned,
+            Code::UpstreamRateLimited => Self::UpstreamRateLimited,
+            Code::UpstreamError | Code::Internal => Self::UpstreamError,
+        }
+    }
+}
+
+impl From<Refusal> for UserError {
+    fn from(refusal: Refusal) -> Self {
+        UserError {
+            code: refusal.code.into(),
+            message: refusal.message,
+            field: refusal.field,
+            retry_after: refusal.retry_after.map(|delay| i32::try_from(delay.as_secs()).unwrap_or(i32::MAX)),
+        }
+    }
+}
+
+/// An error of a read, for the top-level list. Logs a fault: this is where it is answered.
+pub fn top_level(problem: Error) -> async_graphql::Error {
+    problem.log();
+    let refusal = problem.public();
+    let mut extensions = ErrorExtensionValues::default();
+    extensions.set("code", refusal.code.as_str());
+    if let Some(field) = refusal.field {
+        extensions.set("field", field);
+    }
+    if let Some(delay) = refusal.retry_after {
+        extensions.set("retryAfter", delay.as_secs());
+    }
+    let mut error = async_graphql::Error::new(refusal.message);
+    error.extensions = Some(extensions);
+    error
+}
+
+/// Outcome of a mutation: what it made, or what the caller can do about it. Faults stay errors.
+pub fn outcome<T>(result: Result<T, Error>) -> async_graphql::Result<(Option<T>, Vec<UserError>)> {
+    match result {
+        Ok(value) => Ok((Some(value), Vec::new())),
+        Err(Error::Refusal(mut refusal)) => {
+            // Domain functions name fields from the root of the input object.
+            refusal.field =
+                refusal.field.map(|path| std::iter::once("input".to_owned()).chain(path).collect());
+            Ok((None, vec![refusal.into()]))
+        }
+        Err(fault) => Err(top_level(fault)),
+    }
+}

@@ -1,0 +1,160 @@
+//! `File` and what orders lists of it.
+
+use async_graphql::{Context, Enum, ID, InputObject, Object};
+
+use crate::entity::{Failure, file};
+use crate::graphql::connection::shared;
+use crate::graphql::error::UserError;
+use crate::graphql::image::Image;
+use crate::graphql::loader::ImageOf;
+use crate::graphql::scalar::{ByteSize, DateTime};
+use crate::graphql::workspace::{User, Workspace};
+use crate::graphql::{Asked, OrderDirection, semanticNonNull};
+
+/// A stored file of any type. An image file also has an `Image`, its projection in the image service.
+pub struct File(pub file::Model);
+
+/// A stored file of any type. An image file also has an `Image`, its projection in the image service.
+#[Object]
+impl File {
+    /// Prefixed, globally unique, opaque id.
+    pub async fn id(&self) -> ID {
+        self.0.id.to_string().into()
+    }
+
+    /// Id of the workspace it belongs to.
+    async fn workspace_id(&self) -> ID {
+        self.0.workspace_id.to_string().into()
+    }
+
+    /// The workspace it belongs to.
+    #[graphql(directive = semanticNonNull::apply(None))]
+    async fn workspace(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Workspace>> {
+        ctx.loaders()
+            .load_one(self.0.workspace_id)
+            .await
+            .map_err(shared)
+            .transpose()
+            .map(|row| row.map(Workspace))
+    }
+
+    /// Name with extension.
+    async fn filename(&self) -> &str {
+        &self.0.filename
+    }
+
+    /// Type found by looking at the bytes, not the one the client claimed. Null until the bytes have arrived.
+    async fn mime_type(&self) -> Option<&str> {
+        self.0.mime_type.as_deref()
+    }
+
+    /// Null until the bytes have arrived.
+    async fn size(&self) -> Option<ByteSize> {
+        self.0.blob_id.map(|_| self.0.size.into())
+    }
+
+    /// Lower-case hex SHA-256 of the bytes. Null until they have arrived.
+    async fn sha256(&self) -> Option<String> {
+        self.0.sha256.as_ref().map(|hash| hash.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// How far its bytes are.
+    async fn status(&self) -> FileStatus {
+        self.0.status.into()
+    }
+
+    /// Why `status` is `FAILED`.
+    async fn failure(&self) -> Option<UserError> {
+        self.0.failure.as_ref().map(Failure::refusal).map(Into::into)
+    }
+
+    /// The image projection. Null for a non-image, and while, or after, it is not provisioned.
+    async fn image(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Image>> {
+        if self.0.image_status != file::ImageStatus::Ready {
+            return None;
+        }
+        ctx.loaders().load_one(ImageOf(self.0.id)).await.map_err(shared).transpose().map(|row| row.map(Image))
+    }
+
+    /// How far provisioning of the image projection is. Independent of `status`: the file stays usable when it fails.
+    async fn image_status(&self) -> ImageProvisionStatus {
+        self.0.image_status.into()
+    }
+
+    /// Why `imageStatus` is `FAILED`, or why it is still `QUEUED` after an attempt.
+    async fn image_failure(&self) -> Option<UserError> {
+        self.0.image_failure.as_ref().map(Failure::refusal).map(Into::into)
+    }
+
+    /// Who uploaded it. Null when that user is gone or shares no workspace with the caller any more.
+    async fn created_by(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<User>> {
+        let user = self.0.created_by?;
+        ctx.loaders().load_one(user).await.map_err(shared).transpose().map(|row| row.map(User))
+    }
+
+    /// When it was made.
+    async fn created_at(&self) -> DateTime {
+        DateTime(self.0.created_at)
+    }
+
+    /// When it was last changed.
+    async fn updated_at(&self) -> DateTime {
+        DateTime(self.0.updated_at)
+    }
+}
+
+/// Life of a file's bytes. More states may be added: clients need a default branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "file::Status")]
+pub enum FileStatus {
+    /// A direct upload exists; no bytes yet.
+    AwaitingUpload,
+    /// Usable.
+    Ready,
+    /// Will not become usable; see `failure`.
+    Failed,
+}
+
+/// Life of a file's image projection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "file::ImageStatus")]
+pub enum ImageProvisionStatus {
+    /// The file is not an image that the image service takes, or its bytes are not there yet.
+    NotApplicable,
+    /// Waiting for a worker.
+    Queued,
+    /// Being copied into the image service.
+    InProgress,
+    /// `image` is there.
+    Ready,
+    /// Could not be provisioned; see `imageFailure`. `provisionImage` tries again.
+    Failed,
+    /// Not provisioned, by wish, or provisioned once and deleted since. `provisionImage` makes a new one.
+    Removed,
+}
+
+/// Order of files.
+#[derive(Debug, Clone, Copy, InputObject)]
+pub struct FileOrder {
+    /// What to order by.
+    pub field: FileOrderField,
+    /// Which way.
+    pub direction: OrderDirection,
+}
+
+/// What files can be ordered by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+pub enum FileOrderField {
+    /// When it was made.
+    CreatedAt,
+    /// Name, byte by byte.
+    Filename,
+    /// Size in bytes; a file without bytes counts as empty.
+    Size,
+}
+
+impl Default for FileOrder {
+    fn default() -> Self {
+        FileOrder { field: FileOrderField::CreatedAt, direction: OrderDirection::Desc }
+    }
+}

@@ -1,0 +1,261 @@
+//! GraphQL over HTTP: <https://graphql.github.io/graphql-over-http/draft/>.
+//!
+//! Our own handler, because the stock one executes mutations over GET and without a content type, answers every request
+//! with one media type, and does not bound what it reads.
+
+use std::sync::Arc;
+
+use async_graphql::parser::types::{DocumentOperations, ExecutableDocument, OperationType};
+use async_graphql::{Request, Response as Answer, ServerError, Value};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::app::App;
+use crate::error::Error;
+use crate::graphql::request::{self, Asking, Parts, Unreadable};
+use crate::graphql::{Schema, limits, loader, order, socket};
+use crate::http::RequestId;
+use crate::viewer::Viewer;
+
+/// Most errors in one answer.
+const MAX_ERRORS: usize = 20;
+const RESPONSE_JSON: &str = "application/graphql-response+json";
+const JSON: &str = "application/json";
+
+/// What the GraphQL face runs on.
+#[derive(Clone)]
+pub struct Face {
+    pub app: App,
+    pub schema: Schema,
+}
+
+/// Answers GET, POST and WebSocket upgrades on `/graphql`.
+pub async fn serve(State(face): State<Face>, id: RequestId, request: axum::http::Request<Body>) -> Response {
+    let (head, body) = request.into_parts();
+    let upgrade =
+        head.headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    if upgrade {
+        return socket::upgrade(face, id, head).await;
+    }
+    let viewer = match crate::http::viewer(&face.app, &head.headers).await {
+        Ok(viewer) => viewer,
+        Err(problem) => return refuse(&problem, id),
+    };
+    let Some(media_type) = negotiate(&head.headers) else {
+        return error(
+            StatusCode::NOT_ACCEPTABLE,
+            "NOT_ACCEPTABLE",
+            &format!("This answers {JSON} and {RESPONSE_JSON}."),
+        );
+    };
+    let viewer = Arc::new(viewer);
+    let read = if head.method == Method::GET {
+        let asked = request::from_query_string(head.uri.query().unwrap_or_default());
+        asked.map(|request| (Asking::One(Box::new(request)), Parts::default()))
+    } else {
+        read_body(&face.app, &head.headers, body).await
+    };
+    let (asking, parts) = match read {
+        Ok(read) => read,
+        Err(unreadable) => return unreadable.into_response(),
+    };
+    let only_queries = head.method == Method::GET;
+    match asking {
+        Asking::One(request) => match face.execute(*request, &viewer, parts, only_queries, id).await {
+            Ok(answer) => encode(&answer, media_type),
+            Err(refused) => refused,
+        },
+        Asking::Batch(requests) => {
+            let answers = join_all(
+                requests.into_iter().map(|request| face.execute(request, &viewer, parts.clone(), false, id)),
+            );
+            let answers: Vec<_> = answers.await.into_iter().filter_map(Result::ok).collect();
+            ([(header::CONTENT_TYPE, media_type)], Json(answers)).into_response().typed(media_type)
+        }
+    }
+}
+
+impl Face {
+    /// Runs one request. `Err` is an answer of its own, for a method that may not run the operation.
+    pub(super) async fn execute(
+        &self,
+        mut request: Request,
+        viewer: &Arc<Viewer>,
+        parts: Parts,
+        only_queries: bool,
+        id: RequestId,
+    ) -> Result<Answer, Response> {
+        let document = match limits::parse(&request.query, super::limits(&self.app.config)) {
+            Ok(document) => document,
+            Err(problem) => return Ok(polished(Answer::from_errors(vec![problem]), id)),
+        };
+        if only_queries
+            && operation_type(&document, request.operation_name.as_deref()) != Some(OperationType::Query)
+        {
+            let message = "Over GET only a query is run; send mutations by POST.";
+            let mut refused = error(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message);
+            refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+            return Err(refused);
+        }
+        request.set_parsed_query(document.clone());
+        let operation_name = request.operation_name.clone();
+        let request = request
+            .data(Arc::clone(viewer))
+            .data(loader::loaders(self.app.clone(), Arc::clone(viewer)))
+            .data(parts);
+        let mut answer = self.schema.execute(request).await;
+        order::sort(&document, operation_name.as_deref(), &mut answer.data);
+        Ok(polished(answer, id))
+    }
+}
+
+async fn read_body(app: &App, headers: &HeaderMap, body: Body) -> Result<(Asking, Parts), Unreadable> {
+    let sent = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let (essence, parameters) = sent.split_once(';').unwrap_or((sent, ""));
+    match essence.trim().to_ascii_lowercase().as_str() {
+        JSON if utf8(parameters) => Ok((request::from_json(&app.config, body).await?, Parts::default())),
+        "multipart/form-data" => {
+            let boundary = multer::parse_boundary(sent).map_err(|_| Unreadable {
+                status: 400,
+                code: "BAD_REQUEST",
+                message: "The multipart boundary is missing.".to_owned(),
+            })?;
+            request::from_multipart(&app.config, &app.config.data_dir, boundary, body).await
+        }
+        _ => Err(Unreadable {
+            status: 415,
+            code: "UNSUPPORTED_MEDIA_TYPE",
+            message: format!("Send the request as {JSON} in UTF-8, or with files as multipart/form-data."),
+        }),
+    }
+}
+
+fn utf8(parameters: &str) -> bool {
+    parameters.split(';').filter_map(|parameter| parameter.split_once('=')).all(|(name, value)| {
+        !name.trim().eq_ignore_ascii_case("charset")
+            || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+    })
+}
+
+/// The media type a client gets: plain JSON unless it asks for the newer one; `None` when it takes neither.
+fn negotiate(headers: &HeaderMap) -> Option<&'static str> {
+    let accepts: Vec<&str> = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .collect();
+    if accepts.iter().all(|accept| accept.trim().is_empty()) {
+        return Some(JSON);
+    }
+    let mut best: Option<(&'static str, f32)> = None;
+    for accept in accepts {
+        let (range, parameters) = accept.split_once(';').unwrap_or((accept, ""));
+        let media_type = match range.trim().to_ascii_lowercase().as_str() {
+            RESPONSE_JSON => RESPONSE_JSON,
+            JSON | "application/*" | "*/*" => JSON,
+            _ => continue,
+        };
+        let weight = parameters
+            .split(';')
+            .filter_map(|parameter| parameter.trim().strip_prefix("q="))
+            .find_map(|weight| weight.trim().parse().ok())
+            .unwrap_or(1.0);
+        if weight > 0.0 && best.is_none_or(|(_, known)| weight > known) {
+            best = Some((media_type, weight));
+        }
+    }
+    best.map(|(media_type, _)| media_type)
+}
+
+fn operation_type(document: &ExecutableDocument, name: Option<&str>) -> Option<OperationType> {
+    match (&document.operations, name) {
+        (DocumentOperations::Single(operation), _) => Some(operation.node.ty),
+        (DocumentOperations::Multiple(operations), Some(name)) => {
+            operations.get(name).map(|operation| operation.node.ty)
+        }
+        // Several and none named: validation refuses it, unless one of them must not run at all.
+        (DocumentOperations::Multiple(operations), None) => {
+            let all = operations.values().all(|operation| operation.node.ty == OperationType::Query);
+            all.then_some(OperationType::Query)
+        }
+    }
+}
+
+/// Gives every error a code and every fault its request id, and ends an endless list.
+pub(super) fn polished(mut answer: Answer, id: RequestId) -> Answer {
+    answer.errors.truncate(MAX_ERRORS);
+    let code = if answer.data == Value::Null { "GRAPHQL_VALIDATION_FAILED" } else { "BAD_USER_INPUT" };
+    for error in &mut answer.errors {
+        let extensions = error.extensions.get_or_insert_default();
+        match extensions.get("code") {
+            None => extensions.set("code", code),
+            Some(Value::String(code)) if code == "INTERNAL_SERVER_ERROR" => {
+                extensions.set("requestId", id.to_string())
+            }
+            Some(_) => {}
+        }
+    }
+    answer
+}
+
+fn encode(answer: &Answer, media_type: &'static str) -> Response {
+    // A request that was never executed has no `data`; only the newer media type has a status for it.
+    let refused = answer.data == Value::Null && !answer.errors.is_empty();
+    if refused && media_type == RESPONSE_JSON {
+        return (StatusCode::BAD_REQUEST, Json(json!({ "errors": answer.errors })))
+            .into_response()
+            .typed(media_type);
+    }
+    Json(answer).into_response().typed(media_type)
+}
+
+trait Typed {
+    fn typed(self, media_type: &'static str) -> Self;
+}
+
+impl Typed for Response {
+    fn typed(mut self, media_type: &'static str) -> Self {
+        let value = if media_type == JSON {
+            HeaderValue::from_static("application/json; charset=utf-8")
+        } else {
+            HeaderValue::from_static("application/graphql-response+json; charset=utf-8")
+        };
+        self.headers_mut().insert(header::CONTENT_TYPE, value);
+        self
+    }
+}
+
+/// A refusal or fault before there was an operation.
+fn refuse(problem: &Error, id: RequestId) -> Response {
+    problem.log();
+    let refusal = problem.public();
+    let mut shown = ServerError::new(refusal.message, None);
+    shown.extensions.get_or_insert_default().set("code", refusal.code.as_str());
+    let answer = polished(Answer::from_errors(vec![shown]), id);
+    let status = StatusCode::from_u16(refusal.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = (status, Json(json!({ "errors": answer.errors }))).into_response();
+    if status == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
+/// An answer to a request that never became an operation.
+pub fn error(status: StatusCode, code: &str, message: &str) -> Response {
+    let mut error = ServerError::new(message, None);
+    error.extensions.get_or_insert_default().set("code", code);
+    (status, Json(json!({ "errors": [error] }))).into_response()
+}
+
+impl IntoResponse for Unreadable {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_REQUEST);
+        error(status, self.code, &self.message)
+    }
+}

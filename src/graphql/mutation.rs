@@ -1,0 +1,394 @@
+//! The root of all writes: decode the input, call one domain function, encode the outcome.
+
+use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
+
+use crate::error::{Code, Error, Refusal, Result};
+use crate::graphql::direct_upload::DirectUpload;
+use crate::graphql::error::{UserError, outcome, top_level};
+use crate::graphql::file::File;
+use crate::graphql::image::Image;
+use crate::graphql::request::Parts;
+use crate::graphql::scalar::{ByteSize, Upload};
+use crate::graphql::{Asked, parse};
+use crate::id::{DirectUploadId, FileId, ImageId};
+use crate::{direct_upload, entity, file, image};
+
+/// Root of all writes. Each takes one `input` and returns a payload with the changed object and `userErrors`.
+/// `userErrors` is empty exactly when the change was made.
+pub struct Mutation;
+
+/// Root of all writes. Each takes one `input` and returns a payload with the changed object and `userErrors`.
+/// `userErrors` is empty exactly when the change was made.
+#[Object]
+impl Mutation {
+    /// Upload a file in this request (GraphQL multipart request). For browsers prefer `createDirectUpload`.
+    async fn upload_file(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to upload, and where to.")] input: UploadFileInput,
+    ) -> Option<async_graphql::Result<UploadFilePayload>> {
+        let uploaded = outcome(upload_file(ctx, input).await);
+        Some(uploaded.map(|(file, user_errors)| UploadFilePayload { file: file.map(File), user_errors }))
+    }
+
+    /// Make a one-time upload URL, so that a client can send bytes without an API token.
+    async fn create_direct_upload(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What will be sent.")] input: CreateDirectUploadInput,
+    ) -> Option<async_graphql::Result<CreateDirectUploadPayload>> {
+        let created = outcome(create_direct_upload(ctx, input).await);
+        Some(created.map(|(created, user_errors)| {
+            let (upload, file) = created.unzip();
+            CreateDirectUploadPayload {
+                direct_upload: upload.map(DirectUpload),
+                file: file.map(File),
+                user_errors,
+            }
+        }))
+    }
+
+    /// Tell the server that the bytes were sent; it verifies this and goes on. Safe to repeat.
+    async fn complete_direct_upload(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which one.")] input: CompleteDirectUploadInput,
+    ) -> Option<async_graphql::Result<CompleteDirectUploadPayload>> {
+        let completed = outcome(complete_direct_upload(ctx, &input).await);
+        Some(completed.map(|(completed, user_errors)| {
+            let (upload, file, image) = completed.unwrap_or_default();
+            CompleteDirectUploadPayload {
+                direct_upload: upload.map(DirectUpload),
+                file: file.map(File),
+                image: image.map(Image),
+                user_errors,
+            }
+        }))
+    }
+
+    /// Give up a direct upload and its half-made file.
+    async fn cancel_direct_upload(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which one.")] input: CancelDirectUploadInput,
+    ) -> Option<async_graphql::Result<CancelDirectUploadPayload>> {
+        let cancelled = async {
+            let id: DirectUploadId = parse(&input.id, "id")?;
+            direct_upload::cancel(ctx.app(), ctx.viewer(), id).await
+        };
+        Some(outcome(cancelled.await).map(|(cancelled, user_errors)| {
+            let (upload, gone) = cancelled.unzip();
+            CancelDirectUploadPayload {
+                direct_upload: upload.map(DirectUpload),
+                deleted_file_id: gone.flatten().map(|id| id.to_string().into()),
+                user_errors,
+            }
+        }))
+    }
+
+    /// Change the name of a file.
+    async fn update_file(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to change.")] input: UpdateFileInput,
+    ) -> Option<async_graphql::Result<UpdateFilePayload>> {
+        let renamed = async {
+            let id: FileId = parse(&input.id, "id")?;
+            file::rename(ctx.app(), ctx.viewer(), id, input.filename.as_deref()).await
+        };
+        let renamed = outcome(renamed.await);
+        Some(renamed.map(|(file, user_errors)| UpdateFilePayload { file: file.map(File), user_errors }))
+    }
+
+    /// Delete a file with its image projection and its bytes. Cannot be undone.
+    async fn delete_file(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which one.")] input: DeleteFileInput,
+    ) -> Option<async_graphql::Result<DeleteFilePayload>> {
+        let deleted =
+            async { file::delete(ctx.app(), ctx.viewer(), parse::<FileId>(&input.id, "id")?).await };
+        Some(outcome(deleted.await).map(|(deleted, user_errors)| DeleteFilePayload {
+            success: deleted.is_some(),
+            deleted_file_id: deleted.map(|deleted| deleted.file.to_string().into()),
+            deleted_image_id: deleted.and_then(|deleted| deleted.image).map(|id| id.to_string().into()),
+            user_errors,
+        }))
+    }
+
+    /// Provision, or provision again, the image projection of an image file.
+    async fn provision_image(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Of which file, and how.")] input: ProvisionImageInput,
+    ) -> Option<async_graphql::Result<ProvisionImagePayload>> {
+        let provisioned = async {
+            let id: FileId = parse(&input.file_id, "fileId")?;
+            let signed = input.image.and_then(|image| image.require_signed_urls);
+            image::provision(ctx.app(), ctx.viewer(), id, signed).await
+        };
+        Some(outcome(provisioned.await).map(|(provisioned, user_errors)| {
+            let (file, image) = provisioned.unzip();
+            ProvisionImagePayload { image: image.flatten().map(Image), file: file.map(File), user_errors }
+        }))
+    }
+
+    /// Delete the image projection. The underlying file is unaffected.
+    async fn delete_image(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which one.")] input: DeleteImageInput,
+    ) -> Option<async_graphql::Result<DeleteImagePayload>> {
+        let deleted = async {
+            let id: ImageId = parse(&input.id, "id")?;
+            image::delete(ctx.app(), ctx.viewer(), id).await
+        };
+        let (file_id, user_errors) = match outcome(deleted.await) {
+            Ok(deleted) => deleted,
+            Err(fault) => return Some(Err(fault)),
+        };
+        let file = match file_id {
+            // The token may do this and yet not read files.
+            Some(id) => file::find(ctx.app(), ctx.viewer(), id).await.or_else(|problem| match problem {
+                Error::Refusal(Refusal { code: Code::Forbidden, .. }) => Ok(None),
+                other => Err(other),
+            }),
+            None => Ok(None),
+        };
+        Some(file.map_err(top_level).map(|file| DeleteImagePayload {
+            success: file_id.is_some(),
+            deleted_image_id: file_id.map(|_| input.id),
+            file: file.map(File),
+            user_errors,
+        }))
+    }
+}
+
+async fn upload_file(ctx: &Context<'_>, input: UploadFileInput) -> Result<entity::file::Model> {
+    let workspace_id = parse(&input.workspace_id, "workspaceId")?;
+    let part = ctx.data_opt::<Parts>().and_then(|parts| parts.get(&input.file)).cloned();
+    let part = part.ok_or_else(|| Error::invalid("file", "The request has no such file part."))?;
+    let image = input.image.unwrap_or_default();
+    let new = file::NewFile {
+        workspace_id,
+        spool: part.spool,
+        filename: input.filename,
+        sent_filename: part.filename,
+        sent_type: part.content_type,
+        image: image::NewImage {
+            provision: image.provision.unwrap_or(true),
+            require_signed_urls: image.require_signed_urls.unwrap_or(false),
+        },
+    };
+    file::upload(ctx.app(), ctx.viewer(), new).await
+}
+
+async fn create_direct_upload(
+    ctx: &Context<'_>,
+    input: CreateDirectUploadInput,
+) -> Result<(entity::direct_upload::Model, entity::file::Model)> {
+    let image = input.image.unwrap_or_default();
+    if image.provision == Some(false) {
+        let message = "A direct upload goes to the image service: its image is always provisioned.";
+        return Err(Error::invalid("image.provision", message));
+    }
+    let new = direct_upload::NewDirectUpload {
+        workspace_id: parse(&input.workspace_id, "workspaceId")?,
+        filename: input.filename,
+        mime_type: input.mime_type,
+        size: input.size.map(|size| size.0),
+        expires_in: i64::from(input.expires_in.unwrap_or(1800)),
+        require_signed_urls: image.require_signed_urls.unwrap_or(false),
+    };
+    direct_upload::create(ctx.app(), ctx.viewer(), new).await
+}
+
+type Completed =
+    (Option<entity::direct_upload::Model>, Option<entity::file::Model>, Option<entity::image::Model>);
+
+async fn complete_direct_upload(ctx: &Context<'_>, input: &CompleteDirectUploadInput) -> Result<Completed> {
+    let (app, viewer) = (ctx.app(), ctx.viewer());
+    let upload = direct_upload::complete(app, viewer, parse::<DirectUploadId>(&input.id, "id")?).await?;
+    let Some(file_id) = upload.file_id else { return Ok((Some(upload), None, None)) };
+    // What the token may not read is left out; the upload is complete all the same.
+    let file = file::find(app, viewer, file_id).await.ok().flatten();
+    let image = image::find_by_file(app, viewer, file_id).await.ok().flatten();
+    Ok((Some(upload), file, image))
+}
+
+/// Input of `uploadFile`.
+#[derive(InputObject)]
+pub struct UploadFileInput {
+    /// `wsp_` id of the workspace that will own the file.
+    workspace_id: ID,
+    /// The file part.
+    file: Upload,
+    /// Default: the name of the file part.
+    filename: Option<String>,
+    /// Settings for the projection, if the file is an image.
+    image: Option<NewImageInput>,
+}
+
+/// Settings for a projection to be made.
+#[derive(Debug, Default, InputObject)]
+pub struct NewImageInput {
+    /// False stores the file without provisioning it.
+    #[graphql(default_with = "Some(true)")]
+    provision: Option<bool>,
+    /// Deliver only through signed URLs. Default: false.
+    require_signed_urls: Option<bool>,
+}
+
+/// Result of `uploadFile`.
+#[derive(SimpleObject)]
+pub struct UploadFilePayload {
+    /// The new file.
+    file: Option<File>,
+    /// Empty exactly when the change was made.
+    user_errors: Vec<UserError>,
+}
+
+/// Input of `createDirectUpload`.
+#[derive(InputObject)]
+pub struct CreateDirectUploadInput {
+    /// `wsp_` id of the workspace that will own the file.
+    workspace_id: ID,
+    /// Name of the file.
+    filename: String,
+    /// Claimed type, one of `server.imageMimeTypes`; verified when the bytes are here.
+    mime_type: String,
+    /// Size, so that limits are checked before bytes are sent.
+    size: Option<ByteSize>,
+    /// Seconds the URL stays valid, 120-21600.
+    #[graphql(default_with = "Some(1800)")]
+    expires_in: Option<i32>,
+    /// Settings for the projection.
+    image: Option<NewImageInput>,
+}
+
+/// Result of `createDirectUpload`.
+#[derive(SimpleObject)]
+pub struct CreateDirectUploadPayload {
+    /// Where the bytes go.
+    direct_upload: Option<DirectUpload>,
+    /// The file they will fill.
+    file: Option<File>,
+    /// Empty exactly when the change was made.
+    user_errors: Vec<UserError>,
+}
+
+/// Input of `completeDirectUpload`.
+#[derive(InputObject)]
+pub struct CompleteDirectUploadInput {
+    /// `upl_` id.
+    id: ID,
+}
+
+/// Result of `completeDirectUpload`.
+#[derive(SimpleObject)]
+pub struct CompleteDirectUploadPayload {
+    /// The upload, now over.
+    direct_upload: Option<DirectUpload>,
+    /// The file, now ready.
+    file: Option<File>,
+    /// The image, now provisioned.
+    image: Option<Image>,
+    /// Empty exactly when the change was made.
+    user_errors: Vec<UserError>,
+}
+
+/// Input of `cancelDirectUpload`.
+#[derive(InputObject)]
+pub struct CancelDirectUploadInput {
+    /// `upl_` id.
+    id: ID,
+}
+
+/// Result of `cancelDirectUpload`.
+#[derive(SimpleObject)]
+pub struct CancelDirectUploadPayload {
+    /// The upload, now over.
+    direct_upload: Option<DirectUpload>,
+    /// The half-made file that is gone. Null when it was gone before.
+    deleted_file_id: Option<ID>,
+    /// Empty exactly when the change was made.
+    user_errors: Vec<UserError>,
+}
+
+/// Input of `updateFile`. Fields left out stay as they are.
+#[derive(InputObject)]
+pub struct UpdateFileInput {
+    /// `fil_` id.
+    id: ID,
+    /// New name: 1-255 characters, no slash and no control character.
+    filename: Option<String>,
+}
+
+/// Result of `updateFile`.
+#[derive(SimpleObject)]
+pub struct UpdateFilePayload {
+    /// The changed file.
+    file: Option<File>,
+    /// Empty exactly when the change was made.
+    user_errors: Vec<UserError>,
+}
+
+/// Input of `deleteFile`.
+#[derive(InputObject)]
+pub struct DeleteFileInput {
+    /// `fil_` id.
+    id: ID,
+}
+
+/// Result of `deleteFile`.
+#[derive(SimpleObject)]
+pub struct DeleteFilePayload {
+    /// Whether the file is gone.
+    success: bool,
+    /// The file that is gone.
+    deleted_file_id: Option<ID>,
+    /// The image that went with it.
+    deleted_image_id: Option<ID>,
+    /// Empty exactly when the change was made.
+    user_errors: Vec<UserError>,
+}
+
+/// Input of `provisionImage`.
+#[derive(InputObject)]
+pub struct ProvisionImageInput {
+    /// `fil_` id.
+    file_id: ID,
+    /// Settings for the projection.
+    image: Option<NewImageInput>,
+}
+
+/// Result of `provisionImage`.
+#[derive(SimpleObject)]
+pub struct ProvisionImagePayload {
+    /// Null while provisioning goes on; see `file.imageStatus`.
+    image: Option<Image>,
+    /// The file.
+    file: Option<File>,
+    /// Empty exactly when the change was made.
+    user_errors: Vec<UserError>,
+}
+
+/// Input of `deleteImage`.
+#[derive(InputObject)]
+pub struct DeleteImageInput {
+    /// `img_` id.
+    id: ID,
+}
+
+/// Result of `deleteImage`.
+#[derive(SimpleObject)]
+pub struct DeleteImagePayload {
+    /// Whether the image is gone.
+    success: bool,
+    /// The image that is gone.
+    deleted_image_id: Option<ID>,
+    /// The file, which stays.
+    file: Option<File>,
+    /// Empty exactly when the change was made.
+    user_errors: Vec<UserError>,
+}

@@ -1,0 +1,267 @@
+//! The root of all reads.
+
+use async_graphql::{Context, ID, Interface, Object, SimpleObject};
+use futures_util::future::try_join_all;
+
+use crate::cloudflare::wire;
+use crate::error::{Error, Result};
+use crate::file::kind::IMAGE_MIME_TYPES;
+use crate::graphql::connection::{
+    FileConnection, ImageConnection, WorkspaceConnection, cost, page_args, shared,
+};
+use crate::graphql::direct_upload::{DirectUpload, UploadTransport};
+use crate::graphql::error::top_level;
+use crate::graphql::file::{File, FileOrder};
+use crate::graphql::image::{Image, ImageOrder, ImageVariant};
+use crate::graphql::scalar::ByteSize;
+use crate::graphql::workspace::{User, Viewer, Workspace, WorkspaceOrder, list_workspaces};
+use crate::graphql::{Asked, list_files, list_images, parse, semanticNonNull};
+use crate::id::{AnyId, DirectUploadId, FileId, ImageId, WorkspaceId};
+use crate::page::MAX_PAGE;
+use crate::{direct_upload, file, image, workspace};
+
+/// An object that can be re-fetched by its id.
+#[derive(Interface)]
+#[graphql(field(name = "id", ty = "ID", desc = "Prefixed, globally unique, opaque id."))]
+pub enum Node {
+    Workspace(Workspace),
+    User(User),
+    File(File),
+    Image(Image),
+    DirectUpload(DirectUpload),
+}
+
+/// Root of all reads.
+pub struct Query;
+
+/// Root of all reads.
+#[Object]
+impl Query {
+    /// Fetch any object by id. Null when it does not exist or the caller may not see it.
+    async fn node(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Prefixed id.")] id: ID,
+    ) -> Option<async_graphql::Result<Node>> {
+        let found = match parse(&id, "id") {
+            Ok(id) => find_node(ctx, id).await,
+            Err(problem) => Err(top_level(problem)),
+        };
+        found.transpose()
+    }
+
+    /// Fetch up to 100 objects by id, in the order asked for, with null for each one not found or not visible.
+    #[graphql(complexity = "ids.len().min(100) * child_complexity + 1", directive = semanticNonNull::apply(None))]
+    async fn nodes(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Prefixed ids.")] ids: Vec<ID>,
+    ) -> Option<async_graphql::Result<Vec<Option<Node>>>> {
+        Some(find_nodes(ctx, &ids).await)
+    }
+
+    /// The authenticated caller.
+    #[graphql(directive = semanticNonNull::apply(None))]
+    async fn viewer(&self, ctx: &Context<'_>) -> Option<Viewer> {
+        Some(Viewer(ctx.viewer().clone()))
+    }
+
+    /// One workspace.
+    async fn workspace(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "`wsp_` id.")] id: ID,
+    ) -> Option<async_graphql::Result<Workspace>> {
+        let found =
+            async { workspace::find(ctx.app(), ctx.viewer(), parse::<WorkspaceId>(&id, "id")?).await };
+        found.await.map_err(top_level).transpose().map(|row| row.map(Workspace))
+    }
+
+    /// Workspaces the caller is a member of; admins see all.
+    #[graphql(complexity = "cost(first, last, child_complexity)", directive = semanticNonNull::apply(None))]
+    async fn workspaces(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Page size going forward, 1-100. Neither `first` nor `last` given means 100.")]
+        first: Option<i32>,
+        #[graphql(desc = "Return items after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Page size going backward, 1-100.")] last: Option<i32>,
+        #[graphql(desc = "Return items before this cursor.")] before: Option<String>,
+        #[graphql(
+            desc = "Sort order; ties are broken by id.",
+            default_with = "Some(WorkspaceOrder::default())"
+        )]
+        order_by: Option<WorkspaceOrder>,
+    ) -> Option<async_graphql::Result<WorkspaceConnection>> {
+        let page = page_args(first, after, last, before);
+        Some(list_workspaces(ctx, page, order_by.unwrap_or_default()).await.map_err(top_level))
+    }
+
+    /// One file.
+    async fn file(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "`fil_` id.")] id: ID,
+    ) -> Option<async_graphql::Result<File>> {
+        let found = async { file::find(ctx.app(), ctx.viewer(), parse::<FileId>(&id, "id")?).await };
+        found.await.map_err(top_level).transpose().map(|row| row.map(File))
+    }
+
+    /// Files in one workspace, or in every workspace the caller may see.
+    #[graphql(complexity = "cost(first, last, child_complexity)", directive = semanticNonNull::apply(None))]
+    #[expect(clippy::too_many_arguments, reason = "the schema's arguments")]
+    async fn files(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only this workspace.")] workspace_id: Option<ID>,
+        #[graphql(desc = "Only these files, at most 100. Narrows the caller's scope, never widens it.")] ids: Option<Vec<ID>>,
+        #[graphql(desc = "Page size going forward, 1-100. Neither `first` nor `last` given means 100.")]
+        first: Option<i32>,
+        #[graphql(desc = "Return items after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Page size going backward, 1-100.")] last: Option<i32>,
+        #[graphql(desc = "Return items before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Sort order; ties are broken by id.", default_with = "Some(FileOrder::default())")]
+        order_by: Option<FileOrder>,
+    ) -> Option<async_graphql::Result<FileConnection>> {
+        let page = page_args(first, after, last, before);
+        let list = async {
+            let workspace = workspace_id.map(|id| parse(&id, "workspaceId")).transpose()?;
+            list_files(ctx, workspace, ids, page, order_by).await
+        };
+        Some(list.await.map_err(top_level))
+    }
+
+    /// One image.
+    async fn image(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "`img_` id.")] id: ID,
+    ) -> Option<async_graphql::Result<Image>> {
+        let found = async { image::find(ctx.app(), ctx.viewer(), parse::<ImageId>(&id, "id")?).await };
+        found.await.map_err(top_level).transpose().map(|row| row.map(Image))
+    }
+
+    /// The image bound to a file, if there is one.
+    async fn image_by_file(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "`fil_` id.")] file_id: ID,
+    ) -> Option<async_graphql::Result<Image>> {
+        let found = async {
+            image::find_by_file(ctx.app(), ctx.viewer(), parse::<FileId>(&file_id, "fileId")?).await
+        };
+        found.await.map_err(top_level).transpose().map(|row| row.map(Image))
+    }
+
+    /// Images in one workspace, or in every workspace the caller may see.
+    #[graphql(complexity = "cost(first, last, child_complexity)", directive = semanticNonNull::apply(None))]
+    #[expect(clippy::too_many_arguments, reason = "the schema's arguments")]
+    async fn images(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only this workspace.")] workspace_id: Option<ID>,
+        #[graphql(desc = "Only these images, at most 100. Narrows the caller's scope, never widens it.")] ids: Option<Vec<ID>>,
+        #[graphql(desc = "Page size going forward, 1-100. Neither `first` nor `last` given means 100.")]
+        first: Option<i32>,
+        #[graphql(desc = "Return items after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Page size going backward, 1-100.")] last: Option<i32>,
+        #[graphql(desc = "Return items before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Sort order; ties are broken by id.", default_with = "Some(ImageOrder::default())")]
+        order_by: Option<ImageOrder>,
+    ) -> Option<async_graphql::Result<ImageConnection>> {
+        let page = page_args(first, after, last, before);
+        let list = async {
+            let workspace = workspace_id.map(|id| parse(&id, "workspaceId")).transpose()?;
+            list_images(ctx, workspace, ids, page, order_by).await
+        };
+        Some(list.await.map_err(top_level))
+    }
+
+    /// Named delivery variants of the account (at most 100).
+    #[graphql(directive = semanticNonNull::apply(None))]
+    async fn variants(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Vec<ImageVariant>>> {
+        let variants = image::variants(ctx.app()).await.map_err(top_level);
+        Some(variants.map(|variants| variants.iter().map(Into::into).collect()))
+    }
+
+    /// One direct upload.
+    async fn direct_upload(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "`upl_` id.")] id: ID,
+    ) -> Option<async_graphql::Result<DirectUpload>> {
+        let found =
+            async { direct_upload::find(ctx.app(), ctx.viewer(), parse::<DirectUploadId>(&id, "id")?).await };
+        found.await.map_err(top_level).transpose().map(|row| row.map(DirectUpload))
+    }
+
+    /// Limits and switches a client needs before it uploads.
+    #[graphql(directive = semanticNonNull::apply(None))]
+    async fn server(&self, ctx: &Context<'_>) -> Option<ServerInfo> {
+        let config = &ctx.app().config;
+        let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+        Some(ServerInfo {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            emulated: config.emulated(),
+            max_multipart_size: ByteSize(config.max_file_size),
+            max_image_size: ByteSize(wire::MAX_IMAGE_BYTES),
+            max_file_size: ByteSize(config.max_file_size),
+            image_mime_types: IMAGE_MIME_TYPES.map(str::to_owned).to_vec(),
+            upload_transports: vec![UploadTransport::FormPost],
+            max_page_size: i32::try_from(MAX_PAGE).unwrap_or(i32::MAX),
+            max_query_complexity: count(config.max_complexity),
+            max_query_depth: count(config.max_depth),
+        })
+    }
+}
+
+/// What this server is and allows.
+#[derive(Debug, Clone, SimpleObject)]
+pub struct ServerInfo {
+    /// Version of the server.
+    version: String,
+    /// True when image calls go to the built-in emulator and not to a Cloudflare account.
+    emulated: bool,
+    /// Largest file of a multipart request.
+    max_multipart_size: ByteSize,
+    /// Largest file that can become an image.
+    max_image_size: ByteSize,
+    /// Largest file.
+    max_file_size: ByteSize,
+    /// Types that become images.
+    image_mime_types: Vec<String>,
+    /// Ways to send bytes without an API token.
+    upload_transports: Vec<UploadTransport>,
+    /// Most items of one page.
+    max_page_size: i32,
+    /// Highest cost of a query.
+    max_query_complexity: i32,
+    /// Deepest nesting of a query.
+    max_query_depth: i32,
+}
+
+async fn find_nodes(ctx: &Context<'_>, ids: &[ID]) -> async_graphql::Result<Vec<Option<Node>>> {
+    if ids.len() as u64 > MAX_PAGE {
+        let message = format!("At most {MAX_PAGE} ids are looked up at once.");
+        return Err(top_level(Error::invalid("ids", message)));
+    }
+    let ids: Vec<AnyId> = ids.iter().map(|id| parse(id, "ids")).collect::<Result<_>>().map_err(top_level)?;
+    // The loaders make one statement per kind of these.
+    try_join_all(ids.into_iter().map(|id| find_node(ctx, id))).await
+}
+
+async fn find_node(ctx: &Context<'_>, id: AnyId) -> async_graphql::Result<Option<Node>> {
+    let loaders = ctx.loaders();
+    let found = match id {
+        AnyId::WorkspaceId(id) => loaders.load_one(id).await.map(|row| row.map(|row| Workspace(row).into())),
+        AnyId::UserId(id) => loaders.load_one(id).await.map(|row| row.map(|row| User(row).into())),
+        AnyId::FileId(id) => loaders.load_one(id).await.map(|row| row.map(|row| File(row).into())),
+        AnyId::ImageId(id) => loaders.load_one(id).await.map(|row| row.map(|row| Image(row).into())),
+        AnyId::DirectUploadId(id) => {
+            loaders.load_one(id).await.map(|row| row.map(|row| DirectUpload(row).into()))
+        }
+        // Seen through their workspace and not by themselves.
+        AnyId::MembershipId(_) | AnyId::ApiTokenId(_) => Ok(None),
+    };
+    found.map_err(shared)
+}

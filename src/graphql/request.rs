@@ -1,0 +1,286 @@
+//! GraphQL requests out of HTTP: a JSON body, a query string, or the multipart protocol for files.
+//!
+//! Multipart follows <https://github.com/jaydenseric/graphql-multipart-request-spec>: `operations`, then `map`, then
+//! one part per file. Parts are spooled to disk as they arrive, and every limit holds while they do.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use async_graphql::{Request, Variables};
+use axum::body::Body;
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt};
+use multer::{Field, Multipart};
+use serde_json::{Map, Value};
+
+use crate::config::Config;
+use crate::error::{Code, Error};
+use crate::file::spool::Spool;
+use crate::graphql::scalar::Upload;
+
+/// Longest `map` of a multipart request, in bytes.
+const MAX_MAP: usize = 64 * 1024;
+/// How much more of a refused body is read and thrown away, so that the client gets to read the answer.
+const DRAINED: u64 = 32 * 1024 * 1024;
+
+/// One request, or a batch of them.
+#[derive(Debug)]
+pub enum Asking {
+    One(Box<Request>),
+    Batch(Vec<Request>),
+}
+
+/// Received file parts of a request.
+#[derive(Clone, Default)]
+pub struct Parts(HashMap<String, Part>);
+
+/// A received file part.
+#[derive(Clone)]
+pub struct Part {
+    pub spool: Spool,
+    /// As the client sent it.
+    pub filename: Option<String>,
+    /// As the client sent it.
+    pub content_type: Option<String>,
+}
+
+impl Parts {
+    /// The part that stands at an input field.
+    pub fn get(&self, upload: &Upload) -> Option<&Part> {
+        self.0.get(&upload.0)
+    }
+}
+
+/// Why a request cannot be read: status, code and sentence of the answer.
+#[derive(Debug)]
+pub struct Unreadable {
+    pub status: u16,
+    pub code: &'static str,
+    pub message: String,
+}
+
+fn bad(message: impl Into<String>) -> Unreadable {
+    Unreadable { status: 400, code: "BAD_REQUEST", message: message.into() }
+}
+
+/// Reads a request from a query string, as GET sends it.
+pub fn from_query_string(query: &str) -> Result<Request, Unreadable> {
+    let mut fields = Map::new();
+    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
+        let value = match &*name {
+            "query" | "operationName" => Value::String(value.into_owned()),
+            "variables" | "extensions" if value.is_empty() => Value::Null,
+            "variables" | "extensions" => serde_json::from_str(&value)
+                .map_err(|_| bad(format!("`{name}` in the query string is not JSON.")))?,
+            _ => continue,
+        };
+        if fields.insert(name.to_string(), value).is_some() {
+            return Err(bad(format!("`{name}` stands twice in the query string.")));
+        }
+    }
+    request(Value::Object(fields))
+}
+
+/// Reads a JSON body.
+pub async fn from_json(config: &Config, body: Body) -> Result<Asking, Unreadable> {
+    let mut received = Vec::new();
+    let mut chunks = body.into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|_| bad("The body broke off."))?;
+        if received.len() + chunk.len() > config.max_query_size {
+            return Err(too_large(format!("A request has at most {} bytes.", config.max_query_size)));
+        }
+        received.extend_from_slice(&chunk);
+    }
+    asking(parse(&received, "The body")?, config.max_batch)
+}
+
+/// Reads a multipart body, spooling its files into `folder`.
+pub async fn from_multipart(
+    config: &Config,
+    folder: &Path,
+    boundary: String,
+    body: Body,
+) -> Result<(Asking, Parts), Unreadable> {
+    let mut form = Multipart::new(body.into_data_stream(), boundary);
+    let read = read_form(config, folder, &mut form).await;
+    if read.is_err() {
+        drain(&mut form).await;
+    }
+    read
+}
+
+async fn read_form(
+    config: &Config,
+    folder: &Path,
+    form: &mut Multipart<'static>,
+) -> Result<(Asking, Parts), Unreadable> {
+    let operations = text_part(form, "operations", config.max_query_size).await?;
+    let mut operations = parse(&operations, "`operations`")?;
+    let map = text_part(form, "map", MAX_MAP).await?;
+    let places = places(&parse(&map, "`map`")?, config.max_upload_parts)?;
+    // Drawn anew for each request: nobody can write down a reference to a part that is not theirs.
+    let nonce: u128 = rand::random();
+    for (key, paths) in &places {
+        for path in paths {
+            put(&mut operations, path, Upload::placeholder(&format!("{nonce:x}.{key}")))?;
+        }
+    }
+    let mut parts = HashMap::new();
+    while let Some(mut field) = form.next_field().await.map_err(|_| broken())? {
+        let key = field.name().unwrap_or_default().to_owned();
+        if !places.iter().any(|(known, _)| *known == key) {
+            return Err(bad("A part is not named in `map`."));
+        }
+        let filename = field.file_name().map(str::to_owned);
+        let content_type = field.content_type().map(ToString::to_string);
+        let chunks =
+            (&mut field).map_err(|_| Error::refuse(Code::InvalidInput, "The multipart body broke off."));
+        let spool = match Spool::receive(folder, config.max_file_size, chunks).await {
+            Ok(spool) => spool,
+            Err(problem) => {
+                discard(&mut field).await;
+                return Err(unspooled(problem));
+            }
+        };
+        let part = Part { spool, filename, content_type };
+        if parts.insert(format!("{nonce:x}.{key}"), part).is_some() {
+            return Err(bad("Two parts have the same name."));
+        }
+    }
+    if parts.len() != places.len() {
+        return Err(bad("`map` names a part that is not there."));
+    }
+    Ok((asking(operations, config.max_batch)?, Parts(parts)))
+}
+
+fn unspooled(problem: Error) -> Unreadable {
+    problem.log();
+    let refusal = problem.public();
+    let code = if refusal.code == Code::InvalidInput { "BAD_REQUEST" } else { refusal.code.as_str() };
+    Unreadable { status: refusal.code.status(), code, message: refusal.message }
+}
+
+async fn text_part(form: &mut Multipart<'static>, name: &str, max: usize) -> Result<Vec<u8>, Unreadable> {
+    let field = form.next_field().await.map_err(|_| broken())?;
+    let mut field = field.filter(|field| field.name() == Some(name)).ok_or_else(|| {
+        bad(format!("The parts are `operations`, `map`, and then the files: `{name}` is missing here."))
+    })?;
+    let mut text = Vec::new();
+    while let Some(chunk) = field.chunk().await.map_err(|_| broken())? {
+        if text.len() + chunk.len() > max {
+            discard(&mut field).await;
+            return Err(too_large(format!("`{name}` has at most {max} bytes.")));
+        }
+        text.extend_from_slice(&chunk);
+    }
+    Ok(text)
+}
+
+/// Part names and the paths they go to, as `map` lists them.
+fn places(map: &Value, max: usize) -> Result<Vec<(String, Vec<String>)>, Unreadable> {
+    let shape = || bad("`map` is an object of lists of paths, e.g. {\"0\": [\"variables.input.file\"]}.");
+    let map = map.as_object().ok_or_else(shape)?;
+    let mut places = Vec::new();
+    for (key, paths) in map {
+        let paths = paths.as_array().filter(|paths| !paths.is_empty()).ok_or_else(shape)?;
+        let paths = paths.iter().map(|path| path.as_str().map(str::to_owned).ok_or_else(shape));
+        places.push((key.clone(), paths.collect::<Result<Vec<_>, _>>()?));
+    }
+    if places.iter().map(|(_, paths)| paths.len()).sum::<usize>() > max {
+        return Err(too_large(format!("A request has at most {max} file parts, and `map` as many paths.")));
+    }
+    Ok(places)
+}
+
+/// Puts a value where a path leads to a null.
+fn put(operations: &mut Value, path: &str, value: async_graphql::Value) -> Result<(), Unreadable> {
+    let nowhere = || bad("A path in `map` does not lead to a null in the variables of `operations`.");
+    if !path.split('.').any(|step| step == "variables") {
+        return Err(nowhere());
+    }
+    let mut place = operations;
+    for step in path.split('.') {
+        place = match place {
+            Value::Object(fields) => fields.get_mut(step),
+            Value::Array(items) => step.parse::<usize>().ok().and_then(|index| items.get_mut(index)),
+            _ => None,
+        }
+        .ok_or_else(nowhere)?;
+    }
+    if !place.is_null() {
+        return Err(nowhere());
+    }
+    *place = value.into_json().map_err(|_| nowhere())?;
+    Ok(())
+}
+
+fn asking(value: Value, max_batch: usize) -> Result<Asking, Unreadable> {
+    match value {
+        Value::Array(requests) if requests.is_empty() => Err(bad("A batch has at least one request.")),
+        Value::Array(requests) if requests.len() > max_batch => {
+            Err(bad(format!("A batch has at most {max_batch} requests.")))
+        }
+        Value::Array(requests) => {
+            requests.into_iter().map(request).collect::<Result<_, _>>().map(Asking::Batch)
+        }
+        single => request(single).map(|request| Asking::One(Box::new(request))),
+    }
+}
+
+fn request(value: Value) -> Result<Request, Unreadable> {
+    let Value::Object(mut fields) = value else {
+        return Err(bad("A request is an object with the field `query`."));
+    };
+    let query = match fields.remove("query") {
+        Some(Value::String(query)) if !query.trim().is_empty() => query,
+        _ => return Err(bad("`query` is missing: it holds the text of the operation.")),
+    };
+    let mut request = Request::new(query);
+    match fields.remove("operationName") {
+        None | Some(Value::Null) => {}
+        Some(Value::String(name)) if name.is_empty() => {}
+        Some(Value::String(name)) => request = request.operation_name(name),
+        Some(_) => return Err(bad("`operationName` is a string.")),
+    }
+    match fields.remove("variables") {
+        None | Some(Value::Null) => {}
+        Some(variables @ Value::Object(_)) => request = request.variables(Variables::from_json(variables)),
+        Some(_) => return Err(bad("`variables` is an object.")),
+    }
+    match fields.remove("extensions") {
+        None | Some(Value::Null | Value::Object(_)) => Ok(request),
+        Some(_) => Err(bad("`extensions` is an object.")),
+    }
+}
+
+fn parse(text: &[u8], what: &str) -> Result<Value, Unreadable> {
+    serde_json::from_slice(text).map_err(|_| bad(format!("{what} is not JSON.")))
+}
+
+fn broken() -> Unreadable {
+    bad("The multipart body is damaged or broke off.")
+}
+
+fn too_large(message: String) -> Unreadable {
+    Unreadable { status: 413, code: "PAYLOAD_TOO_LARGE", message }
+}
+
+async fn discard(field: &mut Field<'static>) {
+    let mut discarded = 0;
+    while let Ok(Some(chunk)) = field.chunk().await {
+        discarded += chunk.len() as u64;
+        if discarded > DRAINED {
+            return;
+        }
+    }
+}
+
+async fn drain(form: &mut Multipart<'static>) {
+    while let Ok(Some(mut field)) = form.next_field().await {
+        let before: Option<Bytes> = field.chunk().await.ok().flatten();
+        if before.is_some() {
+            discard(&mut field).await;
+        }
+    }
+}

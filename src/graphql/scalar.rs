@@ -1,0 +1,125 @@
+//! Scalars.
+
+use async_graphql::{InputValueError, InputValueResult, Name, Scalar, ScalarType, Value, scalar};
+use chrono::{SecondsFormat, Utc};
+
+/// RFC 3339 timestamp in UTC with millisecond precision, e.g. `2026-11-20T23:44:45.018Z`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DateTime(pub chrono::DateTime<Utc>);
+
+#[Scalar(specified_by_url = "https://scalars.graphql.org/andimarek/date-time.html")]
+impl ScalarType for DateTime {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        let Value::String(text) = value else { return Err(InputValueError::expected_type(value)) };
+        match chrono::DateTime::parse_from_rfc3339(&text) {
+            Ok(at) => Ok(DateTime(at.with_timezone(&Utc))),
+            Err(_) => Err(InputValueError::custom(
+                "an RFC 3339 timestamp is expected, e.g. 2026-11-20T23:44:45.018Z",
+            )),
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(self.0.to_rfc3339_opts(SecondsFormat::Millis, true))
+    }
+}
+
+/// Absolute URL. Serialized as a string.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Url(pub url::Url);
+
+#[Scalar(name = "URL", specified_by_url = "https://url.spec.whatwg.org/")]
+impl ScalarType for Url {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        let Value::String(text) = value else { return Err(InputValueError::expected_type(value)) };
+        match url::Url::parse(&text) {
+            Ok(url) => Ok(Url(url)),
+            Err(_) => Err(InputValueError::custom("an absolute URL is expected")),
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(self.0.to_string())
+    }
+}
+
+/// Non-negative whole number of bytes, serialized as a JSON number, at most 2^53-1.
+/// `Int` stops at 2 GiB and files of any type may be larger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ByteSize(pub u64);
+
+/// The largest whole number every JSON reader keeps exact.
+const MAX_SAFE: u64 = (1 << 53) - 1;
+
+#[Scalar]
+impl ScalarType for ByteSize {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        match &value {
+            Value::Number(number) if number.as_u64().is_some_and(|bytes| bytes <= MAX_SAFE) => {
+                Ok(ByteSize(number.as_u64().unwrap_or_default()))
+            }
+            _ => Err(InputValueError::custom("a whole number from 0 to 2^53-1 is expected")),
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        Value::Number(self.0.min(MAX_SAFE).into())
+    }
+}
+
+impl From<i64> for ByteSize {
+    fn from(bytes: i64) -> Self {
+        ByteSize(u64::try_from(bytes).unwrap_or_default())
+    }
+}
+
+/// Arbitrary JSON value. Only used for data whose shape the server does not own (EXIF, user metadata).
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct Json(pub serde_json::Value);
+
+scalar!(
+    Json,
+    "JSON",
+    "Arbitrary JSON value. Only used for data whose shape the server does not own (EXIF, user metadata).",
+    "https://www.rfc-editor.org/rfc/rfc8259"
+);
+
+/// A file part of a `multipart/form-data` request (GraphQL multipart request specification). Input only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upload(pub String);
+
+/// Key of the object our own multipart reader puts where a file goes. A client's JSON cannot hold it: the value beside
+/// it is drawn at random for each request.
+const PART: &str = "imagegraph.part";
+
+impl Upload {
+    /// The value that stands for a file part.
+    pub fn placeholder(key: &str) -> Value {
+        Value::Object([(Name::new(PART), Value::String(key.to_owned()))].into_iter().collect())
+    }
+}
+
+#[Scalar(specified_by_url = "https://github.com/jaydenseric/graphql-multipart-request-spec")]
+impl ScalarType for Upload {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        match value {
+            Value::Object(mut fields) => match fields.swap_remove(PART) {
+                Some(Value::String(key)) if fields.is_empty() => Ok(Upload(key)),
+                _ => Err(not_a_part()),
+            },
+            _ => Err(not_a_part()),
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        Value::Null
+    }
+}
+
+fn not_a_part() -> InputValueError<Upload> {
+    InputValueError::custom(
+        "a file is sent as a part of a multipart/form-data request: \
+         https://github.com/jaydenseric/graphql-multipart-request-spec",
+    )
+}

@@ -1,0 +1,244 @@
+//! `Workspace`, `Viewer` and `User`.
+
+use std::sync::Arc;
+
+use async_graphql::{Context, Enum, ID, InputObject, Object};
+
+use crate::entity::{api_token, membership, user, workspace};
+use crate::graphql::connection::{
+    Counted, FileConnection, ImageConnection, Total, WorkspaceConnection, cost, page_args, wants_both_ends,
+};
+use crate::graphql::error::top_level;
+use crate::graphql::file::FileOrder;
+use crate::graphql::image::ImageOrder;
+use crate::graphql::scalar::DateTime;
+use crate::graphql::{Asked, OrderDirection, list_files, list_images, semanticNonNull};
+use crate::page::PageArgs;
+use crate::viewer;
+use crate::workspace as workspaces;
+
+/// A tenant: the unit of membership, quota and isolation.
+pub struct Workspace(pub workspace::Model);
+
+/// A tenant: the unit of membership, quota and isolation.
+#[Object]
+impl Workspace {
+    /// Prefixed, globally unique, opaque id.
+    pub async fn id(&self) -> ID {
+        self.0.id.to_string().into()
+    }
+
+    /// Display name.
+    async fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The caller's role here. Null for an admin who is not a member.
+    async fn viewer_role(&self, ctx: &Context<'_>) -> Option<WorkspaceRole> {
+        ctx.viewer().role_in(self.0.id).map(Into::into)
+    }
+
+    /// When it was made.
+    async fn created_at(&self) -> DateTime {
+        DateTime(self.0.created_at)
+    }
+
+    /// When it was last changed.
+    async fn updated_at(&self) -> DateTime {
+        DateTime(self.0.updated_at)
+    }
+
+    /// Files of this workspace.
+    #[graphql(complexity = "cost(first, last, child_complexity)", directive = semanticNonNull::apply(None))]
+    #[expect(clippy::too_many_arguments, reason = "the schema's arguments")]
+    async fn files(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only these files.")] ids: Option<Vec<ID>>,
+        #[graphql(desc = "Page size going forward, 1-100. Neither `first` nor `last` given means 100.")]
+        first: Option<i32>,
+        #[graphql(desc = "Return items after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Page size going backward, 1-100.")] last: Option<i32>,
+        #[graphql(desc = "Return items before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Sort order; ties are broken by id.", default_with = "Some(FileOrder::default())")]
+        order_by: Option<FileOrder>,
+    ) -> Option<async_graphql::Result<FileConnection>> {
+        let page = page_args(first, after, last, before);
+        Some(list_files(ctx, Some(self.0.id), ids, page, order_by).await.map_err(top_level))
+    }
+
+    /// Images of this workspace.
+    #[graphql(complexity = "cost(first, last, child_complexity)", directive = semanticNonNull::apply(None))]
+    #[expect(clippy::too_many_arguments, reason = "the schema's arguments")]
+    async fn images(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Only these images.")] ids: Option<Vec<ID>>,
+        #[graphql(desc = "Page size going forward, 1-100. Neither `first` nor `last` given means 100.")]
+        first: Option<i32>,
+        #[graphql(desc = "Return items after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Page size going backward, 1-100.")] last: Option<i32>,
+        #[graphql(desc = "Return items before this cursor.")] before: Option<String>,
+        #[graphql(desc = "Sort order; ties are broken by id.", default_with = "Some(ImageOrder::default())")]
+        order_by: Option<ImageOrder>,
+    ) -> Option<async_graphql::Result<ImageConnection>> {
+        let page = page_args(first, after, last, before);
+        Some(list_images(ctx, Some(self.0.id), ids, page, order_by).await.map_err(top_level))
+    }
+}
+
+/// Role inside one workspace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "membership::Role")]
+pub enum WorkspaceRole {
+    /// Reads.
+    Viewer,
+    /// Reads, uploads, edits, deletes.
+    Editor,
+    /// All of that, plus members, tokens, webhooks, policy.
+    Owner,
+}
+
+/// Order of workspaces.
+#[derive(Debug, Clone, Copy, InputObject)]
+pub struct WorkspaceOrder {
+    /// What to order by.
+    pub field: WorkspaceOrderField,
+    /// Which way.
+    pub direction: OrderDirection,
+}
+
+/// What workspaces can be ordered by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+pub enum WorkspaceOrderField {
+    /// Display name, byte by byte.
+    Name,
+    /// When it was made.
+    CreatedAt,
+}
+
+impl Default for WorkspaceOrder {
+    fn default() -> Self {
+        WorkspaceOrder { field: WorkspaceOrderField::Name, direction: OrderDirection::Asc }
+    }
+}
+
+/// Who is calling, and with what rights.
+pub struct Viewer(pub Arc<viewer::Viewer>);
+
+/// Who is calling, and with what rights.
+#[Object]
+impl Viewer {
+    /// The user behind the token.
+    async fn user(&self) -> User {
+        User(self.0.user.clone())
+    }
+
+    /// Workspaces the caller is a member of; admins see all.
+    #[graphql(complexity = "cost(first, last, child_complexity)", directive = semanticNonNull::apply(None))]
+    async fn workspaces(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Page size going forward, 1-100. Neither `first` nor `last` given means 100.")]
+        first: Option<i32>,
+        #[graphql(desc = "Return items after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Page size going backward, 1-100.")] last: Option<i32>,
+        #[graphql(desc = "Return items before this cursor.")] before: Option<String>,
+    ) -> Option<async_graphql::Result<WorkspaceConnection>> {
+        let page = page_args(first, after, last, before);
+        Some(list_workspaces(ctx, page, WorkspaceOrder::default()).await.map_err(top_level))
+    }
+
+    /// Scopes of the token in use.
+    async fn scopes(&self) -> Vec<TokenScope> {
+        self.0.token.scopes.0.iter().copied().map(Into::into).collect()
+    }
+
+    /// When the token in use stops working.
+    async fn token_expires_at(&self) -> Option<DateTime> {
+        self.0.token.expires_at.map(DateTime)
+    }
+}
+
+/// What a token may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "api_token::Scope")]
+pub enum TokenScope {
+    /// Read files.
+    FilesRead,
+    /// Upload, rename and delete files.
+    FilesWrite,
+    /// Read images.
+    ImagesRead,
+    /// Provision and delete images.
+    ImagesWrite,
+    /// Make direct uploads and nothing else; for a browser-facing back end.
+    UploadsCreate,
+    /// What an owner of a workspace may do.
+    WorkspaceAdmin,
+    /// What an admin of the server may do.
+    ServerAdmin,
+}
+
+/// A person or service account.
+pub struct User(pub user::Model);
+
+/// A person or service account.
+#[Object]
+impl User {
+    /// Prefixed, globally unique, opaque id.
+    pub async fn id(&self) -> ID {
+        self.0.id.to_string().into()
+    }
+
+    /// Display name.
+    async fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Visible to the user and to admins.
+    async fn email(&self, ctx: &Context<'_>) -> Option<&str> {
+        let viewer = ctx.viewer();
+        self.0.email.as_deref().filter(|_| viewer.is_admin() || viewer.user.id == self.0.id)
+    }
+
+    /// Server-wide role. `ADMIN` sees every workspace.
+    async fn role(&self) -> UserRole {
+        self.0.role.into()
+    }
+
+    /// When the user was made.
+    async fn created_at(&self) -> DateTime {
+        DateTime(self.0.created_at)
+    }
+}
+
+/// Server-wide role.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "user::Role")]
+pub enum UserRole {
+    /// Sees and manages every workspace, variants, keys, imports.
+    Admin,
+    /// Sees the workspaces they are a member of.
+    Member,
+}
+
+/// A page of the caller's workspaces.
+pub async fn list_workspaces(
+    ctx: &Context<'_>,
+    page: PageArgs,
+    order: WorkspaceOrder,
+) -> crate::error::Result<WorkspaceConnection> {
+    let (app, viewer) = (ctx.app(), ctx.viewer());
+    let by = match order.field {
+        WorkspaceOrderField::Name => workspaces::BY_NAME,
+        WorkspaceOrderField::CreatedAt => workspaces::BY_CREATION,
+    };
+    let list = workspaces::List {
+        page,
+        order: crate::page::Order { descending: order.direction == OrderDirection::Desc, ..by },
+        both_ends: wants_both_ends(ctx),
+    };
+    let page = workspaces::list(app, viewer, list).await?;
+    Ok(WorkspaceConnection::new(page, Total::of(app, viewer, Counted::Workspaces)))
+}

@@ -1,0 +1,198 @@
+//! Typed ids: `img_01j…`, a prefix and a UUIDv7 in 26 characters, as the TypeID specification spells it.
+//!
+//! The same string is the Relay id, the REST id and what a log shows; the database holds the 16 bytes.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, Utc};
+use sea_orm::DeriveValueType;
+use uuid::Uuid;
+
+/// Crockford's base 32 in lower case, as TypeID uses it.
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// Why a string is not an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ParseIdError {
+    /// The prefix is not one of ours, or not the one asked for.
+    #[error("an id that begins with `{0}_` is expected")]
+    Prefix(&'static str),
+    /// No known prefix at all.
+    #[error("an id begins with a known prefix such as `img_`, `fil_` or `wsp_`")]
+    UnknownPrefix,
+    /// Not 26 characters of lower-case base 32 below 2^128.
+    #[error("after its prefix an id has 26 characters of lower-case base 32")]
+    Suffix,
+}
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident = $prefix:literal),+ $(,)?) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, DeriveValueType)]
+            pub struct $name(pub Uuid);
+
+            impl $name {
+                /// What the id's text begins with, without the underscore.
+                pub const PREFIX: &'static str = $prefix;
+
+                /// A fresh id whose order is the order of `now`.
+                pub fn new(now: DateTime<Utc>) -> Self {
+                    Self(uuid_v7(now))
+                }
+            }
+
+            impl sea_orm::TryFromU64 for $name {
+                fn try_from_u64(_: u64) -> Result<Self, sea_orm::DbErr> {
+                    Err(sea_orm::DbErr::ConvertFromU64(stringify!($name)))
+                }
+            }
+
+            impl fmt::Display for $name {
+                fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    write!(f, "{}_{}", Self::PREFIX, encode(self.0))
+                }
+            }
+
+            impl FromStr for $name {
+                type Err = ParseIdError;
+
+                fn from_str(text: &str) -> Result<Self, ParseIdError> {
+                    let suffix = text
+                        .strip_prefix($prefix)
+                        .and_then(|rest| rest.strip_prefix('_'))
+                        .ok_or(ParseIdError::Prefix($prefix))?;
+                    decode(suffix).map(Self)
+                }
+            }
+        )+
+
+        /// An id of any kind, for `node(id:)`.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum AnyId {
+            $($(#[$doc])* $name($name)),+
+        }
+
+        impl FromStr for AnyId {
+            type Err = ParseIdError;
+
+            fn from_str(text: &str) -> Result<Self, ParseIdError> {
+                match text.split_once('_') {
+                    $(Some(($prefix, suffix)) => decode(suffix).map(|uuid| Self::$name($name(uuid))),)+
+                    _ => Err(ParseIdError::UnknownPrefix),
+                }
+            }
+        }
+    };
+}
+
+// The one list of prefixes.
+ids! {
+    /// A workspace.
+    WorkspaceId = "wsp",
+    /// A user or service account.
+    UserId = "usr",
+    /// A user's membership of a workspace.
+    MembershipId = "mem",
+    /// An API token.
+    ApiTokenId = "tok",
+    /// A file.
+    FileId = "fil",
+    /// An image.
+    ImageId = "img",
+    /// A direct upload.
+    DirectUploadId = "upl",
+}
+
+/// A fresh UUIDv7 of the given time; random below the millisecond.
+pub fn uuid_v7(now: DateTime<Utc>) -> Uuid {
+    let millis = u64::try_from(now.timestamp_millis()).unwrap_or(0);
+    uuid::Builder::from_unix_timestamp_millis(millis, &rand::random()).into_uuid()
+}
+
+/// When a UUIDv7 was made; `None` for other versions.
+pub fn time_of(uuid: Uuid) -> Option<DateTime<Utc>> {
+    let (seconds, nanos) = uuid.get_timestamp()?.to_unix();
+    DateTime::from_timestamp(i64::try_from(seconds).ok()?, nanos)
+}
+
+fn encode(uuid: Uuid) -> String {
+    let bits = uuid.as_u128();
+    (0..26).rev().map(|i| char::from(ALPHABET[((bits >> (5 * i)) & 31) as usize])).collect()
+}
+
+fn decode(suffix: &str) -> Result<Uuid, ParseIdError> {
+    // 26 × 5 = 130 bits: the first character may not go past 7, or the value would not fit into 128.
+    if suffix.len() != 26 || suffix.as_bytes()[0] > b'7' {
+        return Err(ParseIdError::Suffix);
+    }
+    let mut bits = 0u128;
+    for byte in suffix.bytes() {
+        let digit = ALPHABET.iter().position(|c| *c == byte).ok_or(ParseIdError::Suffix)?;
+        bits = (bits << 5) | digit as u128;
+    }
+    Ok(Uuid::from_u128(bits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Vectors of the TypeID specification's `valid.yml`, under our prefix.
+    #[test]
+    fn encodes_as_the_specification_says() {
+        for (uuid, suffix) in [
+            ("00000000-0000-0000-0000-000000000000", "00000000000000000000000000"),
+            ("00000000-0000-0000-0000-000000000001", "00000000000000000000000001"),
+            ("00000000-0000-0000-0000-00000000000a", "0000000000000000000000000a"),
+            ("00000000-0000-0000-0000-000000000010", "0000000000000000000000000g"),
+            ("00000000-0000-0000-0000-000000000020", "00000000000000000000000010"),
+            ("ffffffff-ffff-ffff-ffff-ffffffffffff", "7zzzzzzzzzzzzzzzzzzzzzzzzz"),
+            ("0110c853-1d09-52d8-d73e-1194e95b5f19", "0123456789abcdefghjkmnpqrs"),
+            ("01890a5d-ac96-774b-bcce-b302099a8057", "01h455vb4pex5vsknk084sn02q"),
+        ] {
+            let id = ImageId(Uuid::parse_str(uuid).unwrap());
+            assert_eq!(id.to_string(), format!("img_{suffix}"));
+            assert_eq!(format!("img_{suffix}").parse(), Ok(id));
+            assert_eq!(format!("img_{suffix}").parse(), Ok(AnyId::ImageId(id)));
+        }
+    }
+
+    /// The specification's `invalid.yml`, where it applies to a fixed prefix.
+    #[test]
+    fn refuses_what_the_specification_refuses() {
+        for text in [
+            "",
+            "img",
+            "img_",
+            "IMG_00000000000000000000000000",
+            "img-00000000000000000000000000",
+            "_00000000000000000000000000",
+            "img__00000000000000000000000000",
+            "fil_00000000000000000000000000",
+            "imgs_00000000000000000000000000",
+            "img_1234567890123456789012345",
+            "img_123456789012345678901234567",
+            "img_1234567890123456789012345 ",
+            "img_0123456789ABCDEFGHJKMNPQRS",
+            "img_123456789-123456789-123456",
+            "img_ooooooiiiiiiuuuuuuulllllll",
+            "img_i23456789ol23456789oi23456",
+            "img_8zzzzzzzzzzzzzzzzzzzzzzzzz",
+            "img_ééééééééééééééééééééééééé",
+        ] {
+            assert!(text.parse::<ImageId>().is_err(), "{text}");
+        }
+        assert_eq!("xyz_00000000000000000000000000".parse::<AnyId>(), Err(ParseIdError::UnknownPrefix));
+    }
+
+    #[test]
+    fn ids_sort_by_time_and_know_it() {
+        let early = DateTime::from_timestamp_millis(1_700_000_000_000).unwrap();
+        let late = DateTime::from_timestamp_millis(1_700_000_000_001).unwrap();
+        assert!(FileId::new(early) < FileId::new(late));
+        assert!(FileId::new(early).to_string() < FileId::new(late).to_string());
+        assert_eq!(time_of(FileId::new(late).0), Some(late));
+    }
+}

@@ -1,0 +1,386 @@
+//! Images: find, list, provision, delete.
+
+pub mod step;
+
+pub mod delivery;
+
+use chrono::{DateTime, Utc};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, Select,
+    sea_query::Expr,
+};
+use url::Url;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::blob::BlobKey;
+use crate::cloudflare::wire::Variant;
+use crate::entity::api_token::Scope;
+use crate::entity::file::{self, ImageStatus};
+use crate::entity::image::{self, Column, Entity, Model, State};
+use crate::entity::{Failure, event};
+use crate::error::{Code, Error, Result};
+use crate::file::kind::{Kind, Picture};
+use crate::file::spool::Spool;
+use crate::id::{FileId, ImageId, WorkspaceId};
+use crate::page::{self, Key, Keyed, Order, Page, PageArgs};
+use crate::viewer::Viewer;
+use crate::{event as events, file as files, worker};
+
+/// Settings for an image to be made.
+#[derive(Debug, Clone, Copy)]
+pub struct NewImage {
+    /// False stores the file without provisioning it.
+    pub provision: bool,
+    /// Deliver only through signed URLs.
+    pub require_signed_urls: bool,
+}
+
+/// Which images are listed, and how.
+#[derive(Debug, Clone)]
+pub struct List {
+    pub workspace_id: Option<WorkspaceId>,
+    pub ids: Option<Vec<ImageId>>,
+    pub page: PageArgs,
+    pub order: Order<Column>,
+    /// Look up both ends of the page.
+    pub both_ends: bool,
+}
+
+/// Newest first: the order of every list unless told otherwise.
+pub const BY_CREATION: Order<Column> =
+    Order { name: "images:CREATED_AT", column: None, numeric: false, descending: true };
+/// By name of the file, byte by byte.
+pub const BY_FILENAME: Order<Column> =
+    Order { name: "images:FILENAME", column: Some(Column::Filename), numeric: false, descending: true };
+/// By size of the original in bytes.
+pub const BY_SIZE: Order<Column> =
+    Order { name: "images:SIZE", column: Some(Column::Size), numeric: true, descending: true };
+
+/// One image, if the viewer may see it.
+pub async fn find(app: &App, viewer: &Viewer, id: ImageId) -> Result<Option<Model>> {
+    viewer.require(Scope::ImagesRead)?;
+    Ok(image::visible_to(viewer).filter(image::COLUMN.id.eq(id)).one(&app.db.read).await?)
+}
+
+/// Those of the given images that the viewer may see, in no order.
+pub async fn find_many(app: &App, viewer: &Viewer, ids: &[ImageId]) -> Result<Vec<Model>> {
+    viewer.require(Scope::ImagesRead)?;
+    Ok(image::visible_to(viewer)
+        .filter(image::COLUMN.id.is_in(ids.iter().copied()))
+        .all(&app.db.read)
+        .await?)
+}
+
+/// The images bound to the given files, as far as the viewer may see them, in no order.
+pub async fn find_by_files(app: &App, viewer: &Viewer, files: &[FileId]) -> Result<Vec<Model>> {
+    viewer.require(Scope::ImagesRead)?;
+    let of_files = image::COLUMN.file_id.is_in(files.iter().copied());
+    Ok(image::visible_to(viewer).filter(of_files).all(&app.db.read).await?)
+}
+
+/// The image bound to a file, if there is one and the viewer may see it.
+pub async fn find_by_file(app: &App, viewer: &Viewer, file: FileId) -> Result<Option<Model>> {
+    Ok(find_by_files(app, viewer, &[file]).await?.pop())
+}
+
+/// A page of images.
+pub async fn list(app: &App, viewer: &Viewer, list: List) -> Result<Page<Model>> {
+    viewer.require(Scope::ImagesRead)?;
+    let ranges = ranges(viewer, &list);
+    page::page(&app.db.read, &ranges, list.order, list.page.window()?, list.both_ends).await
+}
+
+/// How many images a list has, all pages together.
+pub async fn count(app: &App, viewer: &Viewer, list: &List) -> Result<i64> {
+    viewer.require(Scope::ImagesRead)?;
+    page::count(&app.db.read, &ranges(viewer, list)).await
+}
+
+/// Provisions, or tries again to provision, the image of a file. Answers the file and, once it is there, the image.
+///
+/// # Errors
+/// `NOT_FOUND`, `FORBIDDEN`, `NOT_READY` while the bytes are not there, `NOT_AN_IMAGE`, `ALREADY_PROVISIONED`, and what
+/// Cloudflare Images would refuse.
+pub async fn provision(
+    app: &App,
+    viewer: &Viewer,
+    file_id: FileId,
+    require_signed_urls: Option<bool>,
+) -> Result<(file::Model, Option<Model>)> {
+    viewer.require(Scope::ImagesWrite)?;
+    let file = files::find_editable(app, viewer, file_id).await.map_err(|e| e.at("fileId"))?;
+    let claimed = match file.image_status {
+        ImageStatus::NotApplicable if file.blob_id.is_none() => {
+            return Err(Error::refuse(Code::NotReady, "The bytes of this file have not arrived yet."));
+        }
+        ImageStatus::NotApplicable => {
+            let message = "This file is of no type that Cloudflare Images takes.";
+            return Err(Error::refuse(Code::NotAnImage, message).at("fileId"));
+        }
+        ImageStatus::Ready => {
+            let message = "This file has an image. Delete it first to provision another one.";
+            return Err(Error::refuse(Code::AlreadyProvisioned, message).at("fileId"));
+        }
+        ImageStatus::InProgress => None,
+        ImageStatus::Queued | ImageStatus::Failed => {
+            step::claim_again(app, file_id, require_signed_urls).await?
+        }
+        ImageStatus::Removed => Some(insert_again(app, &file, require_signed_urls.unwrap_or(false)).await?),
+    };
+    if let Some(image) = claimed {
+        step::provision_in_time(app, image).await;
+    }
+    let file = files::find_editable(app, viewer, file_id).await?;
+    let image = image::visible_to(viewer).filter(image::COLUMN.file_id.eq(file_id)).one(&app.db.read).await?;
+    Ok((file, image))
+}
+
+/// Deletes an image and leaves its file. The image is invisible when this returns; the account loses its copy now or by
+/// the worker's hand.
+///
+/// # Errors
+/// `NOT_FOUND`, `FORBIDDEN`.
+pub async fn delete(app: &App, viewer: &Viewer, id: ImageId) -> Result<FileId> {
+    viewer.require(Scope::ImagesWrite)?;
+    let image = image::visible_to(viewer).filter(image::COLUMN.id.eq(id)).one(&app.db.read).await?;
+    let Some(image) = image else { return Err(Error::not_found("image")) };
+    viewer.require_editor(image.workspace_id)?;
+    let now = app.clock.now();
+    let transaction = app.db.begin().await?;
+    let marked = Entity::update_many()
+        .col_expr(Column::State, State::Removing.into())
+        .col_expr(Column::DueAt, Expr::val(now + worker::LEASE))
+        .col_expr(Column::Attempts, Expr::col(Column::Attempts).add(1))
+        .col_expr(Column::UpdatedAt, Expr::val(now))
+        .filter(image::COLUMN.id.eq(id))
+        .filter(Column::State.eq(State::Ready))
+        .exec_with_returning(&transaction)
+        .await?;
+    let Some(image) = marked.into_iter().next() else { return Err(Error::not_found("image")) };
+    show_on_file(&transaction, image.file_id, ImageStatus::Removed, None, now).await?;
+    events::append(&transaction, event::Kind::ImageDeleted, image.workspace_id, image.file_id, Some(id), now)
+        .await?;
+    transaction.commit().await?;
+    app.step("image-marked").await;
+    let (task_app, file_id) = (app.clone(), image.file_id);
+    worker::in_time(app, async move { step::repeat(&task_app, image).await }).await;
+    Ok(file_id)
+}
+
+/// The URL of the `public` variant and, for a private image, when it stops working.
+///
+/// # Errors
+/// `UPSTREAM_ERROR` for a private image while the account has never told its signing keys.
+pub async fn url(app: &App, image: &Model) -> Result<(Url, Option<DateTime<Utc>>)> {
+    let signer = signer(app, image.require_signed_urls).await?;
+    Ok(delivery::url(&app.config.cloudflare_delivery_url, image, "public", signer.as_ref()))
+}
+
+/// One sized version of an image.
+///
+/// # Errors
+/// `BAD_USER_INPUT` for an unknown variant; `UPSTREAM_ERROR` while the account does not tell its variants or keys.
+pub async fn rendition(
+    app: &App,
+    image: &Model,
+    variant: &str,
+    expires_in: Option<i64>,
+) -> Result<delivery::Rendition> {
+    if let Some(seconds) = expires_in
+        && !(60..=604_800).contains(&seconds)
+    {
+        return Err(Error::invalid("expiresIn", "A signed URL stays valid for 60 to 604800 seconds."));
+    }
+    let variants = variants(app).await?;
+    let Some(variant) = variants.iter().find(|known| known.id == variant) else {
+        let known: Vec<_> = variants.iter().map(|known| known.id.as_str()).collect();
+        let message = format!("There is no such variant; the account has {}.", known.join(", "));
+        return Err(Error::invalid("variant", message));
+    };
+    let signed = image.require_signed_urls && !variant.never_require_signed_urls;
+    let signer = signer(app, signed).await?.map(|signer| delivery::Signer {
+        ttl: expires_in.map_or(signer.ttl, |seconds| std::time::Duration::from_secs(seconds.unsigned_abs())),
+        ..signer
+    });
+    let (url, expires_at) =
+        delivery::url(&app.config.cloudflare_delivery_url, image, &variant.id, signer.as_ref());
+    let size = delivery::rendered_size(image, &variant.options);
+    Ok(delivery::Rendition { variant: variant.id.clone(), url, size, expires_at })
+}
+
+/// The account's named variants, by name.
+///
+/// # Errors
+/// `UPSTREAM_ERROR` while the account has never told them.
+pub async fn variants(app: &App) -> Result<std::sync::Arc<Vec<Variant>>> {
+    app.variants
+        .get(async { app.cloudflare.variants().await.map(|list| list.variants.into_values().collect()) })
+        .await
+        .map_err(|problem| Error::Refusal(step::refusal(&problem)))
+}
+
+async fn signer(app: &App, signed: bool) -> Result<Option<delivery::Signer>> {
+    if !signed {
+        return Ok(None);
+    }
+    let keys = app
+        .keys
+        .get(async { app.cloudflare.keys().await.map(|list| list.keys) })
+        .await
+        .map_err(|problem| Error::Refusal(step::refusal(&problem)))?;
+    let key = keys.iter().find(|key| key.name == "default").or(keys.first()).cloned();
+    let key = key.ok_or_else(|| Error::fault("signing a URL", "the account has no signing key"))?;
+    Ok(Some(delivery::Signer { key, ttl: app.config.signed_url_ttl, now: app.clock.now() }))
+}
+
+/// Inserts the row of an image that is about to be provisioned by whoever inserts it.
+pub async fn insert_claimed(
+    transaction: &impl ConnectionTrait,
+    file: &file::Model,
+    picture: &Picture,
+    require_signed_urls: bool,
+    now: DateTime<Utc>,
+) -> Result<Model> {
+    let pending = State::Pending;
+    insert(transaction, row(ImageId::new(now), file, picture, require_signed_urls, pending, now)).await
+}
+
+/// Inserts an image row.
+pub async fn insert(transaction: &impl ConnectionTrait, image: Model) -> Result<Model> {
+    let row: image::ActiveModel = image.into();
+    Ok(row.reset_all().insert(transaction).await?)
+}
+
+/// The row of an image of this file, claimed for a first attempt.
+pub fn row(
+    id: ImageId,
+    file: &file::Model,
+    picture: &Picture,
+    require_signed_urls: bool,
+    state: State,
+    now: DateTime<Utc>,
+) -> Model {
+    let pixels = |side: u32| i32::try_from(side).ok();
+    Model {
+        id,
+        workspace_id: file.workspace_id,
+        file_id: file.id,
+        filename: file.filename.clone(),
+        size: file.size,
+        mime_type: file.mime_type.clone().unwrap_or_default(),
+        format: picture.format,
+        width: picture.size.and_then(|(width, _)| pixels(width)),
+        height: picture.size.and_then(|(_, height)| pixels(height)),
+        animated: picture.frames > 1,
+        exif: picture.exif.clone(),
+        require_signed_urls,
+        state,
+        cf_image_id: None,
+        account_hash: None,
+        due_at: Some(now + worker::LEASE),
+        attempts: 1,
+        created_at: now,
+        updated_at: now,
+    }
+}
+
+/// Writes on the file how far its image is.
+pub async fn show_on_file(
+    transaction: &impl ConnectionTrait,
+    file: FileId,
+    status: ImageStatus,
+    failure: Option<Failure>,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    file::Entity::update_many()
+        .col_expr(file::Column::ImageStatus, status.into())
+        .col_expr(file::Column::ImageFailure, Expr::val(failure))
+        .col_expr(file::Column::UpdatedAt, Expr::val(now))
+        .filter(file::COLUMN.id.eq(file))
+        .exec(transaction)
+        .await?;
+    Ok(())
+}
+
+/// Marks the image of a file that is being deleted; answers the row as it was.
+pub async fn mark_removed(
+    transaction: &impl ConnectionTrait,
+    file: FileId,
+    now: DateTime<Utc>,
+) -> Result<Option<Model>> {
+    let standing = Entity::find()
+        .filter(image::COLUMN.file_id.eq(file))
+        .filter(Column::State.ne(State::Removing))
+        .one(transaction)
+        .await?;
+    let Some(image) = standing else { return Ok(None) };
+    // A row that somebody is sending to the account right now keeps its lease, so that nobody looks for it there before
+    // that is over.
+    let due = if step::in_flight(&image, now) { image.due_at.unwrap_or(now) } else { now + worker::LEASE };
+    Entity::update_many()
+        .col_expr(Column::State, State::Removing.into())
+        .col_expr(Column::DueAt, Expr::val(due))
+        .col_expr(Column::UpdatedAt, Expr::val(now))
+        .filter(image::COLUMN.id.eq(image.id))
+        .exec(transaction)
+        .await?;
+    Ok(Some(image))
+}
+
+/// A new image row for a file whose former image was deleted: what is known of the picture comes from its bytes again.
+async fn insert_again(app: &App, file: &file::Model, require_signed_urls: bool) -> Result<Model> {
+    let Some(blob_id) = file.blob_id else {
+        return Err(Error::refuse(Code::NotReady, "The bytes of this file have not arrived yet."));
+    };
+    let bytes = app.blobs.get(BlobKey::Original(blob_id)).await?;
+    let spool = Spool::receive(&app.config.data_dir, u64::MAX, bytes).await?;
+    let Some(picture) = Kind::of(&spool).await?.picture else {
+        return Err(Error::refuse(Code::NotAnImage, "This file is of no type that Cloudflare Images takes."));
+    };
+    picture.check(spool.size)?;
+    let now = app.clock.now();
+    let transaction = app.db.begin().await?;
+    let image = match insert_claimed(&transaction, file, &picture, require_signed_urls, now).await {
+        Ok(image) => image,
+        Err(Error::Fault { source, .. }) if is_unique_violation(&*source) => {
+            return Err(Error::refuse(
+                Code::Conflict,
+                "Somebody else is provisioning this file at this moment.",
+            ));
+        }
+        Err(problem) => return Err(problem),
+    };
+    show_on_file(&transaction, file.id, ImageStatus::InProgress, None, now).await?;
+    transaction.commit().await?;
+    Ok(image)
+}
+
+fn is_unique_violation(source: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
+    let problem = source.downcast_ref::<sea_orm::DbErr>().and_then(sea_orm::DbErr::sql_err);
+    matches!(problem, Some(sea_orm::SqlErr::UniqueConstraintViolation(_)))
+}
+
+fn ranges(viewer: &Viewer, list: &List) -> Vec<Select<Entity>> {
+    let ranges = image::ranges_visible_to(viewer, list.workspace_id);
+    match &list.ids {
+        None => ranges,
+        Some(ids) => ranges
+            .into_iter()
+            .map(|range| range.filter(image::COLUMN.id.is_in(ids.iter().copied())))
+            .collect(),
+    }
+}
+
+impl Keyed<Column> for Model {
+    fn id(&self) -> Uuid {
+        self.id.0
+    }
+
+    fn key(&self, column: Column) -> Key {
+        match column {
+            Column::Size => Key::Number(self.size),
+            _ => Key::Text(self.filename.clone()),
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! The steps that bring an image into the account, and out of it again. A request takes them once, the worker as often
+//! as it needs: each may be repeated, and each tolerates that it was done before.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::TryStreamExt;
+use sea_orm::{ColumnTrait, EntityTrait, ExprTrait, QueryFilter, sea_query::Expr};
+use serde_json::{Map, Value};
+
+use crate::app::App;
+use crate::blob::BlobKey;
+use crate::cloudflare::client::{Body, ListQuery, MetaFilter, MetaTest, NewImage, Upload};
+use crate::cloudflare::{Error as AccountError, signing, wire};
+use crate::entity::event;
+use crate::entity::file::{self, ImageStatus};
+use crate::entity::image::{self, Column, Entity, Model, State};
+use crate::error::{Code, Error, Refusal, Result};
+use crate::id::{FileId, ImageId};
+use crate::{event as events, worker};
+
+/// Under this name our image id travels in Cloudflare's metadata, so that a stray can be told from a stranger.
+const METADATA_FIELD: &str = "imagegraph";
+
+/// When an image that took more than one attempt is looked at again: a request given up may still be carried out.
+const STRAY_CHECK: TimeDelta = TimeDelta::minutes(5);
+
+/// The metadata an image of ours carries in the account.
+pub fn metadata(id: ImageId) -> Map<String, Value> {
+    Map::from_iter([(METADATA_FIELD.to_owned(), Value::String(id.to_string()))])
+}
+
+/// Provisions a claimed image and waits for it as long as an answer may wait.
+pub async fn provision_in_time(app: &App, image: Model) {
+    let task_app = app.clone();
+    worker::in_time(app, async move { provision(&task_app, image).await }).await;
+}
+
+/// The worker's step for a claimed image, whatever it is due for.
+pub async fn repeat(app: &App, image: Model) -> Result<()> {
+    match image.state {
+        State::Pending => provision(app, image).await,
+        State::Ready => remove_strays(app, &image).await,
+        State::Removing => match remove(app, &image).await {
+            Ok(()) => Ok(()),
+            Err(problem) => {
+                problem.log();
+                let until = app.clock.now() + worker::backoff(image.attempts);
+                put_off(app, &image, Some(until)).await
+            }
+        },
+        State::Failed => put_off(app, &image, None).await,
+    }
+}
+
+/// Copies a file's bytes into the account and settles the image row: `READY`, `FAILED`, or `PENDING` until later.
+pub async fn provision(app: &App, image: Model) -> Result<()> {
+    // Only a first attempt can be sure that there is nothing of it in the account.
+    let made = if image.attempts > 1 { find_strays(app, image.id).await } else { Ok(Vec::new()) };
+    let made = match made {
+        Ok(mut strays) => match strays.pop() {
+            Some(stray) => Ok(stray),
+            None => create(app, &image).await?,
+        },
+        Err(problem) => Err(problem),
+    };
+    app.step("created").await;
+    match made {
+        Ok(made) => settle_ready(app, &image, &made).await,
+        Err(problem) => settle_problem(app, &image, &problem).await,
+    }
+}
+
+/// Deletes an image from the account, with all strays of it, and then its row.
+///
+/// # Errors
+/// A fault that names what the account did; the row stays.
+pub async fn remove(app: &App, image: &Model) -> Result<()> {
+    let unremoved = |problem| Error::fault("removing an image from the account", problem);
+    if let Some(id) = &image.cf_image_id {
+        app.cloudflare.delete(id).await.map_err(unremoved)?;
+    }
+    // A create whose answer was lost has left its copy under an id we never learned.
+    if image.cf_image_id.is_none() || image.attempts > 1 {
+        for stray in find_strays(app, image.id).await.map_err(unremoved)? {
+            app.cloudflare.delete(&stray.id).await.map_err(unremoved)?;
+        }
+    }
+    app.step("removed").await;
+    Entity::delete_by_id(image.id).exec(&app.db.write).await?;
+    Ok(())
+}
+
+/// Whether somebody may be sending this image to the account at this moment.
+pub fn in_flight(image: &Model, now: DateTime<Utc>) -> bool {
+    image.cf_image_id.is_none() && image.state != State::Failed && image.due_at.is_some_and(|due| due > now)
+}
+
+/// Claims a queued or failed image for an attempt now; `None` if somebody is at it already.
+pub async fn claim_again(
+    app: &App,
+    file: FileId,
+    require_signed_urls: Option<bool>,
+) -> Result<Option<Model>> {
+    let now = app.clock.now();
+    let transaction = app.db.begin().await?;
+    let mut claim = Entity::update_many()
+        .col_expr(Column::State, State::Pending.into())
+        .col_expr(Column::DueAt, Expr::val(now + worker::LEASE))
+        .col_expr(Column::Attempts, Expr::col(Column::Attempts).add(1))
+        .filter(image::COLUMN.file_id.eq(file))
+        .filter(Column::State.is_in([State::Pending, State::Failed]));
+    if let Some(signed) = require_signed_urls {
+        claim = claim.col_expr(Column::RequireSignedUrls, Expr::val(signed));
+    }
+    let claimed = claim.exec_with_returning(&transaction).await?;
+    super::show_on_file(&transaction, file, ImageStatus::InProgress, None, now).await?;
+    transaction.commit().await?;
+    Ok(claimed.into_iter().next())
+}
+
+/// What a client may read about a problem with the account.
+pub fn refusal(problem: &AccountError) -> Refusal {
+    let refused = || {
+        let number = problem.code().map(|code| format!(" ({code})")).unwrap_or_default();
+        format!("Cloudflare Images refused it{number}: {}", problem.message())
+    };
+    let (code, message) = match problem {
+        AccountError::TooLarge(_) => (Code::ImageTooLarge, refused()),
+        AccountError::Unsupported(_) => (Code::CorruptImage, refused()),
+        AccountError::Invalid(_) | AccountError::Conflict(_) | AccountError::NotFound(_) => {
+            (Code::UpstreamError, refused())
+        }
+        AccountError::RateLimited { .. } => {
+            (Code::UpstreamRateLimited, "Cloudflare Images takes no more requests for the moment.".to_owned())
+        }
+        _ => (
+            Code::UpstreamError,
+            "Cloudflare Images cannot be reached or does not answer properly.".to_owned(),
+        ),
+    };
+    Refusal { code, message, field: None, retry_after: problem.retry_after() }
+}
+
+async fn create(app: &App, image: &Model) -> Result<std::result::Result<wire::Image, AccountError>> {
+    let file = file::Entity::find_by_id(image.file_id).one(&app.db.read).await?;
+    let Some(blob_id) = file.and_then(|file| file.blob_id) else {
+        return Err(Error::fault("provisioning an image", "its file has no bytes"));
+    };
+    let bytes = app.blobs.get(BlobKey::Original(blob_id)).await?;
+    let upload = Upload {
+        filename: image.filename.clone(),
+        content_type: image.mime_type.clone(),
+        length: u64::try_from(image.size).unwrap_or(0),
+        stream: Box::pin(bytes.map_err(std::io::Error::other)),
+    };
+    let new = NewImage {
+        metadata: Some(&metadata(image.id)),
+        require_signed_urls: image.require_signed_urls,
+        ..NewImage::default()
+    };
+    Ok(app.cloudflare.create(new, Body::Upload(upload)).await)
+}
+
+/// The account's images that carry our id.
+async fn find_strays(app: &App, id: ImageId) -> std::result::Result<Vec<wire::Image>, AccountError> {
+    let query = ListQuery {
+        per_page: Some(100),
+        meta: vec![MetaFilter { field: METADATA_FIELD.to_owned(), test: MetaTest::EqString(id.to_string()) }],
+        ..ListQuery::default()
+    };
+    Ok(app.cloudflare.list(&query).await?.images)
+}
+
+/// Removes copies of a provisioned image that a given-up request made after all.
+async fn remove_strays(app: &App, image: &Model) -> Result<()> {
+    let Ok(strays) = find_strays(app, image.id).await else {
+        return put_off(app, image, Some(app.clock.now() + worker::backoff(image.attempts))).await;
+    };
+    for stray in strays.iter().filter(|stray| Some(&stray.id) != image.cf_image_id.as_ref()) {
+        tracing::info!(image = %image.id, "removing a second copy from the account");
+        if app.cloudflare.delete(&stray.id).await.is_err() {
+            return put_off(app, image, Some(app.clock.now() + worker::backoff(image.attempts))).await;
+        }
+    }
+    put_off(app, image, None).await
+}
+
+async fn settle_ready(app: &App, image: &Model, made: &wire::Image) -> Result<()> {
+    let Some(account_hash) = signing::account_hash(made) else {
+        let problem = Error::fault("provisioning an image", "the account's answer has no delivery URL");
+        problem.log();
+        let failure = Refusal {
+            code: Code::UpstreamError,
+            message: "Cloudflare Images answered without a delivery URL.".to_owned(),
+            field: None,
+            retry_after: None,
+        };
+        return settle_later(app, image, failure).await;
+    };
+    let now = app.clock.now();
+    let check = (image.attempts > 1).then_some(now + STRAY_CHECK);
+    let transaction = app.db.begin().await?;
+    let settled = Entity::update_many()
+        .col_expr(Column::State, State::Ready.into())
+        .col_expr(Column::CfImageId, Expr::val(made.id.as_str()))
+        .col_expr(Column::AccountHash, Expr::val(account_hash))
+        .col_expr(Column::RequireSignedUrls, Expr::val(made.require_signed_urls))
+        .col_expr(Column::DueAt, Expr::val(check))
+        .col_expr(Column::UpdatedAt, Expr::val(now))
+        .filter(image::COLUMN.id.eq(image.id))
+        .filter(Column::State.eq(State::Pending))
+        .filter(image::COLUMN.attempts.eq(image.attempts))
+        .exec(&transaction)
+        .await?;
+    if settled.rows_affected == 0 {
+        transaction.rollback().await?;
+        return give_back(app, image.id, &made.id).await;
+    }
+    super::show_on_file(&transaction, image.file_id, ImageStatus::Ready, None, now).await?;
+    let kind = event::Kind::ImageProvisioned;
+    events::append(&transaction, kind, image.workspace_id, image.file_id, Some(image.id), now).await?;
+    transaction.commit().await?;
+    app.step("settled").await;
+    Ok(())
+}
+
+/// Somebody else took the row over while the account was answering us. What we made is theirs if they adopted it or
+/// still may; otherwise nobody wants it.
+async fn give_back(app: &App, id: ImageId, made: &str) -> Result<()> {
+    let row = Entity::find_by_id(id).one(&app.db.read).await?;
+    let wanted =
+        row.is_some_and(|row| row.state == State::Pending || row.cf_image_id.as_deref() == Some(made));
+    if !wanted {
+        app.cloudflare
+            .delete(made)
+            .await
+            .map_err(|e| Error::fault("removing a second copy from the account", e))?;
+    }
+    Ok(())
+}
+
+async fn settle_problem(app: &App, image: &Model, problem: &AccountError) -> Result<()> {
+    tracing::warn!(image = %image.id, attempts = image.attempts, %problem, "provisioning did not work");
+    let hopeless = matches!(
+        problem,
+        AccountError::TooLarge(_)
+            | AccountError::Unsupported(_)
+            | AccountError::Invalid(_)
+            | AccountError::Conflict(_)
+            | AccountError::NotFound(_)
+    );
+    if hopeless {
+        settle_failed(app, image, refusal(problem)).await
+    } else {
+        settle_later(app, image, refusal(problem)).await
+    }
+}
+
+/// Leaves the row to the worker.
+async fn settle_later(app: &App, image: &Model, mut why: Refusal) -> Result<()> {
+    let backoff = worker::backoff(image.attempts).to_std().unwrap_or(Duration::from_secs(60));
+    // The account's own wish counts, up to an hour.
+    let delay = why.retry_after.unwrap_or(backoff).min(Duration::from_secs(3600));
+    why.retry_after = Some(Duration::from_secs(Ord::max(delay.as_secs(), 1)));
+    let until = app.clock.now() + TimeDelta::from_std(delay).unwrap_or(worker::LEASE);
+    settle(app, image, State::Pending, Some(until), ImageStatus::Queued, why).await
+}
+
+async fn settle_failed(app: &App, image: &Model, mut why: Refusal) -> Result<()> {
+    why.retry_after = None;
+    settle(app, image, State::Failed, None, ImageStatus::Failed, why).await
+}
+
+async fn settle(
+    app: &App,
+    image: &Model,
+    state: State,
+    due: Option<DateTime<Utc>>,
+    status: ImageStatus,
+    why: Refusal,
+) -> Result<()> {
+    let now = app.clock.now();
+    let transaction = app.db.begin().await?;
+    let settled = Entity::update_many()
+        .col_expr(Column::State, state.into())
+        .col_expr(Column::DueAt, Expr::val(due))
+        .col_expr(Column::UpdatedAt, Expr::val(now))
+        .filter(image::COLUMN.id.eq(image.id))
+        .filter(Column::State.eq(State::Pending))
+        .filter(image::COLUMN.attempts.eq(image.attempts))
+        .exec(&transaction)
+        .await?;
+    if settled.rows_affected == 0 {
+        return Ok(transaction.rollback().await?);
+    }
+    super::show_on_file(&transaction, image.file_id, status, Some(why.into()), now).await?;
+    if status == ImageStatus::Failed {
+        let kind = event::Kind::ImageProvisionFailed;
+        events::append(&transaction, kind, image.workspace_id, image.file_id, Some(image.id), now).await?;
+    }
+    Ok(transaction.commit().await?)
+}
+
+/// Moves the moment the worker looks at a claimed row again, or says that it need not.
+async fn put_off(app: &App, image: &Model, until: Option<DateTime<Utc>>) -> Result<()> {
+    Entity::update_many()
+        .col_expr(Column::DueAt, Expr::val(until))
+        .filter(image::COLUMN.id.eq(image.id))
+        .filter(image::COLUMN.attempts.eq(image.attempts))
+        .exec(&app.db.write)
+        .await?;
+    Ok(())
+}

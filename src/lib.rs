@@ -1,0 +1,67 @@
+//! imagegraph: a GraphQL API server over a unified file and image model, in front of Cloudflare Images.
+//!
+//! Modules in the order in which a newcomer may want to read them.
+
+/// Every setting.
+pub mod config;
+
+/// What every operation is given.
+pub mod app;
+
+/// Typed ids.
+pub mod id;
+
+/// Refusals and faults.
+pub mod error;
+
+/// Who is asking, and what they may.
+pub mod viewer;
+
+/// The SeaORM layer.
+pub mod entity;
+
+/// Files.
+pub mod file;
+
+/// Images.
+pub mod image;
+
+/// Direct uploads.
+pub mod direct_upload;
+
+/// Workspaces.
+pub mod workspace;
+
+/// What happened.
+pub mod event;
+
+/// Keyset pages.
+pub mod page;
+
+/// Bytes by key.
+pub mod blob;
+
+/// What is finished later.
+pub mod worker;
+
+/// Cloudflare Images: wire, client, signatures.
+pub mod cloudflare;
+
+/// The stand-in for Cloudflare Images.
+#[cfg(feature = "emulator")]
+pub mod emulator;
+
+/// The GraphQL face.
+pub mod graphql;
+
+/// The REST face.
+pub mod rest;
+
+/// The router.
+pub mod http;
+
+/// What a first start makes.
+pub mod setup;
+
+/// Starting a server.
+pub mod serve;

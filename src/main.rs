@@ -1,0 +1,294 @@
+//! The commands of imagegraph.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, Parser, Subcommand};
+use imagegraph::app::Clock;
+use imagegraph::config::{Config, LogFormat};
+use imagegraph::entity::api_token::Scope;
+use imagegraph::entity::membership;
+use imagegraph::graphql;
+use imagegraph::id::WorkspaceId;
+use imagegraph::serve::{self, Running};
+use imagegraph::setup::{self, NewToken};
+
+/// A GraphQL API server over a unified file and image model, in front of Cloudflare Images.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(flatten)]
+    config: Config,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server (the default)
+    Serve,
+    /// Bring the database's tables up to date, and end
+    Migrate,
+    /// Print the GraphQL schema
+    Schema,
+    /// Manage API tokens
+    #[command(subcommand)]
+    Token(Token),
+    /// Run the Cloudflare Images emulator alone
+    #[cfg(feature = "emulator")]
+    Emulator {
+        /// Account id to answer to [default: a random one, kept in the data folder]
+        #[arg(long, requires = "api_token")]
+        account_id: Option<String>,
+        /// API token to accept [default: a random one, kept in the data folder]
+        #[arg(long, requires = "account_id")]
+        api_token: Option<String>,
+    },
+    /// Ask a running server whether it is alive; exits 0 if it is
+    Healthcheck,
+}
+
+#[derive(Subcommand)]
+enum Token {
+    /// Make an API token and print its secret, which is kept nowhere
+    Create {
+        /// E-mail of the token's user, made if there is none [default: the oldest admin]
+        #[arg(long)]
+        email: Option<String>,
+        /// What the token is for
+        #[arg(long, default_value = "made by command")]
+        name: String,
+        /// What it may do, separated by commas [default: everything]
+        #[arg(long, value_enum, value_delimiter = ',')]
+        scopes: Vec<Scope>,
+        /// Limit it to this workspace (`wsp_` id)
+        #[arg(long)]
+        workspace: Option<WorkspaceId>,
+        /// Make the user a member of that workspace in this role
+        #[arg(long, value_enum, ignore_case = true, requires = "workspace")]
+        role: Option<Role>,
+        /// Days until it stops working [default: never]
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=3650))]
+        expires_in_days: Option<u32>,
+    },
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Role {
+    Viewer,
+    Editor,
+    Owner,
+}
+
+fn main() -> ExitCode {
+    if let Err(problem) = dotenvy::dotenv()
+        && !problem.not_found()
+    {
+        return fail(2, &format!("the .env file cannot be read: {problem}"));
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(problem) => return misused(&problem),
+    };
+    log(&cli.config);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(problem) => return fail(1, &problem.to_string()),
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => fail(1, &problem.to_string()),
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
+    match cli.command.unwrap_or(Command::Serve) {
+        Command::Serve => {
+            let running = serve::start(cli.config, Clock::default()).await?;
+            greet(&running);
+            interrupted().await;
+            running.stop().await;
+        }
+        Command::Migrate => {
+            serve::open_database(&cli.config).await?;
+        }
+        Command::Schema => print!("{}", graphql::sdl()),
+        Command::Token(create) => println!("{}", create_token(&cli.config, create).await?),
+        #[cfg(feature = "emulator")]
+        Command::Emulator { account_id, api_token } => {
+            emulate(&cli.config, account_id.zip(api_token)).await?
+        }
+        Command::Healthcheck => healthcheck(cli.config.listen).await?,
+    }
+    Ok(())
+}
+
+/// Says where the server is and, on a first start, how to get in.
+fn greet(running: &Running) {
+    let config = &running.app.config;
+    let url = running.public_url.as_str().trim_end_matches('/');
+    println!("imagegraph {} listens on {}", env!("CARGO_PKG_VERSION"), running.address);
+    if config.emulated() {
+        println!(
+            "The Cloudflare account is the built-in emulator: set CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN to use a real one."
+        );
+    }
+    if config.emulator_faults {
+        println!("WARNING: fault injection is open to everybody who reaches this server.");
+    }
+    let Some(first) = &running.first else {
+        println!("GraphiQL: {url}/");
+        return;
+    };
+    let (token, fragment) = match &config.admin_token {
+        Some(_) => ("$IMAGEGRAPH_ADMIN_TOKEN", String::new()),
+        None => (first.secret.as_str(), format!("#token={}", first.secret)),
+    };
+    println!();
+    println!(
+        "First start: made an admin, the workspace {}, and this token, shown only now:",
+        first.workspace
+    );
+    println!();
+    println!("  {token}");
+    println!();
+    println!("GraphiQL, ready to use:");
+    println!();
+    println!("  {url}/{fragment}");
+    println!();
+    println!("Upload a file:");
+    println!();
+    println!(
+        r#"  curl {url}/graphql -H "Authorization: Bearer {token}" \
+    -F operations='{{"query":"mutation($input: UploadFileInput!) {{ uploadFile(input: $input) {{ file {{ id imageStatus image {{ id url width height }} }} userErrors {{ code message field }} }} }}","variables":{{"input":{{"workspaceId":"{}","file":null}}}}}}' \
+    -F map='{{"0":["variables.input.file"]}}' -F 0=@photo.jpg"#,
+        first.workspace
+    );
+    println!();
+}
+
+async fn create_token(config: &Config, token: Token) -> Result<String, Box<dyn std::error::Error>> {
+    let Token::Create { email, name, scopes, workspace, role, expires_in_days } = token;
+    let (db, clock) = (serve::open_database(config).await?, Clock::default());
+    let new = NewToken {
+        email,
+        name,
+        scopes: if scopes.is_empty() { Scope::ALL.to_vec() } else { scopes },
+        workspace,
+        role: role.map(|role| match role {
+            Role::Viewer => membership::Role::Viewer,
+            Role::Editor => membership::Role::Editor,
+            Role::Owner => membership::Role::Owner,
+        }),
+        expires_at: expires_in_days.map(|days| clock.now() + TimeDelta::days(i64::from(days))),
+    };
+    Ok(setup::create_token(&db, &clock, &new).await?)
+}
+
+#[cfg(feature = "emulator")]
+async fn emulate(
+    config: &Config,
+    account: Option<(String, String)>,
+) -> Result<(), Box<dyn std::error::Error>> {
+    use imagegraph::emulator::{Emulator, Settings};
+    let listener = tokio::net::TcpListener::bind(config.listen)
+        .await
+        .map_err(|problem| serve::StartError::Listen(config.listen, problem))?;
+    let address = listener.local_addr()?;
+    let public_url = config.public_url.clone().unwrap_or_else(|| serve::own_url(address));
+    let settings = Settings {
+        data_dir: PathBuf::from(&config.data_dir).join("emulator"),
+        public_url: public_url.clone(),
+        account,
+        faults: config.emulator_faults,
+    };
+    let emulator = Emulator::open(settings).await.map_err(|problem| with_cause(&problem))?;
+    let credentials = emulator.credentials();
+    let url = public_url.as_str().trim_end_matches('/');
+    println!("The Cloudflare Images emulator listens on {address}. Its account, for a server or an SDK:");
+    println!();
+    println!("  CLOUDFLARE_ACCOUNT_ID={}", credentials.account_id);
+    println!("  CLOUDFLARE_API_TOKEN={}", credentials.api_token);
+    println!("  CLOUDFLARE_BASE_URL={url}/client/v4");
+    println!("  CLOUDFLARE_BATCH_URL={url}/batch");
+    println!("  CLOUDFLARE_UPLOAD_URL={url}/upload");
+    println!("  CLOUDFLARE_DELIVERY_URL={url}/imagedelivery");
+    println!();
+    let serving = axum::serve(listener, emulator.router()).with_graceful_shutdown(interrupted());
+    Ok(serving.await?)
+}
+
+/// One line of an error and its cause.
+#[cfg(feature = "emulator")]
+fn with_cause(problem: &dyn std::error::Error) -> String {
+    match problem.source() {
+        Some(cause) => format!("{problem}: {cause}"),
+        None => problem.to_string(),
+    }
+}
+
+async fn healthcheck(listen: SocketAddr) -> Result<(), Box<dyn std::error::Error>> {
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).no_proxy().build()?;
+    let url = serve::own_url(listen).join("/healthz")?;
+    let status = client.get(url).send().await.map_err(|problem| problem.without_url())?.status();
+    if status.is_success() { Ok(()) } else { Err(format!("the server answers {status}").into()) }
+}
+
+/// Ends when the process is asked to.
+async fn interrupted() {
+    let interrupt = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut terminate) => {
+                tokio::select! { _ = interrupt => {}, _ = terminate.recv() => {} }
+            }
+            Err(_) => drop(interrupt.await),
+        }
+    }
+    #[cfg(not(unix))]
+    drop(interrupt.await);
+}
+
+fn log(config: &Config) {
+    let filter = tracing_subscriber::EnvFilter::try_new(&config.log)
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("imagegraph=info,warn"));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Text => subscriber.init(),
+        LogFormat::Json => subscriber.json().init(),
+    }
+}
+
+/// A wrong flag or variable, in one line that names both.
+fn misused(problem: &clap::Error) -> ExitCode {
+    if matches!(
+        problem.kind(),
+        ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    ) {
+        let _ = problem.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = problem.to_string();
+    let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+    let variable = match problem.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(shown)) => Cli::command()
+            .get_arguments()
+            .find(|argument| argument.to_string() == *shown)
+            .and_then(|argument| argument.get_env())
+            .map(|variable| format!(" (variable {})", variable.to_string_lossy())),
+        _ => None,
+    };
+    fail(2, &format!("{line}{}", variable.unwrap_or_default()))
+}
+
+fn fail(code: u8, message: &str) -> ExitCode {
+    eprintln!("imagegraph: {message}");
+    ExitCode::from(code)
+}

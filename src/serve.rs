@@ -1,0 +1,139 @@
+//! Starting a server: everything opened in order, each failure with a sentence that says what to change.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use migration::{Migrator, MigratorTrait};
+use sea_orm::{ConnectionTrait, DbBackend, TransactionTrait};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::app::{App, Clock, Db};
+use crate::blob::{self, Blobs};
+use crate::cloudflare::client::Client;
+use crate::config::Config;
+use crate::http::{self, Account, AccountError};
+use crate::setup::{self, First};
+use crate::worker;
+
+/// A server that answers.
+pub struct Running {
+    pub app: App,
+    pub address: SocketAddr,
+    /// Where clients reach it.
+    pub public_url: Url,
+    /// What a first start made.
+    pub first: Option<First>,
+    stop: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("cannot use the data folder {0}: {1}. Choose another with --data-dir or IMAGEGRAPH_DATA_DIR")]
+    DataDir(PathBuf, #[source] std::io::Error),
+    #[error("cannot listen on {0}: {1}. Choose another address with --listen or IMAGEGRAPH_LISTEN")]
+    Listen(SocketAddr, #[source] std::io::Error),
+    #[error("cannot use the database: {0}. Check --database-url or DATABASE_URL")]
+    Database(#[source] sea_orm::DbErr),
+    #[error("cannot use the byte store: {0}. Check --store-url or IMAGEGRAPH_STORE_URL")]
+    Store(#[from] blob::OpenError),
+    #[error("cannot use the Cloudflare account: {0}")]
+    Account(#[from] AccountError),
+    #[error("cannot use the Cloudflare account: {0}")]
+    Client(#[from] crate::cloudflare::Error),
+    #[error("cannot make the first admin: {0}")]
+    Setup(#[source] crate::error::Error),
+}
+
+/// Starts a server with everything it needs.
+pub async fn start(mut config: Config, clock: Clock) -> Result<Running, StartError> {
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .map_err(|problem| StartError::Listen(config.listen, problem))?;
+    let address = listener.local_addr().map_err(|problem| StartError::Listen(config.listen, problem))?;
+    let public_url = match &config.public_url {
+        Some(url) => url.clone(),
+        None => own_url(address),
+    };
+    let db = open_database(&config).await?;
+    let blobs = Blobs::open(&config)?;
+    // A server reaches its own emulator at the address it listens on; what it hands out names the public one.
+    let account = Account::open(&config, &public_url, &own_url(address)).await?;
+    config.cloudflare_delivery_url = account.delivery.clone();
+    let cloudflare = Client::new(account.settings)?;
+    let first =
+        setup::first_start(&db, &clock, config.admin_token.as_deref()).await.map_err(StartError::Setup)?;
+    let app = App::new(config, db, blobs, cloudflare, clock);
+    let stop = CancellationToken::new();
+    let router = http::router(app.clone(), account.emulator);
+    let stopped = stop.clone().cancelled_owned();
+    let serving = tokio::spawn(async move {
+        if let Err(problem) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
+            tracing::error!(%problem, "the server ended");
+        }
+    });
+    let working = tokio::spawn(worker::run(app.clone(), stop.clone()));
+    Ok(Running { app, address, public_url, first, stop, tasks: vec![serving, working] })
+}
+
+/// Opens the database and brings its tables up to date.
+pub async fn open_database(config: &Config) -> Result<Db, StartError> {
+    make_data_dir(config)?;
+    let db =
+        Db::open(&config.database_url(), config.database_connections).await.map_err(StartError::Database)?;
+    migrate(&db).await.map_err(StartError::Database)?;
+    Ok(db)
+}
+
+impl Running {
+    /// Stops taking requests, finishes those under way, and waits for the worker's round to end.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.app.due.notify_one();
+        for task in self.tasks {
+            let _ = task.await;
+        }
+    }
+}
+
+/// Where a server listening here is reached from its own machine.
+pub fn own_url(address: SocketAddr) -> Url {
+    let host = match address {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => "127.0.0.1".to_owned(),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => "[::1]".to_owned(),
+        SocketAddr::V4(v4) => v4.ip().to_string(),
+        SocketAddr::V6(v6) => format!("[{}]", v6.ip()),
+    };
+    let mut url = Url::parse("http://localhost").unwrap_or_else(|_| unreachable!("a constant URL"));
+    let _ = url.set_host(Some(&host));
+    let _ = url.set_port(Some(address.port()));
+    url
+}
+
+fn make_data_dir(config: &Config) -> Result<(), StartError> {
+    let unusable = |problem| StartError::DataDir(config.data_dir.clone(), problem);
+    std::fs::create_dir_all(&config.data_dir).map_err(unusable)?;
+    tempfile::tempfile_in(&config.data_dir).map_err(unusable)?;
+    Ok(())
+}
+
+async fn migrate(db: &Db) -> Result<(), sea_orm::DbErr> {
+    // Two servers that start at once on one PostgreSQL take turns; the lock goes with the transaction.
+    let turn = match db.write.get_database_backend() {
+        DbBackend::Postgres => {
+            let transaction = db.write.begin().await?;
+            transaction.execute_unprepared("SELECT pg_advisory_xact_lock(7316512907)").await?;
+            Some(transaction)
+        }
+        _ => None,
+    };
+    Migrator::up(&db.write, None).await?;
+    match turn {
+        Some(transaction) => transaction.commit().await,
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,195 @@
+//! What a first start makes: an admin, a workspace, a token. And tokens and users by command.
+
+use chrono::{DateTime, Utc};
+use sea_orm::{
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait,
+    QueryFilter, QueryOrder,
+};
+
+use crate::app::{Clock, Db};
+use crate::entity::api_token::{self, Scope, Scopes};
+use crate::entity::{membership, user, workspace};
+use crate::error::{Error, Result};
+use crate::id::{ApiTokenId, MembershipId, UserId, WorkspaceId};
+use crate::viewer;
+
+/// What a first start made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct First {
+    pub workspace: WorkspaceId,
+    /// The admin's token; nowhere else to be had.
+    pub secret: String,
+}
+
+/// A token to be made for somebody.
+#[derive(Debug, Clone)]
+pub struct NewToken {
+    /// Whose: a user with this e-mail, made as a `MEMBER` if there is none. `None` means the oldest admin.
+    pub email: Option<String>,
+    pub name: String,
+    pub scopes: Vec<Scope>,
+    /// Limits the token to one workspace.
+    pub workspace: Option<WorkspaceId>,
+    /// Makes the user a member of that workspace in this role, if they are none.
+    pub role: Option<membership::Role>,
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// Makes an admin, a workspace and a token if there is no user yet.
+pub async fn first_start(db: &Db, clock: &Clock, admin_token: Option<&str>) -> Result<Option<First>> {
+    if user::Entity::find().count(&db.read).await? > 0 {
+        return Ok(None);
+    }
+    let now = clock.now();
+    let transaction = db.begin().await?;
+    let admin = user::ActiveModel {
+        id: Set(UserId::new(now)),
+        name: Set("Admin".to_owned()),
+        // Unique: of two servers that start at once on one database, one makes the admin.
+        email: Set(Some("admin@localhost".to_owned())),
+        role: Set(user::Role::Admin),
+        created_at: Set(now),
+    };
+    let admin = match admin.insert(&transaction).await {
+        Ok(admin) => admin,
+        Err(problem) if matches!(problem.sql_err(), Some(sea_orm::SqlErr::UniqueConstraintViolation(_))) => {
+            return Ok(None);
+        }
+        Err(problem) => return Err(problem.into()),
+    };
+    let workspace = insert_workspace(&transaction, "My workspace", now).await?;
+    join(&transaction, admin.id, workspace.id, membership::Role::Owner, now).await?;
+    let secret = admin_token.map_or_else(new_secret, str::to_owned);
+    let token = NewToken {
+        email: None,
+        name: "first admin".to_owned(),
+        scopes: Scope::ALL.to_vec(),
+        workspace: None,
+        role: None,
+        expires_at: None,
+    };
+    insert_token(&transaction, admin.id, &token, &secret, now).await?;
+    transaction.commit().await?;
+    Ok(Some(First { workspace: workspace.id, secret }))
+}
+
+/// Makes a token, with its user and membership where they are missing; answers its secret.
+///
+/// # Errors
+/// `BAD_USER_INPUT` for a role without a workspace, `NOT_FOUND` for an unknown workspace or when there is no admin yet.
+pub async fn create_token(db: &Db, clock: &Clock, new: &NewToken) -> Result<String> {
+    let now = clock.now();
+    let transaction = db.begin().await?;
+    if let Some(id) = new.workspace
+        && workspace::Entity::find_by_id(id).one(&transaction).await?.is_none()
+    {
+        return Err(Error::not_found("workspace"));
+    }
+    let user = match &new.email {
+        None => user::Entity::find()
+            .filter(user::Column::Role.eq(user::Role::Admin))
+            .order_by_asc(user::Column::Id)
+            .one(&transaction)
+            .await?
+            .ok_or_else(|| Error::not_found("admin; start the server once to make one"))?,
+        Some(email) => find_or_insert_user(&transaction, email, now).await?,
+    };
+    match (new.role, new.workspace) {
+        (Some(role), Some(workspace)) => {
+            let member = membership::of_user(user.id)
+                .filter(membership::COLUMN.workspace_id.eq(workspace))
+                .one(&transaction)
+                .await?;
+            if member.is_none() {
+                join(&transaction, user.id, workspace, role, now).await?;
+            }
+        }
+        (Some(_), None) => return Err(Error::invalid("role", "A role needs the workspace it is for.")),
+        (None, _) => {}
+    }
+    let secret = new_secret();
+    insert_token(&transaction, user.id, new, &secret, now).await?;
+    transaction.commit().await?;
+    Ok(secret)
+}
+
+/// Inserts a workspace.
+pub async fn insert_workspace(
+    transaction: &impl ConnectionTrait,
+    name: &str,
+    now: DateTime<Utc>,
+) -> Result<workspace::Model> {
+    let row = workspace::ActiveModel {
+        id: Set(WorkspaceId::new(now)),
+        name: Set(name.to_owned()),
+        created_at: Set(now),
+        updated_at: Set(now),
+    };
+    Ok(row.insert(transaction).await?)
+}
+
+async fn find_or_insert_user(
+    transaction: &impl ConnectionTrait,
+    email: &str,
+    now: DateTime<Utc>,
+) -> Result<user::Model> {
+    if let Some(user) = user::Entity::find().filter(user::COLUMN.email.eq(email)).one(transaction).await? {
+        return Ok(user);
+    }
+    let row = user::ActiveModel {
+        id: Set(UserId::new(now)),
+        name: Set(email.chars().take(100).collect()),
+        email: Set(Some(email.to_owned())),
+        role: Set(user::Role::Member),
+        created_at: Set(now),
+    };
+    Ok(row.insert(transaction).await?)
+}
+
+async fn join(
+    transaction: &impl ConnectionTrait,
+    user: UserId,
+    workspace: WorkspaceId,
+    role: membership::Role,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let row = membership::ActiveModel {
+        id: Set(MembershipId::new(now)),
+        workspace_id: Set(workspace),
+        user_id: Set(user),
+        role: Set(role),
+        created_at: Set(now),
+    };
+    row.insert(transaction).await?;
+    Ok(())
+}
+
+async fn insert_token(
+    transaction: &impl ConnectionTrait,
+    user: UserId,
+    new: &NewToken,
+    secret: &str,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let row = api_token::ActiveModel {
+        id: Set(ApiTokenId::new(now)),
+        user_id: Set(user),
+        workspace_id: Set(new.workspace),
+        name: Set(new.name.clone()),
+        hint: Set(secret.chars().take(8).collect()),
+        secret_hash: Set(viewer::hash(secret)),
+        scopes: Set(Scopes(new.scopes.clone())),
+        expires_at: Set(new.expires_at),
+        revoked_at: Set(None),
+        created_at: Set(now),
+    };
+    row.insert(transaction).await?;
+    Ok(())
+}
+
+/// A fresh secret: 256 random bits, URL-safe, with a prefix that secret scanners can look for.
+fn new_secret() -> String {
+    use base64::Engine as _;
+    let bits: [u8; 32] = rand::random();
+    format!("imgr_{}", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bits))
+}

@@ -1,0 +1,135 @@
+//! Who is asking: a user behind a bearer token, and what they may see and do.
+
+use chrono::{DateTime, Utc};
+use sea_orm::{ConnectionTrait, EntityTrait, Select};
+use sha2::{Digest, Sha256};
+
+use crate::entity::api_token::{self, Scope};
+use crate::entity::{membership, user};
+use crate::error::{Code, Error, Result};
+use crate::id::WorkspaceId;
+
+/// A user with the rights of the token in use. Built once per request.
+#[derive(Debug, Clone)]
+pub struct Viewer {
+    pub user: user::Model,
+    pub token: api_token::Model,
+    memberships: Vec<(WorkspaceId, membership::Role)>,
+}
+
+/// The workspaces a viewer may see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reach {
+    /// An admin's.
+    All,
+    /// A member's, oldest first.
+    Workspaces(Vec<WorkspaceId>),
+}
+
+impl Viewer {
+    /// The viewer behind a bearer token's secret.
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED` for a secret that is unknown, expired or revoked; nobody is told which.
+    pub async fn from_secret(db: &impl ConnectionTrait, secret: &str, now: DateTime<Utc>) -> Result<Viewer> {
+        let Some((token, user)) = api_token::find_usable(db, hash(secret), now).await? else {
+            return Err(unauthenticated());
+        };
+        let mut memberships: Vec<_> = membership::of_user(user.id)
+            .all(db)
+            .await?
+            .into_iter()
+            .map(|membership| (membership.workspace_id, membership.role))
+            .filter(|(workspace, _)| token.workspace_id.is_none_or(|only| only == *workspace))
+            .collect();
+        memberships.sort_unstable_by_key(|(workspace, _)| *workspace);
+        Ok(Viewer { user, token, memberships })
+    }
+
+    /// Admin by role, through a token that carries `SERVER_ADMIN`.
+    pub fn is_admin(&self) -> bool {
+        self.user.role == user::Role::Admin && self.token.scopes.0.contains(&Scope::ServerAdmin)
+    }
+
+    /// The workspaces this viewer may see.
+    pub fn reach(&self) -> Reach {
+        match (self.is_admin(), self.token.workspace_id) {
+            (true, None) => Reach::All,
+            (true, Some(only)) => Reach::Workspaces(vec![only]),
+            (false, _) => {
+                Reach::Workspaces(self.memberships.iter().map(|(workspace, _)| *workspace).collect())
+            }
+        }
+    }
+
+    /// Whether the viewer may see this workspace.
+    pub fn sees(&self, workspace: WorkspaceId) -> bool {
+        match self.reach() {
+            Reach::All => true,
+            Reach::Workspaces(ids) => ids.contains(&workspace),
+        }
+    }
+
+    /// The viewer's role in a workspace; `None` for an admin who is not a member.
+    pub fn role_in(&self, workspace: WorkspaceId) -> Option<membership::Role> {
+        self.memberships.iter().find(|(id, _)| *id == workspace).map(|(_, role)| *role)
+    }
+
+    /// Demands a scope of the token in use.
+    ///
+    /// # Errors
+    /// `FORBIDDEN`, naming the scope.
+    pub fn require(&self, scope: Scope) -> Result<()> {
+        if self.token.scopes.0.contains(&scope) {
+            return Ok(());
+        }
+        let name = serde_json::to_value(scope).unwrap_or_default();
+        let name = name.as_str().unwrap_or_default();
+        Err(Error::refuse(Code::Forbidden, format!("The token in use lacks the scope {name}.")))
+    }
+
+    /// Demands the right to change things in a workspace: membership as `EDITOR` or `OWNER`, or admin.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` for a workspace out of sight, `FORBIDDEN` for one the viewer may only read.
+    pub fn require_editor(&self, workspace: WorkspaceId) -> Result<()> {
+        if !self.sees(workspace) {
+            return Err(Error::not_found("workspace"));
+        }
+        if self.is_admin() || self.role_in(workspace) >= Some(membership::Role::Editor) {
+            return Ok(());
+        }
+        Err(Error::refuse(
+            Code::Forbidden,
+            "Your role in this workspace is VIEWER; EDITOR or OWNER is needed.",
+        ))
+    }
+
+    /// What the viewer may see as a list of index ranges: one per workspace, or one over everything for admins.
+    pub fn ranges<E: EntityTrait>(
+        &self,
+        only: Option<WorkspaceId>,
+        all: impl Fn() -> Select<E>,
+        within: impl Fn(Select<E>, WorkspaceId) -> Select<E>,
+    ) -> Vec<Select<E>> {
+        match (only, self.reach()) {
+            (Some(workspace), _) if !self.sees(workspace) => Vec::new(),
+            (Some(workspace), _) => vec![within(all(), workspace)],
+            (None, Reach::All) => vec![all()],
+            (None, Reach::Workspaces(ids)) => ids.into_iter().map(|id| within(all(), id)).collect(),
+        }
+    }
+}
+
+/// The refusal of a request without a usable token.
+pub fn unauthenticated() -> Error {
+    Error::refuse(
+        Code::Unauthenticated,
+        "A valid API token is needed: send it as `Authorization: Bearer <token>`.",
+    )
+}
+
+/// What the database keeps of a token's secret: secrets are long and random, so a fast hash is enough.
+pub fn hash(secret: &str) -> Vec<u8> {
+    Sha256::digest(secret.as_bytes()).to_vec()
+}

@@ -1,0 +1,165 @@
+//! The worker: claims rows that are due and repeats the step a request could not finish.
+//!
+//! A claim moves `due_at` into the future and raises `attempts`, in one statement. The moved `due_at` is the lease: if
+//! the process dies, the row is due again when it ends. The raised number is the fence: whoever holds an older one can
+//! no longer settle the row. Several servers on one PostgreSQL share the work this way.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::join_all;
+use sea_orm::sea_query::{Expr, Query};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, EntityTrait, ExprTrait, IntoActiveModel, Iterable, ModelTrait, QueryFilter,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::app::App;
+use crate::blob::BlobKey;
+use crate::entity::{direct_upload, file, image};
+use crate::error::{Error, Result};
+use crate::{direct_upload as direct_uploads, event, file as files, image as images};
+
+/// How long a claim holds: longer than any call to the account may take.
+pub const LEASE: TimeDelta = TimeDelta::seconds(120);
+/// Rows of one kind claimed at once.
+const BATCH: u64 = 8;
+
+/// Works until cancelled, and ends between two rounds.
+pub async fn run(app: App, stop: CancellationToken) {
+    let mut next_sweep = app.clock.now();
+    loop {
+        match round(&app).await {
+            // There may be more.
+            Ok(done) if done > 0 => continue,
+            Ok(_) => {}
+            Err(problem) => problem.log(),
+        }
+        let now = app.clock.now();
+        if now >= next_sweep {
+            if let Err(problem) = sweep(&app).await {
+                problem.log();
+            }
+            let hour = Duration::from_secs(3600);
+            next_sweep = now + TimeDelta::from_std(app.config.sweep_age.min(hour)).unwrap_or(LEASE);
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = app.due.notified() => {}
+            () = tokio::time::sleep(app.config.worker_interval) => {}
+        }
+    }
+}
+
+/// Does what is due now, at most a batch of each kind; answers how many rows that were.
+pub async fn round(app: &App) -> Result<usize> {
+    let due_images = claim_images(app).await?;
+    let due_files =
+        claim::<file::Entity>(app, file::Column::Id, file::Column::DueAt, file::Column::Attempts).await?;
+    let due_uploads = claim::<direct_upload::Entity>(
+        app,
+        direct_upload::Column::Id,
+        direct_upload::Column::DueAt,
+        direct_upload::Column::Attempts,
+    )
+    .await?;
+    let done = due_images.len() + due_files.len() + due_uploads.len();
+    let images = join_all(due_images.into_iter().map(|image| images::step::repeat(app, image)));
+    let files = join_all(due_files.into_iter().map(|file| files::remove(app, file.id, file.attempts)));
+    let uploads = join_all(due_uploads.into_iter().map(|upload| direct_uploads::expire(app, upload)));
+    let (images, files, uploads) = tokio::join!(images, files, uploads);
+    for problem in images.into_iter().chain(files).chain(uploads).filter_map(Result::err) {
+        problem.log();
+    }
+    Ok(done)
+}
+
+/// Removes bytes that no file owns, half-written objects, and old events.
+pub async fn sweep(app: &App) -> Result<()> {
+    let (age, now) = (app.config.sweep_age, app.clock.now());
+    app.blobs
+        .sweep_half_written(age, now.into())
+        .map_err(|io| Error::fault("sweeping half-written bytes", io))?;
+    for ids in app.blobs.originals_older_than(age, now.into()).await?.chunks(500) {
+        let owned: Vec<_> = file::Entity::find()
+            .filter(file::Column::BlobId.is_in(ids.iter().copied()))
+            .all(&app.db.read)
+            .await?
+            .into_iter()
+            .filter_map(|file| file.blob_id)
+            .collect();
+        for id in ids.iter().filter(|id| !owned.contains(id)) {
+            tracing::info!(blob = %id, "removing bytes that no file owns");
+            app.blobs.delete(BlobKey::Original(*id)).await?;
+        }
+    }
+    event::purge(&app.db.write, now).await
+}
+
+/// How long to wait before the next attempt: doubling from two seconds to ten minutes, with jitter so that rows that
+/// failed together do not come back together.
+pub fn backoff(attempts: i32) -> TimeDelta {
+    let seconds = 2f64.powi(attempts.clamp(1, 10)).min(600.0);
+    TimeDelta::milliseconds((seconds * 1000.0 * rand::random_range(0.75..1.25)) as i64)
+}
+
+/// Runs a step on its own and waits for it as long as an answer may wait. The step goes on when the time is up or the
+/// client has left.
+pub async fn in_time(app: &App, step: impl Future<Output = Result<()>> + Send + 'static) {
+    let task = tokio::spawn(async move {
+        if let Err(problem) = step.await {
+            problem.log();
+        }
+    });
+    let _ = tokio::time::timeout(app.config.provision_wait, task).await;
+}
+
+async fn claim_images(app: &App) -> Result<Vec<image::Model>> {
+    let claimed =
+        claim::<image::Entity>(app, image::Column::Id, image::Column::DueAt, image::Column::Attempts).await?;
+    let pending: Vec<_> = claimed
+        .iter()
+        .filter(|image| image.state == image::State::Pending)
+        .map(|image| image.file_id)
+        .collect();
+    if !pending.is_empty() {
+        file::Entity::update_many()
+            .col_expr(file::Column::ImageStatus, file::ImageStatus::InProgress.into())
+            .filter(file::Column::Id.is_in(pending))
+            .filter(file::Column::ImageStatus.eq(file::ImageStatus::Queued))
+            .exec(&app.db.write)
+            .await?;
+    }
+    Ok(claimed)
+}
+
+/// Claims rows that are due. The condition stands outside the subquery as well: of two servers that picked the same
+/// row, the second waits for the first, looks again, and finds it no longer due.
+async fn claim<E>(app: &App, id: E::Column, due_at: E::Column, attempts: E::Column) -> Result<Vec<E::Model>>
+where
+    E: EntityTrait,
+    E::Column: Iterable,
+    E::Model: ModelTrait<Entity = E> + IntoActiveModel<E::ActiveModel>,
+    E::ActiveModel: ActiveModelTrait<Entity = E>,
+{
+    let now: DateTime<Utc> = app.clock.now();
+    let nothing_due = E::find().filter(due_at.lte(now)).one(&app.db.read).await?.is_none();
+    if nothing_due {
+        // Most rounds end here, without a word to the one writer.
+        return Ok(Vec::new());
+    }
+    let picked = Query::select()
+        .column(id)
+        .from(E::default())
+        .and_where(due_at.lte(now))
+        .order_by(due_at, sea_orm::Order::Asc)
+        .limit(BATCH)
+        .to_owned();
+    Ok(E::update_many()
+        .col_expr(due_at, Expr::val(now + LEASE))
+        .col_expr(attempts, Expr::col(attempts).add(1))
+        .filter(id.in_subquery(picked))
+        .filter(due_at.lte(now))
+        .exec_with_returning(&app.db.write)
+        .await?)
+}

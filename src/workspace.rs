@@ -1,0 +1,64 @@
+//! Workspaces: reading them, and making the first one.
+
+use sea_orm::ColumnTrait;
+use sea_orm::QueryFilter;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::entity::workspace::{self, Column, Entity, Model};
+use crate::error::{Error, Result};
+use crate::id::WorkspaceId;
+use crate::page::{self, Key, Keyed, Order, Page, PageArgs};
+use crate::viewer::Viewer;
+
+/// Which workspaces are listed, and how.
+#[derive(Debug, Clone)]
+pub struct List {
+    pub page: PageArgs,
+    pub order: Order<Column>,
+    /// Look up both ends of the page.
+    pub both_ends: bool,
+}
+
+/// Orders of workspaces.
+pub const BY_NAME: Order<Column> =
+    Order { name: "workspaces:NAME", column: Some(Column::Name), numeric: false, descending: false };
+/// By time of creation.
+pub const BY_CREATION: Order<Column> =
+    Order { name: "workspaces:CREATED_AT", column: None, numeric: false, descending: false };
+
+/// One workspace, if the viewer may see it.
+pub async fn find(app: &App, viewer: &Viewer, id: WorkspaceId) -> Result<Option<Model>> {
+    Ok(workspace::visible_to(viewer).filter(workspace::COLUMN.id.eq(id)).one(&app.db.read).await?)
+}
+
+/// A workspace the viewer may change things in.
+///
+/// # Errors
+/// `NOT_FOUND` when out of sight, `FORBIDDEN` when the viewer may only read.
+pub async fn find_editable(app: &App, viewer: &Viewer, id: WorkspaceId) -> Result<Model> {
+    let Some(found) = find(app, viewer, id).await? else { return Err(Error::not_found("workspace")) };
+    viewer.require_editor(id)?;
+    Ok(found)
+}
+
+/// A page of the viewer's workspaces.
+pub async fn list(app: &App, viewer: &Viewer, list: List) -> Result<Page<Model>> {
+    let window = list.page.window()?;
+    page::page(&app.db.read, &[workspace::visible_to(viewer)], list.order, window, list.both_ends).await
+}
+
+/// How many workspaces the viewer may see.
+pub async fn count(app: &App, viewer: &Viewer) -> Result<i64> {
+    page::count::<Entity>(&app.db.read, &[workspace::visible_to(viewer)]).await
+}
+
+impl Keyed<Column> for Model {
+    fn id(&self) -> Uuid {
+        self.id.0
+    }
+
+    fn key(&self, _: Column) -> Key {
+        Key::Text(self.name.clone())
+    }
+}
