@@ -16,7 +16,7 @@ use crate::blob::Blobs;
 use crate::cloudflare::client::Client;
 use crate::cloudflare::wire::{Key, Variant};
 use crate::config::Config;
-use crate::error::Result;
+use crate::error::{Error, Refusal, Result};
 
 /// A running server's parts; cheap to clone.
 #[derive(Clone)]
@@ -167,42 +167,54 @@ impl Clock {
 
 /// Something of the account that changes rarely, kept for a minute.
 pub struct Cached<T> {
-    kept: tokio::sync::Mutex<Option<(Instant, Arc<T>)>>,
+    kept: tokio::sync::Mutex<Kept<T>>,
+}
+
+struct Kept<T> {
+    value: Option<Arc<T>>,
+    /// Until when nobody asks again.
+    until: Instant,
+    /// Why there is no newer value.
+    failure: Option<Refusal>,
 }
 
 impl<T> Default for Cached<T> {
     fn default() -> Self {
-        Cached { kept: tokio::sync::Mutex::new(None) }
+        Cached { kept: tokio::sync::Mutex::new(Kept { value: None, until: Instant::now(), failure: None }) }
     }
 }
 
 impl<T> Cached<T> {
     /// How long a value counts as fresh.
     const FRESH: Duration = Duration::from_secs(60);
+    /// How long a failure is taken as the answer: callers must not queue up behind an account that is down.
+    const FAILED: Duration = Duration::from_secs(5);
 
     /// The fresh value, or what `fetch` answers, or, when that fails, the stale value. One caller fetches, the others
     /// wait for it.
-    pub async fn get<E>(&self, fetch: impl Future<Output = Result<T, E>>) -> Result<Arc<T>, E> {
+    pub async fn get(&self, fetch: impl Future<Output = Result<T, Refusal>>) -> Result<Arc<T>> {
         let mut kept = self.kept.lock().await;
-        if let Some((at, value)) = kept.as_ref()
-            && at.elapsed() < Self::FRESH
-        {
-            return Ok(Arc::clone(value));
+        if Instant::now() >= kept.until {
+            let (for_time, failure) = match fetch.await {
+                Ok(value) => {
+                    kept.value = Some(Arc::new(value));
+                    (Self::FRESH, None)
+                }
+                Err(failure) => (Self::FAILED, Some(failure)),
+            };
+            kept.until = Instant::now() + for_time;
+            kept.failure = failure;
         }
-        match (fetch.await, kept.as_ref()) {
-            (Ok(value), _) => {
-                let value = Arc::new(value);
-                *kept = Some((Instant::now(), Arc::clone(&value)));
-                Ok(value)
-            }
-            // A minute-old variant or key is right far more often than an error.
-            (Err(_), Some((_, stale))) => Ok(Arc::clone(stale)),
-            (Err(problem), None) => Err(problem),
+        // A minute-old variant or key is right far more often than an error.
+        match (&kept.value, &kept.failure) {
+            (Some(value), _) => Ok(Arc::clone(value)),
+            (None, Some(failure)) => Err(Error::Refusal(failure.clone())),
+            (None, None) => Err(Error::fault("asking the account", "nothing was fetched")),
         }
     }
 
     /// Makes the next caller fetch.
     pub async fn forget(&self) {
-        *self.kept.lock().await = None;
+        self.kept.lock().await.until = Instant::now();
     }
 }

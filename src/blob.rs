@@ -121,19 +121,26 @@ impl Blobs {
     }
 
     /// Removes half-written objects that a killed process left in a directory store, where the library hides them.
-    pub fn sweep_half_written(&self, age: Duration, now: SystemTime) -> std::io::Result<()> {
+    pub async fn sweep_half_written(&self, age: Duration, now: SystemTime) -> std::io::Result<()> {
         let Some(directory) = &self.directory else { return Ok(()) };
-        let Ok(entries) = std::fs::read_dir(directory.join("originals")) else { return Ok(()) };
-        for entry in entries {
-            let entry = entry?;
-            // `object_store` stages `<key>` as `<key>#<n>`.
-            let staged = entry.file_name().to_string_lossy().contains('#');
-            let old = entry.metadata()?.modified()?;
-            if staged && now.duration_since(old).is_ok_and(|lain| lain > age) {
-                std::fs::remove_file(entry.path())?;
+        let folder = directory.join("originals");
+        let swept = tokio::task::spawn_blocking(move || {
+            let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
+            for entry in entries {
+                // `object_store` stages `<key>` as `<key>#<n>`.
+                let path = entry?.path();
+                let staged = path.file_name().is_some_and(|name| name.to_string_lossy().contains('#'));
+                if staged {
+                    // It may have been finished or removed in the meantime.
+                    let modified = std::fs::metadata(&path).and_then(|data| data.modified());
+                    if modified.is_ok_and(|at| now.duration_since(at).is_ok_and(|lain| lain > age)) {
+                        let _ = std::fs::remove_file(&path);
+                    }
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        });
+        swept.await.unwrap_or_else(|panicked| Err(std::io::Error::other(panicked)))
     }
 
     /// Whether the store answers.

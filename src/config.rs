@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use url::Url;
+
+const SPECIAL_IN_URL: &AsciiSet = &CONTROLS.add(b' ').add(b'#').add(b'%').add(b'?');
 
 /// Settings of the server. Flags win over environment variables, which win over a `.env` file.
 #[derive(Args, Clone)]
@@ -32,7 +35,7 @@ pub struct Config {
 
     /// Most database connections of this process
     #[arg(long, global = true, env = "IMAGEGRAPH_DATABASE_CONNECTIONS", default_value_t = 10,
-          value_parser = clap::value_parser!(u32).range(1..=1000))]
+          value_parser = clap::value_parser!(u32).range(2..=1000))]
     pub database_connections: u32,
 
     /// Byte store: file:///folder, s3://bucket/prefix, or memory: [default: blobs in the data folder]
@@ -97,8 +100,8 @@ pub struct Config {
           default_value = "https://imagedelivery.net")]
     pub cloudflare_delivery_url: Url,
 
-    /// Seconds one call to Cloudflare may take, its retries included
-    #[arg(long, global = true, env = "IMAGEGRAPH_CLOUDFLARE_TIMEOUT", default_value = "30", value_parser = seconds)]
+    /// Seconds one call to Cloudflare may take, its retries included; at most 45
+    #[arg(long, global = true, env = "IMAGEGRAPH_CLOUDFLARE_TIMEOUT", default_value = "30", value_parser = call_seconds)]
     pub cloudflare_timeout: Duration,
 
     /// Seconds an answer waits for Cloudflare before the worker takes over
@@ -192,7 +195,12 @@ impl Config {
     pub fn database_url(&self) -> String {
         match &self.database_url {
             Some(url) => url.clone(),
-            None => format!("sqlite://{}", self.data_dir.join("imagegraph.sqlite").display()),
+            None => {
+                let path = self.data_dir.join("imagegraph.sqlite");
+                // What has a meaning in a URL stands for itself in a path.
+                let encoded = utf8_percent_encode(&path.to_string_lossy(), SPECIAL_IN_URL).to_string();
+                format!("sqlite://{encoded}")
+            }
         }
     }
 
@@ -244,4 +252,13 @@ fn seconds(text: &str) -> Result<Duration, String> {
         Ok(seconds) if seconds > 0.0 && seconds <= 31_536_000.0 => Ok(Duration::from_secs_f64(seconds)),
         _ => Err("a number of seconds above 0 is expected".to_owned()),
     }
+}
+
+/// Two calls have to fit into the time for which the worker holds a row.
+fn call_seconds(text: &str) -> Result<Duration, String> {
+    let duration = seconds(text)?;
+    if duration > Duration::from_secs(45) {
+        return Err("at most 45 seconds are expected".to_owned());
+    }
+    Ok(duration)
 }

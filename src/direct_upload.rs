@@ -6,10 +6,7 @@
 //! the worker when the upload runs out.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter,
-    sea_query::Expr,
-};
+use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, sea_query::Expr};
 
 use crate::app::App;
 use crate::blob::BlobKey;
@@ -21,7 +18,7 @@ use crate::entity::file::{self, ImageStatus};
 use crate::entity::image::{self as image_entity, State};
 use crate::entity::{Failure, event};
 use crate::error::{Code, Error, Refusal, Result};
-use crate::file::kind::{IMAGE_MIME_TYPES, Kind};
+use crate::file::kind::{IMAGE_MIME_TYPES, Kind, Picture};
 use crate::file::spool::Spool;
 use crate::id::{DirectUploadId, FileId, ImageId, WorkspaceId};
 use crate::image::step;
@@ -53,9 +50,7 @@ pub struct NewDirectUpload {
 /// `NOT_FOUND`, `FORBIDDEN`, `BAD_USER_INPUT`, `UNSUPPORTED_MIME_TYPE`, `FILE_TOO_LARGE`; `UPSTREAM_ERROR` and
 /// `UPSTREAM_RATE_LIMITED` when the account gives no URL, and then nothing is left.
 pub async fn create(app: &App, viewer: &Viewer, new: NewDirectUpload) -> Result<(Model, file::Model)> {
-    if viewer.require(Scope::UploadsCreate).is_err() {
-        viewer.require(Scope::FilesWrite)?;
-    }
+    require_any(viewer, &[Scope::UploadsCreate, Scope::FilesWrite])?;
     workspace::find_editable(app, viewer, new.workspace_id).await.map_err(|e| e.at("workspaceId"))?;
     check(&new)?;
     let (upload, file) = insert_rows(app, viewer, &new).await?;
@@ -68,33 +63,54 @@ pub async fn create(app: &App, viewer: &Viewer, new: NewDirectUpload) -> Result<
         },
         expiry: Some(upload.expires_at),
     };
-    match app.cloudflare.direct_upload(&draft).await {
-        Ok(made) => {
-            app.step("draft-made").await;
-            let mut row: direct_upload::ActiveModel = upload.into();
-            row.cf_image_id = Set(Some(made.id));
-            row.upload_url = Set(Some(made.upload_url));
-            row.updated_at = Set(app.clock.now());
-            Ok((row.update(&app.db.write).await?, file))
-        }
+    let made = match app.cloudflare.direct_upload(&draft).await {
+        Ok(made) => made,
         Err(problem) => {
             // A draft whose answer was lost is never filled: the account forgets it by itself.
-            Entity::delete_by_id(upload.id).exec(&app.db.write).await?;
-            file::Entity::delete_by_id(file.id).exec(&app.db.write).await?;
-            Err(Error::Refusal(step::refusal(&problem)))
+            discard(app, &upload).await?;
+            return Err(Error::Refusal(step::refusal(&problem)));
+        }
+    };
+    app.step("draft-made").await;
+    let opened = Entity::update_many()
+        .col_expr(Column::CfImageId, Expr::val(made.id.as_str()))
+        .col_expr(Column::UploadUrl, Expr::val(made.upload_url))
+        .col_expr(Column::UpdatedAt, Expr::val(app.clock.now()))
+        .filter(direct_upload::COLUMN.id.eq(upload.id))
+        .filter(Column::Status.eq(Status::Open))
+        .exec_with_returning(&app.db.write)
+        .await?;
+    match opened.into_iter().next() {
+        Some(upload) => Ok((upload, file)),
+        None => {
+            // Given up while the account was answering. What is left of the draft expires.
+            let _ = app.cloudflare.delete(&made.id).await;
+            Err(Error::refuse(
+                Code::Conflict,
+                "Somebody else deleted the file of this upload at this moment.",
+            ))
         }
     }
 }
 
 /// One direct upload, if the viewer may see it.
 pub async fn find(app: &App, viewer: &Viewer, id: DirectUploadId) -> Result<Option<Model>> {
+    require_any(viewer, &[Scope::UploadsCreate, Scope::FilesWrite, Scope::FilesRead])?;
     Ok(direct_upload::visible_to(viewer).filter(direct_upload::COLUMN.id.eq(id)).one(&app.db.read).await?)
 }
 
 /// Those of the given direct uploads that the viewer may see, in no order.
 pub async fn find_many(app: &App, viewer: &Viewer, ids: &[DirectUploadId]) -> Result<Vec<Model>> {
+    require_any(viewer, &[Scope::UploadsCreate, Scope::FilesWrite, Scope::FilesRead])?;
     let of_ids = direct_upload::COLUMN.id.is_in(ids.iter().copied());
     Ok(direct_upload::visible_to(viewer).filter(of_ids).all(&app.db.read).await?)
+}
+
+/// Where the bytes go, for those who may send them: whoever knows the URL can.
+pub fn upload_url<'a>(viewer: &Viewer, upload: &'a Model) -> Option<&'a str> {
+    require_any(viewer, &[Scope::UploadsCreate, Scope::FilesWrite]).ok()?;
+    viewer.require_editor(upload.workspace_id).ok()?;
+    upload.upload_url.as_deref()
 }
 
 /// Checks that the bytes arrived, reads them, and settles file and image. Repeating it changes nothing.
@@ -104,19 +120,23 @@ pub async fn find_many(app: &App, viewer: &Viewer, ids: &[DirectUploadId]) -> Re
 /// one, what [`files::checked_kind`] refuses, and `UPSTREAM_ERROR` while the account does not answer.
 pub async fn complete(app: &App, viewer: &Viewer, id: DirectUploadId) -> Result<Model> {
     let upload = find_changeable(app, viewer, id).await?;
+    if upload.status == Status::Open {
+        settle(app, &upload).await?;
+    }
+    // Somebody else may have ended it in the meantime.
+    let upload = find(app, viewer, id).await?.ok_or_else(|| Error::not_found("direct upload"))?;
     match upload.status {
-        Status::Open => settle(app, &upload).await?,
-        Status::Completed => {}
+        Status::Completed => Ok(upload),
         Status::Failed => {
             let failure = upload.failure.as_ref().map(Failure::refusal);
-            return Err(
-                failure.map_or_else(|| Error::refuse(Code::Conflict, "This upload failed."), Error::Refusal)
-            );
+            Err(failure.map_or_else(|| Error::refuse(Code::Conflict, "This upload failed."), Error::Refusal))
         }
-        Status::Expired => return Err(expired()),
-        Status::Cancelled => return Err(Error::refuse(Code::Conflict, "This upload was cancelled.")),
+        Status::Expired => Err(expired()),
+        Status::Cancelled => Err(Error::refuse(Code::Conflict, "This upload was cancelled.")),
+        Status::Open => {
+            Err(Error::refuse(Code::Conflict, "Somebody else is completing this upload; try again."))
+        }
     }
-    find(app, viewer, id).await?.ok_or_else(|| Error::not_found("direct upload"))
 }
 
 /// Gives up an upload and its half-made file. Answers the file that is gone; `None` if it was given up before.
@@ -128,7 +148,7 @@ pub async fn cancel(app: &App, viewer: &Viewer, id: DirectUploadId) -> Result<(M
     if matches!(upload.status, Status::Completed) {
         return Err(Error::refuse(Code::Conflict, "This upload is completed; delete its file instead."));
     }
-    let gone = give_up(app, &upload, Status::Cancelled, None).await?;
+    let gone = give_up(app, &upload, Status::Cancelled).await?;
     let upload = find(app, viewer, id).await?.ok_or_else(|| Error::not_found("direct upload"))?;
     Ok((upload, gone))
 }
@@ -145,7 +165,7 @@ pub async fn expire(app: &App, upload: Model) -> Result<()> {
             put_off(app, &upload, Some(app.clock.now() + worker::backoff(upload.attempts))).await
         }
         Err(Error::Refusal(why)) if matches!(why.code, Code::UploadIncomplete | Code::UploadExpired) => {
-            give_up(app, &upload, Status::Expired, None).await.map(drop)
+            give_up(app, &upload, Status::Expired).await.map(drop)
         }
         // Refused bytes have ended the upload already.
         Err(Error::Refusal(_)) => Ok(()),
@@ -222,9 +242,7 @@ async fn insert_rows(app: &App, viewer: &Viewer, new: &NewDirectUpload) -> Resul
 }
 
 async fn find_changeable(app: &App, viewer: &Viewer, id: DirectUploadId) -> Result<Model> {
-    if viewer.require(Scope::UploadsCreate).is_err() {
-        viewer.require(Scope::FilesWrite)?;
-    }
+    require_any(viewer, &[Scope::UploadsCreate, Scope::FilesWrite])?;
     let Some(upload) = find(app, viewer, id).await? else { return Err(Error::not_found("direct upload")) };
     viewer.require_editor(upload.workspace_id)?;
     Ok(upload)
@@ -243,69 +261,77 @@ async fn settle(app: &App, upload: &Model) -> Result<()> {
         let over = app.clock.now() > upload.expires_at;
         return Err(if over { expired() } else { incomplete() });
     }
-    let blob = app.cloudflare.blob(id).await.map_err(|e| upstream(&e))?;
-    // Cloudflare may hand out a re-encoding that is a little larger than what was sent.
-    let max = app.config.max_file_size.max(2 * wire::MAX_IMAGE_BYTES);
-    let spool = Spool::receive(&app.config.data_dir, max, blob.stream).await?;
-    let kind = match files::checked_kind(&spool, None, true).await {
-        Ok(kind) => kind,
-        Err(Error::Refusal(why)) => return refuse_bytes(app, upload, why).await,
-        Err(problem) => return Err(problem),
+    let Some(account_hash) = signing::account_hash(&made) else {
+        return Err(Error::refuse(Code::UpstreamError, "Cloudflare Images answered without a delivery URL."));
     };
-    let blob_id = files::store(app, &spool).await?;
+    let blob = app.cloudflare.blob(id).await.map_err(|e| upstream(&e))?;
+    let spool = Spool::receive(&app.config.data_dir, app.config.max_file_size, blob.stream).await;
+    // What the account took is not refused for its size again: it may hand out a re-encoding that is a little larger.
+    let kind = match &spool {
+        Ok(spool) => files::checked_kind(spool, None, false).await,
+        Err(Error::Refusal(why)) => Err(Error::Refusal(why.clone())),
+        Err(_) => return spool.map(drop),
+    };
+    let (spool, kind, picture) = match (spool, kind) {
+        (Ok(spool), Ok(Kind { mime_type, picture: Some(picture) })) => (spool, mime_type, picture),
+        (_, Ok(kind)) => {
+            let message = format!("The bytes are {}, which is no image that is taken.", kind.mime_type);
+            let why = Error::refuse(Code::UnsupportedMimeType, message).public();
+            return refuse_bytes(app, upload, why).await;
+        }
+        (_, Err(Error::Refusal(why))) => return refuse_bytes(app, upload, why).await,
+        (_, Err(problem)) => return Err(problem),
+    };
+    let arrived = Arrived { made, account_hash, spool, mime_type: kind, picture };
+    let blob_id = files::store(app, &arrived.spool).await?;
     app.step("upload-copied").await;
-    let settled = write_settled(app, upload, &made, &spool, &kind, blob_id).await;
-    if !matches!(settled, Ok(true)) {
-        // Somebody else settled it first, and those bytes count; or the database did not take ours.
+    let settled = write_settled(app, upload, &arrived, blob_id).await;
+    if let Ok(false) = settled {
+        // Somebody else settled it first, and those bytes count. After an error the commit may have happened all the
+        // same; then the sweep finds out whether somebody owns the bytes.
         let _ = app.blobs.delete(BlobKey::Original(blob_id)).await;
     }
     app.step("upload-settled").await;
     settled.map(drop)
 }
 
+/// Bytes that arrived at the account, copied here and looked at.
+struct Arrived {
+    made: wire::Image,
+    account_hash: String,
+    spool: Spool,
+    mime_type: String,
+    picture: Picture,
+}
+
 /// Settles file, image and upload; false if somebody else did so first.
-async fn write_settled(
-    app: &App,
-    upload: &Model,
-    made: &wire::Image,
-    spool: &Spool,
-    kind: &Kind,
-    blob_id: uuid::Uuid,
-) -> Result<bool> {
+async fn write_settled(app: &App, upload: &Model, arrived: &Arrived, blob_id: uuid::Uuid) -> Result<bool> {
     let now = app.clock.now();
-    let Some(account_hash) = signing::account_hash(made) else {
-        return Err(Error::fault("completing a direct upload", "the account's answer has no delivery URL"));
-    };
-    let Some(picture) = &kind.picture else {
-        return Err(Error::fault(
-            "completing a direct upload",
-            "the account took something that is no image",
-        ));
-    };
+    let Some(file_id) = upload.file_id else { return Ok(false) };
     let transaction = app.db.begin().await?;
+    let filled = file::Entity::update_many()
+        .col_expr(file::Column::Status, file::Status::Ready.into())
+        .col_expr(file::Column::MimeType, Expr::val(arrived.mime_type.as_str()))
+        .col_expr(file::Column::Size, Expr::val(i64::try_from(arrived.spool.size).unwrap_or(i64::MAX)))
+        .col_expr(file::Column::Sha256, Expr::val(arrived.spool.sha256.to_vec()))
+        .col_expr(file::Column::BlobId, Expr::val(blob_id))
+        .col_expr(file::Column::ImageStatus, ImageStatus::Ready.into())
+        .col_expr(file::Column::UpdatedAt, Expr::val(now))
+        .filter(file::COLUMN.id.eq(file_id))
+        .filter(file::Column::Status.eq(file::Status::AwaitingUpload))
+        .filter(file::COLUMN.removed_at.is_null())
+        .exec_with_returning(&transaction)
+        .await?;
+    let Some(file) = filled.into_iter().next() else { return Ok(false) };
     if !end(&transaction, upload, Status::Completed, None, None, now).await? {
-        transaction.rollback().await?;
         return Ok(false);
     }
-    let file_id =
-        upload.file_id.ok_or_else(|| Error::fault("completing a direct upload", "its file is gone"))?;
-    let Some(file) = file::Entity::find_by_id(file_id).one(&transaction).await? else {
-        return Err(Error::fault("completing a direct upload", "its file is gone"));
-    };
-    let mut row: file::ActiveModel = file.into();
-    row.status = Set(file::Status::Ready);
-    row.mime_type = Set(Some(kind.mime_type.clone()));
-    row.size = Set(i64::try_from(spool.size).unwrap_or(i64::MAX));
-    row.sha256 = Set(Some(spool.sha256.to_vec()));
-    row.blob_id = Set(Some(blob_id));
-    row.image_status = Set(ImageStatus::Ready);
-    row.updated_at = Set(now);
-    let file = row.update(&transaction).await?;
+    let signed = arrived.made.require_signed_urls;
     let image = image_entity::Model {
-        cf_image_id: Some(made.id.clone()),
-        account_hash: Some(account_hash),
+        cf_image_id: Some(arrived.made.id.clone()),
+        account_hash: Some(arrived.account_hash.clone()),
         due_at: None,
-        ..images::row(upload.image_id, &file, picture, made.require_signed_urls, State::Ready, now)
+        ..images::row(upload.image_id, &file, &arrived.picture, signed, State::Ready, now)
     };
     images::insert(&transaction, image).await?;
     events::append(&transaction, event::Kind::FileReady, file.workspace_id, file.id, None, now).await?;
@@ -320,18 +346,18 @@ async fn refuse_bytes(app: &App, upload: &Model, why: Refusal) -> Result<()> {
     let now = app.clock.now();
     let failure = Failure::from(why.clone());
     let transaction = app.db.begin().await?;
-    if end(&transaction, upload, Status::Failed, Some(failure.clone()), Some(now), now).await? {
-        if let Some(file_id) = upload.file_id {
-            file::Entity::update_many()
-                .col_expr(file::Column::Status, file::Status::Failed.into())
-                .col_expr(file::Column::Failure, Expr::val(failure))
-                .col_expr(file::Column::UpdatedAt, Expr::val(now))
-                .filter(file::COLUMN.id.eq(file_id))
-                .exec(&transaction)
-                .await?;
-            let kind = event::Kind::FileFailed;
-            events::append(&transaction, kind, upload.workspace_id, file_id, None, now).await?;
-        }
+    if let Some(file_id) = upload.file_id {
+        file::Entity::update_many()
+            .col_expr(file::Column::Status, file::Status::Failed.into())
+            .col_expr(file::Column::Failure, Expr::val(failure.clone()))
+            .col_expr(file::Column::UpdatedAt, Expr::val(now))
+            .filter(file::COLUMN.id.eq(file_id))
+            .exec(&transaction)
+            .await?;
+        let kind = event::Kind::FileFailed;
+        events::append(&transaction, kind, upload.workspace_id, file_id, None, now).await?;
+    }
+    if end(&transaction, upload, Status::Failed, Some(failure), Some(now), now).await? {
         transaction.commit().await?;
         app.due.notify_one();
     }
@@ -339,26 +365,38 @@ async fn refuse_bytes(app: &App, upload: &Model, why: Refusal) -> Result<()> {
 }
 
 /// Ends an open upload and removes its file, which never had bytes; answers the file if this call removed it.
-async fn give_up(
-    app: &App,
-    upload: &Model,
-    status: Status,
-    failure: Option<Failure>,
-) -> Result<Option<FileId>> {
+async fn give_up(app: &App, upload: &Model, status: Status) -> Result<Option<FileId>> {
     let now = app.clock.now();
     let transaction = app.db.begin().await?;
-    if !end(&transaction, upload, status, failure, Some(now), now).await? {
-        transaction.rollback().await?;
+    delete_file_row(&transaction, upload, now).await?;
+    if !end(&transaction, upload, status, None, Some(now), now).await? {
         return Ok(None);
-    }
-    if let Some(file_id) = upload.file_id {
-        let kind = event::Kind::FilePurged;
-        events::append(&transaction, kind, upload.workspace_id, file_id, None, now).await?;
-        file::Entity::delete_by_id(file_id).exec(&transaction).await?;
     }
     transaction.commit().await?;
     app.due.notify_one();
     Ok(upload.file_id)
+}
+
+/// Removes an upload that never came to be, with its file.
+async fn discard(app: &App, upload: &Model) -> Result<()> {
+    let transaction = app.db.begin().await?;
+    delete_file_row(&transaction, upload, app.clock.now()).await?;
+    Entity::delete_by_id(upload.id).exec(&transaction).await?;
+    Ok(transaction.commit().await?)
+}
+
+async fn delete_file_row(
+    transaction: &impl ConnectionTrait,
+    upload: &Model,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let Some(file_id) = upload.file_id else { return Ok(()) };
+    file::Entity::delete_many()
+        .filter(file::COLUMN.id.eq(file_id))
+        .filter(file::Column::Status.eq(file::Status::AwaitingUpload))
+        .exec(transaction)
+        .await?;
+    events::append(transaction, event::Kind::FilePurged, upload.workspace_id, file_id, None, now).await
 }
 
 /// Moves an upload out of `OPEN`; false if somebody else did so first.
@@ -401,6 +439,11 @@ async fn put_off(app: &App, upload: &Model, until: Option<DateTime<Utc>>) -> Res
         .exec(&app.db.write)
         .await?;
     Ok(())
+}
+
+fn require_any(viewer: &Viewer, scopes: &[Scope]) -> Result<()> {
+    let Some((last, others)) = scopes.split_last() else { return Ok(()) };
+    if others.iter().any(|scope| viewer.require(*scope).is_ok()) { Ok(()) } else { viewer.require(*last) }
 }
 
 fn expired() -> Error {

@@ -25,12 +25,16 @@ mod upload;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, BodyDataStream};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use chrono::{DateTime, Utc};
+use futures_util::stream::{self, StreamExt};
+use tokio::sync::Mutex;
 use url::Url;
 
 pub use account::Credentials;
@@ -40,6 +44,10 @@ use delivery::Renders;
 use fault::Faults;
 use route::Target;
 use store::Store;
+
+/// How much of an unread body is read on after the answer, in bytes and in time.
+const MAX_DRAINED: usize = 16 * 1024 * 1024;
+const DRAIN_TIME: Duration = Duration::from_secs(5);
 
 /// What an emulator needs to be told.
 #[derive(Debug, Clone)]
@@ -124,16 +132,51 @@ async fn serve(State(emulator): State<Emulator>, request: Request) -> Response {
         Ok(target) => target,
         Err(refusal) => return refusal.into_response(),
     };
+    let (request, rest) = share_body(request);
+    let response = answer_or_spoil(&emulator, target, request).await;
+    drain(rest).await;
+    response
+}
+
+async fn answer_or_spoil(emulator: &Emulator, target: Target, request: Request) -> Response {
     match (&emulator.0.faults, &target) {
         (Some(faults), Target::Faults(what)) => fault::control(faults, *what, request).await,
         (None, Target::Faults(_)) => Refusal::no_route(request.uri().path()).into_response(),
         (Some(faults), _) => {
             let name = target.name();
             let in_text = matches!(target, Target::Delivery(_));
-            faults.around(name, in_text, answer(&emulator, target, request)).await
+            faults.around(name, in_text, answer(emulator, target, request)).await
         }
-        (None, _) => answer(&emulator, target, request).await,
+        (None, _) => answer(emulator, target, request).await,
     }
+}
+
+/// What is left of a request's body.
+type Rest = Arc<Mutex<BodyDataStream>>;
+
+/// A request whose body can be read on after it was answered.
+fn share_body(request: Request) -> (Request, Rest) {
+    let (parts, body) = request.into_parts();
+    let rest = Arc::new(Mutex::new(body.into_data_stream()));
+    let shared = stream::unfold(Arc::clone(&rest), |rest| async move {
+        let chunk = rest.lock().await.next().await?;
+        Some((chunk, rest))
+    });
+    (Request::from_parts(parts, Body::from_stream(shared)), rest)
+}
+
+/// Reads on, within bounds, what a refusal left unread: a client that is still sending would lose the answer.
+async fn drain(rest: Rest) {
+    let read = async {
+        let (mut rest, mut bytes) = (rest.lock().await, 0);
+        while let Some(Ok(chunk)) = rest.next().await {
+            bytes += chunk.len();
+            if bytes > MAX_DRAINED {
+                return;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DRAIN_TIME, read).await;
 }
 
 async fn answer(emulator: &Emulator, target: Target, request: Request) -> Response {

@@ -170,15 +170,6 @@ impl Error {
         self
     }
 
-    /// Says when trying again may help.
-    #[must_use]
-    pub fn retry_after(mut self, delay: Option<Duration>) -> Self {
-        if let Error::Refusal(refusal) = &mut self {
-            refusal.retry_after = delay;
-        }
-        self
-    }
-
     /// What the client reads, whichever kind this is.
     pub fn public(&self) -> Refusal {
         match self {

@@ -8,8 +8,8 @@ pub mod exif;
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter,
-    Select, sea_query::Expr,
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, Select,
+    sea_query::Expr,
 };
 use uuid::Uuid;
 
@@ -92,19 +92,13 @@ pub async fn upload(app: &App, viewer: &Viewer, new: NewFile) -> Result<Model> {
     app.step("spooled").await;
     let blob_id = store(app, &new.spool).await?;
     app.step("bytes-stored").await;
-    let written = write_rows(app, viewer.user.id, &new, filename, &kind, blob_id).await;
-    let (file, image) = match written {
-        Ok(rows) => rows,
-        Err(problem) => {
-            // Best effort: the sweep finds what stays.
-            let _ = app.blobs.delete(BlobKey::Original(blob_id)).await;
-            return Err(problem);
-        }
-    };
+    // If this fails, the commit may have happened all the same; the sweep finds out whether somebody owns the bytes.
+    let (file, image) = write_rows(app, viewer.user.id, &new, filename, &kind, blob_id).await?;
     app.step("rows-written").await;
     let Some(image) = image else { return Ok(file) };
     image::step::provision_in_time(app, image).await;
-    find(app, viewer, file.id).await?.ok_or_else(|| Error::not_found("file"))
+    // As it is now, even if the token may only write.
+    Ok(file::visible_to(viewer).filter(file::COLUMN.id.eq(file.id)).one(&app.db.read).await?.unwrap_or(file))
 }
 
 /// Checks received bytes against what is accepted and finds out what they are.
@@ -176,10 +170,14 @@ pub async fn rename(app: &App, viewer: &Viewer, id: FileId, filename: Option<&st
     let filename = checked_filename(filename).map_err(|e| e.at("filename"))?;
     let now = app.clock.now();
     let transaction = app.db.begin().await?;
-    let mut row: file::ActiveModel = file.into();
-    row.filename = Set(filename.clone());
-    row.updated_at = Set(now);
-    let file = row.update(&transaction).await?;
+    let renamed = Entity::update_many()
+        .col_expr(Column::Filename, Expr::val(filename.as_str()))
+        .col_expr(Column::UpdatedAt, Expr::val(now))
+        .filter(file::COLUMN.id.eq(id))
+        .filter(file::COLUMN.removed_at.is_null())
+        .exec_with_returning(&transaction)
+        .await?;
+    let Some(file) = renamed.into_iter().next() else { return Err(Error::not_found("file")) };
     image_entity::Entity::update_many()
         .col_expr(image_entity::Column::Filename, Expr::val(filename))
         .col_expr(image_entity::Column::UpdatedAt, Expr::val(now))
@@ -198,7 +196,7 @@ pub async fn rename(app: &App, viewer: &Viewer, id: FileId, filename: Option<&st
 /// `NOT_FOUND`, `FORBIDDEN`.
 pub async fn delete(app: &App, viewer: &Viewer, id: FileId) -> Result<Deleted> {
     viewer.require(Scope::FilesWrite)?;
-    let file = find_editable(app, viewer, id).await?;
+    find_editable(app, viewer, id).await?;
     let now = app.clock.now();
     let transaction = app.db.begin().await?;
     let marked = Entity::update_many()
@@ -207,12 +205,11 @@ pub async fn delete(app: &App, viewer: &Viewer, id: FileId) -> Result<Deleted> {
         .col_expr(Column::Attempts, Expr::col(Column::Attempts).add(1))
         .filter(file::COLUMN.id.eq(id))
         .filter(file::COLUMN.removed_at.is_null())
-        .exec(&transaction)
+        .exec_with_returning(&transaction)
         .await?;
-    if marked.rows_affected == 0 {
-        return Err(Error::not_found("file"));
-    }
-    let image = image::mark_removed(&transaction, id, now).await?;
+    let Some(file) = marked.into_iter().next() else { return Err(Error::not_found("file")) };
+    let sending = file.image_status == ImageStatus::InProgress;
+    let image = image::mark_removed(&transaction, id, sending, now).await?;
     abandon_uploads(&transaction, id, now).await?;
     let shown =
         image.as_ref().filter(|image| image.state == image_entity::State::Ready).map(|image| image.id);
@@ -222,36 +219,36 @@ pub async fn delete(app: &App, viewer: &Viewer, id: FileId) -> Result<Deleted> {
     events::append(&transaction, event::Kind::FilePurged, file.workspace_id, id, shown, now).await?;
     transaction.commit().await?;
     app.step("file-marked").await;
-    let (task_app, attempts) = (app.clone(), file.attempts + 1);
+    let (task_app, attempts) = (app.clone(), file.attempts);
     worker::in_time(app, async move { remove(&task_app, id, attempts).await }).await;
     Ok(Deleted { file: id, image: shown })
 }
 
-/// The worker's step for a deleted file: removes its image from the account, its bytes, and then the row. Each part may
-/// be gone already.
+/// The worker's step for a deleted file: removes its image from the account, its bytes, and, when nothing is left that
+/// hangs on it, the row. Each part may be gone already.
 pub async fn remove(app: &App, id: FileId, attempts: i32) -> Result<()> {
     let now = app.clock.now();
-    let images =
-        image_entity::Entity::find().filter(image_entity::COLUMN.file_id.eq(id)).all(&app.db.read).await?;
-    for image in images {
-        // Somebody may be sending this image to the account at this moment; it must be over before we look there.
-        if image::step::in_flight(&image, now) {
-            return postpone(app, id, attempts, image.due_at.unwrap_or(now)).await;
-        }
-        if let Err(problem) = image::step::remove(app, &image).await {
-            problem.log();
-            return postpone(app, id, attempts, now + worker::backoff(attempts)).await;
-        }
+    let Some(file) = file::for_step(id).one(&app.db.read).await? else { return Ok(()) };
+    let mut left = false;
+    for image in image_entity::of_file_for_step(id).all(&app.db.read).await? {
+        // Not due: somebody may be sending it to the account, or removing it, at this moment.
+        let removed = match image.due_at.is_some_and(|due| due <= now) {
+            true => image::step::remove(app, &image).await.inspect_err(Error::log).unwrap_or(false),
+            false => false,
+        };
+        left |= !removed;
     }
     app.step("image-removed").await;
-    let Some(file) = Entity::find_by_id(id).one(&app.db.read).await? else { return Ok(()) };
     if let Some(blob_id) = file.blob_id
         && let Err(problem) = app.blobs.delete(BlobKey::Original(blob_id)).await
     {
         Error::from(problem).log();
-        return postpone(app, id, attempts, now + worker::backoff(attempts)).await;
+        left = true;
     }
     app.step("bytes-removed").await;
+    if left {
+        return postpone(app, id, attempts, now + worker::backoff(attempts)).await;
+    }
     Entity::delete_by_id(id).exec(&app.db.write).await?;
     Ok(())
 }
@@ -361,6 +358,7 @@ pub async fn insert(transaction: &impl ConnectionTrait, file: Model) -> Result<M
 async fn abandon_uploads(transaction: &impl ConnectionTrait, file: FileId, now: DateTime<Utc>) -> Result<()> {
     direct_upload::Entity::update_many()
         .col_expr(direct_upload::Column::Status, direct_upload::Status::Cancelled.into())
+        .col_expr(direct_upload::Column::UploadUrl, Expr::val(None::<String>))
         .col_expr(direct_upload::Column::DueAt, Expr::val(now))
         .col_expr(direct_upload::Column::UpdatedAt, Expr::val(now))
         .filter(direct_upload::COLUMN.file_id.eq(file))

@@ -148,6 +148,7 @@ pub async fn delete(app: &App, viewer: &Viewer, id: ImageId) -> Result<FileId> {
     viewer.require_editor(image.workspace_id)?;
     let now = app.clock.now();
     let transaction = app.db.begin().await?;
+    show_on_file(&transaction, image.file_id, ImageStatus::Removed, None, now).await?;
     let marked = Entity::update_many()
         .col_expr(Column::State, State::Removing.into())
         .col_expr(Column::DueAt, Expr::val(now + worker::LEASE))
@@ -158,7 +159,6 @@ pub async fn delete(app: &App, viewer: &Viewer, id: ImageId) -> Result<FileId> {
         .exec_with_returning(&transaction)
         .await?;
     let Some(image) = marked.into_iter().next() else { return Err(Error::not_found("image")) };
-    show_on_file(&transaction, image.file_id, ImageStatus::Removed, None, now).await?;
     events::append(&transaction, event::Kind::ImageDeleted, image.workspace_id, image.file_id, Some(id), now)
         .await?;
     transaction.commit().await?;
@@ -215,20 +215,21 @@ pub async fn rendition(
 /// `UPSTREAM_ERROR` while the account has never told them.
 pub async fn variants(app: &App) -> Result<std::sync::Arc<Vec<Variant>>> {
     app.variants
-        .get(async { app.cloudflare.variants().await.map(|list| list.variants.into_values().collect()) })
+        .get(async {
+            let list = app.cloudflare.variants().await.map_err(|problem| step::refusal(&problem))?;
+            Ok(list.variants.into_values().collect())
+        })
         .await
-        .map_err(|problem| Error::Refusal(step::refusal(&problem)))
 }
 
 async fn signer(app: &App, signed: bool) -> Result<Option<delivery::Signer>> {
     if !signed {
         return Ok(None);
     }
-    let keys = app
-        .keys
-        .get(async { app.cloudflare.keys().await.map(|list| list.keys) })
-        .await
-        .map_err(|problem| Error::Refusal(step::refusal(&problem)))?;
+    let fetch = async {
+        app.cloudflare.keys().await.map(|list| list.keys).map_err(|problem| step::refusal(&problem))
+    };
+    let keys = app.keys.get(fetch).await?;
     let key = keys.iter().find(|key| key.name == "default").or(keys.first()).cloned();
     let key = key.ok_or_else(|| Error::fault("signing a URL", "the account has no signing key"))?;
     Ok(Some(delivery::Signer { key, ttl: app.config.signed_url_ttl, now: app.clock.now() }))
@@ -285,7 +286,8 @@ pub fn row(
     }
 }
 
-/// Writes on the file how far its image is.
+/// Writes on the file how far its image is. Before the image's own row is written: whoever writes both locks the file
+/// first, so that nobody waits for somebody who waits for them.
 pub async fn show_on_file(
     transaction: &impl ConnectionTrait,
     file: FileId,
@@ -303,24 +305,25 @@ pub async fn show_on_file(
     Ok(())
 }
 
-/// Marks the image of a file that is being deleted; answers the row as it was.
+/// Marks the image of a file that is being deleted; answers the row as it was. The caller has locked the file's row, as
+/// everybody does who writes both, so nobody settles the image in between.
 pub async fn mark_removed(
     transaction: &impl ConnectionTrait,
     file: FileId,
+    sending: bool,
     now: DateTime<Utc>,
 ) -> Result<Option<Model>> {
-    let standing = Entity::find()
-        .filter(image::COLUMN.file_id.eq(file))
-        .filter(Column::State.ne(State::Removing))
-        .one(transaction)
-        .await?;
+    let standing =
+        image::of_file_for_step(file).filter(Column::State.ne(State::Removing)).one(transaction).await?;
     let Some(image) = standing else { return Ok(None) };
-    // A row that somebody is sending to the account right now keeps its lease, so that nobody looks for it there before
-    // that is over.
-    let due = if step::in_flight(&image, now) { image.due_at.unwrap_or(now) } else { now + worker::LEASE };
+    // Somebody may be sending it to the account at this moment: nobody looks for it there before that is over.
+    let due = if sending { image.due_at.unwrap_or(now) } else { now };
+    // What was refused is certainly not in the account.
+    let attempts = if image.state == State::Failed { 0 } else { image.attempts };
     Entity::update_many()
         .col_expr(Column::State, State::Removing.into())
         .col_expr(Column::DueAt, Expr::val(due))
+        .col_expr(Column::Attempts, Expr::val(attempts))
         .col_expr(Column::UpdatedAt, Expr::val(now))
         .filter(image::COLUMN.id.eq(image.id))
         .exec(transaction)
@@ -341,24 +344,22 @@ async fn insert_again(app: &App, file: &file::Model, require_signed_urls: bool) 
     picture.check(spool.size)?;
     let now = app.clock.now();
     let transaction = app.db.begin().await?;
-    let image = match insert_claimed(&transaction, file, &picture, require_signed_urls, now).await {
-        Ok(image) => image,
-        Err(Error::Fault { source, .. }) if is_unique_violation(&*source) => {
-            return Err(Error::refuse(
-                Code::Conflict,
-                "Somebody else is provisioning this file at this moment.",
-            ));
-        }
-        Err(problem) => return Err(problem),
+    // The file may have been renamed, deleted or provisioned by somebody else while its bytes were read.
+    let claimed = file::Entity::update_many()
+        .col_expr(file::Column::ImageStatus, ImageStatus::InProgress.into())
+        .col_expr(file::Column::ImageFailure, Expr::val(None::<Failure>))
+        .col_expr(file::Column::UpdatedAt, Expr::val(now))
+        .filter(file::COLUMN.id.eq(file.id))
+        .filter(file::COLUMN.removed_at.is_null())
+        .filter(file::Column::ImageStatus.eq(ImageStatus::Removed))
+        .exec_with_returning(&transaction)
+        .await?;
+    let Some(file) = claimed.into_iter().next() else {
+        return Err(Error::refuse(Code::Conflict, "Somebody else changed this file at this moment."));
     };
-    show_on_file(&transaction, file.id, ImageStatus::InProgress, None, now).await?;
+    let image = insert_claimed(&transaction, &file, &picture, require_signed_urls, now).await?;
     transaction.commit().await?;
     Ok(image)
-}
-
-fn is_unique_violation(source: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
-    let problem = source.downcast_ref::<sea_orm::DbErr>().and_then(sea_orm::DbErr::sql_err);
-    matches!(problem, Some(sea_orm::SqlErr::UniqueConstraintViolation(_)))
 }
 
 fn ranges(viewer: &Viewer, list: &List) -> Vec<Select<Entity>> {

@@ -232,6 +232,8 @@ fn with_cause(problem: &dyn std::error::Error) -> String {
 }
 
 async fn healthcheck(listen: SocketAddr) -> Result<(), Box<dyn std::error::Error>> {
+    // The health check speaks plain HTTP; the client library wants a provider all the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).no_proxy().build()?;
     let url = serve::own_url(listen).join("/healthz")?;
     let status = client.get(url).send().await.map_err(|problem| problem.without_url())?.status();
@@ -276,16 +278,24 @@ fn misused(problem: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let text = problem.to_string();
-    let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-    let variable = match problem.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(shown)) => Cli::command()
-            .get_arguments()
-            .find(|argument| argument.to_string() == *shown)
-            .and_then(|argument| argument.get_env())
-            .map(|variable| format!(" (variable {})", variable.to_string_lossy())),
+    let mut line = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    let mut command = Cli::command();
+    command.build();
+    let argument = match problem.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(shown)) => command.get_arguments().find(|argument| argument.to_string() == *shown),
         _ => None,
     };
-    fail(2, &format!("{line}{}", variable.unwrap_or_default()))
+    if let Some(argument) = argument {
+        if let (true, Some(ContextValue::String(secret))) =
+            (argument.is_hide_env_values_set(), problem.get(ContextKind::InvalidValue))
+        {
+            line = line.replacen(&format!("'{secret}' "), "", 1);
+        }
+        if let Some(variable) = argument.get_env() {
+            line = format!("{line} (variable {})", variable.to_string_lossy());
+        }
+    }
+    fail(2, &line)
 }
 
 fn fail(code: u8, message: &str) -> ExitCode {

@@ -203,14 +203,9 @@ async fn list_images(
         (status = 401, description = "No usable API token.", body = Problem),
         (status = 404, description = "No such image, or not yours.", body = Problem),
 ))]
-async fn find_image(
-    State(app): State<App>,
-    viewer: Viewer,
-    id: RequestId,
-    Path(image): Path<String>,
-) -> Response {
+async fn find_image(State(app): State<App>, viewer: Viewer, id: RequestId, image: PathId) -> Response {
     let found = async {
-        let image: ImageId = parse(&image, "id")?;
+        let image: ImageId = image.id("id")?;
         let row = images::find(&app, &viewer, image).await?.ok_or_else(|| Error::not_found("image"))?;
         Ok(Image::of(&app, row).await)
     };
@@ -226,14 +221,9 @@ async fn find_image(
         (status = 401, description = "No usable API token.", body = Problem),
         (status = 404, description = "The file has no image, or is not yours.", body = Problem),
 ))]
-async fn find_image_by_file(
-    State(app): State<App>,
-    viewer: Viewer,
-    id: RequestId,
-    Path(file): Path<String>,
-) -> Response {
+async fn find_image_by_file(State(app): State<App>, viewer: Viewer, id: RequestId, file: PathId) -> Response {
     let found = async {
-        let file: FileId = parse(&file, "file_id")?;
+        let file: FileId = file.id("file_id")?;
         let row =
             images::find_by_file(&app, &viewer, file).await?.ok_or_else(|| Error::not_found("image"))?;
         Ok(Image::of(&app, row).await)
@@ -250,24 +240,32 @@ async fn find_image_by_file(
         (status = 403, description = "You may only read this workspace.", body = Problem),
         (status = 404, description = "No such image, or not yours.", body = Problem),
 ))]
-async fn delete_image(
-    State(app): State<App>,
-    viewer: Viewer,
-    id: RequestId,
-    Path(image): Path<String>,
-) -> Response {
+async fn delete_image(State(app): State<App>, viewer: Viewer, id: RequestId, image: PathId) -> Response {
     let deleted = async {
-        images::delete(&app, &viewer, parse::<ImageId>(&image, "id")?).await?;
+        images::delete(&app, &viewer, image.id::<ImageId>("id")?).await?;
         Ok(Deleted { success: true })
     };
     answer(deleted.await, id)
 }
 
-async fn unknown_route(id: RequestId) -> Response {
+/// An id in a path, which may be any bytes.
+type PathId = std::result::Result<Path<String>, axum::extract::rejection::PathRejection>;
+
+trait ParsePath {
+    fn id<T: std::str::FromStr<Err = crate::id::ParseIdError>>(&self, field: &str) -> Result<T>;
+}
+
+impl ParsePath for PathId {
+    fn id<T: std::str::FromStr<Err = crate::id::ParseIdError>>(&self, field: &str) -> Result<T> {
+        parse(self.as_ref().map_or("", |path| path.as_str()), field)
+    }
+}
+
+async fn unknown_route(_: Viewer, id: RequestId) -> Response {
     answer::<()>(Err(Error::not_found("route")), id)
 }
 
-async fn wrong_method(id: RequestId) -> Response {
+async fn wrong_method(_: Viewer, id: RequestId) -> Response {
     let mut response =
         answer::<()>(Err(Error::invalid("method", "This route does not take this method.")), id);
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;

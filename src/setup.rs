@@ -1,10 +1,7 @@
 //! What a first start makes: an admin, a workspace, a token. And tokens and users by command.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{
-    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait,
-    QueryFilter, QueryOrder,
-};
+use sea_orm::{ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, QueryFilter};
 
 use crate::app::{Clock, Db};
 use crate::entity::api_token::{self, Scope, Scopes};
@@ -37,7 +34,7 @@ pub struct NewToken {
 
 /// Makes an admin, a workspace and a token if there is no user yet.
 pub async fn first_start(db: &Db, clock: &Clock, admin_token: Option<&str>) -> Result<Option<First>> {
-    if user::Entity::find().count(&db.read).await? > 0 {
+    if user::any(&db.read).await? {
         return Ok(None);
     }
     let now = clock.now();
@@ -81,15 +78,12 @@ pub async fn create_token(db: &Db, clock: &Clock, new: &NewToken) -> Result<Stri
     let now = clock.now();
     let transaction = db.begin().await?;
     if let Some(id) = new.workspace
-        && workspace::Entity::find_by_id(id).one(&transaction).await?.is_none()
+        && !workspace::exists(&transaction, id).await?
     {
         return Err(Error::not_found("workspace"));
     }
     let user = match &new.email {
-        None => user::Entity::find()
-            .filter(user::Column::Role.eq(user::Role::Admin))
-            .order_by_asc(user::Column::Id)
-            .one(&transaction)
+        None => user::oldest_admin(&transaction)
             .await?
             .ok_or_else(|| Error::not_found("admin; start the server once to make one"))?,
         Some(email) => find_or_insert_user(&transaction, email, now).await?,
@@ -133,7 +127,7 @@ async fn find_or_insert_user(
     email: &str,
     now: DateTime<Utc>,
 ) -> Result<user::Model> {
-    if let Some(user) = user::Entity::find().filter(user::COLUMN.email.eq(email)).one(transaction).await? {
+    if let Some(user) = user::find_by_email(transaction, email).await? {
         return Ok(user);
     }
     let row = user::ActiveModel {
@@ -176,7 +170,7 @@ async fn insert_token(
         user_id: Set(user),
         workspace_id: Set(new.workspace),
         name: Set(new.name.clone()),
-        hint: Set(secret.chars().take(8).collect()),
+        hint: Set(hint(secret)),
         secret_hash: Set(viewer::hash(secret)),
         scopes: Set(Scopes(new.scopes.clone())),
         expires_at: Set(new.expires_at),
@@ -187,9 +181,18 @@ async fn insert_token(
     Ok(())
 }
 
-/// A fresh secret: 256 random bits, URL-safe, with a prefix that secret scanners can look for.
+/// Enough of a secret to tell tokens apart, and too little to guess it: the prefix of ours and three characters.
+fn hint(secret: &str) -> String {
+    let shown = if secret.starts_with(PREFIX) { PREFIX.len() + 3 } else { 3 };
+    secret.chars().take(shown).collect()
+}
+
+/// What our own secrets begin with, for secret scanners to look for.
+const PREFIX: &str = "imgr_";
+
+/// A fresh secret: 256 random bits, URL-safe.
 fn new_secret() -> String {
     use base64::Engine as _;
     let bits: [u8; 32] = rand::random();
-    format!("imgr_{}", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bits))
+    format!("{PREFIX}{}", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bits))
 }

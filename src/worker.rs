@@ -10,7 +10,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
 use sea_orm::sea_query::{Expr, Query};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, EntityTrait, ExprTrait, IntoActiveModel, Iterable, ModelTrait, QueryFilter,
+    ActiveModelTrait, ColumnTrait, EntityTrait, ExprTrait, IntoActiveModel, Iterable, ModelTrait,
+    QueryFilter, QueryOrder, QuerySelect,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -28,13 +29,8 @@ const BATCH: u64 = 8;
 /// Works until cancelled, and ends between two rounds.
 pub async fn run(app: App, stop: CancellationToken) {
     let mut next_sweep = app.clock.now();
-    loop {
-        match round(&app).await {
-            // There may be more.
-            Ok(done) if done > 0 => continue,
-            Ok(_) => {}
-            Err(problem) => problem.log(),
-        }
+    while !stop.is_cancelled() {
+        let done = round(&app).await.inspect_err(Error::log).unwrap_or(0);
         let now = app.clock.now();
         if now >= next_sweep {
             if let Err(problem) = sweep(&app).await {
@@ -42,6 +38,10 @@ pub async fn run(app: App, stop: CancellationToken) {
             }
             let hour = Duration::from_secs(3600);
             next_sweep = now + TimeDelta::from_std(app.config.sweep_age.min(hour)).unwrap_or(LEASE);
+        }
+        if done > 0 {
+            // There may be more.
+            continue;
         }
         tokio::select! {
             () = stop.cancelled() => return,
@@ -53,23 +53,31 @@ pub async fn run(app: App, stop: CancellationToken) {
 
 /// Does what is due now, at most a batch of each kind; answers how many rows that were.
 pub async fn round(app: &App) -> Result<usize> {
-    let due_images = claim_images(app).await?;
-    let due_files =
-        claim::<file::Entity>(app, file::Column::Id, file::Column::DueAt, file::Column::Attempts).await?;
-    let due_uploads = claim::<direct_upload::Entity>(
-        app,
-        direct_upload::Column::Id,
-        direct_upload::Column::DueAt,
-        direct_upload::Column::Attempts,
-    )
-    .await?;
-    let done = due_images.len() + due_files.len() + due_uploads.len();
-    let images = join_all(due_images.into_iter().map(|image| images::step::repeat(app, image)));
-    let files = join_all(due_files.into_iter().map(|file| files::remove(app, file.id, file.attempts)));
-    let uploads = join_all(due_uploads.into_iter().map(|upload| direct_uploads::expire(app, upload)));
-    let (images, files, uploads) = tokio::join!(images, files, uploads);
-    for problem in images.into_iter().chain(files).chain(uploads).filter_map(Result::err) {
-        problem.log();
+    let mut steps = Vec::new();
+    for image in claim_images(app).await? {
+        let app = app.clone();
+        steps.push(tokio::spawn(async move { images::step::repeat(&app, image).await }));
+    }
+    for file in
+        claim::<file::Entity>(app, file::Column::Id, file::Column::DueAt, file::Column::Attempts).await?
+    {
+        let app = app.clone();
+        steps.push(tokio::spawn(async move { files::remove(&app, file.id, file.attempts).await }));
+    }
+    let (id, due_at, attempts) =
+        (direct_upload::Column::Id, direct_upload::Column::DueAt, direct_upload::Column::Attempts);
+    for upload in claim::<direct_upload::Entity>(app, id, due_at, attempts).await? {
+        let app = app.clone();
+        steps.push(tokio::spawn(async move { direct_uploads::expire(&app, upload).await }));
+    }
+    let done = steps.len();
+    for step in join_all(steps).await {
+        match step {
+            Ok(Ok(())) => {}
+            Ok(Err(problem)) => problem.log(),
+            // A task of its own, so that a panic costs one step and not the worker.
+            Err(panicked) => Error::fault("working", panicked).log(),
+        }
     }
     Ok(done)
 }
@@ -77,9 +85,8 @@ pub async fn round(app: &App) -> Result<usize> {
 /// Removes bytes that no file owns, half-written objects, and old events.
 pub async fn sweep(app: &App) -> Result<()> {
     let (age, now) = (app.config.sweep_age, app.clock.now());
-    app.blobs
-        .sweep_half_written(age, now.into())
-        .map_err(|io| Error::fault("sweeping half-written bytes", io))?;
+    let half_written = app.blobs.sweep_half_written(age, now.into()).await;
+    half_written.map_err(|io| Error::fault("sweeping half-written bytes", io))?;
     for ids in app.blobs.originals_older_than(age, now.into()).await?.chunks(500) {
         let owned: Vec<_> = file::Entity::find()
             .filter(file::Column::BlobId.is_in(ids.iter().copied()))
@@ -115,20 +122,15 @@ pub async fn in_time(app: &App, step: impl Future<Output = Result<()>> + Send + 
 }
 
 async fn claim_images(app: &App) -> Result<Vec<image::Model>> {
-    let claimed =
-        claim::<image::Entity>(app, image::Column::Id, image::Column::DueAt, image::Column::Attempts).await?;
-    let pending: Vec<_> = claimed
-        .iter()
-        .filter(|image| image.state == image::State::Pending)
-        .map(|image| image.file_id)
-        .collect();
-    if !pending.is_empty() {
-        file::Entity::update_many()
-            .col_expr(file::Column::ImageStatus, file::ImageStatus::InProgress.into())
-            .filter(file::Column::Id.is_in(pending))
-            .filter(file::Column::ImageStatus.eq(file::ImageStatus::Queued))
-            .exec(&app.db.write)
-            .await?;
+    let due = image::Entity::find()
+        .filter(image::COLUMN.due_at.lte(app.clock.now()))
+        .order_by_asc(image::Column::DueAt)
+        .limit(BATCH)
+        .all(&app.db.read)
+        .await?;
+    let mut claimed = Vec::new();
+    for image in due {
+        claimed.extend(images::step::claim_due(app, &image).await?);
     }
     Ok(claimed)
 }

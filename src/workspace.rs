@@ -5,9 +5,10 @@ use sea_orm::QueryFilter;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::entity::user;
 use crate::entity::workspace::{self, Column, Entity, Model};
 use crate::error::{Error, Result};
-use crate::id::WorkspaceId;
+use crate::id::{UserId, WorkspaceId};
 use crate::page::{self, Key, Keyed, Order, Page, PageArgs};
 use crate::viewer::Viewer;
 
@@ -30,6 +31,17 @@ pub const BY_CREATION: Order<Column> =
 /// One workspace, if the viewer may see it.
 pub async fn find(app: &App, viewer: &Viewer, id: WorkspaceId) -> Result<Option<Model>> {
     Ok(workspace::visible_to(viewer).filter(workspace::COLUMN.id.eq(id)).one(&app.db.read).await?)
+}
+
+/// Those of the given workspaces that the viewer may see, in no order.
+pub async fn find_many(app: &App, viewer: &Viewer, ids: &[WorkspaceId]) -> Result<Vec<Model>> {
+    let of_ids = workspace::COLUMN.id.is_in(ids.iter().copied());
+    Ok(workspace::visible_to(viewer).filter(of_ids).all(&app.db.read).await?)
+}
+
+/// Those of the given users that the viewer may see, in no order.
+pub async fn find_users(app: &App, viewer: &Viewer, ids: &[UserId]) -> Result<Vec<user::Model>> {
+    Ok(user::visible_to(viewer).filter(user::COLUMN.id.is_in(ids.iter().copied())).all(&app.db.read).await?)
 }
 
 /// A workspace the viewer may change things in.

@@ -96,6 +96,16 @@ pub fn ranges_visible_to(viewer: &Viewer, only: Option<WorkspaceId>) -> Vec<Sele
     viewer.ranges(only, provisioned, |select, workspace| select.filter(COLUMN.workspace_id.eq(workspace)))
 }
 
+/// An image whatever its state, for the steps that act for nobody.
+pub fn for_step(id: ImageId) -> Select<Entity> {
+    Entity::find_by_id(id)
+}
+
+/// All images of a file whatever their state, for the steps that act for nobody.
+pub fn of_file_for_step(file: FileId) -> Select<Entity> {
+    Entity::find().filter(COLUMN.file_id.eq(file))
+}
+
 fn provisioned() -> Select<Entity> {
     // A literal, not a parameter: a partial index serves only a condition the planner can read.
     Entity::find().filter(Expr::cust(r#""image"."state" = 'READY'"#))

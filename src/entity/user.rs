@@ -1,7 +1,7 @@
 //! People and service accounts.
 
 use sea_orm::entity::prelude::*;
-use sea_orm::{Condition, QuerySelect, QueryTrait};
+use sea_orm::{Condition, PaginatorTrait, QueryOrder, QuerySelect, QueryTrait};
 
 use crate::entity::membership;
 use crate::id::UserId;
@@ -46,4 +46,19 @@ pub fn visible_to(viewer: &Viewer) -> Select<Entity> {
             )
         }
     }
+}
+
+/// Whether there is any user yet: a first start has none.
+pub async fn any(db: &impl ConnectionTrait) -> Result<bool, DbErr> {
+    Ok(Entity::find().count(db).await? > 0)
+}
+
+/// The admin that was there first.
+pub async fn oldest_admin(db: &impl ConnectionTrait) -> Result<Option<Model>, DbErr> {
+    Entity::find().filter(Column::Role.eq(Role::Admin)).order_by_asc(Column::Id).one(db).await
+}
+
+/// The user with this e-mail.
+pub async fn find_by_email(db: &impl ConnectionTrait, email: &str) -> Result<Option<Model>, DbErr> {
+    Entity::find().filter(COLUMN.email.eq(email)).one(db).await
 }

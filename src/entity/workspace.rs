@@ -25,3 +25,8 @@ pub fn visible_to(viewer: &Viewer) -> Select<Entity> {
         Reach::Workspaces(ids) => Entity::find().filter(COLUMN.id.is_in(ids)),
     }
 }
+
+/// Whether there is such a workspace, for commands, which act for nobody.
+pub async fn exists(db: &impl ConnectionTrait, id: WorkspaceId) -> Result<bool, DbErr> {
+    Ok(Entity::find_by_id(id).one(db).await?.is_some())
+}

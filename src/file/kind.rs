@@ -68,7 +68,7 @@ impl Picture {
             return Err(Error::refuse(Code::ImageTooLarge, message));
         }
         let frames = if self.format == Format::Png { 1 } else { self.frames };
-        if u64::from(width) * u64::from(height) * u64::from(frames) > MAX_PIXELS {
+        if (u64::from(width) * u64::from(height)).saturating_mul(u64::from(frames)) > MAX_PIXELS {
             let message =
                 format!("An image may have at most {MAX_PIXELS} pixels, all frames together. {INSTEAD}");
             return Err(Error::refuse(Code::ImageTooLarge, message));
@@ -158,8 +158,8 @@ fn format_of(mime_type: &str) -> Option<Format> {
 }
 
 /// MIME types that become images.
-pub const IMAGE_MIME_TYPES: [&str; 6] =
-    ["image/gif", "image/heic", "image/jpeg", "image/png", "image/svg+xml", "image/webp"];
+pub const IMAGE_MIME_TYPES: [&str; 7] =
+    ["image/gif", "image/heic", "image/heif", "image/jpeg", "image/png", "image/svg+xml", "image/webp"];
 
 fn corrupt() -> Error {
     Error::refuse(

@@ -3,6 +3,7 @@
 use async_graphql::{Context, Enum, ID, Object, SimpleObject};
 
 use crate::cloudflare::wire;
+use crate::direct_upload as direct_uploads;
 use crate::entity::{Failure, direct_upload};
 use crate::graphql::Asked;
 use crate::graphql::connection::shared;
@@ -43,9 +44,10 @@ impl DirectUpload {
         UploadTransport::FormPost
     }
 
-    /// Where to send the bytes. Null once the upload is over.
-    async fn upload_url(&self) -> Option<Url> {
-        self.0.upload_url.as_deref().and_then(|url| url::Url::parse(url).ok()).map(Url)
+    /// Where to send the bytes. Null once the upload is over, and for those who may not send any.
+    async fn upload_url(&self, ctx: &Context<'_>) -> Option<Url> {
+        let url = direct_uploads::upload_url(ctx.viewer(), &self.0)?;
+        url::Url::parse(url).ok().map(Url)
     }
 
     /// HTTP method for `uploadUrl`.

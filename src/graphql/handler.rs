@@ -17,8 +17,10 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::error::Error;
+use crate::graphql::loader::{self, Sweeps};
+use crate::graphql::order::Order;
 use crate::graphql::request::{self, Asking, Parts, Unreadable};
-use crate::graphql::{Schema, limits, loader, order, socket};
+use crate::graphql::{Schema, limits, socket};
 use crate::http::RequestId;
 use crate::viewer::Viewer;
 
@@ -104,12 +106,16 @@ impl Face {
         }
         request.set_parsed_query(document.clone());
         let operation_name = request.operation_name.clone();
+        let sweeps = Sweeps::default();
         let request = request
             .data(Arc::clone(viewer))
-            .data(loader::loaders(self.app.clone(), Arc::clone(viewer)))
+            .data(loader::loaders(self.app.clone(), Arc::clone(viewer), &sweeps))
             .data(parts);
-        let mut answer = self.schema.execute(request).await;
-        order::sort(&document, operation_name.as_deref(), &mut answer.data);
+        let mut answer = sweeps.of(self.schema.execute(request)).await;
+        if answer.data != Value::Null {
+            // Only a document that passed validation is known to have no cycles.
+            Order::of(&document, operation_name.as_deref()).sort(&mut answer.data);
+        }
         Ok(polished(answer, id))
     }
 }

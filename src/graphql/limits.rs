@@ -256,6 +256,6 @@ mod tests {
     #[test]
     fn strings_and_comments_hide_brackets() {
         let hidden = format!("{{ x(a: \"{0}\", b: \"\"\"{0} \\\"\"\" {0}\"\"\") }} # {0}", "{[(".repeat(100));
-        assert_eq!(lex(&hidden, 1000), (10, 2));
+        assert_eq!(lex(&hidden, 1000), (11, 2));
     }
 }

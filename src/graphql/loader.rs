@@ -1,18 +1,22 @@
 //! Batched look-ups: one statement per relation of a page, whatever the page holds. One set per request.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use async_graphql::dataloader::{DataLoader, HashMapCache, Loader};
-use sea_orm::{ColumnTrait, QueryFilter};
+use tokio::sync::watch;
 
 use crate::app::App;
 use crate::entity::{direct_upload, file, image, user, workspace};
 use crate::error::Error;
 use crate::id::{DirectUploadId, FileId, ImageId, UserId, WorkspaceId};
 use crate::viewer::Viewer;
-use crate::{direct_upload as direct_uploads, file as files, image as images};
+use crate::{direct_upload as direct_uploads, file as files, image as images, workspace as workspaces};
 
 /// The loaders of one request.
 pub type Loaders = DataLoader<Scoped, HashMapCache>;
@@ -27,12 +31,66 @@ pub struct Scoped {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ImageOf(pub FileId);
 
-/// A set of loaders for one request.
-pub fn loaders(app: App, viewer: Arc<Viewer>) -> Loaders {
-    // The fields of a page ask in one sweep of the executor; the delay only has to outlast that sweep.
-    DataLoader::with_cache(Scoped { app, viewer }, tokio::spawn, HashMapCache::default())
-        .delay(Duration::from_micros(200))
-        .max_batch_size(1000)
+/// A set of loaders for one request, which wait for the sweeps of its execution.
+pub fn loaders(app: App, viewer: Arc<Viewer>, sweeps: &Sweeps) -> Loaders {
+    let sweeps = sweeps.clone();
+    let spawn = move |load| {
+        let sweeps = sweeps.clone();
+        tokio::spawn(async move {
+            sweeps.end().await;
+            load.await
+        })
+    };
+    DataLoader::with_cache(Scoped { app, viewer }, spawn, HashMapCache::default()).delay(Duration::ZERO)
+}
+
+/// Tells when the executor has gone through all the fields it can.
+///
+/// Whatever the fields of a page ask for, they ask within one poll of the execution. A loader that waits for the end of
+/// that poll has all their keys: one statement, always, and no delay by the clock that is too long on one machine and
+/// too short on another.
+#[derive(Clone, Default)]
+pub struct Sweeps(Arc<watch::Sender<bool>>);
+
+impl Sweeps {
+    /// Runs an execution, noting each poll of it.
+    pub async fn of<F: Future>(self, execution: F) -> F::Output {
+        // Without a budget: a sweep cut short by the runtime would split its batch. The limits of a query bound it.
+        let mut execution = pin!(tokio::task::unconstrained(execution));
+        poll_fn(|context| {
+            self.0.send_replace(true);
+            let woken = Arc::new(Woken { again: AtomicBool::new(false), waker: context.waker().clone() });
+            let polled = execution.as_mut().poll(&mut Context::from_waker(&Arc::clone(&woken).into()));
+            // A long page yields in the middle of a sweep and asks to be polled again at once.
+            if polled.is_ready() || !woken.again.load(Ordering::Acquire) {
+                self.0.send_replace(false);
+            }
+            polled
+        })
+        .await
+    }
+
+    async fn end(&self) {
+        // An error means that the execution is gone, and with it the need to wait.
+        let _ = self.0.subscribe().wait_for(|sweeping| !sweeping).await;
+    }
+}
+
+/// Passes a wake-up on and notes that there was one.
+struct Woken {
+    again: AtomicBool,
+    waker: Waker,
+}
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.again.store(true, Ordering::Release);
+        self.waker.wake_by_ref();
+    }
 }
 
 impl Loader<FileId> for Scoped {
@@ -84,11 +142,7 @@ impl Loader<WorkspaceId> for Scoped {
     type Error = Arc<Error>;
 
     async fn load(&self, keys: &[WorkspaceId]) -> Result<HashMap<WorkspaceId, workspace::Model>, Arc<Error>> {
-        let found = workspace::visible_to(&self.viewer)
-            .filter(workspace::COLUMN.id.is_in(keys.iter().copied()))
-            .all(&self.app.db.read)
-            .await
-            .map_err(|problem| Arc::new(problem.into()))?;
+        let found = workspaces::find_many(&self.app, &self.viewer, keys).await.map_err(Arc::new)?;
         Ok(found.into_iter().map(|workspace| (workspace.id, workspace)).collect())
     }
 }
@@ -98,11 +152,7 @@ impl Loader<UserId> for Scoped {
     type Error = Arc<Error>;
 
     async fn load(&self, keys: &[UserId]) -> Result<HashMap<UserId, user::Model>, Arc<Error>> {
-        let found = user::visible_to(&self.viewer)
-            .filter(user::COLUMN.id.is_in(keys.iter().copied()))
-            .all(&self.app.db.read)
-            .await
-            .map_err(|problem| Arc::new(problem.into()))?;
+        let found = workspaces::find_users(&self.app, &self.viewer, keys).await.map_err(Arc::new)?;
         Ok(found.into_iter().map(|user| (user.id, user)).collect())
     }
 }

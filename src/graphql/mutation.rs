@@ -2,6 +2,7 @@
 
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 
+use crate::entity::api_token::Scope;
 use crate::error::{Code, Error, Refusal, Result};
 use crate::graphql::direct_upload::DirectUpload;
 use crate::graphql::error::{UserError, outcome, top_level};
@@ -127,9 +128,15 @@ impl Mutation {
             let signed = input.image.and_then(|image| image.require_signed_urls);
             image::provision(ctx.app(), ctx.viewer(), id, signed).await
         };
+        let may = |scope| ctx.viewer().require(scope).is_ok();
         Some(outcome(provisioned.await).map(|(provisioned, user_errors)| {
             let (file, image) = provisioned.unzip();
-            ProvisionImagePayload { image: image.flatten().map(Image), file: file.map(File), user_errors }
+            // What the token may not read is left out; the deed is done all the same.
+            ProvisionImagePayload {
+                image: image.flatten().filter(|_| may(Scope::ImagesRead)).map(Image),
+                file: file.filter(|_| may(Scope::FilesRead)).map(File),
+                user_errors,
+            }
         }))
     }
 

@@ -7,6 +7,7 @@ use chrono::{SecondsFormat, Utc};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DateTime(pub chrono::DateTime<Utc>);
 
+/// RFC 3339 timestamp in UTC with millisecond precision, e.g. `2026-11-20T23:44:45.018Z`.
 #[Scalar(specified_by_url = "https://scalars.graphql.org/andimarek/date-time.html")]
 impl ScalarType for DateTime {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -28,6 +29,7 @@ impl ScalarType for DateTime {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Url(pub url::Url);
 
+/// Absolute URL. Serialized as a string.
 #[Scalar(name = "URL", specified_by_url = "https://url.spec.whatwg.org/")]
 impl ScalarType for Url {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -51,6 +53,8 @@ pub struct ByteSize(pub u64);
 /// The largest whole number every JSON reader keeps exact.
 const MAX_SAFE: u64 = (1 << 53) - 1;
 
+/// Non-negative whole number of bytes, serialized as a JSON number, at most 2^53-1.
+/// `Int` stops at 2 GiB and files of any type may be larger.
 #[Scalar]
 impl ScalarType for ByteSize {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -100,6 +104,7 @@ impl Upload {
     }
 }
 
+/// A file part of a `multipart/form-data` request (GraphQL multipart request specification). Input only.
 #[Scalar(specified_by_url = "https://github.com/jaydenseric/graphql-multipart-request-spec")]
 impl ScalarType for Upload {
     fn parse(value: Value) -> InputValueResult<Self> {

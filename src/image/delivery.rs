@@ -90,7 +90,11 @@ pub fn fitted(fit: Fit, width: Option<u32>, height: Option<u32>, source: (u32, u
     };
     match (fit, width.zip(height)) {
         (Fit::Cover | Fit::Pad, Some(exact)) => exact,
-        (Fit::Crop, Some(exact)) if exact.0 <= source.0 && exact.1 <= source.1 => exact,
+        // Shrunk until it covers the box, never enlarged, and cut where it sticks out.
+        (Fit::Crop, Some((width, height))) => {
+            let scale = ratio_w.max(ratio_h).min(1.0);
+            (width.min((w * scale).round() as u32), height.min((h * scale).round() as u32))
+        }
         (Fit::Contain | Fit::Cover | Fit::Pad, _) => scaled(inside),
         (Fit::ScaleDown | Fit::Crop, _) => scaled(inside.min(1.0)),
     }
@@ -112,6 +116,7 @@ mod tests {
             (Fit::Cover, Some(500), Some(500), (1080, 720), (500, 500)),
             (Fit::Crop, Some(1296), Some(1296), (1080, 720), (1080, 720)),
             (Fit::Crop, Some(500), Some(500), (1080, 720), (500, 500)),
+            (Fit::Crop, Some(150), Some(20), (45, 101), (45, 20)),
             (Fit::Pad, Some(500), Some(500), (1080, 720), (500, 500)),
             (Fit::ScaleDown, Some(10), Some(10), (12000, 1), (10, 1)),
         ] {

@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::TryStreamExt;
-use sea_orm::{ColumnTrait, EntityTrait, ExprTrait, QueryFilter, sea_query::Expr};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, sea_query::Expr};
 use serde_json::{Map, Value};
 
 use crate::app::App;
 use crate::blob::BlobKey;
 use crate::cloudflare::client::{Body, ListQuery, MetaFilter, MetaTest, NewImage, Upload};
 use crate::cloudflare::{Error as AccountError, signing, wire};
-use crate::entity::event;
 use crate::entity::file::{self, ImageStatus};
 use crate::entity::image::{self, Column, Entity, Model, State};
+use crate::entity::{Failure, event};
 use crate::error::{Code, Error, Refusal, Result};
 use crate::id::{FileId, ImageId};
 use crate::{event as events, worker};
@@ -42,7 +42,7 @@ pub async fn repeat(app: &App, image: Model) -> Result<()> {
         State::Pending => provision(app, image).await,
         State::Ready => remove_strays(app, &image).await,
         State::Removing => match remove(app, &image).await {
-            Ok(()) => Ok(()),
+            Ok(_) => Ok(()),
             Err(problem) => {
                 problem.log();
                 let until = app.clock.now() + worker::backoff(image.attempts);
@@ -55,45 +55,45 @@ pub async fn repeat(app: &App, image: Model) -> Result<()> {
 
 /// Copies a file's bytes into the account and settles the image row: `READY`, `FAILED`, or `PENDING` until later.
 pub async fn provision(app: &App, image: Model) -> Result<()> {
-    // Only a first attempt can be sure that there is nothing of it in the account.
-    let made = if image.attempts > 1 { find_strays(app, image.id).await } else { Ok(Vec::new()) };
-    let made = match made {
-        Ok(mut strays) => match strays.pop() {
-            Some(stray) => Ok(stray),
-            None => create(app, &image).await?,
-        },
-        Err(problem) => Err(problem),
-    };
-    app.step("created").await;
-    match made {
-        Ok(made) => settle_ready(app, &image, &made).await,
-        Err(problem) => settle_problem(app, &image, &problem).await,
+    match adopt_or_create(app, &image).await {
+        Ok(Ok(made)) => {
+            app.step("created").await;
+            settle_ready(app, &image, &made).await
+        }
+        Ok(Err(problem)) => settle_problem(app, &image, &problem).await,
+        Err(fault) => {
+            fault.log();
+            settle_later(app, &image, fault.public()).await
+        }
     }
 }
 
-/// Deletes an image from the account, with all strays of it, and then its row.
+/// Deletes an image from the account, with all strays of it, and then its row. False when the row has to stay a while,
+/// because a create that was given up may yet be carried out; the worker comes back for it.
 ///
 /// # Errors
 /// A fault that names what the account did; the row stays.
-pub async fn remove(app: &App, image: &Model) -> Result<()> {
+pub async fn remove(app: &App, image: &Model) -> Result<bool> {
     let unremoved = |problem| Error::fault("removing an image from the account", problem);
     if let Some(id) = &image.cf_image_id {
         app.cloudflare.delete(id).await.map_err(unremoved)?;
     }
     // A create whose answer was lost has left its copy under an id we never learned.
-    if image.cf_image_id.is_none() || image.attempts > 1 {
-        for stray in find_strays(app, image.id).await.map_err(unremoved)? {
-            app.cloudflare.delete(&stray.id).await.map_err(unremoved)?;
-        }
+    let strays = match image.cf_image_id.is_none() || image.attempts > 1 {
+        true => find_strays(app, image.id).await.map_err(unremoved)?,
+        false => Vec::new(),
+    };
+    for stray in &strays {
+        app.cloudflare.delete(&stray.id).await.map_err(unremoved)?;
     }
     app.step("removed").await;
+    let in_doubt = image.cf_image_id.is_none() && image.attempts > 0 && strays.is_empty();
+    if in_doubt && app.clock.now() < image.updated_at + STRAY_CHECK {
+        put_off(app, image, Some(image.updated_at + STRAY_CHECK)).await?;
+        return Ok(false);
+    }
     Entity::delete_by_id(image.id).exec(&app.db.write).await?;
-    Ok(())
-}
-
-/// Whether somebody may be sending this image to the account at this moment.
-pub fn in_flight(image: &Model, now: DateTime<Utc>) -> bool {
-    image.cf_image_id.is_none() && image.state != State::Failed && image.due_at.is_some_and(|due| due > now)
+    Ok(true)
 }
 
 /// Claims a queued or failed image for an attempt now; `None` if somebody is at it already.
@@ -104,6 +104,9 @@ pub async fn claim_again(
 ) -> Result<Option<Model>> {
     let now = app.clock.now();
     let transaction = app.db.begin().await?;
+    if !show_in_progress(&transaction, file, &[ImageStatus::Queued, ImageStatus::Failed]).await? {
+        return Ok(None);
+    }
     let mut claim = Entity::update_many()
         .col_expr(Column::State, State::Pending.into())
         .col_expr(Column::DueAt, Expr::val(now + worker::LEASE))
@@ -114,9 +117,46 @@ pub async fn claim_again(
         claim = claim.col_expr(Column::RequireSignedUrls, Expr::val(signed));
     }
     let claimed = claim.exec_with_returning(&transaction).await?;
-    super::show_on_file(&transaction, file, ImageStatus::InProgress, None, now).await?;
     transaction.commit().await?;
     Ok(claimed.into_iter().next())
+}
+
+/// The worker's claim of one image that is due; `None` if somebody else was faster.
+pub async fn claim_due(app: &App, due: &Model) -> Result<Option<Model>> {
+    let now = app.clock.now();
+    let transaction = app.db.begin().await?;
+    if due.state == State::Pending {
+        // In progress already: whoever had it died or gave up without a word.
+        show_in_progress(&transaction, due.file_id, &[ImageStatus::Queued, ImageStatus::InProgress]).await?;
+    }
+    let claimed = Entity::update_many()
+        .col_expr(Column::DueAt, Expr::val(now + worker::LEASE))
+        .col_expr(Column::Attempts, Expr::col(Column::Attempts).add(1))
+        .filter(image::COLUMN.id.eq(due.id))
+        .filter(Column::State.eq(due.state))
+        .filter(image::COLUMN.due_at.lte(now))
+        .exec_with_returning(&transaction)
+        .await?;
+    let Some(claimed) = claimed.into_iter().next() else { return Ok(None) };
+    transaction.commit().await?;
+    Ok(Some(claimed))
+}
+
+/// Shows on a standing file that its image is on the way, if it showed one of `from`; false if it did not.
+async fn show_in_progress(
+    transaction: &impl ConnectionTrait,
+    file: FileId,
+    from: &[ImageStatus],
+) -> Result<bool> {
+    let shown = file::Entity::update_many()
+        .col_expr(file::Column::ImageStatus, ImageStatus::InProgress.into())
+        .col_expr(file::Column::ImageFailure, Expr::val(None::<Failure>))
+        .filter(file::COLUMN.id.eq(file))
+        .filter(file::COLUMN.removed_at.is_null())
+        .filter(file::Column::ImageStatus.is_in(from.iter().copied()))
+        .exec(transaction)
+        .await?;
+    Ok(shown.rows_affected == 1)
 }
 
 /// What a client may read about a problem with the account.
@@ -142,8 +182,29 @@ pub fn refusal(problem: &AccountError) -> Refusal {
     Refusal { code, message, field: None, retry_after: problem.retry_after() }
 }
 
-async fn create(app: &App, image: &Model) -> Result<std::result::Result<wire::Image, AccountError>> {
-    let file = file::Entity::find_by_id(image.file_id).one(&app.db.read).await?;
+/// The account's own answer, or a fault of ours.
+type Made = Result<std::result::Result<wire::Image, AccountError>>;
+
+/// Takes over what an earlier attempt made, or makes the image.
+async fn adopt_or_create(app: &App, image: &Model) -> Made {
+    // Only a first attempt can be sure that there is nothing of it in the account.
+    if image.attempts > 1 {
+        match find_strays(app, image.id).await {
+            // One with other access was made before the wish changed; the check for strays removes it.
+            Ok(mut strays) => {
+                strays.retain(|stray| stray.require_signed_urls == image.require_signed_urls);
+                if let Some(stray) = strays.pop() {
+                    return Ok(Ok(stray));
+                }
+            }
+            Err(problem) => return Ok(Err(problem)),
+        }
+    }
+    create(app, image).await
+}
+
+async fn create(app: &App, image: &Model) -> Made {
+    let file = file::for_step(image.file_id).one(&app.db.read).await?;
     let Some(blob_id) = file.and_then(|file| file.blob_id) else {
         return Err(Error::fault("provisioning an image", "its file has no bytes"));
     };
@@ -201,6 +262,7 @@ async fn settle_ready(app: &App, image: &Model, made: &wire::Image) -> Result<()
     let now = app.clock.now();
     let check = (image.attempts > 1).then_some(now + STRAY_CHECK);
     let transaction = app.db.begin().await?;
+    super::show_on_file(&transaction, image.file_id, ImageStatus::Ready, None, now).await?;
     let settled = Entity::update_many()
         .col_expr(Column::State, State::Ready.into())
         .col_expr(Column::CfImageId, Expr::val(made.id.as_str()))
@@ -217,7 +279,6 @@ async fn settle_ready(app: &App, image: &Model, made: &wire::Image) -> Result<()
         transaction.rollback().await?;
         return give_back(app, image.id, &made.id).await;
     }
-    super::show_on_file(&transaction, image.file_id, ImageStatus::Ready, None, now).await?;
     let kind = event::Kind::ImageProvisioned;
     events::append(&transaction, kind, image.workspace_id, image.file_id, Some(image.id), now).await?;
     transaction.commit().await?;
@@ -228,7 +289,7 @@ async fn settle_ready(app: &App, image: &Model, made: &wire::Image) -> Result<()
 /// Somebody else took the row over while the account was answering us. What we made is theirs if they adopted it or
 /// still may; otherwise nobody wants it.
 async fn give_back(app: &App, id: ImageId, made: &str) -> Result<()> {
-    let row = Entity::find_by_id(id).one(&app.db.read).await?;
+    let row = image::for_step(id).one(&app.db.read).await?;
     let wanted =
         row.is_some_and(|row| row.state == State::Pending || row.cf_image_id.as_deref() == Some(made));
     if !wanted {
@@ -282,6 +343,7 @@ async fn settle(
 ) -> Result<()> {
     let now = app.clock.now();
     let transaction = app.db.begin().await?;
+    super::show_on_file(&transaction, image.file_id, status, Some(why.into()), now).await?;
     let settled = Entity::update_many()
         .col_expr(Column::State, state.into())
         .col_expr(Column::DueAt, Expr::val(due))
@@ -294,7 +356,6 @@ async fn settle(
     if settled.rows_affected == 0 {
         return Ok(transaction.rollback().await?);
     }
-    super::show_on_file(&transaction, image.file_id, status, Some(why.into()), now).await?;
     if status == ImageStatus::Failed {
         let kind = event::Kind::ImageProvisionFailed;
         events::append(&transaction, kind, image.workspace_id, image.file_id, Some(image.id), now).await?;

@@ -146,6 +146,8 @@ fn sorted(mut said: Said, retry_after: Option<Duration>, may_be_done: bool) -> E
     }
     let unavailable = |said, ambiguous| Error::Unavailable { said, retry_after, ambiguous, source: None };
     match (said.code.unwrap_or(0), said.status.unwrap_or(0)) {
+        // Too many requests is that whatever number comes with it.
+        (_, 429) => Error::RateLimited { said, retry_after },
         (5401 | 5404, _) => Error::NotFound(said),
         (5409, _) => Error::Conflict(said),
         (5413 | 5443 | 7011, _) => Error::TooLarge(said),
@@ -153,8 +155,7 @@ fn sorted(mut said: Said, retry_after: Option<Duration>, may_be_done: bool) -> E
         (5408 | 5433 | 5450, _) => unavailable(said, false),
         (5500..=5599, _) => unavailable(said, may_be_done),
         (5455, _) => Error::Unsupported(said),
-        // On delivery the same number with 429 is about a quota.
-        (9422, status) if status != 429 => Error::Unsupported(said),
+        (9422, _) => Error::Unsupported(said),
         (5403 | 10000, _) => Error::Unauthorized(said),
         // 7003: no such route, which is a wrong base URL and no missing image.
         (5400 | 5411 | 5415 | 5453 | 5454 | 7000 | 7003, _) => Error::Invalid(said),
@@ -166,7 +167,6 @@ fn sorted(mut said: Said, retry_after: Option<Duration>, may_be_done: bool) -> E
         (_, 409) => Error::Conflict(said),
         (_, 413) => Error::TooLarge(said),
         (_, 415) => Error::Unsupported(said),
-        (_, 429) => Error::RateLimited { said, retry_after },
         (_, 400..=499) => Error::Invalid(said),
         (_, 500..=599) => unavailable(said, may_be_done),
         _ => Error::Nonsense { said, ambiguous: may_be_done },

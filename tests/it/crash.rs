@@ -1,0 +1,211 @@
+//! SIGKILL between any two steps, and a second start: no lost file, no doubled image, no orphan after the sweep.
+//!
+//! In debug builds the program stands still at a step it is told to. The account is an emulator of its own, so that it
+//! outlives the server.
+
+use std::process::Command;
+use std::time::Duration;
+
+use reqwest::multipart::{Form, Part};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::harness::{ADMIN, Database, Program, UPLOAD, eventually, http, originals};
+use crate::pictures::{photo, png};
+
+/// An emulator, and a server on it that can be killed and started again.
+struct Stage {
+    dir: TempDir,
+    database_url: Option<String>,
+    account: Vec<(String, String)>,
+    _emulator: Program,
+    http: reqwest::Client,
+}
+
+struct Life {
+    server: Program,
+    url: String,
+}
+
+impl Stage {
+    async fn set(database: Database) -> Stage {
+        let dir = TempDir::new().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_imagegraph"));
+        command.env_clear().args(["emulator", "--listen", "127.0.0.1:0", "--emulator-faults"]).arg("--data-dir").arg(dir.path().join("account"));
+        let mut emulator = Program::start(command);
+        let said = emulator.said_until("CLOUDFLARE_DELIVERY_URL=").await;
+        let account = said.lines().filter_map(|line| line.trim().split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Stage { database_url: database.fresh().await, dir, account, _emulator: emulator, http: http() }
+    }
+
+    /// Starts the server, to stand still at a step if one is named.
+    async fn start(&self, step: Option<&str>) -> Life {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_imagegraph"));
+        command
+            .env_clear()
+            .envs(self.account.iter().map(|(name, value)| (name, value)))
+            .env("IMAGEGRAPH_DATA_DIR", self.data())
+            .env("IMAGEGRAPH_ADMIN_TOKEN", ADMIN)
+            // A claim made by a killed server ends soon, and bytes are old soon.
+            .env("IMAGEGRAPH_LEASE", "1")
+            .env("IMAGEGRAPH_SWEEP_AGE", "1")
+            .env("IMAGEGRAPH_WORKER_INTERVAL", "0.1")
+            .env("IMAGEGRAPH_STRAY_CHECK", "1")
+            .args(["--listen", "127.0.0.1:0"]);
+        if let Some(url) = &self.database_url {
+            command.env("DATABASE_URL", url);
+        }
+        if let Some(step) = step {
+            command.env("IMAGEGRAPH_STAND_STILL_AT", step);
+        }
+        let mut server = Program::start(command);
+        let said = server.said_until("listens on").await;
+        let address = said.lines().find_map(|line| line.split(" listens on ").nth(1)).unwrap().to_owned();
+        Life { server, url: format!("http://{address}") }
+    }
+
+    fn data(&self) -> std::path::PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// Waits until the server stands still, then kills it.
+    async fn kill_at(&self, mut life: Life, step: &str) {
+        let mark = self.data().join("standing-still");
+        eventually(step, || async { mark.exists().then_some(()) }).await;
+        life.server.kill();
+        std::fs::remove_file(mark).unwrap();
+    }
+
+    async fn ask(&self, life: &Life, query: &str, variables: Value) -> Value {
+        let body = json!({ "query": query, "variables": variables });
+        let answer = self.http.post(format!("{}/graphql", life.url)).bearer_auth(ADMIN).json(&body).send().await.unwrap();
+        let answer: Value = answer.json().await.unwrap();
+        assert!(answer.get("errors").is_none(), "{answer:#}");
+        answer["data"].clone()
+    }
+
+    /// Begins a request that will never be answered.
+    fn begin(&self, life: &Life, query: &str, variables: Value) -> tokio::task::JoinHandle<()> {
+        let body = json!({ "query": query, "variables": variables });
+        let request = self.http.post(format!("{}/graphql", life.url)).bearer_auth(ADMIN).json(&body);
+        tokio::spawn(async move { drop(request.send().await) })
+    }
+
+    async fn workspace(&self, life: &Life) -> String {
+        let found = self.ask(life, "{ workspaces { nodes { id } } }", json!({})).await;
+        found["workspaces"]["nodes"][0]["id"].as_str().unwrap().to_owned()
+    }
+
+    async fn upload(&self, life: &Life, bytes: Vec<u8>) -> reqwest::RequestBuilder {
+        let input = json!({ "workspaceId": self.workspace(life).await, "file": null });
+        let form = Form::new()
+            .text("operations", json!({ "query": UPLOAD, "variables": { "input": input } }).to_string())
+            .text("map", r#"{"0":["variables.input.file"]}"#)
+            .part("0", Part::bytes(bytes).file_name("photo.jpg"));
+        self.http.post(format!("{}/graphql", life.url)).bearer_auth(ADMIN).multipart(form)
+    }
+
+    /// Images in the account, drafts left out.
+    async fn account_images(&self) -> usize {
+        let setting = |name: &str| self.account.iter().find(|(known, _)| known == name).unwrap().1.clone();
+        let url = format!("{}/accounts/{}/images/v2", setting("CLOUDFLARE_BASE_URL"), setting("CLOUDFLARE_ACCOUNT_ID"));
+        let answer = self.http.get(url).bearer_auth(setting("CLOUDFLARE_API_TOKEN")).send().await.unwrap();
+        let answer: Value = answer.json().await.unwrap();
+        answer["result"]["images"].as_array().unwrap().len()
+    }
+
+    /// Waits until the server has come to rest: so many files, all of whose images are ready, and as many of everything
+    /// in the account and in the byte store.
+    async fn comes_to_rest(&self, life: &Life, files: usize, images: usize) -> Value {
+        eventually(&format!("{files} files, {images} images and nothing else"), || async {
+            let found = self.ask(life, "{ files { nodes { id status imageStatus image { id url } } } images { totalCount } }", json!({})).await;
+            let nodes = found["files"]["nodes"].as_array().unwrap().clone();
+            let settled = nodes.iter().all(|node| ["READY", "REMOVED"].contains(&node["imageStatus"].as_str().unwrap()));
+            let there = (nodes.len(), found["images"]["totalCount"].as_u64().unwrap() as usize, self.account_images().await, originals(&self.data()).len());
+            (settled && there == (files, images, images, files)).then_some(json!(nodes))
+        })
+        .await
+    }
+}
+
+both! {
+    /// An upload killed at each step: before the rows are written nothing is there, after it the file and one image.
+    async fn killed_while_uploading(database: Database) {
+        for (step, survives) in [("spooled", false), ("bytes-stored", false), ("rows-written", true), ("created", true), ("settled", true)] {
+            let stage = Stage::set(database).await;
+            let life = stage.start(Some(step)).await;
+            let request = stage.upload(&life, photo(1)).await;
+            let sending = tokio::spawn(async move { drop(request.send().await) });
+            stage.kill_at(life, step).await;
+            sending.await.unwrap();
+            let life = stage.start(None).await;
+            let expected = usize::from(survives);
+            let files = stage.comes_to_rest(&life, expected, expected).await;
+            if survives {
+                let url = files[0]["image"]["url"].as_str().unwrap();
+                assert_eq!(stage.http.get(url).send().await.unwrap().status(), 200, "{step}");
+            }
+            // And nothing changes any more.
+            tokio::time::sleep(Duration::from_millis(1500)).await;
+            stage.comes_to_rest(&life, expected, expected).await;
+        }
+    }
+
+    /// Deletions killed at each step are finished by the next start.
+    async fn killed_while_deleting(database: Database) {
+        for (mutation, steps, files) in [
+            ("mutation($file: ID!, $image: ID!) { deleteFile(input: { id: $file }) { success } deleted: deleteImage(input: { id: $image }) { success } }", &["file-marked", "removed", "image-removed", "bytes-removed"][..], 1),
+            ("mutation($file: ID!, $image: ID!) { deleteImage(input: { id: $image }) { success } file: updateFile(input: { id: $file }) { file { id } } }", &["image-marked", "removed"][..], 2),
+        ] {
+            for step in steps {
+                let stage = Stage::set(database).await;
+                let life = stage.start(Some(step)).await;
+                let request = stage.upload(&life, photo(1)).await;
+                let uploaded: Value = request.send().await.unwrap().json().await.unwrap();
+                let file = &uploaded["data"]["uploadFile"]["file"];
+                let kept = stage.upload(&life, png(2)).await.send().await.unwrap();
+                assert_eq!(kept.status(), 200);
+                let begun = stage.begin(&life, mutation, json!({ "file": file["id"], "image": file["image"]["id"] }));
+                stage.kill_at(life, step).await;
+                begun.await.unwrap();
+                let life = stage.start(None).await;
+                stage.comes_to_rest(&life, files, 1).await;
+            }
+        }
+    }
+
+    /// A direct upload killed at each step of its creation and its completion.
+    async fn killed_while_uploading_directly(database: Database) {
+        let create = "mutation($w: ID!) { createDirectUpload(input: { workspaceId: $w, filename: \"a.jpg\", mimeType: \"image/jpeg\", expiresIn: 120 }) { directUpload { id uploadUrl } userErrors { code } } }";
+        let complete = "mutation($id: ID!) { completeDirectUpload(input: { id: $id }) { directUpload { status } file { status image { id } } userErrors { code } } }";
+        for step in ["upload-inserted", "draft-made"] {
+            let stage = Stage::set(database).await;
+            let life = stage.start(Some(step)).await;
+            let workspace = stage.workspace(&life).await;
+            let begun = stage.begin(&life, create, json!({ "w": workspace }));
+            stage.kill_at(life, step).await;
+            begun.await.unwrap();
+            let life = stage.start(None).await;
+            // Nobody knows of it; it waits for its expiry and shows that it has no bytes.
+            let found = stage.ask(&life, "{ files { nodes { status } } images { totalCount } }", json!({})).await;
+            assert_eq!(found, json!({ "files": { "nodes": [{ "status": "AWAITING_UPLOAD" }] }, "images": { "totalCount": 0 } }), "{step}");
+            assert_eq!(stage.account_images().await, 0);
+        }
+        for step in ["upload-copied", "upload-settled"] {
+            let stage = Stage::set(database).await;
+            let life = stage.start(Some(step)).await;
+            let workspace = stage.workspace(&life).await;
+            let created = stage.ask(&life, create, json!({ "w": workspace })).await["createDirectUpload"]["directUpload"].clone();
+            let form = Form::new().part("file", Part::bytes(photo(1)).file_name("a.jpg"));
+            let sent = stage.http.post(created["uploadUrl"].as_str().unwrap()).multipart(form).send().await.unwrap();
+            assert_eq!(sent.status(), 200);
+            let begun = stage.begin(&life, complete, json!({ "id": created["id"] }));
+            stage.kill_at(life, step).await;
+            begun.await.unwrap();
+            let life = stage.start(None).await;
+            let done = stage.ask(&life, complete, json!({ "id": created["id"] })).await["completeDirectUpload"].clone();
+            assert_eq!((&done["userErrors"], &done["file"]["status"]), (&json!([]), &json!("READY")), "{step}");
+            stage.comes_to_rest(&life, 1, 1).await;
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! One binary for all integration tests: they speak HTTP to real servers on port 0, each with its own database, on
+//! SQLite and on PostgreSQL alike.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+#![expect(clippy::disallowed_methods, reason = "TEST_DATABASE_URL and CI are settings of the tests")]
+
+#[macro_use]
+mod harness;
+
+mod pictures;
+
+mod upload;
+
+mod outage;
+
+mod reads;
+
+mod lifecycle;
+
+mod paging;
+
+mod delivery;
+
+mod direct_upload;
+
+mod access;
+
+mod rest;
+
+mod over_http;
+
+mod schema;
+
+mod start;
+
+mod tidy;

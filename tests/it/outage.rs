@@ -1,0 +1,175 @@
+//! The account down, failing, slow or talking nonsense: the upload succeeds all the same, the image follows, once.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Database, Server, eventually};
+use crate::pictures::{photo, png};
+
+const FILE: &str =
+    "query($id: ID!) { file(id: $id) { imageStatus imageFailure { code message retryAfter } image { id } } }";
+
+/// Waits until a file's image has this status, moving the clock past every backoff.
+async fn settled(server: &Server, file: &Value, status: &str) -> Value {
+    eventually(status, || async {
+        server.clock.advance(Duration::from_secs(700));
+        let found = server.query(FILE, json!({ "id": file["id"] })).await["file"].clone();
+        (found["imageStatus"] == status).then_some(found)
+    })
+    .await
+}
+
+both! {
+    /// Whatever goes wrong before or after the deed: queued with a reason, then provisioned exactly once.
+    async fn every_outage_queues_the_image_and_heals(database: Database) {
+        let faults = [
+            (json!({ "kind": "status", "status": 500, "code": 5500, "message": "secret cause" }), "UPSTREAM_ERROR"),
+            (json!({ "kind": "status", "status": 503 }), "UPSTREAM_ERROR"),
+            (json!({ "kind": "status", "status": 429, "retry_after": 2 }), "UPSTREAM_RATE_LIMITED"),
+            (json!({ "kind": "status", "status": 403, "code": 10000 }), "UPSTREAM_ERROR"),
+            (json!({ "kind": "drop" }), "UPSTREAM_ERROR"),
+            (json!({ "kind": "garbage" }), "UPSTREAM_ERROR"),
+            (json!({ "kind": "delay", "ms": 2000 }), "UPSTREAM_ERROR"),
+            (json!({ "kind": "lost_answer" }), "UPSTREAM_ERROR"),
+            (json!({ "kind": "hang_after" }), "UPSTREAM_ERROR"),
+        ];
+        for (i, (fault, code)) in faults.into_iter().enumerate() {
+            let server = Server::start_with(database, |config| {
+                config.cloudflare_timeout = Duration::from_millis(700);
+            })
+            .await;
+            server.fault(json!({ "call": "images.create", "fault": fault })).await;
+            let file = server.file("photo.jpg", photo(1)).await;
+            assert_eq!((&file["status"], &file["imageStatus"]), (&json!("READY"), &json!("QUEUED")), "{fault}");
+            assert_eq!(file["imageFailure"]["code"], code, "{fault}: {file:#}");
+            assert!(file["imageFailure"]["retryAfter"].as_i64().unwrap() >= 1, "{fault}");
+            assert!(!file.to_string().contains("secret cause"), "{file}");
+            let listed = server.query("{ images { totalCount nodes { id } } }", json!({})).await;
+            assert_eq!(listed["images"], json!({ "totalCount": 0, "nodes": [] }), "{fault}");
+            server.heal().await;
+            let file = settled(&server, &file, "READY").await;
+            assert_eq!(file["imageFailure"], Value::Null, "{fault}");
+            assert_eq!(server.account_images().await.len(), 1, "case {i}: {fault}");
+        }
+    }
+
+    /// A create that the account carries out after we gave it up makes a second copy, and the later look removes it.
+    async fn a_late_second_copy_is_removed(database: Database) {
+        let server = Server::start_with(database, |config| config.cloudflare_timeout = Duration::from_millis(500)).await;
+        server.fault(json!({ "call": "images.create", "fault": { "kind": "delay", "ms": 1500 }, "times": 1 })).await;
+        let file = server.file("photo.jpg", photo(1)).await;
+        assert_eq!(file["imageStatus"], "QUEUED");
+        settled(&server, &file, "READY").await;
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        eventually("one copy", || async {
+            server.clock.advance(Duration::from_secs(60));
+            (server.account_images().await.len() == 1).then_some(())
+        })
+        .await;
+        let found = server.query(FILE, json!({ "id": file["id"] })).await;
+        assert_eq!(found["file"]["imageStatus"], "READY");
+    }
+
+    /// An answer does not wait for the account longer than it may; the image is there soon after.
+    async fn an_answer_does_not_wait_for_a_slow_account(database: Database) {
+        let server = Server::start_with(database, |config| config.provision_wait = Duration::from_millis(200)).await;
+        server.fault(json!({ "call": "images.create", "fault": { "kind": "delay", "ms": 1200 } })).await;
+        let file = server.file("photo.jpg", photo(1)).await;
+        assert_eq!((&file["imageStatus"], &file["image"]), (&json!("IN_PROGRESS"), &Value::Null));
+        let found = eventually("ready", || async {
+            let found = server.query(FILE, json!({ "id": file["id"] })).await["file"].clone();
+            (found["imageStatus"] == "READY").then_some(found)
+        })
+        .await;
+        assert!(found["image"]["id"].as_str().unwrap().starts_with("img_"));
+        assert_eq!(server.account_images().await.len(), 1);
+    }
+
+    /// `provisionImage` tries a queued image again at once, without waiting for its turn.
+    async fn provision_image_tries_again_at_once(database: Database) {
+        let server = Server::start(database).await;
+        server.fault(json!({ "call": "images.create", "fault": { "kind": "status", "status": 500 }, "times": 1 })).await;
+        let file = server.file("photo.jpg", photo(1)).await;
+        assert_eq!(file["imageStatus"], "QUEUED");
+        let again = "mutation($id: ID!) { provisionImage(input: { fileId: $id }) {
+            image { id url } file { imageStatus imageFailure { code } } userErrors { code } } }";
+        let again = server.query(again, json!({ "id": file["id"] })).await["provisionImage"].clone();
+        assert_eq!(again["userErrors"], json!([]));
+        assert_eq!(again["file"], json!({ "imageStatus": "READY", "imageFailure": null }));
+        assert!(again["image"]["id"].is_string());
+        assert_eq!(server.account_images().await.len(), 1);
+    }
+
+    /// A deletion the account does not carry out now is carried out when it is back, and nobody sees the image meanwhile.
+    async fn deletions_outlive_an_outage(database: Database) {
+        let server = Server::start_with(database, |config| config.cloudflare_timeout = Duration::from_millis(500)).await;
+        let (keep, gone) = (server.file("a.png", png(1)).await, server.file("b.png", png(2)).await);
+        server.fault(json!({ "call": "images.delete", "fault": { "kind": "status", "status": 500 } })).await;
+        let delete = "mutation($id: ID!) { deleteImage(input: { id: $id }) { success userErrors { code } } }";
+        let deleted = server.query(delete, json!({ "id": keep["image"]["id"] })).await;
+        assert_eq!(deleted["deleteImage"], json!({ "success": true, "userErrors": [] }));
+        let delete = "mutation($id: ID!) { deleteFile(input: { id: $id }) { success userErrors { code } } }";
+        let deleted = server.query(delete, json!({ "id": gone["id"] })).await;
+        assert_eq!(deleted["deleteFile"], json!({ "success": true, "userErrors": [] }));
+        let listed = server.query("{ images { totalCount } files { nodes { id imageStatus } } }", json!({})).await;
+        assert_eq!(listed["images"]["totalCount"], 0);
+        assert_eq!(listed["files"]["nodes"], json!([{ "id": keep["id"], "imageStatus": "REMOVED" }]));
+        assert_eq!(server.account_images().await.len(), 2);
+        // Bytes do not wait for the account.
+        assert_eq!(server.originals().len(), 1);
+        server.heal().await;
+        eventually("gone from the account", || async {
+            server.clock.advance(Duration::from_secs(700));
+            server.account_images().await.is_empty().then_some(())
+        })
+        .await;
+    }
+
+    /// A file deleted while its image is on the way to the account leaves nothing there.
+    async fn deleting_while_provisioning_leaves_nothing(database: Database) {
+        let server = Server::start_with(database, |config| config.provision_wait = Duration::from_millis(100)).await;
+        server.fault(json!({ "call": "images.create", "fault": { "kind": "delay", "ms": 1000 } })).await;
+        let file = server.file("photo.jpg", photo(1)).await;
+        assert_eq!(file["imageStatus"], "IN_PROGRESS");
+        let delete = "mutation($id: ID!) { deleteFile(input: { id: $id }) { success } }";
+        server.query(delete, json!({ "id": file["id"] })).await;
+        tokio::time::sleep(Duration::from_millis(1300)).await;
+        eventually("nothing left", || async {
+            server.clock.advance(Duration::from_secs(60));
+            let left = server.account_images().await.len() + server.originals().len();
+            (left == 0).then_some(())
+        })
+        .await;
+    }
+
+    /// Two servers on one database and one store share the work: each image is provisioned once.
+    async fn two_servers_share_the_work(database: Database) {
+        if database == Database::Sqlite {
+            return;
+        }
+        let url = database.fresh().await.unwrap();
+        let first = Server::start_with(database, |config| config.database_url = Some(url.clone())).await;
+        first.fault(json!({ "call": "images.create", "fault": { "kind": "status", "status": 500 }, "times": 12 })).await;
+        for i in 0..12 {
+            first.file("a.png", png(i)).await;
+        }
+        let app = &first.running.app;
+        let mut config = app.config.clone();
+        config.cloudflare_account_id = Some(app.cloudflare.settings.account_id.clone());
+        let credentials = std::fs::read_to_string(first.dir.path().join("emulator/credentials.json")).unwrap();
+        let credentials: Value = serde_json::from_str(&credentials).unwrap();
+        config.cloudflare_api_token = credentials["api_token"].as_str().map(str::to_owned);
+        config.cloudflare_base_url = app.cloudflare.settings.api.clone();
+        let second = imagegraph::serve::start(config, first.clock.clone()).await.unwrap();
+        assert!(second.first.is_none());
+        eventually("all provisioned", || async {
+            first.clock.advance(Duration::from_secs(700));
+            let listed = first.query("{ images { totalCount } }", json!({})).await;
+            (listed["images"]["totalCount"] == 12).then_some(())
+        })
+        .await;
+        assert_eq!(first.account_images().await.len(), 12);
+        second.stop().await;
+    }
+}

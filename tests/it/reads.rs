@@ -1,0 +1,118 @@
+//! Reads: every root field, the relations between the types, and what they cost.
+
+use serde_json::{Value, json};
+
+use crate::harness::{ADMIN, Database, Server};
+use crate::pictures::{photo, png};
+
+both! {
+    /// Everything can be fetched by its id, each as what it is.
+    async fn node_and_nodes(database: Database) {
+        let server = Server::start(database).await;
+        let file = server.file("photo.jpg", photo(1)).await;
+        let user = server.query("{ viewer { user { id name email role } } }", json!({})).await["viewer"]["user"].clone();
+        assert_eq!(user["role"], "ADMIN");
+        let create = "mutation($w: ID!) { createDirectUpload(input: { workspaceId: $w, filename: \"a.png\", mimeType: \"image/png\" }) { directUpload { id } } }";
+        let upload = server.query(create, json!({ "w": server.workspace })).await["createDirectUpload"]["directUpload"]["id"].clone();
+        let ids = [file["id"].clone(), json!(server.workspace), file["image"]["id"].clone(), user["id"].clone(), upload];
+        let kinds = ["File", "Workspace", "Image", "User", "DirectUpload"];
+        for (id, kind) in ids.iter().zip(kinds) {
+            let found = server.query("query($id: ID!) { node(id: $id) { __typename id } }", json!({ "id": id })).await;
+            assert_eq!(found["node"], json!({ "__typename": kind, "id": id }));
+        }
+        let missing = "img_00000000000000000000000000";
+        let mut asked = ids.to_vec();
+        asked.insert(1, json!(missing));
+        asked.push(ids[0].clone());
+        let found = server.query("query($ids: [ID!]!) { nodes(ids: $ids) { id } }", json!({ "ids": asked })).await;
+        let found: Vec<Value> = found["nodes"].as_array().unwrap().clone();
+        let expected: Vec<Value> =
+            asked.iter().map(|id| if *id == missing { Value::Null } else { json!({ "id": id }) }).collect();
+        assert_eq!(found, expected);
+        for id in [missing, "fil_00000000000000000000000000", "usr_00000000000000000000000000", "tok_00000000000000000000000000"] {
+            let found = server.query("query($id: ID!) { node(id: $id) { id } }", json!({ "id": id })).await;
+            assert_eq!(found["node"], Value::Null);
+        }
+        for id in ["", "img_1", "IMG_00000000000000000000000000", "xyz_00000000000000000000000000"] {
+            assert_eq!(server.refusal(ADMIN, "query($id: ID!) { node(id: $id) { id } }", json!({ "id": id })).await, "BAD_USER_INPUT");
+        }
+        let many = vec![missing; 101];
+        assert_eq!(server.refusal(ADMIN, "query($ids: [ID!]!) { nodes(ids: $ids) { id } }", json!({ "ids": many })).await, "BAD_USER_INPUT");
+    }
+
+    /// File, image and workspace lead to each other, and each root field finds its object.
+    async fn relations(database: Database) {
+        let server = Server::start(database).await;
+        let file = server.file("photo.jpg", photo(6)).await;
+        let variables = json!({ "file": file["id"], "image": file["image"]["id"], "workspace": server.workspace });
+        let found = server.query(
+            "query($file: ID!, $image: ID!, $workspace: ID!) {
+                file(id: $file) { id workspaceId workspace { id name viewerRole } image { id fileId } createdBy { name email } createdAt updatedAt failure { code } }
+                image(id: $image) { id fileId file { id image { id } } workspaceId workspace { id } cfImageId aspectRatio urlExpiresAt createdAt updatedAt }
+                imageByFile(fileId: $file) { id }
+                workspace(id: $workspace) { id files { nodes { id } totalCount } images(first: 1) { nodes { id } totalCount } }
+                workspaces { nodes { id } totalCount pageInfo { total } }
+                server { emulated version maxPageSize maxFileSize maxImageSize imageMimeTypes uploadTransports }
+                variants { name fit width height metadata neverRequireSignedUrls }
+            }",
+            variables.clone(),
+        ).await;
+        assert_eq!(found["file"]["workspace"], json!({ "id": server.workspace, "name": "My workspace", "viewerRole": "OWNER" }));
+        assert_eq!(found["file"]["image"], json!({ "id": file["image"]["id"], "fileId": file["id"] }));
+        assert_eq!(found["file"]["createdBy"], json!({ "name": "Admin", "email": "admin@localhost" }));
+        assert_eq!(found["image"]["file"], json!({ "id": file["id"], "image": { "id": file["image"]["id"] } }));
+        assert_eq!(found["image"]["aspectRatio"], json!(40.0 / 60.0));
+        assert_eq!(found["image"]["urlExpiresAt"], Value::Null);
+        assert_eq!(found["imageByFile"], json!({ "id": file["image"]["id"] }));
+        assert_eq!(found["workspace"]["files"], json!({ "nodes": [{ "id": file["id"] }], "totalCount": 1 }));
+        assert_eq!(found["workspace"]["images"], json!({ "nodes": [{ "id": file["image"]["id"] }], "totalCount": 1 }));
+        assert_eq!(found["workspaces"], json!({ "nodes": [{ "id": server.workspace }], "totalCount": 1, "pageInfo": { "total": 1 } }));
+        assert_eq!(found["server"]["emulated"], true);
+        assert_eq!(found["variants"][0]["name"], "public");
+        let created = found["file"]["createdAt"].as_str().unwrap();
+        assert_eq!((created.len(), &created[23..]), (24, "Z"), "milliseconds and Z: {created}");
+    }
+
+    /// Answers have their fields in the order in which they were asked for.
+    async fn fields_come_in_the_order_of_the_selection(database: Database) {
+        let server = Server::start(database).await;
+        server.file("photo.jpg", photo(1)).await;
+        let query = "{ images { totalCount nodes { url id ...F width } pageInfo { total hasNextPage } } a: server { version } }
+                     fragment F on Image { workspace { name id } file { filename id } height }";
+        let body = json!({ "query": query });
+        let request = server.http.post(format!("{}/graphql", server.url)).bearer_auth(ADMIN).json(&body);
+        let text = request.send().await.unwrap().text().await.unwrap();
+        let places: Vec<_> = ["\"images\"", "\"totalCount\"", "\"nodes\"", "\"url\"", "\"workspace\"", "\"name\"", "\"file\"", "\"filename\"", "\"height\"", "\"width\"", "\"pageInfo\"", "\"total\"", "\"hasNextPage\"", "\"a\""]
+            .iter()
+            .map(|key| text.find(key).unwrap_or_else(|| panic!("{key}: {text}")))
+            .collect();
+        assert!(places.is_sorted(), "{text}");
+    }
+
+    /// A page costs a fixed number of statements, whatever it holds; counting costs one more, and only when asked for.
+    async fn a_page_is_a_fixed_number_of_statements(database: Database) {
+        // The worker asks for work on its own; here it would be counted.
+        let server = Server::start_with(database, |config| config.worker_interval = std::time::Duration::from_secs(3600)).await;
+        let page = "query($n: Int) { images(first: $n) { nodes { id url
+            file { id filename image { id } createdBy { name } } workspace { id name } rendition(variant: \"public\") { url width height } } } }";
+        let total = "query($n: Int) { images(first: $n) { totalCount pageInfo { total } nodes { id
+            file { id filename } workspace { id name } } } }";
+        for i in 0..3 {
+            server.file("a.png", png(i)).await;
+        }
+        server.query(page, json!({ "n": 1 })).await;
+        let few = server.statements(page, json!({ "n": 3 })).await;
+        for i in 3..100 {
+            server.file("a.png", png(i)).await;
+        }
+        let body = server.query(page, json!({ "n": 100 })).await;
+        assert_eq!(body["images"]["nodes"].as_array().unwrap().len(), 100);
+        let many = server.statements(page, json!({ "n": 100 })).await;
+        // Token, user, memberships; images; files and workspaces; images of the files and users.
+        assert_eq!((few, many), (8, 8));
+        assert_eq!(server.statements(total, json!({ "n": 100 })).await, 7);
+        let ends = "query($c: String) { images(first: 5, after: $c) { nodes { id } pageInfo { hasNextPage hasPreviousPage endCursor } } }";
+        let cursor = server.query(ends, json!({})).await["images"]["pageInfo"]["endCursor"].clone();
+        assert_eq!(server.statements(ends, json!({ "c": cursor })).await, 5);
+    }
+}
