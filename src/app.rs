@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use sea_orm::{
     ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbBackend, SqliteTransactionMode,
-    TransactionOptions, TransactionTrait,
+    Statement, TransactionOptions, TransactionTrait,
 };
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -60,6 +60,11 @@ impl App {
         }))
     }
 
+    /// Until when a claim made now holds.
+    pub fn lease(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        now + self.config.lease
+    }
+
     /// In debug builds, for the tests that kill a server between two steps: if this is the step asked for, says so in
     /// a file and stands still.
     pub async fn step(&self, name: &'static str) {
@@ -81,13 +86,31 @@ impl App {
 pub struct Db {
     pub read: DatabaseConnection,
     pub write: DatabaseConnection,
-    statements: Arc<AtomicU64>,
+    statements: Arc<Statements>,
+}
+
+/// The SQL statements of a process: how many, and, while somebody records them, which.
+#[derive(Default)]
+struct Statements {
+    count: AtomicU64,
+    recording: std::sync::Mutex<Option<Vec<Statement>>>,
+}
+
+impl Statements {
+    fn note(&self, statement: &Statement) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        if let Ok(mut recording) = self.recording.lock()
+            && let Some(statements) = recording.as_mut()
+        {
+            statements.push(statement.clone());
+        }
+    }
 }
 
 impl Db {
     /// Opens both pools; makes a missing SQLite file.
     pub async fn open(url: &str, connections: u32) -> Result<Db, sea_orm::DbErr> {
-        let statements = Arc::new(AtomicU64::new(0));
+        let statements = Arc::new(Statements::default());
         if url.starts_with("sqlite:") {
             let write = connect(sqlite(url, 1), &statements).await?;
             let read = connect(sqlite(url, connections), &statements).await?;
@@ -116,19 +139,26 @@ impl Db {
 
     /// SQL statements run so far.
     pub fn statements(&self) -> u64 {
-        self.statements.load(Ordering::Relaxed)
+        self.statements.count.load(Ordering::Relaxed)
+    }
+
+    /// The statements that `work` runs, and whatever else runs meanwhile: for tests that look at their plans.
+    pub async fn recorded(&self, work: impl Future) -> Vec<Statement> {
+        if let Ok(mut recording) = self.statements.recording.lock() {
+            *recording = Some(Vec::new());
+        }
+        work.await;
+        self.statements.recording.lock().ok().and_then(|mut recording| recording.take()).unwrap_or_default()
     }
 }
 
 async fn connect(
     options: ConnectOptions,
-    statements: &Arc<AtomicU64>,
+    statements: &Arc<Statements>,
 ) -> Result<DatabaseConnection, sea_orm::DbErr> {
     let mut connection = Database::connect(options).await?;
     let statements = Arc::clone(statements);
-    connection.set_metric_callback(move |_| {
-        statements.fetch_add(1, Ordering::Relaxed);
-    });
+    connection.set_metric_callback(move |info| statements.note(info.statement));
     Ok(connection)
 }
 

@@ -172,6 +172,14 @@ pub struct Config {
     #[arg(long, global = true, env = "IMAGEGRAPH_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
 
+    /// For tests: seconds for which the worker holds a row; longer than two calls to Cloudflare
+    #[arg(long, global = true, env = "IMAGEGRAPH_LEASE", default_value = "120", value_parser = seconds, hide = true)]
+    pub lease: Duration,
+
+    /// For tests: seconds after which a request given up is surely not carried out any more
+    #[arg(long, global = true, env = "IMAGEGRAPH_STRAY_CHECK", default_value = "300", value_parser = seconds, hide = true)]
+    pub stray_check: Duration,
+
     /// For tests: opens the emulator's fault injection to everybody
     #[arg(long, global = true, env = "IMAGEGRAPH_EMULATOR_FAULTS", hide = true)]
     pub emulator_faults: bool,

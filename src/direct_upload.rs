@@ -328,10 +328,10 @@ async fn write_settled(app: &App, upload: &Model, arrived: &Arrived, blob_id: uu
     }
     let signed = arrived.made.require_signed_urls;
     let image = image_entity::Model {
+        state: State::Ready,
         cf_image_id: Some(arrived.made.id.clone()),
         account_hash: Some(arrived.account_hash.clone()),
-        due_at: None,
-        ..images::row(upload.image_id, &file, &arrived.picture, signed, State::Ready, now)
+        ..images::row(upload.image_id, &file, &arrived.picture, signed, now)
     };
     images::insert(&transaction, image).await?;
     events::append(&transaction, event::Kind::FileReady, file.workspace_id, file.id, None, now).await?;

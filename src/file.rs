@@ -8,8 +8,7 @@ pub mod exif;
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, Select,
-    sea_query::Expr,
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, sea_query::Expr,
 };
 use uuid::Uuid;
 
@@ -23,7 +22,7 @@ use crate::file::kind::Kind;
 use crate::file::spool::Spool;
 use crate::id::{FileId, ImageId, UserId, WorkspaceId, uuid_v7};
 use crate::image::NewImage;
-use crate::page::{self, Key, Keyed, Order, Page, PageArgs};
+use crate::page::{self, Key, Keyed, Order, Page, PageArgs, Range};
 use crate::viewer::Viewer;
 use crate::{event as events, image, worker, workspace};
 
@@ -201,7 +200,7 @@ pub async fn delete(app: &App, viewer: &Viewer, id: FileId) -> Result<Deleted> {
     let transaction = app.db.begin().await?;
     let marked = Entity::update_many()
         .col_expr(Column::RemovedAt, Expr::val(now))
-        .col_expr(Column::DueAt, Expr::val(now + worker::LEASE))
+        .col_expr(Column::DueAt, Expr::val(app.lease(now)))
         .col_expr(Column::Attempts, Expr::col(Column::Attempts).add(1))
         .filter(file::COLUMN.id.eq(id))
         .filter(file::COLUMN.removed_at.is_null())
@@ -340,7 +339,8 @@ async fn write_rows(
     events::append(&transaction, event::Kind::FileReady, file.workspace_id, file.id, None, now).await?;
     let image = match picture {
         Some(picture) if new.image.provision => Some(
-            image::insert_claimed(&transaction, &file, picture, new.image.require_signed_urls, now).await?,
+            image::insert_claimed(app, &transaction, &file, picture, new.image.require_signed_urls, now)
+                .await?,
         ),
         _ => None,
     };
@@ -368,7 +368,7 @@ async fn abandon_uploads(transaction: &impl ConnectionTrait, file: FileId, now: 
     Ok(())
 }
 
-fn ranges(viewer: &Viewer, list: &List) -> Vec<Select<Entity>> {
+fn ranges(viewer: &Viewer, list: &List) -> Vec<Range<Entity>> {
     let ranges = file::ranges_visible_to(viewer, list.workspace_id);
     match &list.ids {
         None => ranges,

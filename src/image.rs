@@ -6,8 +6,7 @@ pub mod delivery;
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, Select,
-    sea_query::Expr,
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, sea_query::Expr,
 };
 use url::Url;
 use uuid::Uuid;
@@ -23,7 +22,7 @@ use crate::error::{Code, Error, Result};
 use crate::file::kind::{Kind, Picture};
 use crate::file::spool::Spool;
 use crate::id::{FileId, ImageId, WorkspaceId};
-use crate::page::{self, Key, Keyed, Order, Page, PageArgs};
+use crate::page::{self, Key, Keyed, Order, Page, PageArgs, Range};
 use crate::viewer::Viewer;
 use crate::{event as events, file as files, worker};
 
@@ -151,7 +150,7 @@ pub async fn delete(app: &App, viewer: &Viewer, id: ImageId) -> Result<FileId> {
     show_on_file(&transaction, image.file_id, ImageStatus::Removed, None, now).await?;
     let marked = Entity::update_many()
         .col_expr(Column::State, State::Removing.into())
-        .col_expr(Column::DueAt, Expr::val(now + worker::LEASE))
+        .col_expr(Column::DueAt, Expr::val(app.lease(now)))
         .col_expr(Column::Attempts, Expr::col(Column::Attempts).add(1))
         .col_expr(Column::UpdatedAt, Expr::val(now))
         .filter(image::COLUMN.id.eq(id))
@@ -237,14 +236,15 @@ async fn signer(app: &App, signed: bool) -> Result<Option<delivery::Signer>> {
 
 /// Inserts the row of an image that is about to be provisioned by whoever inserts it.
 pub async fn insert_claimed(
+    app: &App,
     transaction: &impl ConnectionTrait,
     file: &file::Model,
     picture: &Picture,
     require_signed_urls: bool,
     now: DateTime<Utc>,
 ) -> Result<Model> {
-    let pending = State::Pending;
-    insert(transaction, row(ImageId::new(now), file, picture, require_signed_urls, pending, now)).await
+    let row = row(ImageId::new(now), file, picture, require_signed_urls, now);
+    insert(transaction, Model { due_at: Some(app.lease(now)), ..row }).await
 }
 
 /// Inserts an image row.
@@ -253,13 +253,12 @@ pub async fn insert(transaction: &impl ConnectionTrait, image: Model) -> Result<
     Ok(row.reset_all().insert(transaction).await?)
 }
 
-/// The row of an image of this file, claimed for a first attempt.
+/// The row of a new image of this file, to be provisioned by a first attempt.
 pub fn row(
     id: ImageId,
     file: &file::Model,
     picture: &Picture,
     require_signed_urls: bool,
-    state: State,
     now: DateTime<Utc>,
 ) -> Model {
     let pixels = |side: u32| i32::try_from(side).ok();
@@ -276,10 +275,10 @@ pub fn row(
         animated: picture.frames > 1,
         exif: picture.exif.clone(),
         require_signed_urls,
-        state,
+        state: State::Pending,
         cf_image_id: None,
         account_hash: None,
-        due_at: Some(now + worker::LEASE),
+        due_at: None,
         attempts: 1,
         created_at: now,
         updated_at: now,
@@ -357,12 +356,12 @@ async fn insert_again(app: &App, file: &file::Model, require_signed_urls: bool) 
     let Some(file) = claimed.into_iter().next() else {
         return Err(Error::refuse(Code::Conflict, "Somebody else changed this file at this moment."));
     };
-    let image = insert_claimed(&transaction, &file, &picture, require_signed_urls, now).await?;
+    let image = insert_claimed(app, &transaction, &file, &picture, require_signed_urls, now).await?;
     transaction.commit().await?;
     Ok(image)
 }
 
-fn ranges(viewer: &Viewer, list: &List) -> Vec<Select<Entity>> {
+fn ranges(viewer: &Viewer, list: &List) -> Vec<Range<Entity>> {
     let ranges = image::ranges_visible_to(viewer, list.workspace_id);
     match &list.ids {
         None => ranges,

@@ -282,7 +282,9 @@ fn misused(problem: &clap::Error) -> ExitCode {
     let mut command = Cli::command();
     command.build();
     let argument = match problem.get(ContextKind::InvalidArg) {
-        Some(ContextValue::String(shown)) => command.get_arguments().find(|argument| argument.to_string() == *shown),
+        Some(ContextValue::String(shown)) => {
+            command.get_arguments().find(|argument| argument.to_string() == *shown)
+        }
         _ => None,
     };
     if let Some(argument) = argument {

@@ -7,15 +7,17 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sea_orm::sea_query::{
-    Alias, Asterisk, Expr, ExprTrait, Func, Order as Sort, Query, SelectStatement, UnionType,
+    Alias, Asterisk, Expr, ExprTrait, Func, IntoCondition, Order as Sort, Query, SelectStatement, UnionType,
 };
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, EntityTrait, FromQueryResult, IdenStatic, QueryTrait, Select, Value,
+    ConnectionTrait, DatabaseConnection, EntityTrait, FromQueryResult, IdenStatic, QueryFilter, QueryTrait,
+    Select,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::error::{Error, Result};
+use crate::id::WorkspaceId;
 
 /// Most rows of one page, and the number when none is asked for.
 pub const MAX_PAGE: u64 = 100;
@@ -117,13 +119,38 @@ impl PageArgs {
     }
 }
 
-/// Reads one page of a list given as index ranges, each of them a scoped select.
+/// A part of a list that is one range of one index: the rows of one workspace, or, for admins, of all.
+#[derive(Debug, Clone)]
+pub struct Range<E: EntityTrait> {
+    select: Select<E>,
+    workspace: Option<WorkspaceId>,
+}
+
+impl<E: EntityTrait> Range<E> {
+    /// All rows of a select.
+    pub fn over_all(select: Select<E>) -> Self {
+        Range { select, workspace: None }
+    }
+
+    /// Those rows of a select that belong to a workspace.
+    pub fn within(select: Select<E>, workspace: WorkspaceId) -> Self {
+        Range { select, workspace: Some(workspace) }
+    }
+
+    /// Those of its rows that fulfil a condition.
+    #[must_use]
+    pub fn filter(self, condition: impl IntoCondition) -> Self {
+        Range { select: self.select.filter(condition), ..self }
+    }
+}
+
+/// Reads one page of a list given as index ranges.
 ///
 /// With `both_ends`, whether there are rows on the side the page was entered from is looked up too, for one more
 /// statement; otherwise that flag is false.
 pub async fn page<E>(
     db: &DatabaseConnection,
-    ranges: &[Select<E>],
+    ranges: &[Range<E>],
     order: Order<E::Column>,
     window: Window,
     both_ends: bool,
@@ -154,11 +181,14 @@ where
 }
 
 /// How many rows a list has and the sum of a column over them, in one statement per hundred ranges.
-pub async fn count<E: EntityTrait>(db: &DatabaseConnection, ranges: &[Select<E>]) -> Result<i64> {
+pub async fn count<E: EntityTrait>(db: &DatabaseConnection, ranges: &[Range<E>]) -> Result<i64> {
     let mut total = 0;
     for chunk in ranges.chunks(MAX_RANGES) {
         let mut counts = chunk.iter().map(|range| {
-            let mut query = range.clone().into_query();
+            let mut query = range.select.clone().into_query();
+            if let Some(workspace) = range.workspace {
+                query.and_where(column::<E>("workspace_id").eq(workspace.0));
+            }
             query.clear_selects().expr_as(Func::count(Expr::cust("1")), Alias::new("rows"));
             query
         });
@@ -177,7 +207,7 @@ pub async fn count<E: EntityTrait>(db: &DatabaseConnection, ranges: &[Select<E>]
 /// the place as well.
 async fn read<E>(
     db: &DatabaseConnection,
-    ranges: &[Select<E>],
+    ranges: &[Range<E>],
     order: Order<E::Column>,
     descending: bool,
     place: Option<&Place>,
@@ -217,30 +247,41 @@ fn compare(a: &(Option<Key>, Uuid), b: &(Option<Key>, Uuid)) -> std::cmp::Orderi
 }
 
 /// One range, from a place on: a range of one index, without a sort.
+///
+/// The workspace is part of what is ordered and compared, `(workspace_id, name, id) > ($1, $2, $3)`, and not a condition
+/// of its own: with `workspace_id = $1` PostgreSQL may walk the primary key instead, and skip everybody else's rows.
 fn part<E: EntityTrait>(
-    range: &Select<E>,
+    range: &Range<E>,
     order: Order<E::Column>,
     descending: bool,
     place: Option<&Place>,
     inclusive: bool,
     limit: u64,
 ) -> SelectStatement {
-    let table = Alias::new(E::default().table_name());
-    let column = |name: &str| Expr::col((table.clone(), Alias::new(name)));
     let direction = if descending { Sort::Desc } else { Sort::Asc };
-    let mut query = range.clone().into_query();
+    let mut query = range.select.clone().into_query();
+    let (mut left, mut right) = (Vec::new(), Vec::new());
+    if let Some(WorkspaceId(workspace)) = range.workspace {
+        let bound = || column::<E>("workspace_id");
+        // The other end of the range; with a place, the row comparison is this end.
+        query.and_where(if descending { bound().gte(workspace) } else { bound().lte(workspace) });
+        if place.is_none() {
+            query.and_where(if descending { bound().lte(workspace) } else { bound().gte(workspace) });
+        }
+        left.push(bound());
+        right.push(Expr::val(workspace));
+    }
     if let Some(place) = place {
-        let id = Expr::val(Value::from(place.id));
-        let (left, right) = match (order.column, &place.key) {
-            (Some(key), Some(value)) => {
-                let value = match value {
-                    Key::Number(number) => Expr::val(*number),
-                    Key::Text(text) => Expr::val(text.as_str()),
-                };
-                (Expr::tuple([column(key.as_str()), column("id")]), Expr::tuple([value, id]))
-            }
-            _ => (column("id"), id),
-        };
+        if let (Some(key), Some(value)) = (order.column, &place.key) {
+            left.push(column::<E>(key.as_str()));
+            right.push(match value {
+                Key::Number(number) => Expr::val(*number),
+                Key::Text(text) => Expr::val(text.as_str()),
+            });
+        }
+        left.push(column::<E>("id"));
+        right.push(Expr::val(place.id));
+        let (left, right) = (row(left), row(right));
         query.and_where(match (descending, inclusive) {
             (true, false) => left.lt(right),
             (true, true) => left.lte(right),
@@ -248,11 +289,29 @@ fn part<E: EntityTrait>(
             (false, true) => left.gte(right),
         });
     }
-    if let Some(key) = order.column {
-        query.order_by((table.clone(), Alias::new(key.as_str())), direction.clone());
+    if range.workspace.is_some() {
+        query.order_by_expr(column::<E>("workspace_id"), direction.clone());
     }
-    query.order_by((table.clone(), Alias::new("id")), direction).limit(limit);
+    if let Some(key) = order.column {
+        query.order_by_expr(column::<E>(key.as_str()), direction.clone());
+    }
+    query.order_by_expr(column::<E>("id"), direction).limit(limit);
     query
+}
+
+fn column<E: EntityTrait>(name: &str) -> Expr {
+    Expr::col((Alias::new(E::default().table_name()), Alias::new(name.to_owned())))
+}
+
+/// A row value, or the one expression itself.
+fn row(mut expressions: Vec<Expr>) -> Expr {
+    match (expressions.len(), expressions.pop()) {
+        (1, Some(only)) => only,
+        (_, last) => {
+            expressions.extend(last);
+            Expr::tuple(expressions)
+        }
+    }
 }
 
 /// The first rows of several ranges: each gives at most a page, and only those are sorted.

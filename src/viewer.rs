@@ -8,6 +8,7 @@ use crate::entity::api_token::{self, Scope};
 use crate::entity::{membership, user};
 use crate::error::{Code, Error, Result};
 use crate::id::WorkspaceId;
+use crate::page::Range;
 
 /// A user with the rights of the token in use. Built once per request.
 #[derive(Debug, Clone)]
@@ -105,18 +106,16 @@ impl Viewer {
         ))
     }
 
-    /// What the viewer may see as a list of index ranges: one per workspace, or one over everything for admins.
-    pub fn ranges<E: EntityTrait>(
-        &self,
-        only: Option<WorkspaceId>,
-        all: impl Fn() -> Select<E>,
-        within: impl Fn(Select<E>, WorkspaceId) -> Select<E>,
-    ) -> Vec<Select<E>> {
+    /// Those of `all` that the viewer may see, as index ranges: one per workspace, or one over everything for admins. With
+    /// `only`, just that workspace's, and none at all if the viewer may not see it.
+    pub fn ranges<E: EntityTrait>(&self, only: Option<WorkspaceId>, all: Select<E>) -> Vec<Range<E>> {
         match (only, self.reach()) {
             (Some(workspace), _) if !self.sees(workspace) => Vec::new(),
-            (Some(workspace), _) => vec![within(all(), workspace)],
-            (None, Reach::All) => vec![all()],
-            (None, Reach::Workspaces(ids)) => ids.into_iter().map(|id| within(all(), id)).collect(),
+            (Some(workspace), _) => vec![Range::within(all, workspace)],
+            (None, Reach::All) => vec![Range::over_all(all)],
+            (None, Reach::Workspaces(ids)) => {
+                ids.into_iter().map(|id| Range::within(all.clone(), id)).collect()
+            }
         }
     }
 }

@@ -21,8 +21,6 @@ use crate::entity::{direct_upload, file, image};
 use crate::error::{Error, Result};
 use crate::{direct_upload as direct_uploads, event, file as files, image as images};
 
-/// How long a claim holds: longer than any call to the account may take.
-pub const LEASE: TimeDelta = TimeDelta::seconds(120);
 /// Rows of one kind claimed at once.
 const BATCH: u64 = 8;
 
@@ -37,7 +35,7 @@ pub async fn run(app: App, stop: CancellationToken) {
                 problem.log();
             }
             let hour = Duration::from_secs(3600);
-            next_sweep = now + TimeDelta::from_std(app.config.sweep_age.min(hour)).unwrap_or(LEASE);
+            next_sweep = now + app.config.sweep_age.min(hour);
         }
         if done > 0 {
             // There may be more.
@@ -158,7 +156,7 @@ where
         .limit(BATCH)
         .to_owned();
     Ok(E::update_many()
-        .col_expr(due_at, Expr::val(now + LEASE))
+        .col_expr(due_at, Expr::val(app.lease(now)))
         .col_expr(attempts, Expr::col(attempts).add(1))
         .filter(id.in_subquery(picked))
         .filter(due_at.lte(now))

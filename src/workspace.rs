@@ -9,7 +9,7 @@ use crate::entity::user;
 use crate::entity::workspace::{self, Column, Entity, Model};
 use crate::error::{Error, Result};
 use crate::id::{UserId, WorkspaceId};
-use crate::page::{self, Key, Keyed, Order, Page, PageArgs};
+use crate::page::{self, Key, Keyed, Order, Page, PageArgs, Range};
 use crate::viewer::Viewer;
 
 /// Which workspaces are listed, and how.
@@ -57,12 +57,19 @@ pub async fn find_editable(app: &App, viewer: &Viewer, id: WorkspaceId) -> Resul
 /// A page of the viewer's workspaces.
 pub async fn list(app: &App, viewer: &Viewer, list: List) -> Result<Page<Model>> {
     let window = list.page.window()?;
-    page::page(&app.db.read, &[workspace::visible_to(viewer)], list.order, window, list.both_ends).await
+    page::page(
+        &app.db.read,
+        &[Range::over_all(workspace::visible_to(viewer))],
+        list.order,
+        window,
+        list.both_ends,
+    )
+    .await
 }
 
 /// How many workspaces the viewer may see.
 pub async fn count(app: &App, viewer: &Viewer) -> Result<i64> {
-    page::count::<Entity>(&app.db.read, &[workspace::visible_to(viewer)]).await
+    page::count::<Entity>(&app.db.read, &[Range::over_all(workspace::visible_to(viewer))]).await
 }
 
 impl Keyed<Column> for Model {

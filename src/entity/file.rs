@@ -4,6 +4,7 @@ use sea_orm::entity::prelude::*;
 
 use crate::entity::Failure;
 use crate::id::{FileId, UserId, WorkspaceId};
+use crate::page::Range;
 use crate::viewer::{Reach, Viewer};
 
 /// Life of a file's bytes.
@@ -80,8 +81,8 @@ pub fn visible_to(viewer: &Viewer) -> Select<Entity> {
 
 /// The same rows as [`visible_to`], as one range per workspace, so that every range is a range of one index.
 /// With `only`, just that workspace's, and none at all if the viewer may not see it.
-pub fn ranges_visible_to(viewer: &Viewer, only: Option<WorkspaceId>) -> Vec<Select<Entity>> {
-    viewer.ranges(only, standing, |select, workspace| select.filter(COLUMN.workspace_id.eq(workspace)))
+pub fn ranges_visible_to(viewer: &Viewer, only: Option<WorkspaceId>) -> Vec<Range<Entity>> {
+    viewer.ranges(only, standing())
 }
 
 /// A file whatever its state, for the steps that act for nobody.

@@ -4,6 +4,7 @@ use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::Expr;
 
 use crate::id::{FileId, ImageId, WorkspaceId};
+use crate::page::Range;
 use crate::viewer::{Reach, Viewer};
 
 /// Where the projection is. Only `READY` is an image to anybody but the worker.
@@ -92,8 +93,8 @@ pub fn visible_to(viewer: &Viewer) -> Select<Entity> {
 
 /// The same rows as [`visible_to`], as one range per workspace, so that every range is a range of one index.
 /// With `only`, just that workspace's, and none at all if the viewer may not see it.
-pub fn ranges_visible_to(viewer: &Viewer, only: Option<WorkspaceId>) -> Vec<Select<Entity>> {
-    viewer.ranges(only, provisioned, |select, workspace| select.filter(COLUMN.workspace_id.eq(workspace)))
+pub fn ranges_visible_to(viewer: &Viewer, only: Option<WorkspaceId>) -> Vec<Range<Entity>> {
+    viewer.ranges(only, provisioned())
 }
 
 /// An image whatever its state, for the steps that act for nobody.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, sea_query::Expr};
 use serde_json::{Map, Value};
@@ -21,9 +21,6 @@ use crate::{event as events, worker};
 
 /// Under this name our image id travels in Cloudflare's metadata, so that a stray can be told from a stranger.
 const METADATA_FIELD: &str = "imagegraph";
-
-/// When an image that took more than one attempt is looked at again: a request given up may still be carried out.
-const STRAY_CHECK: TimeDelta = TimeDelta::minutes(5);
 
 /// The metadata an image of ours carries in the account.
 pub fn metadata(id: ImageId) -> Map<String, Value> {
@@ -88,8 +85,9 @@ pub async fn remove(app: &App, image: &Model) -> Result<bool> {
     }
     app.step("removed").await;
     let in_doubt = image.cf_image_id.is_none() && image.attempts > 0 && strays.is_empty();
-    if in_doubt && app.clock.now() < image.updated_at + STRAY_CHECK {
-        put_off(app, image, Some(image.updated_at + STRAY_CHECK)).await?;
+    let certain = image.updated_at + app.config.stray_check;
+    if in_doubt && app.clock.now() < certain {
+        put_off(app, image, Some(certain)).await?;
         return Ok(false);
     }
     Entity::delete_by_id(image.id).exec(&app.db.write).await?;
@@ -109,7 +107,7 @@ pub async fn claim_again(
     }
     let mut claim = Entity::update_many()
         .col_expr(Column::State, State::Pending.into())
-        .col_expr(Column::DueAt, Expr::val(now + worker::LEASE))
+        .col_expr(Column::DueAt, Expr::val(app.lease(now)))
         .col_expr(Column::Attempts, Expr::col(Column::Attempts).add(1))
         .filter(image::COLUMN.file_id.eq(file))
         .filter(Column::State.is_in([State::Pending, State::Failed]));
@@ -130,7 +128,7 @@ pub async fn claim_due(app: &App, due: &Model) -> Result<Option<Model>> {
         show_in_progress(&transaction, due.file_id, &[ImageStatus::Queued, ImageStatus::InProgress]).await?;
     }
     let claimed = Entity::update_many()
-        .col_expr(Column::DueAt, Expr::val(now + worker::LEASE))
+        .col_expr(Column::DueAt, Expr::val(app.lease(now)))
         .col_expr(Column::Attempts, Expr::col(Column::Attempts).add(1))
         .filter(image::COLUMN.id.eq(due.id))
         .filter(Column::State.eq(due.state))
@@ -260,7 +258,8 @@ async fn settle_ready(app: &App, image: &Model, made: &wire::Image) -> Result<()
         return settle_later(app, image, failure).await;
     };
     let now = app.clock.now();
-    let check = (image.attempts > 1).then_some(now + STRAY_CHECK);
+    // A request given up earlier may still be carried out.
+    let check = (image.attempts > 1).then_some(now + app.config.stray_check);
     let transaction = app.db.begin().await?;
     super::show_on_file(&transaction, image.file_id, ImageStatus::Ready, None, now).await?;
     let settled = Entity::update_many()
@@ -324,7 +323,7 @@ async fn settle_later(app: &App, image: &Model, mut why: Refusal) -> Result<()> 
     // The account's own wish counts, up to an hour.
     let delay = why.retry_after.unwrap_or(backoff).min(Duration::from_secs(3600));
     why.retry_after = Some(Duration::from_secs(Ord::max(delay.as_secs(), 1)));
-    let until = app.clock.now() + TimeDelta::from_std(delay).unwrap_or(worker::LEASE);
+    let until = app.clock.now() + delay;
     settle(app, image, State::Pending, Some(until), ImageStatus::Queued, why).await
 }
 

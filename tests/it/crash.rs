@@ -31,10 +31,18 @@ impl Stage {
     async fn set(database: Database) -> Stage {
         let dir = TempDir::new().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_imagegraph"));
-        command.env_clear().args(["emulator", "--listen", "127.0.0.1:0", "--emulator-faults"]).arg("--data-dir").arg(dir.path().join("account"));
+        command
+            .env_clear()
+            .args(["emulator", "--listen", "127.0.0.1:0", "--emulator-faults"])
+            .arg("--data-dir")
+            .arg(dir.path().join("account"));
         let mut emulator = Program::start(command);
         let said = emulator.said_until("CLOUDFLARE_DELIVERY_URL=").await;
-        let account = said.lines().filter_map(|line| line.trim().split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let account = said
+            .lines()
+            .filter_map(|line| line.trim().split_once('='))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
         Stage { database_url: database.fresh().await, dir, account, _emulator: emulator, http: http() }
     }
 
@@ -78,7 +86,14 @@ impl Stage {
 
     async fn ask(&self, life: &Life, query: &str, variables: Value) -> Value {
         let body = json!({ "query": query, "variables": variables });
-        let answer = self.http.post(format!("{}/graphql", life.url)).bearer_auth(ADMIN).json(&body).send().await.unwrap();
+        let answer = self
+            .http
+            .post(format!("{}/graphql", life.url))
+            .bearer_auth(ADMIN)
+            .json(&body)
+            .send()
+            .await
+            .unwrap();
         let answer: Value = answer.json().await.unwrap();
         assert!(answer.get("errors").is_none(), "{answer:#}");
         answer["data"].clone()
@@ -108,7 +123,11 @@ impl Stage {
     /// Images in the account, drafts left out.
     async fn account_images(&self) -> usize {
         let setting = |name: &str| self.account.iter().find(|(known, _)| known == name).unwrap().1.clone();
-        let url = format!("{}/accounts/{}/images/v2", setting("CLOUDFLARE_BASE_URL"), setting("CLOUDFLARE_ACCOUNT_ID"));
+        let url = format!(
+            "{}/accounts/{}/images/v2",
+            setting("CLOUDFLARE_BASE_URL"),
+            setting("CLOUDFLARE_ACCOUNT_ID")
+        );
         let answer = self.http.get(url).bearer_auth(setting("CLOUDFLARE_API_TOKEN")).send().await.unwrap();
         let answer: Value = answer.json().await.unwrap();
         answer["result"]["images"].as_array().unwrap().len()
@@ -118,10 +137,23 @@ impl Stage {
     /// in the account and in the byte store.
     async fn comes_to_rest(&self, life: &Life, files: usize, images: usize) -> Value {
         eventually(&format!("{files} files, {images} images and nothing else"), || async {
-            let found = self.ask(life, "{ files { nodes { id status imageStatus image { id url } } } images { totalCount } }", json!({})).await;
+            let found = self
+                .ask(
+                    life,
+                    "{ files { nodes { id status imageStatus image { id url } } } images { totalCount } }",
+                    json!({}),
+                )
+                .await;
             let nodes = found["files"]["nodes"].as_array().unwrap().clone();
-            let settled = nodes.iter().all(|node| ["READY", "REMOVED"].contains(&node["imageStatus"].as_str().unwrap()));
-            let there = (nodes.len(), found["images"]["totalCount"].as_u64().unwrap() as usize, self.account_images().await, originals(&self.data()).len());
+            let settled = nodes
+                .iter()
+                .all(|node| ["READY", "REMOVED"].contains(&node["imageStatus"].as_str().unwrap()));
+            let there = (
+                nodes.len(),
+                found["images"]["totalCount"].as_u64().unwrap() as usize,
+                self.account_images().await,
+                originals(&self.data()).len(),
+            );
             (settled && there == (files, images, images, files)).then_some(json!(nodes))
         })
         .await

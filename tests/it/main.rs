@@ -33,4 +33,8 @@ mod schema;
 
 mod start;
 
+mod crash;
+
+mod plan;
+
 mod tidy;
