@@ -1,7 +1,7 @@
 //! Cloudflare Images: its wire format, a client for it and its signed delivery URLs.
 //!
-//! Nothing here knows the product. [`Client`] gets base URLs and credentials as arguments, so a
-//! test or an embedded server can point it anywhere; [`signing`] is pure.
+//! Nothing here knows the product. `Client` gets base URLs and credentials as arguments, so a
+//! test or an embedded server can point it anywhere; `signing` is pure.
 
 pub mod client;
 pub mod signing;

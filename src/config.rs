@@ -54,7 +54,7 @@ pub struct Config {
     #[arg(long, global = true, env = "AWS_REGION", default_value = "auto")]
     pub aws_region: String,
 
-    /// Endpoint of an s3:// store that is not Amazon's, e.g. https://<account>.r2.cloudflarestorage.com
+    /// Endpoint of an s3:// store that is not Amazon's, such as ACCOUNT.r2.cloudflarestorage.com for R2, with https:// before it
     #[arg(long, global = true, env = "AWS_ENDPOINT_URL")]
     pub aws_endpoint_url: Option<Url>,
 
@@ -95,7 +95,7 @@ pub struct Config {
           default_value = "https://upload.imagedelivery.net")]
     pub cloudflare_upload_url: Url,
 
-    /// Base URL of image delivery; a custom domain is https://<domain>/cdn-cgi/imagedelivery
+    /// Base URL of image delivery; with a custom domain it ends in /cdn-cgi/imagedelivery
     #[arg(long, global = true, env = "CLOUDFLARE_DELIVERY_URL", value_parser = base_url,
           default_value = "https://imagedelivery.net")]
     pub cloudflare_delivery_url: Url,

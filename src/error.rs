@@ -59,6 +59,7 @@ pub enum Code {
     UploadIncomplete,
     NotReady,
     AlreadyProvisioned,
+    VariantLimitReached,
     UpstreamError,
     UpstreamRateLimited,
     Internal,
@@ -66,7 +67,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, for the schema and for stored failures.
-    pub const ALL: [Code; 19] = [
+    pub const ALL: [Code; 20] = [
         Code::Unauthenticated,
         Code::Forbidden,
         Code::NotFound,
@@ -83,6 +84,7 @@ impl Code {
         Code::UploadIncomplete,
         Code::NotReady,
         Code::AlreadyProvisioned,
+        Code::VariantLimitReached,
         Code::UpstreamError,
         Code::UpstreamRateLimited,
         Code::Internal,
@@ -107,6 +109,7 @@ impl Code {
             Code::UploadIncomplete => "UPLOAD_INCOMPLETE",
             Code::NotReady => "NOT_READY",
             Code::AlreadyProvisioned => "ALREADY_PROVISIONED",
+            Code::VariantLimitReached => "VARIANT_LIMIT_REACHED",
             Code::UpstreamError => "UPSTREAM_ERROR",
             Code::UpstreamRateLimited => "UPSTREAM_RATE_LIMITED",
             Code::Internal => "INTERNAL_SERVER_ERROR",
@@ -119,7 +122,11 @@ impl Code {
             Code::Unauthenticated => 401,
             Code::Forbidden => 403,
             Code::NotFound => 404,
-            Code::Conflict | Code::NotReady | Code::AlreadyProvisioned | Code::UploadIncomplete => 409,
+            Code::Conflict
+            | Code::VariantLimitReached
+            | Code::NotReady
+            | Code::AlreadyProvisioned
+            | Code::UploadIncomplete => 409,
             Code::UploadExpired => 410,
             Code::FileTooLarge => 413,
             Code::UnsupportedMimeType => 415,

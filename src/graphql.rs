@@ -25,6 +25,8 @@ pub mod image;
 
 pub mod direct_upload;
 
+pub mod account;
+
 pub mod scalar;
 
 pub mod error;
@@ -72,7 +74,7 @@ pub fn sdl() -> String {
 }
 
 fn builder() -> async_graphql::SchemaBuilder<Query, Mutation, EmptySubscription> {
-    Schema::build(Query, Mutation, EmptySubscription)
+    Schema::build(Query, Mutation::default(), EmptySubscription)
 }
 
 /// The field is null only if it failed, and then `errors` has an entry for its path.

@@ -1,5 +1,7 @@
 //! The router: both faces, the emulator's mount, the viewer of a request, health, metrics, and what every answer has.
 
+mod drain;
+
 mod page;
 
 use std::time::Duration;
@@ -159,7 +161,10 @@ pub fn router(app: App, emulator: Option<Router>) -> Router {
     #[cfg(not(feature = "emulator"))]
     drop(emulator);
     router = router.fallback(|| async { (StatusCode::NOT_FOUND, "There is nothing here.\n") });
-    router.layer(CatchPanicLayer::custom(panicked)).layer(middleware::from_fn(identify))
+    router
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(drain::after_answer))
+        .layer(middleware::from_fn(identify))
 }
 
 /// Names a request, in its answer and in every line of its log.

@@ -78,6 +78,13 @@ pub async fn find_by_files(app: &App, viewer: &Viewer, files: &[FileId]) -> Resu
     Ok(image::visible_to(viewer).filter(of_files).all(&app.db.read).await?)
 }
 
+/// The images with these ids of Cloudflare's, as far as the viewer may see them, in no order.
+pub async fn find_by_account_ids(app: &App, viewer: &Viewer, ids: &[&str]) -> Result<Vec<Model>> {
+    viewer.require(Scope::ImagesRead)?;
+    let of_ids = image::COLUMN.cf_image_id.is_in(ids.iter().copied());
+    Ok(image::visible_to(viewer).filter(of_ids).all(&app.db.read).await?)
+}
+
 /// The image bound to a file, if there is one and the viewer may see it.
 pub async fn find_by_file(app: &App, viewer: &Viewer, file: FileId) -> Result<Option<Model>> {
     Ok(find_by_files(app, viewer, &[file]).await?.pop())

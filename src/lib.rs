@@ -29,6 +29,9 @@ pub mod image;
 /// Direct uploads.
 pub mod direct_upload;
 
+/// The Cloudflare account, for admins.
+pub mod account;
+
 /// Workspaces.
 pub mod workspace;
 

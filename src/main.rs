@@ -1,7 +1,6 @@
 //! The commands of imagegraph.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -201,7 +200,7 @@ async fn emulate(
     let address = listener.local_addr()?;
     let public_url = config.public_url.clone().unwrap_or_else(|| serve::own_url(address));
     let settings = Settings {
-        data_dir: PathBuf::from(&config.data_dir).join("emulator"),
+        data_dir: config.data_dir.join("emulator"),
         public_url: public_url.clone(),
         account,
         faults: config.emulator_faults,

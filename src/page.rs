@@ -10,8 +10,8 @@ use sea_orm::sea_query::{
     Alias, Asterisk, Expr, ExprTrait, Func, IntoCondition, Order as Sort, Query, SelectStatement, UnionType,
 };
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, EntityTrait, FromQueryResult, IdenStatic, QueryFilter, QueryTrait,
-    Select,
+    ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, FromQueryResult, IdenStatic, QueryFilter,
+    QueryTrait, Select,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -218,9 +218,10 @@ where
     E: EntityTrait,
     E::Model: Keyed<E::Column> + FromQueryResult + Send + Sync,
 {
-    let mut rows = Vec::new();
+    let (backend, mut rows) = (db.get_database_backend(), Vec::new());
     for chunk in ranges.chunks(MAX_RANGES) {
-        let mut parts = chunk.iter().map(|range| part(range, order, descending, place, inclusive, limit));
+        let mut parts =
+            chunk.iter().map(|range| part(backend, range, order, descending, place, inclusive, limit));
         let Some(first) = parts.next() else { break };
         let statement =
             if chunk.len() == 1 { first } else { merged::<E>(first, parts, order, descending, limit) };
@@ -248,9 +249,11 @@ fn compare(a: &(Option<Key>, Uuid), b: &(Option<Key>, Uuid)) -> std::cmp::Orderi
 
 /// One range, from a place on: a range of one index, without a sort.
 ///
-/// The workspace is part of what is ordered and compared, `(workspace_id, name, id) > ($1, $2, $3)`, and not a condition
-/// of its own: with `workspace_id = $1` PostgreSQL may walk the primary key instead, and skip everybody else's rows.
+/// On PostgreSQL the workspace is part of what is ordered and compared, `(workspace_id, name, id) > ($1, $2, $3)`: with
+/// `workspace_id = $1` it may walk the primary key instead, and skip everybody else's rows. SQLite is the other way
+/// round: it takes an equality for the range it is, and for a comparison it may take another index and sort.
 fn part<E: EntityTrait>(
+    backend: DbBackend,
     range: &Range<E>,
     order: Order<E::Column>,
     descending: bool,
@@ -261,7 +264,11 @@ fn part<E: EntityTrait>(
     let direction = if descending { Sort::Desc } else { Sort::Asc };
     let mut query = range.select.clone().into_query();
     let (mut left, mut right) = (Vec::new(), Vec::new());
-    if let Some(WorkspaceId(workspace)) = range.workspace {
+    let compared = range.workspace.filter(|_| backend != DbBackend::Sqlite);
+    if let (Some(WorkspaceId(workspace)), None) = (range.workspace, compared) {
+        query.and_where(column::<E>("workspace_id").eq(workspace));
+    }
+    if let Some(WorkspaceId(workspace)) = compared {
         let bound = || column::<E>("workspace_id");
         // The other end of the range; with a place, the row comparison is this end.
         query.and_where(if descending { bound().gte(workspace) } else { bound().lte(workspace) });
@@ -289,7 +296,7 @@ fn part<E: EntityTrait>(
             (false, true) => left.gte(right),
         });
     }
-    if range.workspace.is_some() {
+    if compared.is_some() {
         query.order_by_expr(column::<E>("workspace_id"), direction.clone());
     }
     if let Some(key) = order.column {

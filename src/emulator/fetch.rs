@@ -42,7 +42,7 @@ fn client() -> Result<reqwest::Client, Refusal> {
         // An error means someone else was first, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
-    let builder = reqwest::Client::builder().connect_timeout(CONNECT).timeout(WHOLE);
+    let builder = reqwest::Client::builder().no_proxy().connect_timeout(CONNECT).timeout(WHOLE);
     builder.redirect(reqwest::redirect::Policy::limited(5)).build().map_err(failed)
 }
 

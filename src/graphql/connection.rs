@@ -72,11 +72,12 @@ pub fn wants_both_ends(ctx: &Context<'_>) -> bool {
 
 /// Where a page lies in its list.
 pub struct PageInfo {
-    has_next: bool,
-    has_previous: bool,
-    start: Option<String>,
-    end: Option<String>,
-    total: Arc<Total>,
+    pub has_next: bool,
+    pub has_previous: bool,
+    pub start: Option<String>,
+    pub end: Option<String>,
+    /// `None` for a list that nobody counts.
+    pub total: Option<Arc<Total>>,
 }
 
 /// Where a page lies in its list.
@@ -104,8 +105,9 @@ impl PageInfo {
 
     /// Same as `totalCount` of the connection; here for parity with the REST face. Relay keeps only the four
     /// cursor fields of a `@connection` up to date, so Relay clients should read `totalCount` instead.
+    /// Null for the images of the Cloudflare account, which Cloudflare does not count by list.
     async fn total(&self) -> Option<async_graphql::Result<i32>> {
-        Some(self.total.get().await.map_err(top_level))
+        Some(self.total.as_ref()?.get().await.map_err(top_level))
     }
 }
 
@@ -151,7 +153,7 @@ macro_rules! connection {
                     has_previous: self.has_previous,
                     start: self.rows.first().map(|edge| edge.cursor.clone()),
                     end: self.rows.last().map(|edge| edge.cursor.clone()),
-                    total: Arc::clone(&self.total),
+                    total: Some(Arc::clone(&self.total)),
                 }
             }
 

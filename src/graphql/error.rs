@@ -50,6 +50,8 @@ pub enum UserErrorCode {
     NotReady,
     /// There is an image already.
     AlreadyProvisioned,
+    /// The account has as many variants, or signing keys, as it may have.
+    VariantLimitReached,
     /// The image service refused, or does not answer properly.
     UpstreamError,
     /// The image service takes no more requests for the moment.
@@ -74,6 +76,7 @@ impl From<Code> for UserErrorCode {
             Code::UploadIncomplete => Self::UploadIncomplete,
             Code::NotReady => Self::NotReady,
             Code::AlreadyProvisioned => Self::AlreadyProvisioned,
+            Code::VariantLimitReached => Self::VariantLimitReached,
             Code::UpstreamRateLimited => Self::UpstreamRateLimited,
             Code::UpstreamError | Code::Internal => Self::UpstreamError,
         }

@@ -44,16 +44,13 @@ pub async fn serve(State(face): State<Face>, id: RequestId, request: axum::http:
     if upgrade {
         return socket::upgrade(face, id, head).await;
     }
+    let Some(media_type) = negotiate(&head.headers) else {
+        let message = format!("This answers {JSON} and {RESPONSE_JSON}.");
+        return error(StatusCode::NOT_ACCEPTABLE, "NOT_ACCEPTABLE", &message);
+    };
     let viewer = match crate::http::viewer(&face.app, &head.headers).await {
         Ok(viewer) => viewer,
-        Err(problem) => return refuse(&problem, id),
-    };
-    let Some(media_type) = negotiate(&head.headers) else {
-        return error(
-            StatusCode::NOT_ACCEPTABLE,
-            "NOT_ACCEPTABLE",
-            &format!("This answers {JSON} and {RESPONSE_JSON}."),
-        );
+        Err(problem) => return refuse(&problem, id).typed(media_type),
     };
     let viewer = Arc::new(viewer);
     let read = if head.method == Method::GET {
@@ -64,7 +61,7 @@ pub async fn serve(State(face): State<Face>, id: RequestId, request: axum::http:
     };
     let (asking, parts) = match read {
         Ok(read) => read,
-        Err(unreadable) => return unreadable.into_response(),
+        Err(unreadable) => return unreadable.into_response().typed(media_type),
     };
     let only_queries = head.method == Method::GET;
     match asking {

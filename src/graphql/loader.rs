@@ -31,6 +31,10 @@ pub struct Scoped {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ImageOf(pub FileId);
 
+/// Key that finds an image by Cloudflare's id of it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ImageOfAccount(pub String);
+
 /// A set of loaders for one request, which wait for the sweeps of its execution.
 pub fn loaders(app: App, viewer: Arc<Viewer>, sweeps: &Sweeps) -> Loaders {
     let sweeps = sweeps.clone();
@@ -123,6 +127,22 @@ impl Loader<DirectUploadId> for Scoped {
     ) -> Result<HashMap<DirectUploadId, direct_upload::Model>, Arc<Error>> {
         let found = direct_uploads::find_many(&self.app, &self.viewer, keys).await.map_err(Arc::new)?;
         Ok(found.into_iter().map(|upload| (upload.id, upload)).collect())
+    }
+}
+
+impl Loader<ImageOfAccount> for Scoped {
+    type Value = image::Model;
+    type Error = Arc<Error>;
+
+    async fn load(
+        &self,
+        keys: &[ImageOfAccount],
+    ) -> Result<HashMap<ImageOfAccount, image::Model>, Arc<Error>> {
+        let ids: Vec<_> = keys.iter().map(|key| key.0.as_str()).collect();
+        let found = images::find_by_account_ids(&self.app, &self.viewer, &ids).await.map_err(Arc::new)?;
+        let keyed =
+            found.into_iter().filter_map(|image| Some((ImageOfAccount(image.cf_image_id.clone()?), image)));
+        Ok(keyed.collect())
     }
 }
 

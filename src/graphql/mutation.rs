@@ -1,9 +1,10 @@
 //! The root of all writes: decode the input, call one domain function, encode the outcome.
 
-use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
+use async_graphql::{Context, ID, InputObject, MergedObject, Object, SimpleObject};
 
 use crate::entity::api_token::Scope;
 use crate::error::{Code, Error, Refusal, Result};
+use crate::graphql::account::AccountMutation;
 use crate::graphql::direct_upload::DirectUpload;
 use crate::graphql::error::{UserError, outcome, top_level};
 use crate::graphql::file::File;
@@ -16,12 +17,16 @@ use crate::{direct_upload, entity, file, image};
 
 /// Root of all writes. Each takes one `input` and returns a payload with the changed object and `userErrors`.
 /// `userErrors` is empty exactly when the change was made.
-pub struct Mutation;
+#[derive(MergedObject, Default)]
+pub struct Mutation(FileMutation, AccountMutation);
 
-/// Root of all writes. Each takes one `input` and returns a payload with the changed object and `userErrors`.
-/// `userErrors` is empty exactly when the change was made.
+/// Writes on files and images.
+#[derive(Default)]
+pub struct FileMutation;
+
+/// Writes on files and images.
 #[Object]
-impl Mutation {
+impl FileMutation {
     /// Upload a file in this request (GraphQL multipart request). For browsers prefer `createDirectUpload`.
     async fn upload_file(
         &self,

@@ -6,6 +6,7 @@ use futures_util::future::try_join_all;
 use crate::cloudflare::wire;
 use crate::error::{Error, Result};
 use crate::file::kind::IMAGE_MIME_TYPES;
+use crate::graphql::account::CloudflareAccount;
 use crate::graphql::connection::{
     FileConnection, ImageConnection, WorkspaceConnection, cost, page_args, shared,
 };
@@ -182,6 +183,11 @@ impl Query {
     async fn variants(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Vec<ImageVariant>>> {
         let variants = image::variants(ctx.app()).await.map_err(top_level);
         Some(variants.map(|variants| variants.iter().map(Into::into).collect()))
+    }
+
+    /// The Cloudflare Images account behind this server. Null for callers who are not admins.
+    async fn cloudflare_account(&self, ctx: &Context<'_>) -> Option<CloudflareAccount> {
+        ctx.viewer().is_admin().then_some(CloudflareAccount)
     }
 
     /// One direct upload.

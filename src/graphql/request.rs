@@ -8,9 +8,8 @@ use std::path::Path;
 
 use async_graphql::{Request, Variables};
 use axum::body::Body;
-use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
-use multer::{Field, Multipart};
+use multer::Multipart;
 use serde_json::{Map, Value};
 
 use crate::config::Config;
@@ -20,8 +19,6 @@ use crate::graphql::scalar::Upload;
 
 /// Longest `map` of a multipart request, in bytes.
 const MAX_MAP: usize = 64 * 1024;
-/// How much more of a refused body is read and thrown away, so that the client gets to read the answer.
-const DRAINED: u64 = 32 * 1024 * 1024;
 
 /// One request, or a batch of them.
 #[derive(Debug)]
@@ -103,11 +100,7 @@ pub async fn from_multipart(
     body: Body,
 ) -> Result<(Asking, Parts), Unreadable> {
     let mut form = Multipart::new(body.into_data_stream(), boundary);
-    let read = read_form(config, folder, &mut form).await;
-    if read.is_err() {
-        drain(&mut form).await;
-    }
-    read
+    read_form(config, folder, &mut form).await
 }
 
 async fn read_form(
@@ -136,13 +129,7 @@ async fn read_form(
         let content_type = field.content_type().map(ToString::to_string);
         let chunks =
             (&mut field).map_err(|_| Error::refuse(Code::InvalidInput, "The multipart body broke off."));
-        let spool = match Spool::receive(folder, config.max_file_size, chunks).await {
-            Ok(spool) => spool,
-            Err(problem) => {
-                discard(&mut field).await;
-                return Err(unspooled(problem));
-            }
-        };
+        let spool = Spool::receive(folder, config.max_file_size, chunks).await.map_err(unspooled)?;
         let part = Part { spool, filename, content_type };
         if parts.insert(format!("{nonce:x}.{key}"), part).is_some() {
             return Err(bad("Two parts have the same name."));
@@ -169,7 +156,6 @@ async fn text_part(form: &mut Multipart<'static>, name: &str, max: usize) -> Res
     let mut text = Vec::new();
     while let Some(chunk) = field.chunk().await.map_err(|_| broken())? {
         if text.len() + chunk.len() > max {
-            discard(&mut field).await;
             return Err(too_large(format!("`{name}` has at most {max} bytes.")));
         }
         text.extend_from_slice(&chunk);
@@ -264,23 +250,4 @@ fn broken() -> Unreadable {
 
 fn too_large(message: String) -> Unreadable {
     Unreadable { status: 413, code: "PAYLOAD_TOO_LARGE", message }
-}
-
-async fn discard(field: &mut Field<'static>) {
-    let mut discarded = 0;
-    while let Ok(Some(chunk)) = field.chunk().await {
-        discarded += chunk.len() as u64;
-        if discarded > DRAINED {
-            return;
-        }
-    }
-}
-
-async fn drain(form: &mut Multipart<'static>) {
-    while let Ok(Some(mut field)) = form.next_field().await {
-        let before: Option<Bytes> = field.chunk().await.ok().flatten();
-        if before.is_some() {
-            discard(&mut field).await;
-        }
-    }
 }

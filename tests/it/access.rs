@@ -27,7 +27,7 @@ use Sees::{Common, Forbidden, It, Nothing};
 
 /// Root field, how to ask for it, and what stranger, member of another workspace, viewer, editor and admin see.
 /// `$…` names stand for ids of one workspace's things.
-const ROWS: [(&str, &str, [Sees; 5]); 23] = [
+const ROWS: [(&str, &str, [Sees; 5]); 30] = [
     ("node", "{ node(id: \"$file\") { id } }", [Nothing, Nothing, It, It, It]),
     ("nodes", "{ nodes(ids: [\"$image\"]) { id } }", [Nothing, Nothing, It, It, It]),
     ("viewer", "{ viewer { user { id } } }", [Common; 5]),
@@ -43,6 +43,41 @@ const ROWS: [(&str, &str, [Sees; 5]); 23] = [
     ("variants", "{ variants { name } }", [Common; 5]),
     ("directUpload", "{ directUpload(id: \"$upload\") { id } }", [Nothing, Nothing, It, It, It]),
     ("server", "{ server { version } }", [Common; 5]),
+    (
+        "cloudflareAccount",
+        "{ cloudflareAccount { accountId } }",
+        [Nothing, Nothing, Nothing, Nothing, Common],
+    ),
+    (
+        "createVariant",
+        "mutation { createVariant(input: { name: \"a\", width: 1, height: 1 }) { userErrors { code } } }",
+        [Forbidden, Forbidden, Forbidden, Forbidden, It],
+    ),
+    (
+        "updateVariant",
+        "mutation { updateVariant(input: { name: \"public\", width: 1 }) { userErrors { code } } }",
+        [Forbidden, Forbidden, Forbidden, Forbidden, It],
+    ),
+    (
+        "deleteVariant",
+        "mutation { deleteVariant(input: { name: \"nope\" }) { userErrors { code } } }",
+        [Forbidden, Forbidden, Forbidden, Forbidden, Nothing],
+    ),
+    (
+        "createSigningKey",
+        "mutation { createSigningKey(input: { name: \"a\" }) { userErrors { code } } }",
+        [Forbidden, Forbidden, Forbidden, Forbidden, It],
+    ),
+    (
+        "deleteSigningKey",
+        "mutation { deleteSigningKey(input: { name: \"nope\" }) { userErrors { code } } }",
+        [Forbidden, Forbidden, Forbidden, Forbidden, Nothing],
+    ),
+    (
+        "updateCloudflareAccount",
+        "mutation { updateCloudflareAccount(input: { flexibleVariants: true }) { userErrors { code } } }",
+        [Forbidden, Forbidden, Forbidden, Forbidden, It],
+    ),
     ("uploadFile", "uploadFile", [Nothing, Nothing, Forbidden, It, It]),
     (
         "createDirectUpload",
@@ -159,6 +194,7 @@ both! {
                     assert!(answer.get("errors").is_none(), "{field}: {answer:#}");
                     seen.push(sees(&answer, &things, field));
                 }
+                server.end().await;
             }
             assert_eq!(seen, expected, "{field}: {query}");
         }

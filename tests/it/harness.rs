@@ -94,6 +94,8 @@ pub(crate) fn config(dir: &TempDir, database_url: Option<String>) -> Config {
     config.admin_token = Some(ADMIN.to_owned());
     config.emulator_faults = true;
     config.stand_still_at = None;
+    // Many servers share one PostgreSQL.
+    config.database_connections = 4;
     // Fast enough to wait for, slow enough to leave the statement counts alone.
     config.worker_interval = Duration::from_millis(100);
     config
@@ -129,6 +131,14 @@ impl Server {
         let url = running.public_url.as_str().trim_end_matches('/').to_owned();
         let workspace = running.first.as_ref().unwrap().workspace.to_string();
         Server { running, url, workspace, http: http(), clock, dir }
+    }
+
+    /// Ends the server and its connections: for tests that start many.
+    pub(crate) async fn end(self) {
+        let db = self.running.app.db.clone();
+        self.running.stop().await;
+        let _ = db.read.close().await;
+        let _ = db.write.close().await;
     }
 
     /// Runs an operation as the admin; answers its `data` and panics on top-level errors.

@@ -9,6 +9,8 @@ mod harness;
 
 mod pictures;
 
+mod filled;
+
 mod upload;
 
 mod outage;
@@ -24,6 +26,12 @@ mod delivery;
 mod direct_upload;
 
 mod access;
+
+mod account;
+
+mod client;
+
+mod client_faults;
 
 mod rest;
 

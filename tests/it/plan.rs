@@ -4,57 +4,11 @@ use imagegraph::entity::membership::Role;
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use serde_json::{Value, json};
 
+use crate::filled::fill;
 use crate::harness::{ADMIN, Database, Server};
 
 /// Rows of each table: enough that a plan that reads them all would be dearer.
 const ROWS: i64 = 20_000;
-
-async fn fill(server: &Server) {
-    let db = &server.running.app.db.write;
-    let other = server.other_workspace("other").await;
-    let uuid = |id: &str| id.parse::<imagegraph::id::WorkspaceId>().unwrap().0;
-    let (a, b) = (uuid(&server.workspace), uuid(&other));
-    let sqlite = db.get_database_backend() == DbBackend::Sqlite;
-    let series = if sqlite {
-        format!(
-            "(WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < {ROWS}) SELECT i FROM s) s"
-        )
-    } else {
-        format!("generate_series(1, {ROWS}) AS s(i)")
-    };
-    let workspace = if sqlite {
-        format!("CASE WHEN i % 2 = 0 THEN x'{}' ELSE x'{}' END", a.simple(), b.simple())
-    } else {
-        format!("CASE WHEN i % 2 = 0 THEN '{a}'::uuid ELSE '{b}'::uuid END")
-    };
-    let id = |kind: i32| {
-        if sqlite {
-            format!("unhex(printf('0190000{kind}%08x70008000%08x', i, i))")
-        } else {
-            format!(
-                "(lpad('0190000{kind}', 8, '0') || lpad(to_hex(i), 8, '0') || '70008000' || lpad(to_hex(i), 8, '0'))::uuid"
-            )
-        }
-    };
-    let now = if sqlite { "'2026-01-01T00:00:00+00:00'" } else { "now()" };
-    let hash = if sqlite { "zeroblob(32)" } else { "decode(repeat('00', 32), 'hex')" };
-    let name = if sqlite {
-        "printf('%05d.jpg', (i * 7919) % 1000)"
-    } else {
-        "lpad(((i * 7919) % 1000)::text, 5, '0') || '.jpg'"
-    };
-    let number = if sqlite { "(i * 104729) % 5000" } else { "(i::bigint * 104729) % 5000" };
-    let text = if sqlite { "i" } else { "i::text" };
-    for statement in [
-        format!("INSERT INTO file (id, workspace_id, filename, status, mime_type, size, sha256, blob_id, image_status, created_at, updated_at)
-                 SELECT {}, {workspace}, {name}, 'READY', 'image/jpeg', {number}, {hash}, {}, 'READY', {now}, {now} FROM {series}", id(1), id(1)),
-        format!("INSERT INTO image (id, workspace_id, file_id, filename, size, mime_type, format, width, height, animated, require_signed_urls, state, cf_image_id, account_hash, created_at, updated_at)
-                 SELECT {}, {workspace}, {}, {name}, {number}, 'image/jpeg', 'JPEG', 10, 10, false, false, 'READY', {text}, 'hash', {now}, {now} FROM {series}", id(2), id(1)),
-        "ANALYZE".to_owned(),
-    ] {
-        db.execute_unprepared(&statement).await.unwrap();
-    }
-}
 
 /// The statements that answering a query runs on a table, with their plans.
 async fn plans(server: &Server, token: &str, query: &str, variables: Value) -> Vec<String> {
@@ -83,7 +37,8 @@ both! {
     async fn every_page_is_an_index_range(database: Database) {
         // The worker's own look-ups would be recorded as well.
         let server = Server::start_with(database, |config| config.worker_interval = std::time::Duration::from_secs(3600)).await;
-        fill(&server).await;
+        let other = server.other_workspace("other").await;
+        fill(&server.running.app.db.write, [&server.workspace, &other], ROWS).await;
         let other = server.query("{ workspaces { nodes { id } } }", json!({})).await;
         let ids: Vec<String> = other["workspaces"]["nodes"].as_array().unwrap().iter().map(|node| node["id"].as_str().unwrap().to_owned()).collect();
         let one = server.token("one@example.org", Some((&ids[0], Role::Viewer))).await;
@@ -92,17 +47,23 @@ both! {
         for (who, token) in [("admin", ADMIN), ("one", one.as_str()), ("two", two.as_str())] {
             for list in ["images", "files"] {
                 let kind = if list == "images" { "ImageOrder" } else { "FileOrder" };
-                let query = format!("query($after: String, $order: {kind}) {{ {list}(first: 100, after: $after, orderBy: $order) {{ nodes {{ id }} pageInfo {{ endCursor hasPreviousPage }} }} }}");
+                let query = format!("query($first: Int, $after: String, $order: {kind}) {{ {list}(first: $first, after: $after, orderBy: $order) {{ nodes {{ id }} pageInfo {{ hasPreviousPage }} }} }}");
+                let end = format!("query($order: {kind}) {{ {list}(last: 2, orderBy: $order) {{ pageInfo {{ startCursor }} }} }}");
                 for field in ["CREATED_AT", "FILENAME", "SIZE"] {
                     for direction in ["ASC", "DESC"] {
                         let order = json!({ "field": field, "direction": direction });
-                        let page = server.query_as(token, &query, json!({ "order": order })).await;
-                        for after in [Value::Null, page[list]["pageInfo"]["endCursor"].clone()] {
-                            let deep = !after.is_null();
-                            let plans = plans(&server, token, &query, json!({ "after": after, "order": order })).await;
-                            assert!(!plans.is_empty());
-                            for plan in plans {
-                                assert_is_range(database, who, list, field, deep, &plan);
+                        let last = server.query_as(token, &end, json!({ "order": order })).await;
+                        let deepest = last[list]["pageInfo"]["startCursor"].clone();
+                        for after in [Value::Null, deepest] {
+                            // A planner that sees a small limit may think that a sort is cheap.
+                            for first in [1, 100] {
+                                let deep = !after.is_null();
+                                let variables = json!({ "first": first, "after": after, "order": order });
+                                let plans = plans(&server, token, &query, variables).await;
+                                assert_eq!(plans.len(), 1 + usize::from(deep));
+                                for plan in plans {
+                                    assert_is_range(database, who, list, field, deep, &plan);
+                                }
                             }
                         }
                     }
@@ -125,6 +86,7 @@ fn assert_is_range(database: Database, who: &str, list: &str, field: &str, deep:
     let lines: Vec<&str> = plan.lines().skip(1).collect();
     match database {
         Database::Sqlite => {
+            assert!(!plan.contains("ANY("), "{plan}");
             // A merge sorts the page that each of its ranges gave; a range itself is never sorted.
             let sorts = lines.iter().filter(|line| line.contains("TEMP B-TREE")).count();
             assert!(sorts <= if who == "two" { 2 } else { 0 }, "{who} {list} {field}\n{plan}");
@@ -135,25 +97,31 @@ fn assert_is_range(database: Database, who: &str, list: &str, field: &str, deep:
                 "{plan}"
             );
             if deep {
+                let place = if key == "id" {
+                    vec!["id>?".to_owned(), "id<?".to_owned()]
+                } else {
+                    vec![format!("({key},id)")]
+                };
                 let searches = lines
                     .iter()
-                    .filter(|line| line.contains("SEARCH") && (line.contains('<') || line.contains('>')))
+                    .filter(|line| line.contains("SEARCH") && place.iter().any(|place| line.contains(place)))
                     .count();
                 assert!(searches >= 1, "{who} {list} {field}: the place is no index condition\n{plan}");
             }
         }
         Database::Postgres => {
-            let sorts = lines
-                .iter()
-                .filter(|line| {
-                    line.trim_start().trim_start_matches("-> ").trim_start().starts_with("Sort  (")
-                })
-                .count();
-            assert!(sorts <= usize::from(who == "two"), "{who} {list} {field}\n{plan}");
+            // A few rows before the end of a list may be sorted, never more than a page of each range.
+            for line in lines.iter().filter(|line| line.contains("Sort  (")) {
+                let rows =
+                    line.split(" rows=").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok());
+                assert!(
+                    rows.is_some_and(|rows| rows <= 202),
+                    "{who} {list} {field}
+{plan}"
+                );
+            }
             assert!(
-                !lines.iter().any(|line| line.contains("Filter:")
-                    || line.contains("Seq Scan")
-                    || line.contains("Bitmap")),
+                !lines.iter().any(|line| line.contains("Filter:") || line.contains("Seq Scan")),
                 "{plan}"
             );
             if deep {

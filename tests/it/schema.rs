@@ -116,6 +116,7 @@ both! {
                 };
             }
             assert_eq!(*place, Value::Null, "{query}");
+            server.end().await;
         }
     }
 }

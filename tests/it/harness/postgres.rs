@@ -57,7 +57,7 @@ fn start() -> Option<Cluster> {
         "set -e
          trap 'rm -rf {dir}/*' EXIT
          {bin}/initdb -D {dir}/data -U postgres --auth=trust --no-sync >{dir}/log 2>&1
-         {bin}/postgres -D {dir}/data -p {port} -h 127.0.0.1 -k '' -F -c max_connections=200 >>{dir}/log 2>&1 &
+         {bin}/postgres -D {dir}/data -p {port} -h 127.0.0.1 -k '' -F -c max_connections=600 >>{dir}/log 2>&1 &
          server=$!
          cat >/dev/null
          kill -INT $server

@@ -1,0 +1,122 @@
+//! What a page of a long list costs: the first and the deepest page of 100,000 images, in every order, as ratios to a page
+//! of the same size of a list that has no more. Run with `cargo bench --bench listing`; on PostgreSQL with
+//! `TEST_DATABASE_URL=postgres://… cargo bench --bench listing` (an empty database).
+
+#![expect(clippy::unwrap_used, reason = "a bench that cannot go on ends")]
+#![expect(clippy::disallowed_methods, reason = "TEST_DATABASE_URL is a setting of the bench")]
+
+#[path = "../tests/it/filled.rs"]
+mod filled;
+
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use imagegraph::app::Clock;
+use imagegraph::config::Config;
+use imagegraph::setup;
+use serde_json::{Value, json};
+
+const ROWS: i64 = 100_000;
+const TIMES: usize = 40;
+const ADMIN: &str = "admin-token-for-benches-0123456789abcdef";
+
+#[derive(Parser)]
+struct Settings {
+    #[command(flatten)]
+    config: Config,
+    /// What cargo passes to every bench.
+    #[arg(long)]
+    bench: bool,
+}
+
+struct Bench {
+    http: reqwest::Client,
+    url: String,
+}
+
+#[tokio::main]
+async fn main() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let settings = Settings::parse();
+    let _ = settings.bench;
+    let mut config = settings.config;
+    config.listen = "127.0.0.1:0".parse().unwrap();
+    config.data_dir = dir.path().to_owned();
+    config.database_url = std::env::var("TEST_DATABASE_URL").ok();
+    config.cloudflare_account_id = None;
+    config.admin_token = Some(ADMIN.to_owned());
+    config.worker_interval = Duration::from_secs(3600);
+    let running = imagegraph::serve::start(config, Clock::default()).await.unwrap();
+    let db = &running.app.db.write;
+    let workspace = running.first.as_ref().unwrap().workspace.to_string();
+    let clock = Clock::default();
+    let other = setup::insert_workspace(db, "other", clock.now()).await.unwrap().id.to_string();
+    filled::fill(db, [&workspace, &other], ROWS).await;
+    let bench = Bench {
+        http: reqwest::Client::builder().no_proxy().build().unwrap(),
+        url: format!("{}graphql", running.public_url),
+    };
+    println!("a page of 100 images of {ROWS}, median of {TIMES}; floor: the same rows by their ids");
+    println!(
+        "{:<12} {:<5} {:<10} {:>9} {:>9} {:>9} {:>13} {:>13}",
+        "order", "", "list", "floor", "first", "deepest", "first/floor", "deep/first"
+    );
+    for field in ["CREATED_AT", "FILENAME", "SIZE"] {
+        for direction in ["ASC", "DESC"] {
+            for (list, scope) in [("all", Value::Null), ("workspace", json!(workspace))] {
+                let order = json!({ "field": field, "direction": direction });
+                let first = bench.page(json!({ "order": order, "w": scope })).await;
+                let ids: Vec<Value> =
+                    first["nodes"].as_array().unwrap().iter().map(|node| node["id"].clone()).collect();
+                // The far end, entered from the other side, gives the cursor before the last page.
+                let last = bench.last(json!({ "order": order, "w": scope })).await;
+                let deep = last["pageInfo"]["startCursor"].clone();
+                let floor = bench.time(json!({ "order": order, "w": scope, "ids": ids })).await;
+                let near = bench.time(json!({ "order": order, "w": scope })).await;
+                let far = bench.time(json!({ "order": order, "w": scope, "after": deep })).await;
+                println!(
+                    "{field:<12} {direction:<5} {list:<10} {:>7.2}ms {:>7.2}ms {:>7.2}ms {:>13.2} {:>13.2}",
+                    floor,
+                    near,
+                    far,
+                    near / floor,
+                    far / near
+                );
+            }
+        }
+    }
+    running.stop().await;
+}
+
+impl Bench {
+    async fn page(&self, variables: Value) -> Value {
+        let query = "query($after: String, $order: ImageOrder, $w: ID, $ids: [ID!]) { images(first: 100, after: $after, orderBy: $order, workspaceId: $w, ids: $ids) {
+            nodes { id url width height } pageInfo { hasNextPage startCursor endCursor } } }";
+        self.ask(query, variables).await
+    }
+
+    async fn last(&self, variables: Value) -> Value {
+        let query = "query($order: ImageOrder, $w: ID) { images(last: 100, orderBy: $order, workspaceId: $w) { pageInfo { startCursor } } }";
+        self.ask(query, variables).await
+    }
+
+    async fn ask(&self, query: &str, variables: Value) -> Value {
+        let body = json!({ "query": query, "variables": variables });
+        let answer = self.http.post(&self.url).bearer_auth(ADMIN).json(&body).send().await.unwrap();
+        let mut answer: Value = answer.json().await.unwrap();
+        assert!(answer.get("errors").is_none(), "{answer}");
+        answer["data"]["images"].take()
+    }
+
+    /// Median of a page's time, in milliseconds.
+    async fn time(&self, variables: Value) -> f64 {
+        let mut times = Vec::new();
+        for _ in 0..TIMES {
+            let began = Instant::now();
+            self.page(variables.clone()).await;
+            times.push(began.elapsed().as_secs_f64() * 1000.0);
+        }
+        times.sort_by(f64::total_cmp);
+        times[TIMES / 2]
+    }
+}

@@ -1,0 +1,799 @@
+//! The Cloudflare client against a server that follows a script of faults: each connection gets the next step.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use chrono::DateTime;
+use futures_util::{StreamExt, TryStreamExt, future, stream};
+use imagegraph::cloudflare::client::{
+    Body, Client, Credentials, Deleted, Error, ListQuery, MetaFilter, MetaTest, NewDirectUpload, NewImage,
+    Settings, SortOrder, Upload,
+};
+use imagegraph::cloudflare::wire;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use url::Url;
+
+use crate::harness::eventually;
+
+/// What one connection gets.
+#[derive(Clone)]
+enum Step {
+    /// Reads all, answers this head and body.
+    Reply(String, String),
+    /// Reads all, answers the head and half of the body.
+    Half(String, String),
+    /// Reads all, says nothing.
+    Hang,
+    /// Reads all, closes.
+    Close,
+    /// Reads the head only, closes.
+    CloseEarly,
+}
+
+const OK: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json; charset=UTF-8";
+const PNG: &str = "HTTP/1.1 200 OK\r\ncontent-type: image/png";
+const IMAGE: &str = r#"{"id":"a/b","filename":"x.png","uploaded":"2022-01-31T16:39:28.458Z",
+    "requireSignedURLs":false,"variants":[],"newField":1}"#;
+
+fn reply(head: &str, body: impl Into<String>) -> Step {
+    Step::Reply(head.to_owned(), body.into())
+}
+
+/// A status and perhaps more headers, without a body.
+fn status(head: &str) -> Step {
+    reply(&format!("HTTP/1.1 {head}"), "")
+}
+
+fn ok(result: &str) -> Step {
+    let body =
+        format!(r#"{{"result":{result},"success":true,"errors":[],"messages":[],"result_info":null}}"#);
+    reply(OK, body)
+}
+
+fn image() -> Step {
+    ok(IMAGE)
+}
+
+fn token(name: &str) -> Step {
+    ok(&format!(r#"{{"token":"{name}","expiresAt":"2099-01-01T00:00:00.123456789Z"}}"#))
+}
+
+fn fail(status: u16, code: u32) -> Step {
+    let errors = format!(r#"[{{"code":{code},"message":"what Cloudflare says"}}]"#);
+    let body = format!(r#"{{"result":null,"success":false,"errors":{errors},"messages":[]}}"#);
+    reply(&format!("HTTP/1.1 {status} x"), body)
+}
+
+/// A server that follows a script, and what it was sent.
+struct Scripted {
+    url: Url,
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+async fn serve(steps: Vec<Step>) -> Scripted {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let log = seen.clone();
+    tokio::spawn(async move {
+        let mut steps = steps.into_iter();
+        while let Ok((socket, _)) = listener.accept().await {
+            let step = steps.next().unwrap_or_else(|| reply("HTTP/1.1 500 x", "out of script"));
+            tokio::spawn(follow(step, socket, log.clone()));
+        }
+    });
+    Scripted { url, seen }
+}
+
+async fn follow(step: Step, mut socket: TcpStream, log: Arc<Mutex<Vec<String>>>) {
+    let request = read(&mut socket, matches!(step, Step::CloseEarly)).await;
+    log.lock().unwrap().push(request);
+    match step {
+        Step::Reply(head, body) => answer(&mut socket, &head, body.len(), &body).await,
+        Step::Half(head, body) => answer(&mut socket, &head, body.len(), &body[..body.len() / 2]).await,
+        Step::Hang => tokio::time::sleep(Duration::from_secs(60)).await,
+        Step::Close | Step::CloseEarly => {}
+    }
+}
+
+/// Reads a request to the end of its head or of its body.
+async fn read(socket: &mut TcpStream, head_only: bool) -> String {
+    let mut got = Vec::new();
+    loop {
+        let open = socket.read_buf(&mut got).await.is_ok_and(|count| count > 0);
+        let text = String::from_utf8_lossy(&got).into_owned();
+        let Some((head, _)) = text.split_once("\r\n\r\n") else {
+            if open {
+                continue;
+            }
+            return text;
+        };
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let length = length.map_or(0, |length| length.parse::<usize>().unwrap());
+        if head_only || !open || got.len() >= head.len() + 4 + length {
+            return text;
+        }
+    }
+}
+
+async fn answer(socket: &mut TcpStream, head: &str, length: usize, body: &str) {
+    let text = format!("{head}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+    // The client may hang up before the end.
+    let _ = socket.write_all(text.as_bytes()).await;
+}
+
+impl Scripted {
+    fn seen(&self) -> Vec<String> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    fn settings(&self) -> Settings {
+        let at = |path: &str| self.url.join(path).unwrap();
+        Settings {
+            account_id: "acc".to_owned(),
+            credentials: Credentials::Token("hunter2".to_owned().into()),
+            api: at("/client/v4/"),
+            batch: at("/batch"),
+            delivery: at("/imagedelivery"),
+            upload: at("/upload"),
+            timeout: Duration::from_secs(5),
+            deadline: Duration::from_secs(20),
+            rate: Settings::CLOUDFLARE_RATE,
+        }
+    }
+
+    fn client(&self) -> Client {
+        Client::new(self.settings()).unwrap()
+    }
+
+    /// A client that does not wait long for an answer.
+    fn hasty(&self) -> Client {
+        Client::new(Settings { timeout: Duration::from_millis(700), ..self.settings() }).unwrap()
+    }
+}
+
+fn file(chunks: Vec<std::io::Result<Bytes>>, length: u64) -> Upload {
+    let stream = stream::iter(chunks).boxed();
+    Upload { filename: "sü\"ß\r\n.png".to_owned(), content_type: "image/png".to_owned(), length, stream }
+}
+
+fn png() -> Upload {
+    file(vec![Ok(Bytes::from_static(b"PNG")), Ok(Bytes::from_static(b"DATA"))], 7)
+}
+
+async fn create(client: &Client) -> Result<wire::Image, Error> {
+    client.create(NewImage::default(), Body::Upload(png())).await
+}
+
+/// Reads go on after a 5xx, a closed connection and silence; an id is one segment of the path.
+#[tokio::test]
+async fn find_encodes_the_id_and_repeats_until_it_works() {
+    let server = serve(vec![status("500 x"), Step::Close, Step::Hang, image()]).await;
+    let found = server.hasty().find("a/b %ü?").await.unwrap().unwrap();
+    assert_eq!((found.id.as_str(), found.filename.as_deref()), ("a/b", Some("x.png")));
+    assert_eq!(found.uploaded.unwrap().timestamp_millis(), 1_643_647_168_458);
+    let seen = server.seen();
+    assert_eq!(seen.len(), 4);
+    let line = "GET /client/v4/accounts/acc/images/v1/a%2Fb%20%25%C3%BC%3F HTTP/1.1\r\n";
+    for request in seen {
+        assert!(request.starts_with(line), "{request}");
+        assert!(request.contains("\r\nauthorization: Bearer hunter2\r\n"), "{request}");
+        assert!(request.contains("\r\naccept: application/json\r\n"), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_read_again() {
+    let Step::Reply(head, body) = image() else { unreachable!() };
+    let server = serve(vec![Step::Half(head, body), image()]).await;
+    assert_eq!(server.client().find("x").await.unwrap().unwrap().id, "a/b");
+    assert_eq!(server.seen().len(), 2);
+}
+
+/// After five tries a read gives up.
+#[tokio::test]
+async fn tries_have_an_end() {
+    let server = serve(vec![status("503 x"); 9]).await;
+    let error = server.client().find("x").await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { ambiguous: false, .. }), "{error:?}");
+    assert_eq!(server.seen().len(), 5);
+}
+
+/// "Not found" comes in JSON, with a number in text and in plain text; an empty 404 is somebody else's.
+#[tokio::test]
+async fn not_found_is_none_in_all_its_forms() {
+    let not_found = |body: &str| reply("HTTP/1.1 404 x", body);
+    let server = serve(vec![
+        fail(404, 5404),
+        not_found("ERROR 5404: Image not found\n"),
+        not_found("variant not found"),
+        not_found(""),
+    ])
+    .await;
+    let client = server.client();
+    assert_eq!(client.find("x").await.unwrap(), None);
+    assert_eq!(client.find("x").await.unwrap(), None);
+    assert_eq!(client.find_variant("x").await.unwrap(), None);
+    let error = client.find("x").await.unwrap_err();
+    assert!(matches!(error, Error::Nonsense { ambiguous: false, .. }), "{error:?}");
+    assert_eq!(server.seen().len(), 4);
+}
+
+/// What would be taken for another path is not sent at all.
+#[tokio::test]
+async fn names_that_are_no_segment_are_refused_unsent() {
+    let server = serve(vec![]).await;
+    let client = server.client();
+    for name in ["", ".", ".."] {
+        assert!(matches!(client.find(name).await, Err(Error::Invalid(_))), "{name}");
+        assert!(matches!(client.delete(name).await, Err(Error::Invalid(_))), "{name}");
+        assert!(matches!(client.blob(name).await, Err(Error::Invalid(_))), "{name}");
+        assert!(matches!(client.put_key(name).await, Err(Error::Invalid(_))), "{name}");
+        assert!(matches!(client.delete_variant(name).await, Err(Error::Invalid(_))), "{name}");
+    }
+    assert_eq!(server.seen(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn create_sends_a_form() {
+    let server = serve(vec![image(), image()]).await;
+    let meta = serde_json::from_str(r#"{"a":{"b":[1]}}"#).unwrap();
+    let new = NewImage { id: Some("a/b"), metadata: Some(&meta), creator: Some("ü"), ..NewImage::default() };
+    let client = server.client();
+    assert_eq!(client.create(new, Body::Upload(png())).await.unwrap().id, "a/b");
+    let private = NewImage { require_signed_urls: true, ..NewImage::default() };
+    client.create(private, Body::Url("https://x/y.png".to_owned())).await.unwrap();
+    let seen = server.seen();
+    for request in &seen {
+        assert!(request.starts_with("POST /client/v4/accounts/acc/images/v1 HTTP/1.1\r\n"), "{request}");
+        assert!(request.contains("\r\ncontent-type: multipart/form-data; boundary="), "{request}");
+        assert!(request.contains("\r\ncontent-length: "), "{request}");
+        assert!(!request.contains("transfer-encoding"), "{request}");
+    }
+    for part in [
+        "name=\"requireSignedURLs\"\r\n\r\nfalse\r\n",
+        "name=\"id\"\r\n\r\na/b\r\n",
+        "name=\"creator\"\r\n\r\nü\r\n",
+        "name=\"metadata\"\r\n\r\n{\"a\":{\"b\":[1]}}\r\n",
+        "name=\"file\"; filename=\"sü\\\"ß__.png\"\r\nContent-Type: image/png\r\n\r\nPNGDATA\r\n",
+    ] {
+        assert!(seen[0].contains(part), "{part}\n{}", seen[0]);
+    }
+    assert!(seen[1].contains("name=\"requireSignedURLs\"\r\n\r\ntrue\r\n"), "{}", seen[1]);
+    assert!(seen[1].contains("name=\"url\"\r\n\r\nhttps://x/y.png\r\n"), "{}", seen[1]);
+    for absent in ["name=\"id\"", "name=\"creator\"", "name=\"metadata\"", "name=\"file\""] {
+        assert!(!seen[1].contains(absent), "{}", seen[1]);
+    }
+}
+
+/// Once the bytes went out a create is not repeated, and the error says whether the deed may be done.
+#[tokio::test]
+async fn create_is_not_repeated_after_the_bytes_went_out() {
+    for (step, kind, ambiguous) in [
+        (reply("HTTP/1.1 500 x", "boom"), "unavailable", true),
+        (Step::Hang, "unavailable", true),
+        (Step::Close, "unavailable", true),
+        (reply(OK, "<html>"), "unintelligible answer", true),
+        (reply(OK, r#"{"success":true,"result":null}"#), "unintelligible answer", true),
+        (reply(OK, r#"{"success":false,"errors":[]}"#), "unintelligible answer", true),
+        (status("307 x\r\nlocation: /elsewhere"), "unintelligible answer", true),
+        (fail(200, 5400), "invalid", false),
+        (fail(409, 5409), "conflict", false),
+        (fail(413, 5413), "too large", false),
+        (fail(415, 5455), "unsupported image", false),
+        (fail(401, 10000), "unauthorized", false),
+        (status("429 x\r\nretry-after: 0"), "rate limited", false),
+        (status("408 x"), "unavailable", false),
+    ] {
+        let server = serve(vec![step, image()]).await;
+        let error = create(&server.hasty()).await.unwrap_err();
+        assert!(error.to_string().starts_with(&format!("{kind}: ")), "{kind}: {error}");
+        assert_eq!(error.ambiguous(), ambiguous, "{error:?}");
+        assert_eq!(server.seen().len(), 1, "{error:?}");
+        assert!(!format!("{error:?}{error}").contains("hunter2"), "{error:?}");
+    }
+}
+
+/// Nothing was read of a request that was refused for its rate, so one without a stream is sent again.
+#[tokio::test]
+async fn a_url_upload_refused_by_rate_is_repeated() {
+    let server = serve(vec![status("429 x\r\nretry-after: 1"), image()]).await;
+    let begun = Instant::now();
+    let body = Body::Url("https://x/y".to_owned());
+    assert_eq!(server.client().create(NewImage::default(), body).await.unwrap().id, "a/b");
+    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert_eq!(server.seen().len(), 2);
+}
+
+/// A server that closes before it has all the bytes cannot have stored them.
+#[tokio::test]
+async fn a_large_upload_cut_off_early_is_not_in_doubt() {
+    let server = serve(vec![Step::CloseEarly]).await;
+    let chunk = Bytes::from(vec![0; 1 << 20]);
+    let upload = file((0..64).map(|_| Ok(chunk.clone())).collect(), 64 << 20);
+    let error = server.client().create(NewImage::default(), Body::Upload(upload)).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { ambiguous: false, .. }), "{error:?}");
+    assert_eq!(server.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_source_that_lies_or_fails_is_its_own_error() {
+    let server = serve(vec![]).await;
+    let client = server.client();
+    let some = |text: &'static str| Ok(Bytes::from_static(text.as_bytes()));
+    for (upload, why) in [
+        (file(vec![some("short")], 9), "the source does not have the 9 bytes it promised"),
+        (file(vec![some("too "), some("long")], 5), "the source does not have the 5 bytes it promised"),
+        (file(vec![some("1"), Err(std::io::Error::other("disk"))], 9), "disk"),
+    ] {
+        let error = client.create(NewImage::default(), Body::Upload(upload)).await.unwrap_err();
+        assert!(!error.ambiguous() && !error.is_transient(), "{error:?}");
+        let Error::Source(source) = error else { panic!("{error:?}") };
+        assert_eq!(source.to_string(), why);
+    }
+    let sent = server.seen().len();
+    let upload = Upload { content_type: "im age".to_owned(), ..png() };
+    let error = client.create(NewImage::default(), Body::Upload(upload)).await.unwrap_err();
+    assert!(matches!(error, Error::Invalid(_)), "{error:?}");
+    assert_eq!(server.seen().len(), sent);
+}
+
+/// The stream is not touched before there is a connection, so a server that comes up late gets all of it.
+#[tokio::test]
+async fn a_refused_connection_is_tried_again_with_the_stream_intact() {
+    // Bound and not listening: connections are refused, and nobody else gets the port.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let api = format!("http://{}/client/v4", socket.local_addr().unwrap()).parse().unwrap();
+    let nowhere = serve(vec![]).await;
+    let client = Client::new(Settings { api, ..nowhere.settings() }).unwrap();
+    let error = create(&client).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { ambiguous: false, .. }), "{error:?}");
+    assert_eq!(error.message(), "Cloudflare cannot be reached");
+    let late = tokio::spawn(async move { create(&client).await });
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    assert!(!late.is_finished());
+    let listener = socket.listen(8).unwrap();
+    let (mut socket, _) = listener.accept().await.unwrap();
+    let request = read(&mut socket, false).await;
+    assert!(request.contains("\r\n\r\nPNGDATA\r\n"), "{request}");
+    let Step::Reply(head, body) = image() else { unreachable!() };
+    answer(&mut socket, &head, body.len(), &body).await;
+    assert_eq!(late.await.unwrap().unwrap().id, "a/b");
+}
+
+/// A missing image is gone already, unless a try of ours may have been what deleted it.
+#[tokio::test]
+async fn deletions_tell_done_from_gone() {
+    for (steps, expected) in [
+        (vec![ok("{}")], Deleted::Done),
+        (vec![reply(OK, r#"{"success":true}"#)], Deleted::Done),
+        (vec![fail(404, 5404)], Deleted::AlreadyGone),
+        (vec![Step::Close, fail(404, 5404)], Deleted::Done),
+        (vec![status("500 x"), fail(404, 5404)], Deleted::Done),
+        (vec![status("429 x\r\nretry-after: 0"), fail(404, 5404)], Deleted::AlreadyGone),
+    ] {
+        let (server, tries) = (serve(steps.clone()).await, steps.len());
+        assert_eq!(server.client().delete("a/b").await.unwrap(), expected);
+        let seen = server.seen();
+        assert_eq!(seen.len(), tries);
+        let line = "DELETE /client/v4/accounts/acc/images/v1/a%2Fb HTTP/1.1\r\n";
+        assert!(seen[0].starts_with(line), "{}", seen[0]);
+    }
+    let server = serve(vec![fail(404, 5401), fail(404, 7003)]).await;
+    assert_eq!(server.client().delete_variant("x").await.unwrap(), Deleted::AlreadyGone);
+    // No such route is a wrong base URL, and the image may well be there.
+    let error = server.client().delete("x").await.unwrap_err();
+    assert!(matches!(error, Error::Invalid(_)), "{error:?}");
+}
+
+/// Edits are repeated, except where the first one may have changed what the second would name.
+#[tokio::test]
+async fn edits_are_repeated_only_when_idempotent() {
+    let server = serve(vec![status("500 x"), image()]).await;
+    let edit = wire::ImageEdit { creator: Some("x".to_owned()), ..wire::ImageEdit::default() };
+    assert_eq!(server.client().edit("x", &edit).await.unwrap().id, "a/b");
+    let seen = server.seen();
+    assert_eq!(seen.len(), 2);
+    for request in seen {
+        assert!(
+            request.starts_with("PATCH ") && request.ends_with("\r\n\r\n{\"creator\":\"x\"}"),
+            "{request}"
+        );
+    }
+    let server = serve(vec![status("500 x"), image()]).await;
+    let edit = wire::ImageEdit { require_signed_urls: Some(true), ..wire::ImageEdit::default() };
+    assert!(server.client().edit("x", &edit).await.unwrap_err().ambiguous());
+    assert_eq!(server.seen().len(), 1);
+    assert!(server.seen()[0].ends_with("\r\n\r\n{\"requireSignedURLs\":true}"), "{}", server.seen()[0]);
+}
+
+/// A repetition would rotate or delete one key too many.
+#[tokio::test]
+async fn changes_of_keys_are_not_repeated() {
+    let server = serve(vec![status("500 x"), status("500 x")]).await;
+    let client = server.client();
+    assert!(client.put_key("x").await.unwrap_err().ambiguous());
+    assert!(client.delete_key("x").await.unwrap_err().ambiguous());
+    let seen = server.seen();
+    assert_eq!(seen.len(), 2);
+    assert!(seen[0].starts_with("PUT /client/v4/accounts/acc/images/v1/keys/x "), "{}", seen[0]);
+    assert!(seen[0].contains("\r\ncontent-length: 0\r\n"), "{}", seen[0]);
+    assert!(seen[1].starts_with("DELETE /client/v4/accounts/acc/images/v1/keys/x "), "{}", seen[1]);
+}
+
+/// A wait longer than the deadline fails at once and holds every clone's next call back.
+#[tokio::test]
+async fn a_long_retry_after_fails_at_once_and_holds_later_calls() {
+    let server = serve(vec![status("429 x\r\nretry-after: 299"), image()]).await;
+    let client = server.client();
+    let begun = Instant::now();
+    let error = client.find("x").await.unwrap_err();
+    assert!(matches!(error, Error::RateLimited { .. }), "{error:?}");
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(299)));
+    let error = client.clone().stats().await.unwrap_err();
+    assert!(matches!(error, Error::RateLimited { .. }), "{error:?}");
+    let wait = error.retry_after().unwrap();
+    assert!(wait > Duration::from_secs(270) && wait <= Duration::from_secs(299), "{wait:?}");
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    assert_eq!(server.seen().len(), 1);
+}
+
+/// A wait no clock can hold is none; one it can hold is told and shortened to five minutes.
+#[tokio::test]
+async fn a_huge_retry_after_does_no_harm() {
+    let server = serve(vec![status("503 x\r\nretry-after: 18446744073709551615"), image()]).await;
+    assert_eq!(server.client().find("x").await.unwrap().unwrap().id, "a/b");
+    let server = serve(vec![status("429 x\r\nretry-after: 18446744073709549000")]).await;
+    let client = server.client();
+    let error = client.find("x").await.unwrap_err();
+    assert!(error.retry_after().unwrap() > Duration::from_secs(18_446_744_073_709_000_000), "{error:?}");
+    let held = client.find("x").await.unwrap_err().retry_after().unwrap();
+    assert!(held > Duration::from_secs(270) && held <= Duration::from_secs(300), "{held:?}");
+    assert_eq!(server.seen().len(), 1);
+}
+
+/// The deadline ends even a try that could go on.
+#[tokio::test]
+async fn the_deadline_is_for_all_tries_together() {
+    let server = serve(vec![Step::Hang; 9]).await;
+    let (timeout, deadline) = (Duration::from_secs(2), Duration::from_secs(3));
+    let client = Client::new(Settings { timeout, deadline, ..server.settings() }).unwrap();
+    let begun = Instant::now();
+    let error = client.find("x").await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+    // Two whole tries would take four seconds.
+    assert!(begun.elapsed() >= timeout && begun.elapsed() < Duration::from_millis(3900));
+    assert_eq!(server.seen().len(), 2);
+}
+
+/// Calls beyond the pace are refused by the client itself, with the wait.
+#[tokio::test]
+async fn calls_beyond_the_rate_are_held_back() {
+    let server = serve(vec![image(), image()]).await;
+    let deadline = Duration::from_secs(2);
+    let client = Client::new(Settings { rate: 1, deadline, ..server.settings() }).unwrap();
+    assert_eq!(client.find("x").await.unwrap().unwrap().id, "a/b");
+    let error = client.find("x").await.unwrap_err();
+    assert!(matches!(error, Error::RateLimited { .. }), "{error:?}");
+    assert!(error.retry_after().unwrap() > Duration::from_secs(270), "{error:?}");
+    assert_eq!(server.seen().len(), 1);
+}
+
+/// Credentials do not travel to where an answer points.
+#[tokio::test]
+async fn redirects_are_not_followed() {
+    let other = serve(vec![image()]).await;
+    let server = serve(vec![status(&format!("302 x\r\nlocation: {}", other.url))]).await;
+    let error = server.client().find("x").await.unwrap_err();
+    assert!(matches!(error, Error::Nonsense { ambiguous: false, .. }), "{error:?}");
+    assert_eq!((server.seen().len(), other.seen().len()), (1, 0));
+}
+
+#[tokio::test]
+async fn endless_answers_are_cut() {
+    let endless = "x".repeat(9 << 20);
+    let server = serve(vec![reply(OK, endless.clone()), reply("HTTP/1.1 400 x", endless)]).await;
+    let client = server.client();
+    let error = client.find("x").await.unwrap_err();
+    assert!(matches!(error, Error::Nonsense { ambiguous: false, .. }), "{error:?}");
+    let error = client.find("x").await.unwrap_err();
+    assert!(matches!(error, Error::Invalid(_)), "{error:?}");
+    assert_eq!(error.message(), "x".repeat(500));
+}
+
+/// Bytes come as a stream: repeated up to its head, cut off with an error, refused in JSON with the reason.
+#[tokio::test]
+async fn blobs_stream() {
+    let bytes = "x".repeat(3 << 20);
+    let server = serve(vec![
+        status("500 x"),
+        reply(PNG, bytes.clone()),
+        Step::Half(PNG.to_owned(), bytes.clone()),
+        reply(OK, r#"{"result":null,"success":false,"errors":[{"code":5404,"message":"x"}]}"#),
+        ok("{}"),
+    ])
+    .await;
+    let client = server.client();
+    let blob = client.blob("a/b").await.unwrap();
+    assert_eq!((blob.content_type.as_deref(), blob.length), (Some("image/png"), Some(3 << 20)));
+    let got: Vec<Bytes> = blob.stream.try_collect().await.unwrap();
+    assert!(got.concat() == bytes.as_bytes());
+    let line = "GET /client/v4/accounts/acc/images/v1/a%2Fb/blob HTTP/1.1\r\n";
+    assert!(server.seen()[0].starts_with(line), "{}", server.seen()[0]);
+    let half = client.blob("x").await.unwrap();
+    assert_eq!(half.length, Some(3 << 20));
+    let error = half.stream.try_collect::<Vec<_>>().await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { ambiguous: false, .. }), "{error:?}");
+    let error = client.blob("x").await.unwrap_err();
+    assert!(matches!(error, Error::NotFound(_)), "{error:?}");
+    let error = client.blob("x").await.unwrap_err();
+    assert!(matches!(error, Error::Nonsense { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_list_is_asked_for_in_the_query() {
+    let page = |token: &str| ok(&format!(r#"{{"images":[{IMAGE}],"continuation_token":{token}}}"#));
+    let server = serve(vec![page("null"), page("\"next\""), ok(r#"{"images":[]}"#)]).await;
+    let filter = |field: &str, test| MetaFilter { field: field.to_owned(), test };
+    let query = ListQuery {
+        per_page: Some(10),
+        continuation_token: Some("a+b/=".to_owned()),
+        sort_order: Some(SortOrder::Asc),
+        creator: Some(String::new()),
+        meta: vec![
+            filter("a.b", MetaTest::EqString("x y&z".to_owned())),
+            filter("n", MetaTest::InNumber(vec![1.into(), 2.into()])),
+            filter("n", MetaTest::Gte(3.into())),
+            filter("t", MetaTest::EqBoolean(true)),
+        ],
+    };
+    let client = server.client();
+    let last = client.list(&query).await.unwrap();
+    assert_eq!((last.images.len(), last.continuation_token), (1, None));
+    let first = client.list(&ListQuery::default()).await.unwrap();
+    assert_eq!((first.images[0].id.as_str(), first.continuation_token.as_deref()), ("a/b", Some("next")));
+    let empty = client.list(&ListQuery::default()).await.unwrap();
+    assert_eq!((empty.images.len(), empty.continuation_token), (0, None));
+    let seen = server.seen();
+    assert_eq!(
+        seen[0].lines().next().unwrap(),
+        "GET /client/v4/accounts/acc/images/v2?per_page=10&continuation_token=a%2Bb%2F%3D&sort_order=asc\
+         &creator=&meta.a.b%5Beq%3Astring%5D=x+y%26z&meta.n%5Bin%3Anumber%5D=1%7C2&meta.n%5Bgte%5D=3\
+         &meta.t%5Beq%3Aboolean%5D=true HTTP/1.1"
+    );
+    assert_eq!(seen[1].lines().next().unwrap(), "GET /client/v4/accounts/acc/images/v2 HTTP/1.1");
+    // There is no way to write it.
+    let meta = vec![filter("a", MetaTest::In(vec!["a|b".to_owned()]))];
+    let error = client.list(&ListQuery { meta, ..ListQuery::default() }).await.unwrap_err();
+    assert!(matches!(error, Error::Invalid(_)), "{error:?}");
+    assert_eq!(server.seen().len(), 3);
+}
+
+#[tokio::test]
+async fn batch_tokens_are_kept_and_renewed() {
+    let server = serve(vec![
+        token("t1"),
+        image(),
+        image(),
+        // Refused, renewed, repeated.
+        fail(401, 10000),
+        token("t2"),
+        image(),
+        // A stream cannot be sent again.
+        fail(401, 10000),
+        token("t3"),
+        image(),
+        // Still refused.
+        fail(401, 10000),
+        token("t4"),
+        fail(401, 10000),
+    ])
+    .await;
+    let client = server.client().batch();
+    client.find("x").await.unwrap().unwrap();
+    client.clone().find("x").await.unwrap().unwrap();
+    client.find("x").await.unwrap().unwrap();
+    let error = create(&client).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { ambiguous: false, .. }), "{error:?}");
+    create(&client).await.unwrap();
+    let error = client.find("x").await.unwrap_err();
+    assert!(matches!(error, Error::Unauthorized(_)), "{error:?}");
+    let seen: Vec<String> = server
+        .seen()
+        .iter()
+        .map(|request| {
+            let line = request.lines().next().unwrap();
+            let bearer =
+                request.lines().find_map(|line| line.strip_prefix("authorization: Bearer ")).unwrap();
+            format!("{} {bearer}", line.trim_end_matches(" HTTP/1.1"))
+        })
+        .collect();
+    let renewal = "GET /client/v4/accounts/acc/images/v1/batch_token hunter2";
+    assert_eq!(
+        seen,
+        [
+            renewal,
+            "GET /batch/images/v1/x t1",
+            "GET /batch/images/v1/x t1",
+            "GET /batch/images/v1/x t1",
+            renewal,
+            "GET /batch/images/v1/x t2",
+            "POST /batch/images/v1 t2",
+            renewal,
+            "POST /batch/images/v1 t3",
+            "GET /batch/images/v1/x t3",
+            renewal,
+            "GET /batch/images/v1/x t4",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn concurrent_batch_calls_fetch_one_token() {
+    let mut steps = vec![token("t")];
+    steps.extend(std::iter::repeat_n(image(), 20));
+    let server = serve(steps).await;
+    let client = server.client().batch();
+    let found = future::try_join_all((0..20).map(|_| client.find("x"))).await.unwrap();
+    assert!(found.iter().all(|found| found.as_ref().unwrap().id == "a/b"));
+    let seen = server.seen();
+    assert_eq!(seen.len(), 21);
+    assert_eq!(seen.iter().filter(|request| request.contains("batch_token")).count(), 1);
+}
+
+/// A token about to expire is not used for another call.
+#[tokio::test]
+async fn a_batch_token_is_renewed_before_it_expires() {
+    let old = ok(r#"{"token":"old","expiresAt":"2020-01-01T00:00:00Z"}"#);
+    let server = serve(vec![old, image(), token("new"), image(), image()]).await;
+    let client = server.client().batch();
+    for _ in 0..3 {
+        assert_eq!(client.find("x").await.unwrap().unwrap().id, "a/b");
+    }
+    let fetches = server.seen().iter().map(|request| request.contains("batch_token")).collect::<Vec<_>>();
+    assert_eq!(fetches, [true, false, true, false, false]);
+}
+
+/// A direct upload's URL gets the bytes and no credentials, and only where the upload host is.
+#[tokio::test]
+async fn direct_uploads_go_to_the_upload_host_only() {
+    let draft = || ok(r#"{"id":"x","uploadURL":"https://u/h/x"}"#);
+    let server = serve(vec![draft(), draft(), image()]).await;
+    let client = server.client();
+    let expiry = DateTime::from_timestamp(1_700_000_000, 5);
+    let new = NewDirectUpload { expiry, ..NewDirectUpload::default() };
+    let draft = client.direct_upload(&new).await.unwrap();
+    assert_eq!((draft.id.as_str(), draft.upload_url.as_str()), ("x", "https://u/h/x"));
+    assert_eq!(client.direct_upload_v1(expiry).await.unwrap().id, "x");
+    let url = format!("{}upload/h/a%2Fb", server.url);
+    assert_eq!(client.upload(&url, png()).await.unwrap().id, "a/b");
+    let port = server.url.port().unwrap();
+    for elsewhere in [
+        "http://evil/upload/h/x".to_owned(),
+        format!("https://127.0.0.1:{port}/upload/h/x"),
+        format!("http://127.0.0.1:{port}/uploads/h/x"),
+        format!("http://127.0.0.1:{port}/upload/../client/v4/x"),
+        "nonsense".to_owned(),
+    ] {
+        let error = client.upload(&elsewhere, png()).await.unwrap_err();
+        assert!(matches!(error, Error::Invalid(_)), "{elsewhere}: {error:?}");
+    }
+    let seen = server.seen();
+    assert_eq!(seen.len(), 3);
+    assert!(seen[0].starts_with("POST /client/v4/accounts/acc/images/v2/direct_upload "), "{}", seen[0]);
+    assert!(seen[0].contains("\r\ncontent-type: multipart/form-data; boundary="), "{}", seen[0]);
+    assert!(seen[0].contains("name=\"expiry\"\r\n\r\n2023-11-14T22:13:20Z\r\n"), "{}", seen[0]);
+    assert!(seen[1].starts_with("POST /client/v4/accounts/acc/images/v1/direct_upload "), "{}", seen[1]);
+    assert!(seen[1].ends_with("\r\n\r\n{\"expiry\":\"2023-11-14T22:13:20Z\"}"), "{}", seen[1]);
+    assert!(seen[2].starts_with("POST /upload/h/a%2Fb HTTP/1.1\r\n"), "{}", seen[2]);
+    assert!(!seen[2].contains("authorization") && !seen[2].contains("hunter2"), "{}", seen[2]);
+}
+
+/// An e-mail address and a key open the API too; neither they nor a token show in what can be printed.
+#[tokio::test]
+async fn credentials_are_sent_and_never_shown() {
+    let server = serve(vec![image()]).await;
+    let key = "hunter2".to_owned().into();
+    let credentials = Credentials::EmailKey { email: "a@b".to_owned(), key };
+    let settings = Settings { credentials, ..server.settings() };
+    assert!(!format!("{settings:?}{:?}", server.settings()).contains("hunter2"));
+    let client = Client::new(settings).unwrap();
+    assert!(!format!("{client:?}{:?}", server.client()).contains("hunter2"));
+    client.find("x").await.unwrap().unwrap();
+    let seen = server.seen();
+    assert!(seen[0].contains("\r\nx-auth-email: a@b\r\nx-auth-key: hunter2\r\n"), "{}", seen[0]);
+    assert!(!seen[0].contains("authorization"), "{}", seen[0]);
+}
+
+/// Settings that cannot work are refused at once, without showing a secret.
+#[tokio::test]
+async fn bad_settings_are_refused() {
+    let server = serve(vec![]).await;
+    let good = || server.settings();
+    let url = |text: &str| text.parse::<Url>().unwrap();
+    for (settings, what) in [
+        (Settings { credentials: Credentials::Token("hunter2\n".to_owned().into()), ..good() }, "credential"),
+        (Settings { api: url("mailto:x"), ..good() }, "api base URL"),
+        (Settings { upload: url("ftp://x/"), ..good() }, "upload base URL"),
+        (Settings { batch: url("http://me:hunter2@x/"), ..good() }, "batch base URL"),
+        (Settings { account_id: String::new(), ..good() }, "account id"),
+        (Settings { account_id: "..".to_owned(), ..good() }, "account id"),
+    ] {
+        let error = Client::new(settings).unwrap_err();
+        assert!(!format!("{error:?}{error}").contains("hunter2"), "{error:?}");
+        let Error::Setup { message, .. } = error else { panic!("{error:?}") };
+        assert!(message.contains(what), "{message}");
+    }
+}
+
+/// Lists may be null, and fields may come that nobody knows yet.
+#[tokio::test]
+async fn null_lists_and_unknown_fields_are_read() {
+    let body = r#"{"result":{"count":{"current":1,"allowed":2,"x":3}},"success":true,"errors":null,
+        "messages":null,"y":4}"#;
+    let server = serve(vec![reply(OK, body)]).await;
+    let count = wire::StatsCount { current: 1, allowed: 2 };
+    assert_eq!(server.client().stats().await.unwrap(), wire::Stats { count });
+}
+
+/// Neither a garbled token nor a garbled key gets into an error.
+#[tokio::test]
+async fn secrets_in_garbled_answers_stay_unsaid() {
+    let server =
+        serve(vec![ok(r#"{"token":"hunter3","expiresAt":"hunter3"}"#), ok(r#"{"keys":["hunter3"]}"#)]).await;
+    let client = server.client();
+    let token = client.batch_token().await.err().unwrap();
+    let keys = client.keys().await.unwrap_err();
+    for error in [token, keys] {
+        assert!(matches!(error, Error::Nonsense { .. }), "{error:?}");
+        assert!(!format!("{error:?}{error}").contains("hunter3"), "{error:?}");
+    }
+}
+
+/// A server that does not speak TLS is unavailable, and gets no credentials.
+#[tokio::test]
+async fn tls_without_a_partner_fails_cleanly() {
+    let server = serve(vec![]).await;
+    let mut api = server.settings().api;
+    api.set_scheme("https").unwrap();
+    let (timeout, deadline) = (Duration::from_millis(600), Duration::from_millis(700));
+    let client = Client::new(Settings { api, timeout, deadline, ..server.settings() }).unwrap();
+    let error = create(&client).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { ambiguous: false, .. }), "{error:?}");
+    let seen = eventually("a greeting", || async { server.seen().pop() }).await;
+    assert!(!seen.is_empty() && !seen.contains("hunter2"), "{seen}");
+}
+
+/// Where every host speaks plain HTTP a system without certificates is no obstacle.
+#[test]
+fn plain_http_needs_no_certificates() {
+    let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+    again.args(["--exact", "client_faults::create_sends_a_form"]);
+    let done =
+        again.env("SSL_CERT_FILE", "/nonexistent").env("SSL_CERT_DIR", "/nonexistent").output().unwrap();
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(said.contains("test result: ok. 1 passed"), "{said}");
+}
+
+/// Calls run on any thread of a server.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_can_be_spawned() {
+    fn shared<T: Send + Sync + 'static>(shared: T) -> T {
+        shared
+    }
+    let server = serve(vec![image(), token("t"), reply(PNG, "x"), image()]).await;
+    let client = shared(server.client());
+    let spawned = client.clone();
+    let found = tokio::spawn(async move { spawned.find("x").await }).await.unwrap();
+    assert_eq!(found.map_err(shared).unwrap().unwrap().id, "a/b");
+    let spawned = client.clone();
+    let fetched = tokio::spawn(async move { spawned.batch_token().await }).await.unwrap();
+    assert_eq!(fetched.unwrap().token, "t");
+    let spawned = client.clone();
+    let blob = tokio::spawn(async move { spawned.blob("x").await }).await.unwrap();
+    assert_eq!(blob.unwrap().length, Some(1));
+    assert_eq!(tokio::spawn(async move { create(&client).await }).await.unwrap().unwrap().id, "a/b");
+}

@@ -1,0 +1,51 @@
+//! Tables with many rows, written by the database itself.
+
+use imagegraph::id::WorkspaceId;
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend};
+
+/// Inserts files with their images, by turns into one workspace and the other. Names and sizes repeat.
+pub(crate) async fn fill(db: &DatabaseConnection, workspaces: [&str; 2], rows: i64) {
+    let [a, b] = workspaces.map(|id| id.parse::<WorkspaceId>().unwrap().0);
+    let sqlite = db.get_database_backend() == DbBackend::Sqlite;
+    let series = if sqlite {
+        format!(
+            "(WITH RECURSIVE s(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < {rows}) SELECT i FROM s) s"
+        )
+    } else {
+        format!("generate_series(1, {rows}) AS s(i)")
+    };
+    let workspace = if sqlite {
+        format!("CASE WHEN i % 2 = 0 THEN x'{}' ELSE x'{}' END", a.simple(), b.simple())
+    } else {
+        format!("CASE WHEN i % 2 = 0 THEN '{a}'::uuid ELSE '{b}'::uuid END")
+    };
+    let id = |kind: i32| {
+        if sqlite {
+            format!("unhex(printf('0190000{kind}%08x70008000%08x', i, i))")
+        } else {
+            format!(
+                "(lpad('0190000{kind}', 8, '0') || lpad(to_hex(i), 8, '0') || '70008000' || lpad(to_hex(i), 8, '0'))::uuid"
+            )
+        }
+    };
+    let now = if sqlite { "'2026-01-01T00:00:00+00:00'" } else { "now()" };
+    let hash = if sqlite { "zeroblob(32)" } else { "decode(repeat('00', 32), 'hex')" };
+    let name = if sqlite {
+        "printf('%05d.jpg', (i * 7919) % 1000)"
+    } else {
+        "lpad(((i * 7919) % 1000)::text, 5, '0') || '.jpg'"
+    };
+    let number = if sqlite { "(i * 104729) % 5000" } else { "(i::bigint * 104729) % 5000" };
+    let text = if sqlite { "i" } else { "i::text" };
+    for statement in [
+        format!("INSERT INTO file (id, workspace_id, filename, status, mime_type, size, sha256, blob_id, image_status, created_at, updated_at)
+                 SELECT {}, {workspace}, {name}, 'READY', 'image/jpeg', {number}, {hash}, {}, 'READY', {now}, {now} FROM {series}", id(1), id(1)),
+        format!("INSERT INTO image (id, workspace_id, file_id, filename, size, mime_type, format, width, height, animated, require_signed_urls, state, cf_image_id, account_hash, created_at, updated_at)
+                 SELECT {}, {workspace}, {}, {name}, {number}, 'image/jpeg', 'JPEG', 10, 10, false, false, 'READY', {text}, 'hash', {now}, {now} FROM {series}", id(2), id(1)),
+        // PostgreSQL gathers statistics by itself, in its own time; SQLite has none unless somebody asks, and the server
+        // never does: with them it prefers a sort over an index as soon as the limit is small.
+        if sqlite { String::from("SELECT 1") } else { String::from("ANALYZE") },
+    ] {
+        db.execute_unprepared(&statement).await.unwrap();
+    }
+}
