@@ -161,7 +161,8 @@ fn share_body(request: Request) -> (Request, Rest) {
     let shared = stream::unfold(Arc::clone(&rest), |rest| async move {
         let chunk = rest.lock().await.next().await?;
         Some((chunk, rest))
-    });
+    })
+    .fuse();
     (Request::from_parts(parts, Body::from_stream(shared)), rest)
 }
 

@@ -24,7 +24,8 @@ pub(super) async fn after_answer(request: Request, next: Next) -> Response {
     let shared = stream::unfold(Arc::clone(&rest), |rest| async move {
         let chunk = rest.lock().await.next().await?;
         Some((chunk, rest))
-    });
+    })
+    .fuse();
     let response = next.run(Request::from_parts(parts, Body::from_stream(shared))).await;
     let _ = tokio::time::timeout(DRAIN_TIME, drain(&rest)).await;
     response
