@@ -136,6 +136,9 @@ fn greet(running: &Running) {
             "The Cloudflare account is the built-in emulator: set CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN to use a real one."
         );
     }
+    if config.emulated() && (config.cloudflare_api_token.is_some() || config.cloudflare_api_key.is_some()) {
+        println!("NOTE: Cloudflare credentials are set without CLOUDFLARE_ACCOUNT_ID, and are not used.");
+    }
     if config.emulator_faults {
         println!("WARNING: fault injection is open to everybody who reaches this server.");
     }

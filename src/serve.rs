@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use migration::{Migrator, MigratorTrait};
 use sea_orm::{ConnectionTrait, DbBackend, TransactionTrait};
@@ -17,6 +18,9 @@ use crate::config::Config;
 use crate::http::{self, Account, AccountError};
 use crate::setup::{self, First};
 use crate::worker;
+
+/// How long requests under way may take to end once the server is asked to.
+const STOP_TIME: Duration = Duration::from_secs(20);
 
 /// A server that answers.
 pub struct Running {
@@ -90,12 +94,13 @@ pub async fn open_database(config: &Config) -> Result<Db, StartError> {
 }
 
 impl Running {
-    /// Stops taking requests, finishes those under way, and waits for the worker's round to end.
+    /// Stops taking requests, finishes those under way, and waits for the worker's round to end; not for ever, because a
+    /// WebSocket stays open for as long as its client likes.
     pub async fn stop(self) {
         self.stop.cancel();
         self.app.due.notify_one();
         for task in self.tasks {
-            let _ = task.await;
+            let _ = tokio::time::timeout(STOP_TIME, task).await;
         }
     }
 }

@@ -23,6 +23,8 @@ mod paging;
 
 mod delivery;
 
+mod golden;
+
 mod direct_upload;
 
 mod access;

