@@ -101,11 +101,12 @@ pub struct Config {
     pub cloudflare_delivery_url: Url,
 
     /// Seconds one call to Cloudflare may take, its retries included; at most 45
-    #[arg(long, global = true, env = "IMAGEGRAPH_CLOUDFLARE_TIMEOUT", default_value = "30", value_parser = call_seconds)]
+    #[arg(long, global = true, env = "IMAGEGRAPH_CLOUDFLARE_TIMEOUT", default_value = "15", value_parser = call_seconds)]
     pub cloudflare_timeout: Duration,
 
-    /// Seconds an answer waits for Cloudflare before the worker takes over
-    #[arg(long, global = true, env = "IMAGEGRAPH_PROVISION_WAIT", default_value = "10", value_parser = seconds)]
+    /// Seconds an answer waits for Cloudflare before the worker takes over; longer than one call may take, so that it can
+    /// say why an image is queued
+    #[arg(long, global = true, env = "IMAGEGRAPH_PROVISION_WAIT", default_value = "20", value_parser = seconds)]
     pub provision_wait: Duration,
 
     /// Seconds a signed delivery URL stays valid at least; at most it is twice that

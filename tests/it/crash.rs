@@ -18,7 +18,9 @@ struct Stage {
     dir: TempDir,
     database_url: Option<String>,
     account: Vec<(String, String)>,
-    _emulator: Program,
+    emulator: Program,
+    /// Seconds for which a claim holds.
+    lease: &'static str,
     http: reqwest::Client,
 }
 
@@ -30,20 +32,28 @@ struct Life {
 impl Stage {
     async fn set(database: Database) -> Stage {
         let dir = TempDir::new().unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_imagegraph"));
-        command
-            .env_clear()
-            .args(["emulator", "--listen", "127.0.0.1:0", "--emulator-faults"])
-            .arg("--data-dir")
-            .arg(dir.path().join("account"));
-        let mut emulator = Program::start(command);
+        let mut emulator = Self::account(&dir, "127.0.0.1:0");
         let said = emulator.said_until("CLOUDFLARE_DELIVERY_URL=").await;
         let account = said
             .lines()
             .filter_map(|line| line.trim().split_once('='))
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
-        Stage { database_url: database.fresh().await, dir, account, _emulator: emulator, http: http() }
+        Stage { database_url: database.fresh().await, dir, account, emulator, lease: "1", http: http() }
+    }
+
+    /// Starts the account, on what it kept in its folder.
+    fn account(dir: &TempDir, listen: &str) -> Program {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_imagegraph"));
+        command
+            .env_clear()
+            .args(["emulator", "--emulator-faults", "--listen", listen, "--data-dir"])
+            .arg(dir.path().join("account"));
+        Program::start(command)
+    }
+
+    fn setting(&self, name: &str) -> String {
+        self.account.iter().find(|(known, _)| known == name).unwrap().1.clone()
     }
 
     /// Starts the server, to stand still at a step if one is named.
@@ -55,7 +65,7 @@ impl Stage {
             .env("IMAGEGRAPH_DATA_DIR", self.data())
             .env("IMAGEGRAPH_ADMIN_TOKEN", ADMIN)
             // A claim made by a killed server ends soon, and bytes are old soon.
-            .env("IMAGEGRAPH_LEASE", "1")
+            .env("IMAGEGRAPH_LEASE", self.lease)
             .env("IMAGEGRAPH_SWEEP_AGE", "1")
             .env("IMAGEGRAPH_WORKER_INTERVAL", "0.1")
             .env("IMAGEGRAPH_STRAY_CHECK", "1")
@@ -122,13 +132,13 @@ impl Stage {
 
     /// Images in the account, drafts left out.
     async fn account_images(&self) -> usize {
-        let setting = |name: &str| self.account.iter().find(|(known, _)| known == name).unwrap().1.clone();
         let url = format!(
             "{}/accounts/{}/images/v2",
-            setting("CLOUDFLARE_BASE_URL"),
-            setting("CLOUDFLARE_ACCOUNT_ID")
+            self.setting("CLOUDFLARE_BASE_URL"),
+            self.setting("CLOUDFLARE_ACCOUNT_ID")
         );
-        let answer = self.http.get(url).bearer_auth(setting("CLOUDFLARE_API_TOKEN")).send().await.unwrap();
+        let answer =
+            self.http.get(url).bearer_auth(self.setting("CLOUDFLARE_API_TOKEN")).send().await.unwrap();
         let answer: Value = answer.json().await.unwrap();
         answer["result"]["images"].as_array().unwrap().len()
     }
@@ -204,6 +214,34 @@ both! {
                 stage.comes_to_rest(&life, files, 1).await;
             }
         }
+    }
+
+    /// The account's process is gone and its port refuses connections: uploads go on, also over a restart of the server,
+    /// and all images are there once the account is back.
+    async fn an_account_that_refuses_connections(database: Database) {
+        let mut stage = Stage::set(database).await;
+        // Nobody dies holding a claim here, and an attempt may take its time.
+        stage.lease = "120";
+        let address = stage.setting("CLOUDFLARE_BASE_URL").replace("http://", "").replace("/client/v4", "");
+        let life = stage.start(None).await;
+        stage.emulator.kill();
+        // With the default settings: the answer waits long enough to say why.
+        let uploads = (0..3).map(async |i| stage.upload(&life, png(i)).await.send().await.unwrap());
+        for answer in futures_util::future::join_all(uploads).await {
+            let answer: Value = answer.json().await.unwrap();
+            let file = &answer["data"]["uploadFile"]["file"];
+            assert_eq!((&file["status"], &file["imageStatus"]), (&json!("READY"), &json!("QUEUED")), "{answer:#}");
+            assert_eq!(file["imageFailure"]["code"], "UPSTREAM_ERROR");
+            assert!(file["imageFailure"]["retryAfter"].as_i64().unwrap() >= 1);
+        }
+        let mut life = life;
+        life.server.kill();
+        let life = stage.start(None).await;
+        let found = stage.ask(&life, "{ files { totalCount } images { totalCount } }", json!({})).await;
+        assert_eq!(found, json!({ "files": { "totalCount": 3 }, "images": { "totalCount": 0 } }));
+        stage.emulator = Stage::account(&stage.dir, &address);
+        stage.emulator.said_until("CLOUDFLARE_DELIVERY_URL=").await;
+        stage.comes_to_rest(&life, 3, 3).await;
     }
 
     /// A direct upload killed at each step of its creation and its completion.
