@@ -13,10 +13,10 @@ use crate::blob::BlobKey;
 use crate::cloudflare::client::{NewDirectUpload as Draft, NewImage};
 use crate::cloudflare::{Error as AccountError, signing, wire};
 use crate::entity::api_token::Scope;
-use crate::entity::direct_upload::{self, Column, Entity, Model, Status};
+use crate::entity::direct_upload::{self, Column, Entity, Model, Status, Transport};
 use crate::entity::file::{self, ImageStatus};
 use crate::entity::image::{self as image_entity, State};
-use crate::entity::{Failure, event};
+use crate::entity::{Failure, Texts, event};
 use crate::error::{Code, Error, Refusal, Result};
 use crate::file::kind::{IMAGE_MIME_TYPES, Kind, Picture};
 use crate::file::spool::Spool;
@@ -41,7 +41,7 @@ pub struct NewDirectUpload {
     pub size: Option<u64>,
     /// Seconds the upload URL stays valid.
     pub expires_in: i64,
-    pub require_signed_urls: bool,
+    pub image: images::NewImage,
 }
 
 /// Makes a one-time upload URL, and the file it will fill.
@@ -51,15 +51,19 @@ pub struct NewDirectUpload {
 /// `UPSTREAM_RATE_LIMITED` when the account gives no URL, and then nothing is left.
 pub async fn create(app: &App, viewer: &Viewer, new: NewDirectUpload) -> Result<(Model, file::Model)> {
     require_any(viewer, &[Scope::UploadsCreate, Scope::FilesWrite])?;
-    workspace::find_editable(app, viewer, new.workspace_id).await.map_err(|e| e.at("workspaceId"))?;
+    let workspace =
+        workspace::find_editable(app, viewer, new.workspace_id).await.map_err(|e| e.at("workspaceId"))?;
     check(&new)?;
-    let (upload, file) = insert_rows(app, viewer, &new).await?;
+    let signed = new.image.require_signed_urls.unwrap_or(workspace.private_by_default);
+    images::settings::check(&new.image, signed).map_err(|e| e.under("image"))?;
+    let (upload, file) = insert_rows(app, viewer, &new, signed).await?;
     app.step("upload-inserted").await;
     let draft = Draft {
         image: NewImage {
-            metadata: Some(&step::metadata(upload.image_id)),
-            require_signed_urls: new.require_signed_urls,
-            ..NewImage::default()
+            id: new.image.custom_id.as_deref(),
+            metadata: Some(&step::metadata(upload.image_id, new.image.cf_metadata.as_ref())),
+            require_signed_urls: signed,
+            creator: new.image.creator.as_deref(),
         },
         expiry: Some(upload.expires_at),
     };
@@ -193,7 +197,12 @@ fn check(new: &NewDirectUpload) -> Result<()> {
     Ok(())
 }
 
-async fn insert_rows(app: &App, viewer: &Viewer, new: &NewDirectUpload) -> Result<(Model, file::Model)> {
+async fn insert_rows(
+    app: &App,
+    viewer: &Viewer,
+    new: &NewDirectUpload,
+    signed: bool,
+) -> Result<(Model, file::Model)> {
     let now = app.clock.now();
     let expires_at = now + TimeDelta::seconds(new.expires_in);
     let file = file::Model {
@@ -209,6 +218,11 @@ async fn insert_rows(app: &App, viewer: &Viewer, new: &NewDirectUpload) -> Resul
         failure: None,
         image_status: ImageStatus::NotApplicable,
         image_failure: None,
+        tags: Texts::default(),
+        metadata: None,
+        source_url: None,
+        intent: Some(file::Intent { image: Some(new.image.clone()), ..file::Intent::default() }),
+        deleted_at: None,
         removed_at: None,
         due_at: None,
         attempts: 0,
@@ -222,7 +236,12 @@ async fn insert_rows(app: &App, viewer: &Viewer, new: &NewDirectUpload) -> Resul
         image_id: ImageId::new(now),
         created_by: Some(viewer.user.id),
         status: Status::Open,
-        require_signed_urls: new.require_signed_urls,
+        transport: Transport::FormPost,
+        mime_type: Some(new.mime_type.clone()),
+        size: new.size.and_then(|size| i64::try_from(size).ok()),
+        max_size: i64::try_from(wire::MAX_IMAGE_BYTES).unwrap_or(i64::MAX),
+        bytes_received: 0,
+        require_signed_urls: signed,
         cf_image_id: None,
         upload_url: None,
         failure: None,
@@ -327,11 +346,12 @@ async fn write_settled(app: &App, upload: &Model, arrived: &Arrived, blob_id: uu
         return Ok(false);
     }
     let signed = arrived.made.require_signed_urls;
+    let wanted = file.intent.clone().and_then(|intent| intent.image).unwrap_or_default();
     let image = image_entity::Model {
         state: State::Ready,
         cf_image_id: Some(arrived.made.id.clone()),
         account_hash: Some(arrived.account_hash.clone()),
-        ..images::row(upload.image_id, &file, &arrived.picture, signed, now)
+        ..images::row(upload.image_id, &file, &arrived.picture, &wanted, signed, now)
     };
     images::insert(&transaction, image).await?;
     events::append(&transaction, event::Kind::FileReady, file.workspace_id, file.id, None, now).await?;

@@ -19,10 +19,18 @@ pub mod direct_upload;
 
 pub mod event;
 
+pub mod idempotency_key;
+
+pub mod secret;
+
 use sea_orm::FromJsonQueryResult;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Code, Refusal};
+
+/// A list of texts, a JSON array in the table.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, FromJsonQueryResult)]
+pub struct Texts(pub Vec<String>);
 
 /// Why something did not work out, kept with the row it happened to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, FromJsonQueryResult)]

@@ -59,6 +59,13 @@ pub enum Code {
     UploadIncomplete,
     NotReady,
     AlreadyProvisioned,
+    DuplicateContent,
+    ChecksumMismatch,
+    MetadataTooLarge,
+    SourceUnreachable,
+    SourceForbidden,
+    CustomIdNotAllowed,
+    FlexibleVariantsDisabled,
     VariantLimitReached,
     UpstreamError,
     UpstreamRateLimited,
@@ -67,7 +74,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, for the schema and for stored failures.
-    pub const ALL: [Code; 20] = [
+    pub const ALL: [Code; 27] = [
         Code::Unauthenticated,
         Code::Forbidden,
         Code::NotFound,
@@ -84,6 +91,13 @@ impl Code {
         Code::UploadIncomplete,
         Code::NotReady,
         Code::AlreadyProvisioned,
+        Code::DuplicateContent,
+        Code::ChecksumMismatch,
+        Code::MetadataTooLarge,
+        Code::SourceUnreachable,
+        Code::SourceForbidden,
+        Code::CustomIdNotAllowed,
+        Code::FlexibleVariantsDisabled,
         Code::VariantLimitReached,
         Code::UpstreamError,
         Code::UpstreamRateLimited,
@@ -109,6 +123,13 @@ impl Code {
             Code::UploadIncomplete => "UPLOAD_INCOMPLETE",
             Code::NotReady => "NOT_READY",
             Code::AlreadyProvisioned => "ALREADY_PROVISIONED",
+            Code::DuplicateContent => "DUPLICATE_CONTENT",
+            Code::ChecksumMismatch => "CHECKSUM_MISMATCH",
+            Code::MetadataTooLarge => "METADATA_TOO_LARGE",
+            Code::SourceUnreachable => "SOURCE_UNREACHABLE",
+            Code::SourceForbidden => "SOURCE_FORBIDDEN",
+            Code::CustomIdNotAllowed => "CUSTOM_ID_NOT_ALLOWED",
+            Code::FlexibleVariantsDisabled => "FLEXIBLE_VARIANTS_DISABLED",
             Code::VariantLimitReached => "VARIANT_LIMIT_REACHED",
             Code::UpstreamError => "UPSTREAM_ERROR",
             Code::UpstreamRateLimited => "UPSTREAM_RATE_LIMITED",
@@ -123,6 +144,8 @@ impl Code {
             Code::Forbidden => 403,
             Code::NotFound => 404,
             Code::Conflict
+            | Code::DuplicateContent
+            | Code::FlexibleVariantsDisabled
             | Code::VariantLimitReached
             | Code::NotReady
             | Code::AlreadyProvisioned
@@ -135,8 +158,12 @@ impl Code {
             | Code::ImageTooLarge
             | Code::MimeTypeMismatch
             | Code::CorruptImage
+            | Code::ChecksumMismatch
+            | Code::MetadataTooLarge
+            | Code::SourceForbidden
+            | Code::CustomIdNotAllowed
             | Code::NotAnImage => 400,
-            Code::UpstreamError => 502,
+            Code::UpstreamError | Code::SourceUnreachable => 502,
             Code::UpstreamRateLimited => 503,
             Code::Internal => 500,
         }
@@ -173,6 +200,15 @@ impl Error {
     pub fn at(mut self, field: &str) -> Self {
         if let Error::Refusal(refusal) = &mut self {
             refusal.field = Some(field.split('.').map(str::to_owned).collect());
+        }
+        self
+    }
+
+    /// Says that the field lies in another one.
+    #[must_use]
+    pub fn under(mut self, parent: &str) -> Self {
+        if let Error::Refusal(Refusal { field: Some(path), .. }) = &mut self {
+            path.insert(0, parent.to_owned());
         }
         self
     }

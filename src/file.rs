@@ -16,7 +16,7 @@ use crate::app::App;
 use crate::blob::BlobKey;
 use crate::entity::api_token::Scope;
 use crate::entity::file::{self, Column, Entity, ImageStatus, Model, Status};
-use crate::entity::{direct_upload, event, image as image_entity};
+use crate::entity::{Texts, direct_upload, event, image as image_entity};
 use crate::error::{Code, Error, Result};
 use crate::file::kind::Kind;
 use crate::file::spool::Spool;
@@ -80,7 +80,10 @@ pub struct Deleted {
 /// `IMAGE_TOO_LARGE`, `BAD_USER_INPUT`.
 pub async fn upload(app: &App, viewer: &Viewer, new: NewFile) -> Result<Model> {
     viewer.require(Scope::FilesWrite)?;
-    workspace::find_editable(app, viewer, new.workspace_id).await.map_err(|e| e.at("workspaceId"))?;
+    let workspace =
+        workspace::find_editable(app, viewer, new.workspace_id).await.map_err(|e| e.at("workspaceId"))?;
+    let signed = new.image.require_signed_urls.unwrap_or(workspace.private_by_default);
+    image::settings::check(&new.image, signed).map_err(|e| e.under("image"))?;
     let filename = match &new.filename {
         Some(name) => checked_filename(name).map_err(|e| e.at("filename"))?,
         None => cleaned_filename(new.sent_filename.as_deref().unwrap_or_default()),
@@ -92,7 +95,7 @@ pub async fn upload(app: &App, viewer: &Viewer, new: NewFile) -> Result<Model> {
     let blob_id = store(app, &new.spool).await?;
     app.step("bytes-stored").await;
     // If this fails, the commit may have happened all the same; the sweep finds out whether somebody owns the bytes.
-    let (file, image) = write_rows(app, viewer.user.id, &new, filename, &kind, blob_id).await?;
+    let (file, image) = write_rows(app, viewer.user.id, &new, signed, filename, &kind, blob_id).await?;
     app.step("rows-written").await;
     let Some(image) = image else { return Ok(file) };
     image::step::provision_in_time(app, image).await;
@@ -270,6 +273,17 @@ pub async fn find_editable(app: &App, viewer: &Viewer, id: FileId) -> Result<Mod
     Ok(file)
 }
 
+/// Demands that a file is not in the trash.
+///
+/// # Errors
+/// `CONFLICT`.
+pub fn require_standing(file: &Model) -> Result<()> {
+    if file.deleted_at.is_none() {
+        return Ok(());
+    }
+    Err(Error::refuse(Code::Conflict, "This file is in the trash; restore it first."))
+}
+
 /// A name as the caller asked for it.
 ///
 /// # Errors
@@ -302,6 +316,7 @@ async fn write_rows(
     app: &App,
     user: UserId,
     new: &NewFile,
+    signed: bool,
     filename: String,
     kind: &Kind,
     blob_id: Uuid,
@@ -327,6 +342,11 @@ async fn write_rows(
         failure: None,
         image_status,
         image_failure: None,
+        tags: Texts::default(),
+        metadata: None,
+        source_url: None,
+        intent: None,
+        deleted_at: None,
         removed_at: None,
         due_at: None,
         attempts: 0,
@@ -338,10 +358,9 @@ async fn write_rows(
     events::append(&transaction, event::Kind::FileCreated, file.workspace_id, file.id, None, now).await?;
     events::append(&transaction, event::Kind::FileReady, file.workspace_id, file.id, None, now).await?;
     let image = match picture {
-        Some(picture) if new.image.provision => Some(
-            image::insert_claimed(app, &transaction, &file, picture, new.image.require_signed_urls, now)
-                .await?,
-        ),
+        Some(picture) if new.image.provision => {
+            Some(image::insert_claimed(app, &transaction, &file, picture, &new.image, signed, now).await?)
+        }
         _ => None,
     };
     transaction.commit().await?;

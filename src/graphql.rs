@@ -25,6 +25,8 @@ pub mod image;
 
 pub mod direct_upload;
 
+pub mod new_image;
+
 pub mod account;
 
 pub mod scalar;

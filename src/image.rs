@@ -4,6 +4,8 @@ pub mod step;
 
 pub mod delivery;
 
+pub mod settings;
+
 use chrono::{DateTime, Utc};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, sea_query::Expr,
@@ -17,23 +19,16 @@ use crate::cloudflare::wire::Variant;
 use crate::entity::api_token::Scope;
 use crate::entity::file::{self, ImageStatus};
 use crate::entity::image::{self, Column, Entity, Model, State};
-use crate::entity::{Failure, event};
+pub use crate::entity::image::{FocalPoint, NewImage};
+use crate::entity::{Failure, Texts, event};
 use crate::error::{Code, Error, Result};
 use crate::file::kind::{Kind, Picture};
 use crate::file::spool::Spool;
 use crate::id::{FileId, ImageId, WorkspaceId};
 use crate::page::{self, Key, Keyed, Order, Page, PageArgs, Range};
 use crate::viewer::Viewer;
+use crate::workspace as workspaces;
 use crate::{event as events, file as files, worker};
-
-/// Settings for an image to be made.
-#[derive(Debug, Clone, Copy)]
-pub struct NewImage {
-    /// False stores the file without provisioning it.
-    pub provision: bool,
-    /// Deliver only through signed URLs.
-    pub require_signed_urls: bool,
-}
 
 /// Which images are listed, and how.
 #[derive(Debug, Clone)]
@@ -112,10 +107,17 @@ pub async fn provision(
     app: &App,
     viewer: &Viewer,
     file_id: FileId,
-    require_signed_urls: Option<bool>,
+    new: &NewImage,
 ) -> Result<(file::Model, Option<Model>)> {
     viewer.require(Scope::ImagesWrite)?;
     let file = files::find_editable(app, viewer, file_id).await.map_err(|e| e.at("fileId"))?;
+    files::require_standing(&file)?;
+    if !new.provision {
+        return Err(Error::invalid(
+            "image.provision",
+            "To provision an image, leave this out or set it to true.",
+        ));
+    }
     let claimed = match file.image_status {
         ImageStatus::NotApplicable if file.blob_id.is_none() => {
             return Err(Error::refuse(Code::NotReady, "The bytes of this file have not arrived yet."));
@@ -129,10 +131,13 @@ pub async fn provision(
             return Err(Error::refuse(Code::AlreadyProvisioned, message).at("fileId"));
         }
         ImageStatus::InProgress => None,
-        ImageStatus::Queued | ImageStatus::Failed => {
-            step::claim_again(app, file_id, require_signed_urls).await?
+        ImageStatus::Queued | ImageStatus::Failed => step::claim_again(app, file_id, new).await?,
+        ImageStatus::Removed => {
+            let workspace = workspaces::find_editable(app, viewer, file.workspace_id).await?;
+            let signed = new.require_signed_urls.unwrap_or(workspace.private_by_default);
+            settings::check(new, signed).map_err(|e| e.under("image"))?;
+            Some(insert_again(app, &file, new, signed).await?)
         }
-        ImageStatus::Removed => Some(insert_again(app, &file, require_signed_urls.unwrap_or(false)).await?),
     };
     if let Some(image) = claimed {
         step::provision_in_time(app, image).await;
@@ -247,10 +252,11 @@ pub async fn insert_claimed(
     transaction: &impl ConnectionTrait,
     file: &file::Model,
     picture: &Picture,
+    new: &NewImage,
     require_signed_urls: bool,
     now: DateTime<Utc>,
 ) -> Result<Model> {
-    let row = row(ImageId::new(now), file, picture, require_signed_urls, now);
+    let row = row(ImageId::new(now), file, picture, new, require_signed_urls, now);
     insert(transaction, Model { due_at: Some(app.lease(now)), ..row }).await
 }
 
@@ -265,6 +271,7 @@ pub fn row(
     id: ImageId,
     file: &file::Model,
     picture: &Picture,
+    new: &NewImage,
     require_signed_urls: bool,
     now: DateTime<Utc>,
 ) -> Model {
@@ -281,12 +288,28 @@ pub fn row(
         height: picture.size.and_then(|(_, height)| pixels(height)),
         animated: picture.frames > 1,
         exif: picture.exif.clone(),
+        has_alpha: None,
+        taken_at: None,
+        tags: file.tags.clone(),
+        alt: new.alt.clone(),
+        focal_x: new.focal_point.map(|point| point.x),
+        focal_y: new.focal_point.map(|point| point.y),
+        creator: new.creator.clone(),
+        cf_metadata: new.cf_metadata.clone().map(serde_json::Value::Object),
+        custom_id: new.custom_id.clone(),
+        thumbhash: None,
+        blurhash: None,
+        dominant_color: None,
+        palette: Texts::default(),
         require_signed_urls,
+        switching_to: None,
         state: State::Pending,
         cf_image_id: None,
         account_hash: None,
         due_at: None,
         attempts: 1,
+        analysis_due_at: (picture.format != image::Format::Svg).then_some(now),
+        analysis_attempts: 0,
         created_at: now,
         updated_at: now,
     }
@@ -338,7 +361,12 @@ pub async fn mark_removed(
 }
 
 /// A new image row for a file whose former image was deleted: what is known of the picture comes from its bytes again.
-async fn insert_again(app: &App, file: &file::Model, require_signed_urls: bool) -> Result<Model> {
+async fn insert_again(
+    app: &App,
+    file: &file::Model,
+    new: &NewImage,
+    require_signed_urls: bool,
+) -> Result<Model> {
     let Some(blob_id) = file.blob_id else {
         return Err(Error::refuse(Code::NotReady, "The bytes of this file have not arrived yet."));
     };
@@ -363,7 +391,7 @@ async fn insert_again(app: &App, file: &file::Model, require_signed_urls: bool) 
     let Some(file) = claimed.into_iter().next() else {
         return Err(Error::refuse(Code::Conflict, "Somebody else changed this file at this moment."));
     };
-    let image = insert_claimed(app, &transaction, &file, &picture, require_signed_urls, now).await?;
+    let image = insert_claimed(app, &transaction, &file, &picture, new, require_signed_urls, now).await?;
     transaction.commit().await?;
     Ok(image)
 }

@@ -5,7 +5,7 @@ use sea_orm::{ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, 
 
 use crate::app::{Clock, Db};
 use crate::entity::api_token::{self, Scope, Scopes};
-use crate::entity::{membership, user, workspace};
+use crate::entity::{Texts, membership, user, workspace};
 use crate::error::{Error, Result};
 use crate::id::{ApiTokenId, MembershipId, UserId, WorkspaceId};
 use crate::viewer;
@@ -116,6 +116,12 @@ pub async fn insert_workspace(
     let row = workspace::ActiveModel {
         id: Set(WorkspaceId::new(now)),
         name: Set(name.to_owned()),
+        allowed_mime_types: Set(Texts::default()),
+        max_file_size: Set(None),
+        private_by_default: Set(false),
+        exif_policy: Set(workspace::ExifPolicy::StripLocation),
+        on_duplicate: Set(workspace::DuplicatePolicy::Create),
+        trash_days: Set(30),
         created_at: Set(now),
         updated_at: Set(now),
     };
@@ -175,6 +181,7 @@ async fn insert_token(
         scopes: Set(Scopes(new.scopes.clone())),
         expires_at: Set(new.expires_at),
         revoked_at: Set(None),
+        last_used_at: Set(None),
         created_at: Set(now),
     };
     row.insert(transaction).await?;

@@ -8,6 +8,7 @@ use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DbBackend;
 
 mod m20261121_000001_first_tables;
+mod m20261125_000001_assets;
 
 /// All migrations, oldest first.
 pub struct Migrator;
@@ -15,7 +16,7 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m20261121_000001_first_tables::Migration)]
+        vec![Box::new(m20261121_000001_first_tables::Migration), Box::new(m20261125_000001_assets::Migration)]
     }
 }
 

@@ -56,6 +56,8 @@ pub struct Model {
     pub scopes: Scopes,
     pub expires_at: Option<DateTimeUtc>,
     pub revoked_at: Option<DateTimeUtc>,
+    /// To the minute or so.
+    pub last_used_at: Option<DateTimeUtc>,
     pub created_at: DateTimeUtc,
 }
 

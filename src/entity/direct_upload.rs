@@ -22,6 +22,18 @@ pub enum Status {
     Failed,
 }
 
+/// How bytes are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text")]
+pub enum Transport {
+    /// A form, straight to Cloudflare.
+    #[sea_orm(string_value = "FORM_POST")]
+    FormPost,
+    /// The raw bytes, to us or our byte store.
+    #[sea_orm(string_value = "PUT")]
+    Put,
+}
+
 #[sea_orm::model]
 #[derive(Debug, Clone, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "direct_upload")]
@@ -35,6 +47,14 @@ pub struct Model {
     pub image_id: ImageId,
     pub created_by: Option<UserId>,
     pub status: Status,
+    pub transport: Transport,
+    /// Claimed type.
+    pub mime_type: Option<String>,
+    /// Claimed size in bytes.
+    pub size: Option<i64>,
+    /// Most bytes that are accepted.
+    pub max_size: i64,
+    pub bytes_received: i64,
     pub require_signed_urls: bool,
     /// Id of Cloudflare's draft; null until the account has answered.
     pub cf_image_id: Option<String>,

@@ -1,8 +1,12 @@
 //! Files: stored bytes of any type.
 
+use sea_orm::FromJsonQueryResult;
 use sea_orm::entity::prelude::*;
+use serde::{Deserialize, Serialize};
 
-use crate::entity::Failure;
+use crate::entity::image::NewImage;
+use crate::entity::workspace::DuplicatePolicy;
+use crate::entity::{Failure, Texts};
 use crate::id::{FileId, UserId, WorkspaceId};
 use crate::page::Range;
 use crate::viewer::{Reach, Viewer};
@@ -13,6 +17,9 @@ use crate::viewer::{Reach, Viewer};
 pub enum Status {
     #[sea_orm(string_value = "AWAITING_UPLOAD")]
     AwaitingUpload,
+    /// Being fetched by the server.
+    #[sea_orm(string_value = "PROCESSING")]
+    Processing,
     #[sea_orm(string_value = "READY")]
     Ready,
     #[sea_orm(string_value = "FAILED")]
@@ -37,6 +44,20 @@ pub enum ImageStatus {
     Removed,
 }
 
+/// What is to be made of a file's bytes once they are here, or are wanted again.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, FromJsonQueryResult)]
+#[serde(default)]
+pub struct Intent {
+    /// The image to be made; `None` when it had none before it went to the trash.
+    pub image: Option<NewImage>,
+    /// `None` follows the workspace's policy.
+    pub on_duplicate: Option<DuplicatePolicy>,
+    /// Lower-case hex SHA-256 the bytes must have.
+    pub sha256: Option<String>,
+    /// Claimed type.
+    pub mime_type: Option<String>,
+}
+
 #[sea_orm::model]
 #[derive(Debug, Clone, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "file")]
@@ -59,11 +80,20 @@ pub struct Model {
     pub image_status: ImageStatus,
     /// Why `image_status` is `FAILED`, or is still `QUEUED`.
     pub image_failure: Option<Failure>,
+    /// Free labels; the image carries a copy.
+    pub tags: Texts,
+    /// User-owned JSON object.
+    pub metadata: Option<Json>,
+    /// Where the server fetches the bytes from; null once they are here.
+    pub source_url: Option<String>,
+    pub intent: Option<Intent>,
+    /// In the trash since then; `due_at` is when it is purged.
+    pub deleted_at: Option<DateTimeUtc>,
     /// Invisible from then on; the worker removes what is left.
     pub removed_at: Option<DateTimeUtc>,
-    /// When the worker looks at a removed file again.
+    /// When the worker looks at the row: to fetch its bytes, to empty the trash of it, to go on removing it.
     pub due_at: Option<DateTimeUtc>,
-    /// How often its removal was tried.
+    /// How often the present work was tried. A claim raises it, and only the holder of the newest number settles.
     pub attempts: i32,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
@@ -71,7 +101,7 @@ pub struct Model {
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// Files of the viewer's workspaces; for admins, all.
+/// Files of the viewer's workspaces, those in the trash too; for admins, all.
 pub fn visible_to(viewer: &Viewer) -> Select<Entity> {
     match viewer.reach() {
         Reach::All => standing(),
@@ -79,10 +109,10 @@ pub fn visible_to(viewer: &Viewer) -> Select<Entity> {
     }
 }
 
-/// The same rows as [`visible_to`], as one range per workspace, so that every range is a range of one index.
-/// With `only`, just that workspace's, and none at all if the viewer may not see it.
+/// The rows of [`visible_to`] that are not in the trash, as one range per workspace, so that every range is a range of
+/// one index. With `only`, just that workspace's, and none at all if the viewer may not see it.
 pub fn ranges_visible_to(viewer: &Viewer, only: Option<WorkspaceId>) -> Vec<Range<Entity>> {
-    viewer.ranges(only, standing())
+    viewer.ranges(only, standing().filter(COLUMN.deleted_at.is_null()))
 }
 
 /// A file whatever its state, for the steps that act for nobody.

@@ -2,7 +2,10 @@
 
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::Expr;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
+use crate::entity::Texts;
 use crate::id::{FileId, ImageId, WorkspaceId};
 use crate::page::Range;
 use crate::viewer::{Reach, Viewer};
@@ -47,7 +50,45 @@ pub enum Format {
     Other,
 }
 
-/// Workspace, filename and size are copies of the file's, written in the same transaction as the file's: a list
+/// A point as fractions of width and height from the top left.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct FocalPoint {
+    pub x: f64,
+    pub y: f64,
+}
+
+/// Settings for an image to be made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NewImage {
+    /// False stores the file without provisioning it.
+    pub provision: bool,
+    /// Deliver only through signed URLs; `None` follows the workspace's policy.
+    pub require_signed_urls: Option<bool>,
+    pub alt: Option<String>,
+    pub focal_point: Option<FocalPoint>,
+    /// Custom id in Cloudflare Images; not for private images.
+    pub custom_id: Option<String>,
+    pub creator: Option<String>,
+    /// Kept with Cloudflare Images.
+    pub cf_metadata: Option<Map<String, Value>>,
+}
+
+impl Default for NewImage {
+    fn default() -> Self {
+        NewImage {
+            provision: true,
+            require_signed_urls: None,
+            alt: None,
+            focal_point: None,
+            custom_id: None,
+            creator: None,
+            cf_metadata: None,
+        }
+    }
+}
+
+/// Workspace, filename, tags and size are copies of the file's, written in the same transaction as the file's: a list
 /// ordered by them is then one range of one index.
 #[sea_orm::model]
 #[derive(Debug, Clone, PartialEq, DeriveEntityModel)]
@@ -67,7 +108,29 @@ pub struct Model {
     pub height: Option<i32>,
     pub animated: bool,
     pub exif: Option<Json>,
+    /// Null when it could not be found out.
+    pub has_alpha: Option<bool>,
+    /// When the photo was taken, by its EXIF.
+    pub taken_at: Option<DateTimeUtc>,
+    pub tags: Texts,
+    pub alt: Option<String>,
+    /// Point that crops keep in view; both or neither.
+    pub focal_x: Option<f64>,
+    pub focal_y: Option<f64>,
+    pub creator: Option<String>,
+    /// What the user keeps with Cloudflare Images; our own id travels beside it.
+    pub cf_metadata: Option<Json>,
+    /// The id the user wants it to have in Cloudflare Images.
+    pub custom_id: Option<String>,
+    pub thumbhash: Option<Vec<u8>>,
+    pub blurhash: Option<String>,
+    /// `#rrggbb`.
+    pub dominant_color: Option<String>,
+    /// `#rrggbb`, most frequent first.
+    pub palette: Texts,
     pub require_signed_urls: bool,
+    /// The access an interrupted switch was changing to: Cloudflare's id may be another by now.
+    pub switching_to: Option<bool>,
     pub state: State,
     /// Cloudflare's id: data, not identity, for it changes with access and with each provision.
     pub cf_image_id: Option<String>,
@@ -77,11 +140,21 @@ pub struct Model {
     pub due_at: Option<DateTimeUtc>,
     /// How often the present work was tried. A claim raises it, and only the holder of the newest number settles.
     pub attempts: i32,
+    /// When the worker looks at the picture itself, for placeholder and colours; null once it has, or need not.
+    pub analysis_due_at: Option<DateTimeUtc>,
+    pub analysis_attempts: i32,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
 }
 
 impl ActiveModelBehavior for ActiveModel {}
+
+impl Model {
+    /// The point that crops keep in view.
+    pub fn focal_point(&self) -> Option<FocalPoint> {
+        self.focal_x.zip(self.focal_y).map(|(x, y)| FocalPoint { x, y })
+    }
+}
 
 /// Provisioned images of the viewer's workspaces; for admins, all.
 pub fn visible_to(viewer: &Viewer) -> Select<Entity> {

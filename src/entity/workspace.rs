@@ -1,9 +1,42 @@
 //! Workspaces: the tenants.
 
 use sea_orm::entity::prelude::*;
+use serde::{Deserialize, Serialize};
 
+use crate::entity::Texts;
 use crate::id::WorkspaceId;
 use crate::viewer::{Reach, Viewer};
+
+/// What of a photo's metadata is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
+#[sea_orm(rs_type = "String", db_type = "Text")]
+pub enum ExifPolicy {
+    #[sea_orm(string_value = "KEEP_ALL")]
+    KeepAll,
+    /// Everything but location and serial numbers.
+    #[sea_orm(string_value = "STRIP_LOCATION")]
+    StripLocation,
+    /// Nothing but orientation and copyright.
+    #[sea_orm(string_value = "COPYRIGHT_ONLY")]
+    CopyrightOnly,
+    #[sea_orm(string_value = "STRIP_ALL")]
+    StripAll,
+}
+
+/// What an upload of bytes already present in the workspace does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum, Serialize, Deserialize)]
+#[sea_orm(rs_type = "String", db_type = "Text")]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum DuplicatePolicy {
+    /// Makes a file with its own id that shares the stored bytes.
+    #[sea_orm(string_value = "CREATE")]
+    Create,
+    /// Answers the file that is there.
+    #[sea_orm(string_value = "REUSE")]
+    Reuse,
+    #[sea_orm(string_value = "REJECT")]
+    Reject,
+}
 
 #[sea_orm::model]
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
@@ -12,6 +45,16 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: WorkspaceId,
     pub name: String,
+    /// Accepted types, `image/*` style wildcards among them; empty means any.
+    pub allowed_mime_types: Texts,
+    /// Largest accepted file in bytes; null means the server's limit.
+    pub max_file_size: Option<i64>,
+    /// New images need signed URLs unless told otherwise.
+    pub private_by_default: bool,
+    pub exif_policy: ExifPolicy,
+    pub on_duplicate: DuplicatePolicy,
+    /// Days a file stays in the trash; 0 deletes at once.
+    pub trash_days: i32,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
 }

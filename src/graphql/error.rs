@@ -50,6 +50,20 @@ pub enum UserErrorCode {
     NotReady,
     /// There is an image already.
     AlreadyProvisioned,
+    /// The workspace has these bytes already, and its policy or the caller wants no second copy.
+    DuplicateContent,
+    /// The bytes do not have the SHA-256 they should have.
+    ChecksumMismatch,
+    /// Metadata above its limit.
+    MetadataTooLarge,
+    /// The URL to import from does not answer, or not with a file.
+    SourceUnreachable,
+    /// The URL to import from leads to an address that is not imported from.
+    SourceForbidden,
+    /// A private image has no custom id.
+    CustomIdNotAllowed,
+    /// The account does not deliver transformations by URL options.
+    FlexibleVariantsDisabled,
     /// The account has as many variants, or signing keys, as it may have.
     VariantLimitReached,
     /// The image service refused, or does not answer properly.
@@ -76,6 +90,13 @@ impl From<Code> for UserErrorCode {
             Code::UploadIncomplete => Self::UploadIncomplete,
             Code::NotReady => Self::NotReady,
             Code::AlreadyProvisioned => Self::AlreadyProvisioned,
+            Code::DuplicateContent => Self::DuplicateContent,
+            Code::ChecksumMismatch => Self::ChecksumMismatch,
+            Code::MetadataTooLarge => Self::MetadataTooLarge,
+            Code::SourceUnreachable => Self::SourceUnreachable,
+            Code::SourceForbidden => Self::SourceForbidden,
+            Code::CustomIdNotAllowed => Self::CustomIdNotAllowed,
+            Code::FlexibleVariantsDisabled => Self::FlexibleVariantsDisabled,
             Code::VariantLimitReached => Self::VariantLimitReached,
             Code::UpstreamRateLimited => Self::UpstreamRateLimited,
             Code::UpstreamError | Code::Internal => Self::UpstreamError,

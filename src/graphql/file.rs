@@ -109,6 +109,8 @@ impl File {
 pub enum FileStatus {
     /// A direct upload exists; no bytes yet.
     AwaitingUpload,
+    /// The server is fetching the bytes.
+    Processing,
     /// Usable.
     Ready,
     /// Will not become usable; see `failure`.

@@ -9,6 +9,7 @@ use crate::graphql::direct_upload::DirectUpload;
 use crate::graphql::error::{UserError, outcome, top_level};
 use crate::graphql::file::File;
 use crate::graphql::image::Image;
+use crate::graphql::new_image::NewImageInput;
 use crate::graphql::request::Parts;
 use crate::graphql::scalar::{ByteSize, Upload};
 use crate::graphql::{Asked, parse};
@@ -130,8 +131,8 @@ impl FileMutation {
     ) -> Option<async_graphql::Result<ProvisionImagePayload>> {
         let provisioned = async {
             let id: FileId = parse(&input.file_id, "fileId")?;
-            let signed = input.image.and_then(|image| image.require_signed_urls);
-            image::provision(ctx.app(), ctx.viewer(), id, signed).await
+            let new = input.image.unwrap_or_default().try_into()?;
+            image::provision(ctx.app(), ctx.viewer(), id, &new).await
         };
         let may = |scope| ctx.viewer().require(scope).is_ok();
         Some(outcome(provisioned.await).map(|(provisioned, user_errors)| {
@@ -180,17 +181,13 @@ async fn upload_file(ctx: &Context<'_>, input: UploadFileInput) -> Result<entity
     let workspace_id = parse(&input.workspace_id, "workspaceId")?;
     let part = ctx.data_opt::<Parts>().and_then(|parts| parts.get(&input.file)).cloned();
     let part = part.ok_or_else(|| Error::invalid("file", "The request has no such file part."))?;
-    let image = input.image.unwrap_or_default();
     let new = file::NewFile {
         workspace_id,
         spool: part.spool,
         filename: input.filename,
         sent_filename: part.filename,
         sent_type: part.content_type,
-        image: image::NewImage {
-            provision: image.provision.unwrap_or(true),
-            require_signed_urls: image.require_signed_urls.unwrap_or(false),
-        },
+        image: input.image.unwrap_or_default().try_into()?,
     };
     file::upload(ctx.app(), ctx.viewer(), new).await
 }
@@ -199,8 +196,8 @@ async fn create_direct_upload(
     ctx: &Context<'_>,
     input: CreateDirectUploadInput,
 ) -> Result<(entity::direct_upload::Model, entity::file::Model)> {
-    let image = input.image.unwrap_or_default();
-    if image.provision == Some(false) {
+    let image: image::NewImage = input.image.unwrap_or_default().try_into()?;
+    if !image.provision {
         let message = "A direct upload goes to the image service: its image is always provisioned.";
         return Err(Error::invalid("image.provision", message));
     }
@@ -210,7 +207,7 @@ async fn create_direct_upload(
         mime_type: input.mime_type,
         size: input.size.map(|size| size.0),
         expires_in: i64::from(input.expires_in.unwrap_or(1800)),
-        require_signed_urls: image.require_signed_urls.unwrap_or(false),
+        image,
     };
     direct_upload::create(ctx.app(), ctx.viewer(), new).await
 }
@@ -239,16 +236,6 @@ pub struct UploadFileInput {
     filename: Option<String>,
     /// Settings for the projection, if the file is an image.
     image: Option<NewImageInput>,
-}
-
-/// Settings for a projection to be made.
-#[derive(Debug, Default, InputObject)]
-pub struct NewImageInput {
-    /// False stores the file without provisioning it.
-    #[graphql(default_with = "Some(true)")]
-    provision: Option<bool>,
-    /// Deliver only through signed URLs. Default: false.
-    require_signed_urls: Option<bool>,
 }
 
 /// Result of `uploadFile`.

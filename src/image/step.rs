@@ -10,21 +10,21 @@ use serde_json::{Map, Value};
 
 use crate::app::App;
 use crate::blob::BlobKey;
-use crate::cloudflare::client::{Body, ListQuery, MetaFilter, MetaTest, NewImage, Upload};
+use crate::cloudflare::client::{self, Body, ListQuery, MetaFilter, MetaTest, Upload};
 use crate::cloudflare::{Error as AccountError, signing, wire};
 use crate::entity::file::{self, ImageStatus};
-use crate::entity::image::{self, Column, Entity, Model, State};
+use crate::entity::image::{self, Column, Entity, Model, NewImage, State};
 use crate::entity::{Failure, event};
 use crate::error::{Code, Error, Refusal, Result};
 use crate::id::{FileId, ImageId};
+use crate::image::settings::{self, METADATA_FIELD};
 use crate::{event as events, worker};
 
-/// Under this name our image id travels in Cloudflare's metadata, so that a stray can be told from a stranger.
-const METADATA_FIELD: &str = "imagegraph";
-
-/// The metadata an image of ours carries in the account.
-pub fn metadata(id: ImageId) -> Map<String, Value> {
-    Map::from_iter([(METADATA_FIELD.to_owned(), Value::String(id.to_string()))])
+/// The metadata an image of ours carries in the account: the user's, and our id.
+pub fn metadata(id: ImageId, users: Option<&Map<String, Value>>) -> Map<String, Value> {
+    let mut metadata = users.cloned().unwrap_or_default();
+    metadata.insert(METADATA_FIELD.to_owned(), Value::String(id.to_string()));
+    metadata
 }
 
 /// Provisions a claimed image and waits for it as long as an answer may wait.
@@ -95,28 +95,52 @@ pub async fn remove(app: &App, image: &Model) -> Result<bool> {
 }
 
 /// Claims a queued or failed image for an attempt now; `None` if somebody is at it already.
-pub async fn claim_again(
-    app: &App,
-    file: FileId,
-    require_signed_urls: Option<bool>,
-) -> Result<Option<Model>> {
+pub async fn claim_again(app: &App, file: FileId, new: &NewImage) -> Result<Option<Model>> {
     let now = app.clock.now();
     let transaction = app.db.begin().await?;
+    let before = image::of_file_for_step(file)
+        .filter(Column::State.is_in([State::Pending, State::Failed]))
+        .one(&transaction)
+        .await?;
+    let Some(before) = before else { return Ok(None) };
+    let wanted = overlaid(&before, new);
+    settings::check(&wanted, wanted.require_signed_urls.unwrap_or_default()).map_err(|e| e.under("image"))?;
     if !show_in_progress(&transaction, file, &[ImageStatus::Queued, ImageStatus::Failed]).await? {
         return Ok(None);
     }
-    let mut claim = Entity::update_many()
+    let claimed = Entity::update_many()
         .col_expr(Column::State, State::Pending.into())
         .col_expr(Column::DueAt, Expr::val(app.lease(now)))
         .col_expr(Column::Attempts, Expr::col(Column::Attempts).add(1))
-        .filter(image::COLUMN.file_id.eq(file))
-        .filter(Column::State.is_in([State::Pending, State::Failed]));
-    if let Some(signed) = require_signed_urls {
-        claim = claim.col_expr(Column::RequireSignedUrls, Expr::val(signed));
-    }
-    let claimed = claim.exec_with_returning(&transaction).await?;
+        .col_expr(Column::RequireSignedUrls, Expr::val(wanted.require_signed_urls.unwrap_or_default()))
+        .col_expr(Column::Alt, Expr::val(wanted.alt))
+        .col_expr(Column::FocalX, Expr::val(wanted.focal_point.map(|point| point.x)))
+        .col_expr(Column::FocalY, Expr::val(wanted.focal_point.map(|point| point.y)))
+        .col_expr(Column::Creator, Expr::val(wanted.creator))
+        .col_expr(Column::CfMetadata, Expr::val(wanted.cf_metadata.map(Value::Object)))
+        .col_expr(Column::CustomId, Expr::val(wanted.custom_id))
+        .filter(image::COLUMN.id.eq(before.id))
+        .filter(Column::State.is_in([State::Pending, State::Failed]))
+        .exec_with_returning(&transaction)
+        .await?;
     transaction.commit().await?;
     Ok(claimed.into_iter().next())
+}
+
+/// The settings of an image as they are, with what is given anew in their place.
+fn overlaid(image: &Model, new: &NewImage) -> NewImage {
+    let new = new.clone();
+    NewImage {
+        provision: true,
+        require_signed_urls: new.require_signed_urls.or(Some(image.require_signed_urls)),
+        alt: new.alt.or_else(|| image.alt.clone()),
+        focal_point: new.focal_point.or_else(|| image.focal_point()),
+        custom_id: new.custom_id.or_else(|| image.custom_id.clone()),
+        creator: new.creator.or_else(|| image.creator.clone()),
+        cf_metadata: new
+            .cf_metadata
+            .or_else(|| image.cf_metadata.as_ref().and_then(Value::as_object).cloned()),
+    }
 }
 
 /// The worker's claim of one image that is due; `None` if somebody else was faster.
@@ -213,10 +237,11 @@ async fn create(app: &App, image: &Model) -> Made {
         length: u64::try_from(image.size).unwrap_or(0),
         stream: Box::pin(bytes.map_err(std::io::Error::other)),
     };
-    let new = NewImage {
-        metadata: Some(&metadata(image.id)),
+    let new = client::NewImage {
+        id: image.custom_id.as_deref(),
+        metadata: Some(&metadata(image.id, image.cf_metadata.as_ref().and_then(Value::as_object))),
         require_signed_urls: image.require_signed_urls,
-        ..NewImage::default()
+        creator: image.creator.as_deref(),
     };
     Ok(app.cloudflare.create(new, Body::Upload(upload)).await)
 }

@@ -1,0 +1,29 @@
+//! Keys by which a repeated request is told from a new one, kept for a day.
+
+use sea_orm::entity::prelude::*;
+
+use crate::id::{DirectUploadId, FileId, UserId};
+
+#[sea_orm::model]
+#[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "idempotency_key")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub user_id: UserId,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub key: String,
+    /// SHA-256 of what was asked for: a key is good for one request only.
+    pub request_hash: Vec<u8>,
+    /// What the first request made, or found.
+    pub file_id: FileId,
+    pub direct_upload_id: Option<DirectUploadId>,
+    pub deduplicated: bool,
+    pub created_at: DateTimeUtc,
+}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// What a user's request with this key made.
+pub fn of_user(user: UserId, key: &str) -> Select<Entity> {
+    Entity::find_by_id((user, key.to_owned()))
+}

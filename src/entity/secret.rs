@@ -1,0 +1,31 @@
+//! Secrets the server makes for itself; in the database, so that several servers share them.
+
+use sea_orm::entity::prelude::*;
+
+#[derive(Clone, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "secret")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub name: String,
+    /// 32 random bytes.
+    pub value: Vec<u8>,
+    pub created_at: DateTimeUtc,
+}
+
+/// It hangs on nothing.
+#[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+// By hand: a value must not end up in a log.
+impl std::fmt::Debug for Model {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Secret").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// The secret of this name.
+pub fn named(name: &str) -> Select<Entity> {
+    Entity::find_by_id(name.to_owned())
+}
