@@ -1,5 +1,6 @@
 //! What every operation is given: the parts of a running server.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use crate::cloudflare::client::Client;
 use crate::cloudflare::wire::{Key, Variant};
 use crate::config::Config;
 use crate::error::{Error, Refusal, Result};
+use crate::id::ApiTokenId;
 
 /// A running server's parts; cheap to clone.
 #[derive(Clone)]
@@ -35,6 +37,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Wakes the worker when something became due.
     pub due: Notify,
+    /// Which tokens were used when.
+    pub token_uses: TokenUses,
 }
 
 impl std::ops::Deref for App {
@@ -57,6 +61,7 @@ impl App {
             keys: Cached::default(),
             clock,
             due: Notify::new(),
+            token_uses: TokenUses::default(),
         }))
     }
 
@@ -173,6 +178,36 @@ fn sqlite(url: &str, connections: u32) -> ConnectOptions {
             .pragma("synchronous", "NORMAL")
     });
     options
+}
+
+/// The latest use of each token that is not written down yet.
+#[derive(Default)]
+pub struct TokenUses(std::sync::Mutex<Noted>);
+
+#[derive(Default)]
+struct Noted {
+    uses: HashMap<ApiTokenId, DateTime<Utc>>,
+    taken_at: Option<DateTime<Utc>>,
+}
+
+impl TokenUses {
+    /// Notes that a token is used.
+    pub fn note(&self, id: ApiTokenId, now: DateTime<Utc>) {
+        if let Ok(mut noted) = self.0.lock() {
+            noted.uses.insert(id, now);
+        }
+    }
+
+    /// Takes what is noted, unless that was done less than `step` ago.
+    pub fn take(&self, now: DateTime<Utc>, step: TimeDelta) -> HashMap<ApiTokenId, DateTime<Utc>> {
+        match self.0.lock() {
+            Ok(mut noted) if noted.taken_at.is_none_or(|at| now - at >= step) && !noted.uses.is_empty() => {
+                noted.taken_at = Some(now);
+                std::mem::take(&mut noted.uses)
+            }
+            _ => HashMap::new(),
+        }
+    }
 }
 
 /// Where the time comes from; tests may move it.

@@ -6,21 +6,25 @@ pub mod kind;
 
 pub mod exif;
 
+pub mod description;
+
+pub mod update;
+
+pub mod trash;
+
 use chrono::{DateTime, Utc};
-use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, sea_query::Expr,
-};
+use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, sea_query::Expr};
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::blob::BlobKey;
 use crate::entity::api_token::Scope;
 use crate::entity::file::{self, Column, Entity, ImageStatus, Model, Status};
-use crate::entity::{Texts, direct_upload, event, image as image_entity};
+use crate::entity::{Texts, event, image as image_entity};
 use crate::error::{Code, Error, Result};
 use crate::file::kind::Kind;
 use crate::file::spool::Spool;
-use crate::id::{FileId, ImageId, UserId, WorkspaceId, uuid_v7};
+use crate::id::{FileId, UserId, WorkspaceId, uuid_v7};
 use crate::image::NewImage;
 use crate::page::{self, Key, Keyed, Order, Page, PageArgs, Range};
 use crate::viewer::Viewer;
@@ -63,13 +67,6 @@ pub const BY_FILENAME: Order<Column> =
 /// By size in bytes.
 pub const BY_SIZE: Order<Column> =
     Order { name: "files:SIZE", column: Some(Column::Size), numeric: true, descending: true };
-
-/// What a deletion took with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Deleted {
-    pub file: FileId,
-    pub image: Option<ImageId>,
-}
 
 /// Stores received bytes as a file, and provisions its image if they are one.
 ///
@@ -161,69 +158,15 @@ pub async fn count(app: &App, viewer: &Viewer, list: &List) -> Result<i64> {
     page::count(&app.db.read, &ranges(viewer, list)).await
 }
 
-/// Renames a file.
-///
-/// # Errors
-/// `NOT_FOUND`, `FORBIDDEN`, `BAD_USER_INPUT`.
-pub async fn rename(app: &App, viewer: &Viewer, id: FileId, filename: Option<&str>) -> Result<Model> {
-    viewer.require(Scope::FilesWrite)?;
-    let file = find_editable(app, viewer, id).await?;
-    let Some(filename) = filename else { return Ok(file) };
-    let filename = checked_filename(filename).map_err(|e| e.at("filename"))?;
-    let now = app.clock.now();
-    let transaction = app.db.begin().await?;
-    let renamed = Entity::update_many()
-        .col_expr(Column::Filename, Expr::val(filename.as_str()))
-        .col_expr(Column::UpdatedAt, Expr::val(now))
-        .filter(file::COLUMN.id.eq(id))
-        .filter(file::COLUMN.removed_at.is_null())
-        .exec_with_returning(&transaction)
-        .await?;
-    let Some(file) = renamed.into_iter().next() else { return Err(Error::not_found("file")) };
-    image_entity::Entity::update_many()
-        .col_expr(image_entity::Column::Filename, Expr::val(filename))
-        .col_expr(image_entity::Column::UpdatedAt, Expr::val(now))
-        .filter(image_entity::COLUMN.file_id.eq(id))
-        .exec(&transaction)
-        .await?;
-    events::append(&transaction, event::Kind::FileUpdated, file.workspace_id, id, None, now).await?;
-    transaction.commit().await?;
-    Ok(file)
-}
-
-/// Deletes a file, its image and its bytes. It is invisible when this returns; what could not be removed from the
-/// account or the byte store by then, the worker removes.
-///
-/// # Errors
-/// `NOT_FOUND`, `FORBIDDEN`.
-pub async fn delete(app: &App, viewer: &Viewer, id: FileId) -> Result<Deleted> {
-    viewer.require(Scope::FilesWrite)?;
-    find_editable(app, viewer, id).await?;
-    let now = app.clock.now();
-    let transaction = app.db.begin().await?;
-    let marked = Entity::update_many()
-        .col_expr(Column::RemovedAt, Expr::val(now))
-        .col_expr(Column::DueAt, Expr::val(app.lease(now)))
-        .col_expr(Column::Attempts, Expr::col(Column::Attempts).add(1))
-        .filter(file::COLUMN.id.eq(id))
-        .filter(file::COLUMN.removed_at.is_null())
-        .exec_with_returning(&transaction)
-        .await?;
-    let Some(file) = marked.into_iter().next() else { return Err(Error::not_found("file")) };
-    let sending = file.image_status == ImageStatus::InProgress;
-    let image = image::mark_removed(&transaction, id, sending, now).await?;
-    abandon_uploads(&transaction, id, now).await?;
-    let shown =
-        image.as_ref().filter(|image| image.state == image_entity::State::Ready).map(|image| image.id);
-    if shown.is_some() {
-        events::append(&transaction, event::Kind::ImageDeleted, file.workspace_id, id, shown, now).await?;
+/// The worker's step for a claimed file, whatever it is due for.
+pub async fn repeat(app: &App, file: &Model) -> Result<()> {
+    if file.removed_at.is_some() {
+        return remove(app, file.id, file.attempts).await;
     }
-    events::append(&transaction, event::Kind::FilePurged, file.workspace_id, id, shown, now).await?;
-    transaction.commit().await?;
-    app.step("file-marked").await;
-    let (task_app, attempts) = (app.clone(), file.attempts);
-    worker::in_time(app, async move { remove(&task_app, id, attempts).await }).await;
-    Ok(Deleted { file: id, image: shown })
+    if file.deleted_at.is_some() {
+        return trash::purge(app, file).await;
+    }
+    postpone(app, file.id, file.attempts, None).await
 }
 
 /// The worker's step for a deleted file: removes its image from the account, its bytes, and, when nothing is left that
@@ -249,13 +192,13 @@ pub async fn remove(app: &App, id: FileId, attempts: i32) -> Result<()> {
     }
     app.step("bytes-removed").await;
     if left {
-        return postpone(app, id, attempts, now + worker::backoff(attempts)).await;
+        return postpone(app, id, attempts, Some(now + worker::backoff(attempts))).await;
     }
     Entity::delete_by_id(id).exec(&app.db.write).await?;
     Ok(())
 }
 
-async fn postpone(app: &App, id: FileId, attempts: i32, until: DateTime<Utc>) -> Result<()> {
+async fn postpone(app: &App, id: FileId, attempts: i32, until: Option<DateTime<Utc>>) -> Result<()> {
     Entity::update_many()
         .col_expr(Column::DueAt, Expr::val(until))
         .filter(file::COLUMN.id.eq(id))
@@ -371,20 +314,6 @@ async fn write_rows(
 pub async fn insert(transaction: &impl ConnectionTrait, file: Model) -> Result<Model> {
     let row: file::ActiveModel = file.into();
     Ok(row.reset_all().insert(transaction).await?)
-}
-
-/// Gives up the open direct uploads of a file; the worker removes their drafts from the account.
-async fn abandon_uploads(transaction: &impl ConnectionTrait, file: FileId, now: DateTime<Utc>) -> Result<()> {
-    direct_upload::Entity::update_many()
-        .col_expr(direct_upload::Column::Status, direct_upload::Status::Cancelled.into())
-        .col_expr(direct_upload::Column::UploadUrl, Expr::val(None::<String>))
-        .col_expr(direct_upload::Column::DueAt, Expr::val(now))
-        .col_expr(direct_upload::Column::UpdatedAt, Expr::val(now))
-        .filter(direct_upload::COLUMN.file_id.eq(file))
-        .filter(direct_upload::Column::Status.eq(direct_upload::Status::Open))
-        .exec(transaction)
-        .await?;
-    Ok(())
 }
 
 fn ranges(viewer: &Viewer, list: &List) -> Vec<Range<Entity>> {

@@ -15,9 +15,19 @@ pub mod query;
 
 pub mod mutation;
 
+pub mod edit;
+
+pub mod workspace_mutation;
+
 pub mod connection;
 
 pub mod workspace;
+
+pub mod policy;
+
+pub mod member;
+
+pub mod api_token;
 
 pub mod file;
 

@@ -200,7 +200,10 @@ impl FromRequestParts<App> for Viewer {
 /// `UNAUTHENTICATED` without a usable token.
 pub async fn viewer(app: &App, headers: &HeaderMap) -> Result<Viewer> {
     let secret = bearer(headers).ok_or_else(viewer::unauthenticated)?;
-    Viewer::from_secret(&app.db.read, secret, app.clock.now()).await
+    let now = app.clock.now();
+    let viewer = Viewer::from_secret(&app.db.read, secret, now).await?;
+    app.token_uses.note(viewer.token.id, now);
+    Ok(viewer)
 }
 
 /// The bearer token of a request.

@@ -6,6 +6,8 @@ pub mod delivery;
 
 pub mod settings;
 
+pub mod update;
+
 use chrono::{DateTime, Utc};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, sea_query::Expr,
@@ -134,9 +136,12 @@ pub async fn provision(
         ImageStatus::Queued | ImageStatus::Failed => step::claim_again(app, file_id, new).await?,
         ImageStatus::Removed => {
             let workspace = workspaces::find_editable(app, viewer, file.workspace_id).await?;
+            // A file that came back from the trash knows what its image was.
+            let kept = file.intent.clone().and_then(|intent| intent.image).unwrap_or_default();
+            let new = new.clone().or(kept);
             let signed = new.require_signed_urls.unwrap_or(workspace.private_by_default);
-            settings::check(new, signed).map_err(|e| e.under("image"))?;
-            Some(insert_again(app, &file, new, signed).await?)
+            settings::check(&new, signed).map_err(|e| e.under("image"))?;
+            Some(insert_again(app, &file, &new, signed).await?)
         }
     };
     if let Some(image) = claimed {
@@ -145,6 +150,20 @@ pub async fn provision(
     let file = files::find_editable(app, viewer, file_id).await?;
     let image = image::visible_to(viewer).filter(image::COLUMN.file_id.eq(file_id)).one(&app.db.read).await?;
     Ok((file, image))
+}
+
+/// Provisions the image of a file that came back from the trash, as it was.
+///
+/// # Errors
+/// What the byte store or the database fails with; a refusal is left for `provisionImage` to repeat.
+pub async fn provision_again(app: &App, file: &file::Model) -> Result<()> {
+    let Some(new) = file.intent.clone().and_then(|intent| intent.image) else { return Ok(()) };
+    match insert_again(app, file, &new, new.require_signed_urls.unwrap_or_default()).await {
+        Ok(image) => step::provision_in_time(app, image).await,
+        Err(Error::Refusal(why)) => tracing::warn!(file = %file.id, %why.message, "not provisioned again"),
+        Err(problem) => return Err(problem),
+    }
+    Ok(())
 }
 
 /// Deletes an image and leaves its file. The image is invisible when this returns; the account loses its copy now or by
@@ -382,9 +401,11 @@ async fn insert_again(
     let claimed = file::Entity::update_many()
         .col_expr(file::Column::ImageStatus, ImageStatus::InProgress.into())
         .col_expr(file::Column::ImageFailure, Expr::val(None::<Failure>))
+        .col_expr(file::Column::Intent, Expr::val(None::<file::Intent>))
         .col_expr(file::Column::UpdatedAt, Expr::val(now))
         .filter(file::COLUMN.id.eq(file.id))
         .filter(file::COLUMN.removed_at.is_null())
+        .filter(file::COLUMN.deleted_at.is_null())
         .filter(file::Column::ImageStatus.eq(ImageStatus::Removed))
         .exec_with_returning(&transaction)
         .await?;

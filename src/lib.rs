@@ -35,6 +35,9 @@ pub mod account;
 /// Workspaces.
 pub mod workspace;
 
+/// API tokens.
+pub mod api_token;
+
 /// What happened.
 pub mod event;
 

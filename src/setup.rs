@@ -146,7 +146,8 @@ async fn find_or_insert_user(
     Ok(row.insert(transaction).await?)
 }
 
-async fn join(
+/// Makes a user a member.
+pub async fn join(
     transaction: &impl ConnectionTrait,
     user: UserId,
     workspace: WorkspaceId,
@@ -189,7 +190,7 @@ async fn insert_token(
 }
 
 /// Enough of a secret to tell tokens apart, and too little to guess it: the prefix of ours and three characters.
-fn hint(secret: &str) -> String {
+pub fn hint(secret: &str) -> String {
     let shown = if secret.starts_with(PREFIX) { PREFIX.len() + 3 } else { 3 };
     secret.chars().take(shown).collect()
 }
@@ -198,7 +199,7 @@ fn hint(secret: &str) -> String {
 const PREFIX: &str = "imgr_";
 
 /// A fresh secret: 256 random bits, URL-safe.
-fn new_secret() -> String {
+pub fn new_secret() -> String {
     use base64::Engine as _;
     let bits: [u8; 32] = rand::random();
     format!("{PREFIX}{}", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bits))

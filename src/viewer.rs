@@ -1,5 +1,7 @@
 //! Who is asking: a user behind a bearer token, and what they may see and do.
 
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, EntityTrait, Select};
 use sha2::{Digest, Sha256};
@@ -15,7 +17,8 @@ use crate::page::Range;
 pub struct Viewer {
     pub user: user::Model,
     pub token: api_token::Model,
-    memberships: Vec<(WorkspaceId, membership::Role)>,
+    /// Grows when the viewer makes a workspace: the answer to that shows it already.
+    memberships: Arc<RwLock<Vec<(WorkspaceId, membership::Role)>>>,
 }
 
 /// The workspaces a viewer may see.
@@ -44,7 +47,20 @@ impl Viewer {
             .filter(|(workspace, _)| token.workspace_id.is_none_or(|only| only == *workspace))
             .collect();
         memberships.sort_unstable_by_key(|(workspace, _)| *workspace);
-        Ok(Viewer { user, token, memberships })
+        Ok(Viewer { user, token, memberships: Arc::new(RwLock::new(memberships)) })
+    }
+
+    /// Notes that the viewer became a member during the request.
+    pub fn joined(&self, workspace: WorkspaceId, role: membership::Role) {
+        // Fails only after a panic in here, of which there is none.
+        if let Ok(mut memberships) = self.memberships.write() {
+            memberships.push((workspace, role));
+            memberships.sort_unstable_by_key(|(workspace, _)| *workspace);
+        }
+    }
+
+    fn memberships(&self) -> RwLockReadGuard<'_, Vec<(WorkspaceId, membership::Role)>> {
+        self.memberships.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Admin by role, through a token that carries `SERVER_ADMIN`.
@@ -58,7 +74,7 @@ impl Viewer {
             (true, None) => Reach::All,
             (true, Some(only)) => Reach::Workspaces(vec![only]),
             (false, _) => {
-                Reach::Workspaces(self.memberships.iter().map(|(workspace, _)| *workspace).collect())
+                Reach::Workspaces(self.memberships().iter().map(|(workspace, _)| *workspace).collect())
             }
         }
     }
@@ -73,7 +89,7 @@ impl Viewer {
 
     /// The viewer's role in a workspace; `None` for an admin who is not a member.
     pub fn role_in(&self, workspace: WorkspaceId) -> Option<membership::Role> {
-        self.memberships.iter().find(|(id, _)| *id == workspace).map(|(_, role)| *role)
+        self.memberships().iter().find(|(id, _)| *id == workspace).map(|(_, role)| *role)
     }
 
     /// Demands a scope of the token in use.
@@ -104,6 +120,31 @@ impl Viewer {
             Code::Forbidden,
             "Your role in this workspace is VIEWER; EDITOR or OWNER is needed.",
         ))
+    }
+
+    /// Demands the right to manage a workspace: membership as `OWNER`, or admin.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` for a workspace out of sight, `FORBIDDEN` for others.
+    pub fn require_owner(&self, workspace: WorkspaceId) -> Result<()> {
+        if !self.sees(workspace) {
+            return Err(Error::not_found("workspace"));
+        }
+        if self.is_admin() || self.role_in(workspace) == Some(membership::Role::Owner) {
+            return Ok(());
+        }
+        Err(Error::refuse(Code::Forbidden, "You are no owner of this workspace."))
+    }
+
+    /// The workspaces this viewer manages, short of an admin's: those they own.
+    pub fn managed(&self) -> Vec<WorkspaceId> {
+        match self.token.workspace_id {
+            Some(only) if self.is_admin() => vec![only],
+            _ => {
+                let owned = |(_, role): &&(WorkspaceId, membership::Role)| *role == membership::Role::Owner;
+                self.memberships().iter().filter(owned).map(|(workspace, _)| *workspace).collect()
+            }
+        }
     }
 
     /// Those of `all` that the viewer may see, as index ranges: one per workspace, or one over everything for admins. With

@@ -19,7 +19,7 @@ use crate::app::App;
 use crate::blob::BlobKey;
 use crate::entity::{direct_upload, file, image};
 use crate::error::{Error, Result};
-use crate::{direct_upload as direct_uploads, event, file as files, image as images};
+use crate::{api_token, direct_upload as direct_uploads, event, file as files, image as images};
 
 /// Rows of one kind claimed at once.
 const BATCH: u64 = 8;
@@ -29,6 +29,9 @@ pub async fn run(app: App, stop: CancellationToken) {
     let mut next_sweep = app.clock.now();
     while !stop.is_cancelled() {
         let done = round(&app).await.inspect_err(Error::log).unwrap_or(0);
+        if let Err(problem) = api_token::write_uses(&app).await {
+            problem.log();
+        }
         let now = app.clock.now();
         if now >= next_sweep {
             if let Err(problem) = sweep(&app).await {
@@ -60,7 +63,7 @@ pub async fn round(app: &App) -> Result<usize> {
         claim::<file::Entity>(app, file::Column::Id, file::Column::DueAt, file::Column::Attempts).await?
     {
         let app = app.clone();
-        steps.push(tokio::spawn(async move { files::remove(&app, file.id, file.attempts).await }));
+        steps.push(tokio::spawn(async move { files::repeat(&app, &file).await }));
     }
     let (id, due_at, attempts) =
         (direct_upload::Column::Id, direct_upload::Column::DueAt, direct_upload::Column::Attempts);

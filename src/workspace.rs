@@ -1,4 +1,8 @@
-//! Workspaces: reading them, and making the first one.
+//! Workspaces: reading them; making and changing them, and who belongs to them, is below.
+
+pub mod edit;
+
+pub mod member;
 
 use sea_orm::ColumnTrait;
 use sea_orm::QueryFilter;

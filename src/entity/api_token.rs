@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::entity::user;
 use crate::id::{ApiTokenId, UserId, WorkspaceId};
+use crate::viewer::{Reach, Viewer};
 
 /// What a token may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -62,6 +63,22 @@ pub struct Model {
 }
 
 impl ActiveModelBehavior for ActiveModel {}
+
+/// The viewer's own tokens, those of the workspaces they manage, and, for admins, all.
+pub fn visible_to(viewer: &Viewer) -> Select<Entity> {
+    if viewer.reach() == Reach::All {
+        return Entity::find();
+    }
+    let managed = viewer.managed();
+    Entity::find().filter(
+        Condition::any().add(COLUMN.user_id.eq(viewer.user.id)).add(COLUMN.workspace_id.is_in(managed)),
+    )
+}
+
+/// The viewer's own tokens.
+pub fn own(viewer: &Viewer) -> Select<Entity> {
+    Entity::find().filter(COLUMN.user_id.eq(viewer.user.id))
+}
 
 /// The token with this secret and its user, if it is neither revoked nor expired.
 pub async fn find_usable(

@@ -16,12 +16,18 @@ pub enum Kind {
     FileFailed,
     #[sea_orm(string_value = "FILE_UPDATED")]
     FileUpdated,
+    #[sea_orm(string_value = "FILE_TRASHED")]
+    FileTrashed,
+    #[sea_orm(string_value = "FILE_RESTORED")]
+    FileRestored,
     #[sea_orm(string_value = "FILE_PURGED")]
     FilePurged,
     #[sea_orm(string_value = "IMAGE_PROVISIONED")]
     ImageProvisioned,
     #[sea_orm(string_value = "IMAGE_PROVISION_FAILED")]
     ImageProvisionFailed,
+    #[sea_orm(string_value = "IMAGE_UPDATED")]
+    ImageUpdated,
     #[sea_orm(string_value = "IMAGE_DELETED")]
     ImageDeleted,
 }

@@ -88,6 +88,22 @@ impl Default for NewImage {
     }
 }
 
+impl NewImage {
+    /// These settings, with those of `base` where none are given.
+    #[must_use]
+    pub fn or(self, base: NewImage) -> NewImage {
+        NewImage {
+            provision: self.provision,
+            require_signed_urls: self.require_signed_urls.or(base.require_signed_urls),
+            alt: self.alt.or(base.alt),
+            focal_point: self.focal_point.or(base.focal_point),
+            custom_id: self.custom_id.or(base.custom_id),
+            creator: self.creator.or(base.creator),
+            cf_metadata: self.cf_metadata.or(base.cf_metadata),
+        }
+    }
+}
+
 /// Workspace, filename, tags and size are copies of the file's, written in the same transaction as the file's: a list
 /// ordered by them is then one range of one index.
 #[sea_orm::model]
@@ -153,6 +169,19 @@ impl Model {
     /// The point that crops keep in view.
     pub fn focal_point(&self) -> Option<FocalPoint> {
         self.focal_x.zip(self.focal_y).map(|(x, y)| FocalPoint { x, y })
+    }
+
+    /// The settings with which it can be made again.
+    pub fn settings(&self) -> NewImage {
+        NewImage {
+            provision: true,
+            require_signed_urls: Some(self.require_signed_urls),
+            alt: self.alt.clone(),
+            focal_point: self.focal_point(),
+            custom_id: self.custom_id.clone(),
+            creator: self.creator.clone(),
+            cf_metadata: self.cf_metadata.as_ref().and_then(|metadata| metadata.as_object().cloned()),
+        }
     }
 }
 

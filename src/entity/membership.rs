@@ -3,6 +3,7 @@
 use sea_orm::entity::prelude::*;
 
 use crate::id::{MembershipId, UserId, WorkspaceId};
+use crate::viewer::{Reach, Viewer};
 
 /// Role inside one workspace; each includes the ones before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, EnumIter, DeriveActiveEnum)]
@@ -29,6 +30,23 @@ pub struct Model {
 }
 
 impl ActiveModelBehavior for ActiveModel {}
+
+/// Members of the viewer's workspaces; for admins, all.
+pub fn visible_to(viewer: &Viewer) -> Select<Entity> {
+    match viewer.reach() {
+        Reach::All => Entity::find(),
+        Reach::Workspaces(ids) => Entity::find().filter(COLUMN.workspace_id.is_in(ids)),
+    }
+}
+
+/// Whether a workspace has an owner beside this one.
+pub async fn has_other_owner(db: &impl ConnectionTrait, owner: &Model) -> Result<bool, DbErr> {
+    let other = Entity::find()
+        .filter(COLUMN.workspace_id.eq(owner.workspace_id))
+        .filter(COLUMN.id.ne(owner.id))
+        .filter(Column::Role.eq(Role::Owner));
+    Ok(other.one(db).await?.is_some())
+}
 
 /// The memberships a viewer's rights are made of. The only read without a viewer: it makes one.
 pub fn of_user(user: UserId) -> Select<Entity> {

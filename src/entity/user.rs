@@ -53,6 +53,11 @@ pub async fn any(db: &impl ConnectionTrait) -> Result<bool, DbErr> {
     Ok(Entity::find().count(db).await? > 0)
 }
 
+/// Whether there is such a user.
+pub async fn exists(db: &impl ConnectionTrait, id: UserId) -> Result<bool, DbErr> {
+    Ok(Entity::find_by_id(id).one(db).await?.is_some())
+}
+
 /// The admin that was there first.
 pub async fn oldest_admin(db: &impl ConnectionTrait) -> Result<Option<Model>, DbErr> {
     Entity::find().filter(Column::Role.eq(Role::Admin)).order_by_asc(Column::Id).one(db).await

@@ -8,9 +8,13 @@ use tokio::sync::OnceCell;
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::graphql::error::top_level;
-use crate::graphql::{file::File, image::Image, semanticNonNull, workspace::Workspace};
+use crate::graphql::{
+    api_token::ApiToken, file::File, image::Image, member::WorkspaceMember, semanticNonNull,
+    workspace::Workspace,
+};
 use crate::page::PageArgs;
 use crate::viewer::Viewer;
+use crate::{api_token as tokens, workspace::member as members};
 use crate::{file as files, image as images, workspace as workspaces};
 
 /// The list behind a connection, for counting it.
@@ -19,6 +23,8 @@ pub enum Counted {
     Workspaces,
     Files(files::List),
     Images(images::List),
+    Members(members::List),
+    ApiTokens(tokens::List),
 }
 
 /// How many a list has: counted when the first field asks, and then known to the others.
@@ -41,6 +47,8 @@ impl Total {
                 Counted::Workspaces => workspaces::count(&self.app, &self.viewer).await,
                 Counted::Files(list) => files::count(&self.app, &self.viewer, list).await,
                 Counted::Images(list) => images::count(&self.app, &self.viewer, list).await,
+                Counted::Members(list) => members::count(&self.app, &self.viewer, list).await,
+                Counted::ApiTokens(list) => tokens::count(&self.app, &self.viewer, list).await,
             }
         };
         let total = self.total.get_or_try_init(|| count).await?;
@@ -209,6 +217,23 @@ connection!(
     crate::entity::image::Model,
     "A page of images.",
     "An image in a page."
+);
+
+connection!(
+    WorkspaceMemberConnection,
+    WorkspaceMemberEdge,
+    WorkspaceMember,
+    crate::entity::membership::Model,
+    "A page of members.",
+    "A member in a page."
+);
+connection!(
+    ApiTokenConnection,
+    ApiTokenEdge,
+    ApiToken,
+    crate::entity::api_token::Model,
+    "A page of API tokens.",
+    "An API token in a page."
 );
 
 /// A loader's error, which several fields share, as this field's own.

@@ -7,7 +7,7 @@ use crate::graphql::connection::shared;
 use crate::graphql::error::UserError;
 use crate::graphql::image::Image;
 use crate::graphql::loader::ImageOf;
-use crate::graphql::scalar::{ByteSize, DateTime};
+use crate::graphql::scalar::{ByteSize, DateTime, Json};
 use crate::graphql::workspace::{User, Workspace};
 use crate::graphql::{Asked, OrderDirection, semanticNonNull};
 
@@ -86,6 +86,16 @@ impl File {
         self.0.image_failure.as_ref().map(Failure::refusal).map(Into::into)
     }
 
+    /// Free labels, at most 50.
+    async fn tags(&self) -> &[String] {
+        &self.0.tags.0
+    }
+
+    /// User-owned JSON object, at most 16 KiB.
+    async fn metadata(&self) -> Option<Json> {
+        self.0.metadata.clone().map(Json)
+    }
+
     /// Who uploaded it. Null when that user is gone or shares no workspace with the caller any more.
     async fn created_by(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<User>> {
         let user = self.0.created_by?;
@@ -100,6 +110,16 @@ impl File {
     /// When it was last changed.
     async fn updated_at(&self) -> DateTime {
         DateTime(self.0.updated_at)
+    }
+
+    /// Set while the file is in the trash.
+    async fn deleted_at(&self) -> Option<DateTime> {
+        self.0.deleted_at.map(DateTime)
+    }
+
+    /// When the trash will be emptied of it. Null for a file that is not in the trash.
+    async fn purge_at(&self) -> Option<DateTime> {
+        self.0.deleted_at.and(self.0.due_at).map(DateTime)
     }
 }
 

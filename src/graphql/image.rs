@@ -144,6 +144,26 @@ impl Image {
         self.0.animated
     }
 
+    /// Alternative text for people who do not see the image. The empty string marks a decorative image.
+    async fn alt(&self) -> Option<&str> {
+        self.0.alt.as_deref()
+    }
+
+    /// Point that crops keep in view.
+    async fn focal_point(&self) -> Option<FocalPoint> {
+        self.0.focal_point().map(|point| FocalPoint { x: point.x, y: point.y })
+    }
+
+    /// The image service's `creator` field.
+    async fn creator(&self) -> Option<&str> {
+        self.0.creator.as_deref()
+    }
+
+    /// Metadata kept with the image service: a JSON object of at most 978 bytes.
+    async fn cf_metadata(&self) -> Option<Json> {
+        self.0.cf_metadata.clone().map(Json)
+    }
+
     /// Deliver only through signed URLs.
     async fn require_signed_urls(&self) -> bool {
         self.0.require_signed_urls
@@ -180,6 +200,15 @@ pub enum ImageFormat {
     Webp,
     /// Anything else the image service accepted.
     Other,
+}
+
+/// Point in an image, as fractions of width and height from the top left.
+#[derive(Debug, Clone, Copy, SimpleObject)]
+pub struct FocalPoint {
+    /// From the left.
+    x: f64,
+    /// From the top.
+    y: f64,
 }
 
 /// One sized version of an image.

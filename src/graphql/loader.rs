@@ -12,10 +12,11 @@ use async_graphql::dataloader::{DataLoader, HashMapCache, Loader};
 use tokio::sync::watch;
 
 use crate::app::App;
-use crate::entity::{direct_upload, file, image, user, workspace};
+use crate::entity::{api_token, direct_upload, file, image, membership, user, workspace};
 use crate::error::Error;
-use crate::id::{DirectUploadId, FileId, ImageId, UserId, WorkspaceId};
+use crate::id::{ApiTokenId, DirectUploadId, FileId, ImageId, MembershipId, UserId, WorkspaceId};
 use crate::viewer::Viewer;
+use crate::{api_token as tokens, workspace::member as members};
 use crate::{direct_upload as direct_uploads, file as files, image as images, workspace as workspaces};
 
 /// The loaders of one request.
@@ -164,6 +165,29 @@ impl Loader<WorkspaceId> for Scoped {
     async fn load(&self, keys: &[WorkspaceId]) -> Result<HashMap<WorkspaceId, workspace::Model>, Arc<Error>> {
         let found = workspaces::find_many(&self.app, &self.viewer, keys).await.map_err(Arc::new)?;
         Ok(found.into_iter().map(|workspace| (workspace.id, workspace)).collect())
+    }
+}
+
+impl Loader<MembershipId> for Scoped {
+    type Value = membership::Model;
+    type Error = Arc<Error>;
+
+    async fn load(
+        &self,
+        keys: &[MembershipId],
+    ) -> Result<HashMap<MembershipId, membership::Model>, Arc<Error>> {
+        let found = members::find_many(&self.app, &self.viewer, keys).await.map_err(Arc::new)?;
+        Ok(found.into_iter().map(|member| (member.id, member)).collect())
+    }
+}
+
+impl Loader<ApiTokenId> for Scoped {
+    type Value = api_token::Model;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[ApiTokenId]) -> Result<HashMap<ApiTokenId, api_token::Model>, Arc<Error>> {
+        let found = tokens::find_many(&self.app, &self.viewer, keys).await.map_err(Arc::new)?;
+        Ok(found.into_iter().map(|token| (token.id, token)).collect())
     }
 }
 

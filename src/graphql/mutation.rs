@@ -5,13 +5,16 @@ use async_graphql::{Context, ID, InputObject, MergedObject, Object, SimpleObject
 use crate::entity::api_token::Scope;
 use crate::error::{Code, Error, Refusal, Result};
 use crate::graphql::account::AccountMutation;
+use crate::graphql::api_token::TokenMutation;
 use crate::graphql::direct_upload::DirectUpload;
+use crate::graphql::edit::EditMutation;
 use crate::graphql::error::{UserError, outcome, top_level};
 use crate::graphql::file::File;
 use crate::graphql::image::Image;
 use crate::graphql::new_image::NewImageInput;
 use crate::graphql::request::Parts;
 use crate::graphql::scalar::{ByteSize, Upload};
+use crate::graphql::workspace_mutation::WorkspaceMutation;
 use crate::graphql::{Asked, parse};
 use crate::id::{DirectUploadId, FileId, ImageId};
 use crate::{direct_upload, entity, file, image};
@@ -19,7 +22,7 @@ use crate::{direct_upload, entity, file, image};
 /// Root of all writes. Each takes one `input` and returns a payload with the changed object and `userErrors`.
 /// `userErrors` is empty exactly when the change was made.
 #[derive(MergedObject, Default)]
-pub struct Mutation(FileMutation, AccountMutation);
+pub struct Mutation(FileMutation, EditMutation, WorkspaceMutation, TokenMutation, AccountMutation);
 
 /// Writes on files and images.
 #[derive(Default)]
@@ -90,36 +93,6 @@ impl FileMutation {
                 deleted_file_id: gone.flatten().map(|id| id.to_string().into()),
                 user_errors,
             }
-        }))
-    }
-
-    /// Change the name of a file.
-    async fn update_file(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "What to change.")] input: UpdateFileInput,
-    ) -> Option<async_graphql::Result<UpdateFilePayload>> {
-        let renamed = async {
-            let id: FileId = parse(&input.id, "id")?;
-            file::rename(ctx.app(), ctx.viewer(), id, input.filename.as_deref()).await
-        };
-        let renamed = outcome(renamed.await);
-        Some(renamed.map(|(file, user_errors)| UpdateFilePayload { file: file.map(File), user_errors }))
-    }
-
-    /// Delete a file with its image projection and its bytes. Cannot be undone.
-    async fn delete_file(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Which one.")] input: DeleteFileInput,
-    ) -> Option<async_graphql::Result<DeleteFilePayload>> {
-        let deleted =
-            async { file::delete(ctx.app(), ctx.viewer(), parse::<FileId>(&input.id, "id")?).await };
-        Some(outcome(deleted.await).map(|(deleted, user_errors)| DeleteFilePayload {
-            success: deleted.is_some(),
-            deleted_file_id: deleted.map(|deleted| deleted.file.to_string().into()),
-            deleted_image_id: deleted.and_then(|deleted| deleted.image).map(|id| id.to_string().into()),
-            user_errors,
         }))
     }
 
@@ -310,44 +283,6 @@ pub struct CancelDirectUploadPayload {
     direct_upload: Option<DirectUpload>,
     /// The half-made file that is gone. Null when it was gone before.
     deleted_file_id: Option<ID>,
-    /// Empty exactly when the change was made.
-    user_errors: Vec<UserError>,
-}
-
-/// Input of `updateFile`. Fields left out stay as they are.
-#[derive(InputObject)]
-pub struct UpdateFileInput {
-    /// `fil_` id.
-    id: ID,
-    /// New name: 1-255 characters, no slash and no control character.
-    filename: Option<String>,
-}
-
-/// Result of `updateFile`.
-#[derive(SimpleObject)]
-pub struct UpdateFilePayload {
-    /// The changed file.
-    file: Option<File>,
-    /// Empty exactly when the change was made.
-    user_errors: Vec<UserError>,
-}
-
-/// Input of `deleteFile`.
-#[derive(InputObject)]
-pub struct DeleteFileInput {
-    /// `fil_` id.
-    id: ID,
-}
-
-/// Result of `deleteFile`.
-#[derive(SimpleObject)]
-pub struct DeleteFilePayload {
-    /// Whether the file is gone.
-    success: bool,
-    /// The file that is gone.
-    deleted_file_id: Option<ID>,
-    /// The image that went with it.
-    deleted_image_id: Option<ID>,
     /// Empty exactly when the change was made.
     user_errors: Vec<UserError>,
 }

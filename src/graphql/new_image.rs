@@ -24,7 +24,7 @@ pub struct NewImageInput {
     cf_image_id: Option<String>,
     /// The image service's `creator` field, at most 1024 characters.
     creator: Option<String>,
-    /// A JSON object kept with the image service, at most 976 bytes.
+    /// A JSON object kept with the image service, at most 978 bytes.
     cf_metadata: Option<Json>,
 }
 

@@ -7,6 +7,7 @@ use crate::cloudflare::wire;
 use crate::error::{Error, Result};
 use crate::file::kind::IMAGE_MIME_TYPES;
 use crate::graphql::account::CloudflareAccount;
+use crate::graphql::api_token::ApiToken;
 use crate::graphql::connection::{
     FileConnection, ImageConnection, WorkspaceConnection, cost, page_args, shared,
 };
@@ -14,6 +15,7 @@ use crate::graphql::direct_upload::{DirectUpload, UploadTransport};
 use crate::graphql::error::top_level;
 use crate::graphql::file::{File, FileOrder};
 use crate::graphql::image::{Image, ImageOrder, ImageVariant};
+use crate::graphql::member::WorkspaceMember;
 use crate::graphql::scalar::ByteSize;
 use crate::graphql::workspace::{User, Viewer, Workspace, WorkspaceOrder, list_workspaces};
 use crate::graphql::{Asked, list_files, list_images, parse, semanticNonNull};
@@ -30,6 +32,8 @@ pub enum Node {
     File(File),
     Image(Image),
     DirectUpload(DirectUpload),
+    WorkspaceMember(WorkspaceMember),
+    ApiToken(ApiToken),
 }
 
 /// Root of all reads.
@@ -266,8 +270,10 @@ async fn find_node(ctx: &Context<'_>, id: AnyId) -> async_graphql::Result<Option
         AnyId::DirectUploadId(id) => {
             loaders.load_one(id).await.map(|row| row.map(|row| DirectUpload(row).into()))
         }
-        // Seen through their workspace and not by themselves.
-        AnyId::MembershipId(_) | AnyId::ApiTokenId(_) => Ok(None),
+        AnyId::MembershipId(id) => {
+            loaders.load_one(id).await.map(|row| row.map(|row| WorkspaceMember(row).into()))
+        }
+        AnyId::ApiTokenId(id) => loaders.load_one(id).await.map(|row| row.map(|row| ApiToken(row).into())),
     };
     found.map_err(shared)
 }

@@ -5,17 +5,21 @@ use std::sync::Arc;
 use async_graphql::{Context, Enum, ID, InputObject, Object};
 
 use crate::entity::{api_token, membership, user, workspace};
+use crate::graphql::api_token::list_tokens;
 use crate::graphql::connection::{
-    Counted, FileConnection, ImageConnection, Total, WorkspaceConnection, cost, page_args, wants_both_ends,
+    ApiTokenConnection, Counted, FileConnection, ImageConnection, Total, WorkspaceConnection,
+    WorkspaceMemberConnection, cost, page_args, wants_both_ends,
 };
 use crate::graphql::error::top_level;
 use crate::graphql::file::FileOrder;
 use crate::graphql::image::ImageOrder;
+use crate::graphql::member::list_members;
+use crate::graphql::policy::WorkspacePolicy;
 use crate::graphql::scalar::DateTime;
 use crate::graphql::{Asked, OrderDirection, list_files, list_images, semanticNonNull};
 use crate::page::PageArgs;
 use crate::viewer;
-use crate::workspace as workspaces;
+use crate::{api_token as tokens, workspace as workspaces};
 
 /// A tenant: the unit of membership, quota and isolation.
 pub struct Workspace(pub workspace::Model);
@@ -46,6 +50,44 @@ impl Workspace {
     /// When it was last changed.
     async fn updated_at(&self) -> DateTime {
         DateTime(self.0.updated_at)
+    }
+
+    /// Rules applied to new uploads.
+    async fn policy(&self, ctx: &Context<'_>) -> WorkspacePolicy {
+        WorkspacePolicy::of(&self.0, &ctx.app().config)
+    }
+
+    /// Members and their roles, longest membership first.
+    #[graphql(complexity = "cost(first, last, child_complexity)", directive = semanticNonNull::apply(None))]
+    async fn members(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Page size going forward, 1-100. Neither `first` nor `last` given means 100.")]
+        first: Option<i32>,
+        #[graphql(desc = "Return items after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Page size going backward, 1-100.")] last: Option<i32>,
+        #[graphql(desc = "Return items before this cursor.")] before: Option<String>,
+    ) -> Option<async_graphql::Result<WorkspaceMemberConnection>> {
+        let page = page_args(first, after, last, before);
+        Some(list_members(ctx, self.0.id, page).await.map_err(top_level))
+    }
+
+    /// API tokens limited to this workspace, newest first. Null for who is neither owner nor admin.
+    #[graphql(complexity = "cost(first, last, child_complexity)")]
+    async fn api_tokens(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Page size going forward, 1-100. Neither `first` nor `last` given means 100.")]
+        first: Option<i32>,
+        #[graphql(desc = "Return items after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Page size going backward, 1-100.")] last: Option<i32>,
+        #[graphql(desc = "Return items before this cursor.")] before: Option<String>,
+    ) -> Option<async_graphql::Result<ApiTokenConnection>> {
+        if !tokens::may_list(ctx.viewer(), self.0.id) {
+            return None;
+        }
+        let page = page_args(first, after, last, before);
+        Some(list_tokens(ctx, Some(self.0.id), page).await.map_err(top_level))
     }
 
     /// Files of this workspace.
@@ -147,6 +189,21 @@ impl Viewer {
     ) -> Option<async_graphql::Result<WorkspaceConnection>> {
         let page = page_args(first, after, last, before);
         Some(list_workspaces(ctx, page, WorkspaceOrder::default()).await.map_err(top_level))
+    }
+
+    /// The caller's own API tokens, newest first.
+    #[graphql(complexity = "cost(first, last, child_complexity)", directive = semanticNonNull::apply(None))]
+    async fn api_tokens(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Page size going forward, 1-100. Neither `first` nor `last` given means 100.")]
+        first: Option<i32>,
+        #[graphql(desc = "Return items after this cursor.")] after: Option<String>,
+        #[graphql(desc = "Page size going backward, 1-100.")] last: Option<i32>,
+        #[graphql(desc = "Return items before this cursor.")] before: Option<String>,
+    ) -> Option<async_graphql::Result<ApiTokenConnection>> {
+        let page = page_args(first, after, last, before);
+        Some(list_tokens(ctx, None, page).await.map_err(top_level))
     }
 
     /// Scopes of the token in use.

@@ -18,6 +18,7 @@ use crate::entity::{Failure, event};
 use crate::error::{Code, Error, Refusal, Result};
 use crate::id::{FileId, ImageId};
 use crate::image::settings::{self, METADATA_FIELD};
+use crate::image::update;
 use crate::{event as events, worker};
 
 /// The metadata an image of ours carries in the account: the user's, and our id.
@@ -37,6 +38,7 @@ pub async fn provision_in_time(app: &App, image: Model) {
 pub async fn repeat(app: &App, image: Model) -> Result<()> {
     match image.state {
         State::Pending => provision(app, image).await,
+        State::Ready if image.switching_to.is_some() => update::resume(app, &image).await,
         State::Ready => remove_strays(app, &image).await,
         State::Removing => match remove(app, &image).await {
             Ok(_) => Ok(()),
@@ -103,7 +105,7 @@ pub async fn claim_again(app: &App, file: FileId, new: &NewImage) -> Result<Opti
         .one(&transaction)
         .await?;
     let Some(before) = before else { return Ok(None) };
-    let wanted = overlaid(&before, new);
+    let wanted = new.clone().or(before.settings());
     settings::check(&wanted, wanted.require_signed_urls.unwrap_or_default()).map_err(|e| e.under("image"))?;
     if !show_in_progress(&transaction, file, &[ImageStatus::Queued, ImageStatus::Failed]).await? {
         return Ok(None);
@@ -127,19 +129,20 @@ pub async fn claim_again(app: &App, file: FileId, new: &NewImage) -> Result<Opti
     Ok(claimed.into_iter().next())
 }
 
-/// The settings of an image as they are, with what is given anew in their place.
-fn overlaid(image: &Model, new: &NewImage) -> NewImage {
-    let new = new.clone();
-    NewImage {
-        provision: true,
-        require_signed_urls: new.require_signed_urls.or(Some(image.require_signed_urls)),
-        alt: new.alt.or_else(|| image.alt.clone()),
-        focal_point: new.focal_point.or_else(|| image.focal_point()),
-        custom_id: new.custom_id.or_else(|| image.custom_id.clone()),
-        creator: new.creator.or_else(|| image.creator.clone()),
-        cf_metadata: new
-            .cf_metadata
-            .or_else(|| image.cf_metadata.as_ref().and_then(Value::as_object).cloned()),
+/// Removes an image that was just marked from the account, unless somebody may still be sending it there: then the worker
+/// does, when that is over.
+pub async fn remove_in_time(app: &App, id: ImageId) {
+    let claimed = async {
+        let Some(row) = image::for_step(id).one(&app.db.read).await? else { return Ok(None) };
+        claim_due(app, &row).await
+    };
+    match claimed.await {
+        Ok(Some(image)) => {
+            let task_app = app.clone();
+            worker::in_time(app, async move { repeat(&task_app, image).await }).await;
+        }
+        Ok(None) => {}
+        Err(problem) => Error::log(&problem),
     }
 }
 
@@ -247,7 +250,7 @@ async fn create(app: &App, image: &Model) -> Made {
 }
 
 /// The account's images that carry our id.
-async fn find_strays(app: &App, id: ImageId) -> std::result::Result<Vec<wire::Image>, AccountError> {
+pub async fn find_strays(app: &App, id: ImageId) -> std::result::Result<Vec<wire::Image>, AccountError> {
     let query = ListQuery {
         per_page: Some(100),
         meta: vec![MetaFilter { field: METADATA_FIELD.to_owned(), test: MetaTest::EqString(id.to_string()) }],
@@ -388,7 +391,7 @@ async fn settle(
 }
 
 /// Moves the moment the worker looks at a claimed row again, or says that it need not.
-async fn put_off(app: &App, image: &Model, until: Option<DateTime<Utc>>) -> Result<()> {
+pub async fn put_off(app: &App, image: &Model, until: Option<DateTime<Utc>>) -> Result<()> {
     Entity::update_many()
         .col_expr(Column::DueAt, Expr::val(until))
         .filter(image::COLUMN.id.eq(image.id))

@@ -27,7 +27,7 @@ use Sees::{Common, Forbidden, It, Nothing};
 
 /// Root field, how to ask for it, and what stranger, member of another workspace, viewer, editor and admin see.
 /// `$…` names stand for ids of one workspace's things.
-const ROWS: [(&str, &str, [Sees; 5]); 30] = [
+const ROWS: &[(&str, &str, [Sees; 5])] = &[
     ("node", "{ node(id: \"$file\") { id } }", [Nothing, Nothing, It, It, It]),
     ("nodes", "{ nodes(ids: [\"$image\"]) { id } }", [Nothing, Nothing, It, It, It]),
     ("viewer", "{ viewer { user { id } } }", [Common; 5]),
@@ -114,6 +114,48 @@ const ROWS: [(&str, &str, [Sees; 5]); 30] = [
         "mutation { deleteFile(input: { id: \"$text\" }) { deletedFileId userErrors { code } } }",
         [Nothing, Nothing, Forbidden, It, It],
     ),
+    (
+        "restoreFile",
+        "mutation { restoreFile(input: { id: \"$trashed\" }) { file { id } userErrors { code } } }",
+        [Nothing, Nothing, Forbidden, It, It],
+    ),
+    (
+        "updateImage",
+        "mutation { updateImage(input: { id: \"$image\", alt: \"a\" }) { image { id } userErrors { code } } }",
+        [Nothing, Nothing, Forbidden, It, It],
+    ),
+    (
+        "createWorkspace",
+        "mutation { createWorkspace(input: { name: \"a\" }) { userErrors { code } } }",
+        [It; 5],
+    ),
+    (
+        "updateWorkspace",
+        "mutation { updateWorkspace(input: { id: \"$workspace\", name: \"b\" }) { workspace { id } userErrors { code } } }",
+        [Nothing, Nothing, Forbidden, Forbidden, It],
+    ),
+    (
+        "setWorkspaceMember",
+        "mutation { setWorkspaceMember(input: { workspaceId: \"$workspace\", userId: \"$user\", role: EDITOR }) { member { id } userErrors { code } } }",
+        [Nothing, Nothing, Forbidden, Forbidden, It],
+    ),
+    (
+        "removeWorkspaceMember",
+        "mutation { removeWorkspaceMember(input: { workspaceId: \"$workspace\", userId: \"$user\" }) { deletedMemberId userErrors { code } } }",
+        [Nothing, Nothing, Forbidden, Forbidden, It],
+    ),
+    (
+        "createApiToken",
+        "mutation { createApiToken(input: { name: \"a\", workspaceId: \"$workspace\", scopes: [FILES_READ] }) { secret userErrors { code } } }",
+        [Nothing, Nothing, It, It, It],
+    ),
+    (
+        "revokeApiToken",
+        "mutation { revokeApiToken(input: { id: \"$token\" }) { apiToken { id } userErrors { code } } }",
+        [Nothing, Nothing, Nothing, Nothing, It],
+    ),
+    ("node", "{ node(id: \"$member\") { id } }", [Nothing, Nothing, It, It, It]),
+    ("node", "{ node(id: \"$token\") { id } }", [Nothing, Nothing, Nothing, Nothing, It]),
 ];
 
 /// REST route, method, and what the same people see.
@@ -142,7 +184,21 @@ impl Things {
             .part("file", reqwest::multipart::Part::bytes(png(8)).file_name("a.png"));
         server.http.post(sent["uploadUrl"].as_str().unwrap()).multipart(form).send().await.unwrap();
         let text_of = |value: &Value| value.as_str().unwrap().to_owned();
+        let trashed = text_of(&server.file("b.txt", b"more".to_vec()).await["id"]);
+        let trash = "mutation($id: ID!) { deleteFile(input: { id: $id }) { success } }";
+        server.query(trash, json!({ "id": trashed })).await;
+        let somebody = server.token("somebody@example.org", None).await;
+        let user = server.query_as(&somebody, "{ viewer { user { id } } }", json!({})).await;
+        let user = text_of(&user["viewer"]["user"]["id"]);
+        let join = "mutation($w: ID!, $u: ID!) { setWorkspaceMember(input: { workspaceId: $w, userId: $u, role: VIEWER }) { member { id } } }";
+        let member = server.query(join, json!({ "w": server.workspace, "u": user })).await;
+        let limited = "mutation($w: ID!) { createApiToken(input: { name: \"a\", workspaceId: $w, scopes: [FILES_READ] }) { apiToken { id } } }";
+        let token = server.query(limited, json!({ "w": server.workspace })).await;
         Things(vec![
+            ("$trashed", trashed),
+            ("$user", user),
+            ("$member", text_of(&member["setWorkspaceMember"]["member"]["id"])),
+            ("$token", text_of(&token["createApiToken"]["apiToken"]["id"])),
             ("$workspace", server.workspace.clone()),
             ("$file", text_of(&photo["id"])),
             ("$image", text_of(&photo["image"]["id"])),
@@ -177,7 +233,7 @@ async fn everybody(server: &Server) -> [String; 5] {
 both! {
     /// The table of root fields, row by row. Each row asks in the order of rising rights, so that a deed is done last.
     async fn root_fields(database: Database) {
-        for (field, query, expected) in ROWS {
+        for &(field, query, expected) in ROWS {
             // The editor and the admin both do the deed, so each gets things of their own.
             let mut seen = Vec::new();
             for last in [4, 5] {

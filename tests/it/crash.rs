@@ -196,7 +196,7 @@ both! {
     /// Deletions killed at each step are finished by the next start.
     async fn killed_while_deleting(database: Database) {
         for (mutation, steps, files) in [
-            ("mutation($file: ID!, $image: ID!) { deleteFile(input: { id: $file }) { success } deleted: deleteImage(input: { id: $image }) { success } }", &["file-marked", "removed", "image-removed", "bytes-removed"][..], 1),
+            ("mutation($file: ID!, $image: ID!) { deleteFile(input: { id: $file, permanently: true }) { success } deleted: deleteImage(input: { id: $image }) { success } }", &["file-marked", "removed", "image-removed", "bytes-removed"][..], 1),
             ("mutation($file: ID!, $image: ID!) { deleteImage(input: { id: $image }) { success } file: updateFile(input: { id: $file }) { file { id } } }", &["image-marked", "removed"][..], 2),
         ] {
             for step in steps {
@@ -213,6 +213,56 @@ both! {
                 let life = stage.start(None).await;
                 stage.comes_to_rest(&life, files, 1).await;
             }
+        }
+    }
+
+    /// Killed between the steps of going to the trash, of coming back, and of a change of access: the next start puts it
+    /// right, or leaves a state from which one call does.
+    async fn killed_between_trash_and_account(database: Database) {
+        let trash = "mutation($file: ID!) { deleteFile(input: { id: $file }) { success } }";
+        let restore = "mutation($file: ID!) { restoreFile(input: { id: $file }) { file { id } } }";
+        let switch = "mutation($image: ID!) { updateImage(input: { id: $image, requireSignedUrls: true }) { image { id } } }";
+        for (step, mutation) in [("file-trashed", trash), ("file-restored", restore), ("image-edited", switch)] {
+            let stage = Stage::set(database).await;
+            let life = stage.start(Some(step)).await;
+            let request = stage.upload(&life, photo(1)).await;
+            let uploaded: Value = request.send().await.unwrap().json().await.unwrap();
+            let file = &uploaded["data"]["uploadFile"]["file"];
+            let things = json!({ "file": file["id"], "image": file["image"]["id"] });
+            if step == "file-restored" {
+                stage.ask(&life, trash, things.clone()).await;
+            }
+            let begun = stage.begin(&life, mutation, things.clone());
+            stage.kill_at(life, step).await;
+            begun.await.unwrap();
+            let life = stage.start(None).await;
+            match step {
+                "file-trashed" => {
+                    crate::harness::eventually("out of the account", || async {
+                        (stage.account_images().await == 0).then_some(())
+                    })
+                    .await;
+                    let back = stage.ask(&life, "mutation($file: ID!) { restoreFile(input: { id: $file }) { file { imageStatus } } }", things).await;
+                    assert_eq!(back["restoreFile"]["file"]["imageStatus"], "READY");
+                }
+                "file-restored" => {
+                    let again = "mutation($file: ID!) { provisionImage(input: { fileId: $file }) { image { id } userErrors { code } } }";
+                    assert_eq!(stage.ask(&life, again, things).await["provisionImage"]["userErrors"], json!([]));
+                }
+                _ => {}
+            }
+            let files = stage.comes_to_rest(&life, 1, 1).await;
+            if step != "image-edited" {
+                continue;
+            }
+            // The row takes over the id that the account gave.
+            let query = "query($image: ID!) { image(id: $image) { requireSignedUrls url } }";
+            let image = crate::harness::eventually("switched", || async {
+                let image = stage.ask(&life, query, json!({ "image": files[0]["image"]["id"] })).await["image"].clone();
+                (image["requireSignedUrls"] == true).then_some(image)
+            })
+            .await;
+            assert_eq!(stage.http.get(image["url"].as_str().unwrap()).send().await.unwrap().status(), 200);
         }
     }
 

@@ -8,7 +8,7 @@ use crate::harness::{ADMIN, Database, Server, eventually};
 use crate::pictures::{photo, png};
 
 const DELETE_IMAGE: &str = "mutation($id: ID!) { deleteImage(input: { id: $id }) { success deletedImageId file { id imageStatus image { id } } userErrors { code field } } }";
-const DELETE_FILE: &str = "mutation($id: ID!) { deleteFile(input: { id: $id }) { success deletedFileId deletedImageId userErrors { code field } } }";
+const DELETE_FILE: &str = "mutation($id: ID!) { deleteFile(input: { id: $id, permanently: true }) { success deletedFileId deletedImageId userErrors { code field } } }";
 const PROVISION: &str = "mutation($id: ID!, $signed: Boolean) { provisionImage(input: { fileId: $id, image: { requireSignedUrls: $signed } }) {
     image { id width height exif requireSignedUrls } file { id imageStatus } userErrors { code field } } }";
 const RENAME: &str = "mutation($id: ID!, $name: String) { updateFile(input: { id: $id, filename: $name }) { file { id filename updatedAt } userErrors { code field } } }";
@@ -82,7 +82,7 @@ both! {
         let left = server.query("{ files { totalCount } images { totalCount } }", json!({})).await;
         assert_eq!(left, json!({ "files": { "totalCount": 0 }, "images": { "totalCount": 0 } }));
         let again = server.query(DELETE_FILE, json!({ "id": photo["id"] })).await["deleteFile"].clone();
-        assert_eq!(again["userErrors"][0], json!({ "code": "NOT_FOUND", "field": null }));
+        assert_eq!(again["userErrors"][0], json!({ "code": "NOT_FOUND", "field": ["input", "id"] }));
     }
 
     /// A new name shows on the file and orders the image with it.

@@ -19,6 +19,12 @@ mod reads;
 
 mod lifecycle;
 
+mod trash;
+
+mod image_update;
+
+mod people;
+
 mod paging;
 
 mod delivery;

@@ -109,7 +109,7 @@ both! {
         let delete = "mutation($id: ID!) { deleteImage(input: { id: $id }) { success userErrors { code } } }";
         let deleted = server.query(delete, json!({ "id": keep["image"]["id"] })).await;
         assert_eq!(deleted["deleteImage"], json!({ "success": true, "userErrors": [] }));
-        let delete = "mutation($id: ID!) { deleteFile(input: { id: $id }) { success userErrors { code } } }";
+        let delete = "mutation($id: ID!) { deleteFile(input: { id: $id, permanently: true }) { success userErrors { code } } }";
         let deleted = server.query(delete, json!({ "id": gone["id"] })).await;
         assert_eq!(deleted["deleteFile"], json!({ "success": true, "userErrors": [] }));
         let listed = server.query("{ images { totalCount } files { nodes { id imageStatus } } }", json!({})).await;
@@ -132,7 +132,7 @@ both! {
         server.fault(json!({ "call": "images.create", "fault": { "kind": "delay", "ms": 1000 } })).await;
         let file = server.file("photo.jpg", photo(1)).await;
         assert_eq!(file["imageStatus"], "IN_PROGRESS");
-        let delete = "mutation($id: ID!) { deleteFile(input: { id: $id }) { success } }";
+        let delete = "mutation($id: ID!) { deleteFile(input: { id: $id, permanently: true }) { success } }";
         server.query(delete, json!({ "id": file["id"] })).await;
         tokio::time::sleep(Duration::from_millis(1300)).await;
         eventually("nothing left", || async {

@@ -240,7 +240,7 @@ both! {
                         }
                         if random.random_bool(0.5) {
                             let id = live.swap_remove(random.random_range(0..live.len()));
-                            let delete = "mutation($id: ID!) { deleteFile(input: { id: $id }) { success } }";
+                            let delete = "mutation($id: ID!) { deleteFile(input: { id: $id, permanently: true }) { success } }";
                             server.query(delete, json!({ "id": id })).await;
                             gone.insert(id);
                         }

@@ -1,0 +1,181 @@
+//! API tokens: making, listing and revoking them.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sea_orm::{ActiveModelTrait, ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::entity::api_token::{self, Column, Entity, Model, Scope, Scopes};
+use crate::error::{Code, Error, Result};
+use crate::id::{ApiTokenId, WorkspaceId};
+use crate::page::{self, Key, Keyed, Order, Page, PageArgs, Range};
+use crate::setup;
+use crate::viewer::{self, Viewer};
+use crate::workspace;
+
+/// Longest name, in characters.
+const MAX_NAME: usize = 100;
+/// How exact `last_used_at` is: uses within this time are written down once.
+const USE_STEP: TimeDelta = TimeDelta::minutes(1);
+
+/// Newest first.
+const BY_CREATION: Order<Column> =
+    Order { name: "apiTokens:CREATED_AT", column: None, numeric: false, descending: true };
+
+/// A token to be made.
+#[derive(Debug, Clone)]
+pub struct NewToken {
+    pub name: String,
+    /// Limits the token to one workspace; `None` takes every workspace of the viewer.
+    pub workspace_id: Option<WorkspaceId>,
+    pub scopes: Vec<Scope>,
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// Which tokens are listed.
+#[derive(Debug, Clone)]
+pub struct List {
+    /// Those limited to this workspace, whoever's they are; otherwise the viewer's own.
+    pub workspace_id: Option<WorkspaceId>,
+    pub page: PageArgs,
+    /// Look up both ends of the page.
+    pub both_ends: bool,
+}
+
+/// Makes a token of the viewer's; answers it and its secret, which is to be had nowhere else. It may never do more, or
+/// longer, than the token in use.
+///
+/// # Errors
+/// `FORBIDDEN` without `WORKSPACE_ADMIN` and for scopes, a workspace or a time beyond the token in use; `NOT_FOUND` for a
+/// workspace out of sight; `BAD_USER_INPUT`.
+pub async fn create(app: &App, viewer: &Viewer, new: NewToken) -> Result<(Model, String)> {
+    viewer.require(Scope::WorkspaceAdmin)?;
+    let now = app.clock.now();
+    check(viewer, &new, now)?;
+    if let Some(id) = new.workspace_id
+        && workspace::find(app, viewer, id).await?.is_none()
+    {
+        return Err(Error::not_found("workspace").at("workspaceId"));
+    }
+    let secret = setup::new_secret();
+    let mut scopes = new.scopes;
+    scopes.dedup();
+    let row = api_token::ActiveModel {
+        id: Set(ApiTokenId::new(now)),
+        user_id: Set(viewer.user.id),
+        workspace_id: Set(new.workspace_id),
+        name: Set(new.name.trim().to_owned()),
+        hint: Set(setup::hint(&secret)),
+        secret_hash: Set(viewer::hash(&secret)),
+        scopes: Set(Scopes(scopes)),
+        expires_at: Set(new.expires_at),
+        revoked_at: Set(None),
+        last_used_at: Set(None),
+        created_at: Set(now),
+    };
+    Ok((row.insert(&app.db.write).await?, secret))
+}
+
+/// Revokes a token: it works no more from the next request on. Repeating it changes nothing.
+///
+/// # Errors
+/// `NOT_FOUND` for one the viewer may not see, `FORBIDDEN` without `WORKSPACE_ADMIN`.
+pub async fn revoke(app: &App, viewer: &Viewer, id: ApiTokenId) -> Result<Model> {
+    viewer.require(Scope::WorkspaceAdmin)?;
+    let find = || api_token::visible_to(viewer).filter(api_token::COLUMN.id.eq(id)).one(&app.db.read);
+    if find().await?.is_none() {
+        return Err(Error::not_found("API token").at("id"));
+    }
+    Entity::update_many()
+        .col_expr(Column::RevokedAt, Expr::val(app.clock.now()))
+        .filter(api_token::COLUMN.id.eq(id))
+        .filter(api_token::COLUMN.revoked_at.is_null())
+        .exec(&app.db.write)
+        .await?;
+    find().await?.ok_or_else(|| Error::not_found("API token").at("id"))
+}
+
+/// Those of the given tokens that the viewer may see, in no order.
+pub async fn find_many(app: &App, viewer: &Viewer, ids: &[ApiTokenId]) -> Result<Vec<Model>> {
+    let of_ids = api_token::COLUMN.id.is_in(ids.iter().copied());
+    Ok(api_token::visible_to(viewer).filter(of_ids).all(&app.db.read).await?)
+}
+
+/// A page of tokens, newest first.
+///
+/// # Errors
+/// `BAD_USER_INPUT` for paging arguments.
+pub async fn list(app: &App, viewer: &Viewer, list: List) -> Result<Page<Model>> {
+    let ranges = ranges(viewer, &list);
+    page::page(&app.db.read, &ranges, BY_CREATION, list.page.window()?, list.both_ends).await
+}
+
+/// How many tokens a list has.
+pub async fn count(app: &App, viewer: &Viewer, list: &List) -> Result<i64> {
+    page::count(&app.db.read, &ranges(viewer, list)).await
+}
+
+/// Whether the viewer may see the tokens limited to a workspace: as its owner, or as an admin.
+pub fn may_list(viewer: &Viewer, workspace: WorkspaceId) -> bool {
+    viewer.require(Scope::WorkspaceAdmin).is_ok() && viewer.require_owner(workspace).is_ok()
+}
+
+/// Writes down which tokens were used since the last time. Uses are noted in memory, so that no request waits for it.
+pub async fn write_uses(app: &App) -> Result<()> {
+    for (id, at) in app.token_uses.take(app.clock.now(), USE_STEP) {
+        Entity::update_many()
+            .col_expr(Column::LastUsedAt, Expr::val(at))
+            .filter(api_token::COLUMN.id.eq(id))
+            .exec(&app.db.write)
+            .await?;
+    }
+    Ok(())
+}
+
+fn check(viewer: &Viewer, new: &NewToken, now: DateTime<Utc>) -> Result<()> {
+    let name = new.name.trim();
+    if !(1..=MAX_NAME).contains(&name.chars().count()) || name.chars().any(char::is_control) {
+        let message = format!("A token's name has 1 to {MAX_NAME} characters and no control character.");
+        return Err(Error::invalid("name", message));
+    }
+    if new.scopes.is_empty() {
+        return Err(Error::invalid("scopes", "A token has at least one scope."));
+    }
+    let beyond = |message: &str, field: &str| Err(Error::refuse(Code::Forbidden, message).at(field));
+    if !new.scopes.iter().all(|scope| viewer.token.scopes.0.contains(scope)) {
+        return beyond("A token can only be given scopes that the token in use has.", "scopes");
+    }
+    if viewer.token.workspace_id.is_some() && viewer.token.workspace_id != new.workspace_id {
+        return beyond(
+            "The token in use is limited to one workspace; the new one has to be, too.",
+            "workspaceId",
+        );
+    }
+    if new.expires_at.is_some_and(|at| at <= now) {
+        return Err(Error::invalid("expiresAt", "A token expires in the future."));
+    }
+    if let Some(end) = viewer.token.expires_at
+        && new.expires_at.is_none_or(|at| at > end)
+    {
+        return beyond("A token cannot outlive the token in use; give an earlier time.", "expiresAt");
+    }
+    Ok(())
+}
+
+fn ranges(viewer: &Viewer, list: &List) -> Vec<Range<Entity>> {
+    match list.workspace_id {
+        Some(id) if may_list(viewer, id) => viewer.ranges(Some(id), api_token::visible_to(viewer)),
+        Some(_) => Vec::new(),
+        None => vec![Range::over_all(api_token::own(viewer))],
+    }
+}
+
+impl Keyed<Column> for Model {
+    fn id(&self) -> Uuid {
+        self.id.0
+    }
+
+    fn key(&self, _: Column) -> Key {
+        Key::Text(String::new())
+    }
+}

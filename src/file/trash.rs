@@ -1,0 +1,189 @@
+//! The trash: a deleted file waits there, without an image, until it is restored or its time is up.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, sea_query::Expr};
+
+use super::{find_editable, remove};
+use crate::app::App;
+use crate::entity::api_token::Scope;
+use crate::entity::file::{self, Column, Entity, ImageStatus, Intent, Model, Status};
+use crate::entity::image::{self as image_entity, State};
+use crate::entity::{Failure, direct_upload, event};
+use crate::error::{Code, Error, Result};
+use crate::id::{FileId, ImageId};
+use crate::viewer::Viewer;
+use crate::{event as events, image, worker, workspace};
+
+/// What a deletion took away.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Deleted {
+    pub file: FileId,
+    /// The image that went with it.
+    pub image: Option<ImageId>,
+    /// The file in the trash; `None` when it is gone for good.
+    pub trashed: Option<Model>,
+}
+
+/// Deletes a file and its image: to the trash, or for good when asked to, when the workspace keeps no trash, and when the
+/// file has no bytes to restore. It is out of every list when this returns; what could not be removed from the account
+/// or the byte store by then, the worker removes.
+///
+/// # Errors
+/// `NOT_FOUND`, `FORBIDDEN`.
+pub async fn delete(app: &App, viewer: &Viewer, id: FileId, permanently: bool) -> Result<Deleted> {
+    viewer.require(Scope::FilesWrite)?;
+    let file = find_editable(app, viewer, id).await.map_err(|e| e.at("id"))?;
+    if permanently || file.status != Status::Ready {
+        return delete_for_good(app, id).await;
+    }
+    if file.deleted_at.is_some() {
+        return Ok(Deleted { file: id, image: None, trashed: Some(file) });
+    }
+    let workspace = workspace::find(app, viewer, file.workspace_id).await?;
+    match workspace.map_or(0, |workspace| workspace.trash_days) {
+        0 => delete_for_good(app, id).await,
+        days => put_in(app, &file, TimeDelta::days(i64::from(days))).await,
+    }
+}
+
+/// Takes a file out of the trash and, if it had an image, provisions one again with the same settings.
+///
+/// # Errors
+/// `NOT_FOUND`, `FORBIDDEN`; `CONFLICT` for a file that is not in the trash.
+pub async fn restore(app: &App, viewer: &Viewer, id: FileId) -> Result<Model> {
+    viewer.require(Scope::FilesWrite)?;
+    let file = find_editable(app, viewer, id).await.map_err(|e| e.at("id"))?;
+    let now = super::update::later(app.clock.now(), file.updated_at);
+    let transaction = app.db.begin().await?;
+    let restored = Entity::update_many()
+        .col_expr(Column::DeletedAt, Expr::val(None::<DateTime<Utc>>))
+        .col_expr(Column::DueAt, Expr::val(None::<DateTime<Utc>>))
+        .col_expr(Column::UpdatedAt, Expr::val(now))
+        .filter(file::COLUMN.id.eq(id))
+        .filter(file::COLUMN.deleted_at.is_not_null())
+        .filter(file::COLUMN.removed_at.is_null())
+        .exec_with_returning(&transaction)
+        .await?;
+    let Some(file) = restored.into_iter().next() else {
+        return Err(Error::refuse(Code::Conflict, "This file is not in the trash.").at("id"));
+    };
+    events::append(&transaction, event::Kind::FileRestored, file.workspace_id, id, None, now).await?;
+    transaction.commit().await?;
+    app.step("file-restored").await;
+    if file.intent.as_ref().is_some_and(|intent| intent.image.is_some()) {
+        // What stands in the way is shown on the file, which is restored all the same.
+        image::provision_again(app, &file).await?;
+    }
+    Ok(file::visible_to(viewer).filter(file::COLUMN.id.eq(id)).one(&app.db.read).await?.unwrap_or(file))
+}
+
+/// The worker's step for a file whose time in the trash is up.
+pub async fn purge(app: &App, file: &Model) -> Result<()> {
+    match mark(app, file.id, Some(file.attempts)).await? {
+        Some((file, _)) => remove(app, file.id, file.attempts).await,
+        // Restored, or deleted for good by somebody else.
+        None => Ok(()),
+    }
+}
+
+async fn delete_for_good(app: &App, id: FileId) -> Result<Deleted> {
+    let Some((file, image)) = mark(app, id, None).await? else {
+        return Err(Error::not_found("file").at("id"));
+    };
+    app.step("file-marked").await;
+    let (task_app, attempts) = (app.clone(), file.attempts);
+    worker::in_time(app, async move { remove(&task_app, id, attempts).await }).await;
+    Ok(Deleted { file: id, image, trashed: None })
+}
+
+/// Makes a file invisible for good; answers it and the image that was shown. With `purging`, only if it is still the
+/// trashed file of that attempt.
+async fn mark(app: &App, id: FileId, purging: Option<i32>) -> Result<Option<(Model, Option<ImageId>)>> {
+    let now = app.clock.now();
+    let transaction = app.db.begin().await?;
+    let mut mark = Entity::update_many()
+        .col_expr(Column::RemovedAt, Expr::val(now))
+        .col_expr(Column::DueAt, Expr::val(app.lease(now)))
+        .col_expr(Column::Attempts, Expr::col(Column::Attempts).add(1))
+        .filter(file::COLUMN.id.eq(id))
+        .filter(file::COLUMN.removed_at.is_null());
+    if let Some(attempts) = purging {
+        mark = mark.filter(file::COLUMN.deleted_at.is_not_null()).filter(file::COLUMN.attempts.eq(attempts));
+    }
+    let marked = mark.exec_with_returning(&transaction).await?;
+    let Some(file) = marked.into_iter().next() else { return Ok(None) };
+    let shown = take_image(&transaction, &file, now).await?.filter(|image| image.state == State::Ready);
+    let shown = shown.map(|image| image.id);
+    abandon_uploads(&transaction, id, now).await?;
+    events::append(&transaction, event::Kind::FilePurged, file.workspace_id, id, shown, now).await?;
+    transaction.commit().await?;
+    Ok(Some((file, shown)))
+}
+
+async fn put_in(app: &App, file: &Model, stay: TimeDelta) -> Result<Deleted> {
+    let now = super::update::later(app.clock.now(), file.updated_at);
+    let transaction = app.db.begin().await?;
+    // Locks the file first, as everybody does who writes file and image.
+    let locked = Entity::update_many()
+        .col_expr(Column::DeletedAt, Expr::val(now))
+        .col_expr(Column::DueAt, Expr::val(now + stay))
+        .col_expr(Column::UpdatedAt, Expr::val(now))
+        .filter(file::COLUMN.id.eq(file.id))
+        .filter(file::COLUMN.deleted_at.is_null())
+        .filter(file::COLUMN.removed_at.is_null())
+        .exec_with_returning(&transaction)
+        .await?;
+    let Some(file) = locked.into_iter().next() else { return Err(Error::not_found("file").at("id")) };
+    let image = take_image(&transaction, &file, now).await?;
+    let intent = Intent { image: image.as_ref().map(image_entity::Model::settings), ..Intent::default() };
+    let status = match file.image_status {
+        ImageStatus::NotApplicable => ImageStatus::NotApplicable,
+        _ => ImageStatus::Removed,
+    };
+    let trashed = Entity::update_many()
+        .col_expr(Column::Intent, Expr::val(intent))
+        .col_expr(Column::ImageStatus, status.into())
+        .col_expr(Column::ImageFailure, Expr::val(None::<Failure>))
+        .filter(file::COLUMN.id.eq(file.id))
+        .exec_with_returning(&transaction)
+        .await?;
+    let trashed = trashed.into_iter().next().unwrap_or(file);
+    let shown = image.as_ref().filter(|image| image.state == State::Ready).map(|image| image.id);
+    events::append(&transaction, event::Kind::FileTrashed, trashed.workspace_id, trashed.id, shown, now)
+        .await?;
+    transaction.commit().await?;
+    app.step("file-trashed").await;
+    if let Some(image) = image {
+        image::step::remove_in_time(app, image.id).await;
+    }
+    Ok(Deleted { file: trashed.id, image: shown, trashed: Some(trashed) })
+}
+
+/// Marks the image of a file that is being deleted and says so; answers the row as it was.
+async fn take_image(
+    transaction: &impl ConnectionTrait,
+    file: &Model,
+    now: DateTime<Utc>,
+) -> Result<Option<image_entity::Model>> {
+    let sending = file.image_status == ImageStatus::InProgress;
+    let image = image::mark_removed(transaction, file.id, sending, now).await?;
+    if let Some(image) = image.as_ref().filter(|image| image.state == State::Ready) {
+        let kind = event::Kind::ImageDeleted;
+        events::append(transaction, kind, file.workspace_id, file.id, Some(image.id), now).await?;
+    }
+    Ok(image)
+}
+
+/// Gives up the open direct uploads of a file; the worker removes their drafts from the account.
+async fn abandon_uploads(transaction: &impl ConnectionTrait, file: FileId, now: DateTime<Utc>) -> Result<()> {
+    direct_upload::Entity::update_many()
+        .col_expr(direct_upload::Column::Status, direct_upload::Status::Cancelled.into())
+        .col_expr(direct_upload::Column::UploadUrl, Expr::val(None::<String>))
+        .col_expr(direct_upload::Column::DueAt, Expr::val(now))
+        .col_expr(direct_upload::Column::UpdatedAt, Expr::val(now))
+        .filter(direct_upload::COLUMN.file_id.eq(file))
+        .filter(direct_upload::Column::Status.eq(direct_upload::Status::Open))
+        .exec(transaction)
+        .await?;
+    Ok(())
+}

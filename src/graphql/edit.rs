@@ -1,0 +1,220 @@
+//! Changing, trashing and restoring files and images.
+
+use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObject};
+
+use crate::error::Result;
+use crate::file::trash;
+use crate::file::update::{self as files, FileChange};
+use crate::graphql::error::{UserError, outcome};
+use crate::graphql::file::File;
+use crate::graphql::image::Image;
+use crate::graphql::new_image::{FocalPointInput, object};
+use crate::graphql::scalar::{DateTime, Json};
+use crate::graphql::{Asked, parse};
+use crate::id::{FileId, ImageId};
+use crate::image::update::{self as images, ImageChange};
+
+/// Changes of files and images.
+#[derive(Default)]
+pub struct EditMutation;
+
+/// Changes of files and images.
+#[Object]
+impl EditMutation {
+    /// Change name, tags or metadata of a file.
+    async fn update_file(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to change.")] input: UpdateFileInput,
+    ) -> Option<async_graphql::Result<UpdateFilePayload>> {
+        let updated = async {
+            let id: FileId = parse(&input.id, "id")?;
+            files::update(ctx.app(), ctx.viewer(), id, input.try_into()?).await
+        };
+        let updated = outcome(updated.await);
+        Some(updated.map(|(file, user_errors)| UpdateFilePayload { file: file.map(File), user_errors }))
+    }
+
+    /// Delete a file and its image projection: to the trash, or for good.
+    async fn delete_file(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which one, and whether for good.")] input: DeleteFileInput,
+    ) -> Option<async_graphql::Result<DeleteFilePayload>> {
+        let deleted = async {
+            let id: FileId = parse(&input.id, "id")?;
+            trash::delete(ctx.app(), ctx.viewer(), id, input.permanently.unwrap_or(false)).await
+        };
+        Some(outcome(deleted.await).map(|(deleted, user_errors)| DeleteFilePayload {
+            success: deleted.is_some(),
+            deleted_file_id: deleted.as_ref().map(|deleted| deleted.file.to_string().into()),
+            deleted_image_id:
+                deleted.as_ref().and_then(|deleted| deleted.image).map(|id| id.to_string().into()),
+            file: deleted.and_then(|deleted| deleted.trashed).map(File),
+            user_errors,
+        }))
+    }
+
+    /// Take a file out of the trash. If it had an image, one with the same settings is provisioned again.
+    async fn restore_file(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Which one.")] input: RestoreFileInput,
+    ) -> Option<async_graphql::Result<RestoreFilePayload>> {
+        let restored =
+            async { trash::restore(ctx.app(), ctx.viewer(), parse::<FileId>(&input.id, "id")?).await };
+        let restored = outcome(restored.await);
+        Some(restored.map(|(file, user_errors)| RestoreFilePayload { file: file.map(File), user_errors }))
+    }
+
+    /// Change alt text, focal point, privacy or metadata of an image.
+    async fn update_image(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "What to change.")] input: UpdateImageInput,
+    ) -> Option<async_graphql::Result<UpdateImagePayload>> {
+        let updated = async {
+            let id: ImageId = parse(&input.id, "id")?;
+            images::update(ctx.app(), ctx.viewer(), id, input.try_into()?).await
+        };
+        let updated = outcome(updated.await);
+        Some(updated.map(|(image, user_errors)| UpdateImagePayload { image: image.map(Image), user_errors }))
+    }
+}
+
+/// A field that may be left out, be null, or have a value.
+fn given<T>(field: MaybeUndefined<T>) -> Option<Option<T>> {
+    match field {
+        MaybeUndefined::Undefined => None,
+        MaybeUndefined::Null => Some(None),
+        MaybeUndefined::Value(value) => Some(Some(value)),
+    }
+}
+
+impl TryFrom<UpdateFileInput> for FileChange {
+    type Error = crate::error::Error;
+
+    fn try_from(input: UpdateFileInput) -> Result<Self> {
+        let metadata = given(input.metadata);
+        Ok(FileChange {
+            filename: input.filename,
+            tags: input.tags,
+            metadata: metadata
+                .map(|json| json.map(|json| object(json, "metadata")).transpose())
+                .transpose()?,
+            if_updated_at: input.if_updated_at.map(|at| at.0),
+        })
+    }
+}
+
+impl TryFrom<UpdateImageInput> for ImageChange {
+    type Error = crate::error::Error;
+
+    fn try_from(input: UpdateImageInput) -> Result<Self> {
+        let metadata = given(input.cf_metadata);
+        Ok(ImageChange {
+            alt: given(input.alt),
+            focal_point: given(input.focal_point).map(|point| point.map(Into::into)),
+            require_signed_urls: input.require_signed_urls,
+            creator: given(input.creator),
+            cf_metadata: metadata
+                .map(|json| json.map(|json| object(json, "cfMetadata")).transpose())
+                .transpose()?,
+            if_updated_at: input.if_updated_at.map(|at| at.0),
+        })
+    }
+}
+
+/// Input of `updateFile`. Fields left out stay as they are.
+#[derive(InputObject)]
+pub struct UpdateFileInput {
+    /// `fil_` id.
+    id: ID,
+    /// New name: 1-255 characters, no slash and no control character.
+    filename: Option<String>,
+    /// Replaces all tags: at most 50 of at most 100 characters.
+    tags: Option<Vec<String>>,
+    /// Replaces the whole object, at most 16 KiB; null clears it.
+    metadata: MaybeUndefined<Json>,
+    /// Fail with `CONFLICT` unless the file was last changed then.
+    if_updated_at: Option<DateTime>,
+}
+
+/// Result of `updateFile`.
+#[derive(SimpleObject)]
+pub struct UpdateFilePayload {
+    /// The changed file.
+    file: Option<File>,
+    /// Empty exactly when the change was made.
+    user_errors: Vec<UserError>,
+}
+
+/// Input of `deleteFile`.
+#[derive(InputObject)]
+pub struct DeleteFileInput {
+    /// `fil_` id.
+    id: ID,
+    /// Skip the trash. Cannot be undone.
+    #[graphql(default_with = "Some(false)")]
+    permanently: Option<bool>,
+}
+
+/// Result of `deleteFile`.
+#[derive(SimpleObject)]
+pub struct DeleteFilePayload {
+    /// Whether the file is out of every list.
+    success: bool,
+    /// The file that is out of every list.
+    deleted_file_id: Option<ID>,
+    /// The image that is gone with it.
+    deleted_image_id: Option<ID>,
+    /// The file in the trash. Null when deleted for good: when asked to, when the workspace keeps no trash, and when the
+    /// file had no bytes.
+    file: Option<File>,
+    /// Empty exactly when the change was made.
+    user_errors: Vec<UserError>,
+}
+
+/// Input of `restoreFile`.
+#[derive(InputObject)]
+pub struct RestoreFileInput {
+    /// `fil_` id.
+    id: ID,
+}
+
+/// Result of `restoreFile`.
+#[derive(SimpleObject)]
+pub struct RestoreFilePayload {
+    /// The restored file; `imageStatus` tells how far its new image is.
+    file: Option<File>,
+    /// Empty exactly when the change was made.
+    user_errors: Vec<UserError>,
+}
+
+/// Input of `updateImage`. Fields left out stay as they are.
+#[derive(InputObject)]
+pub struct UpdateImageInput {
+    /// `img_` id.
+    id: ID,
+    /// Alternative text, at most 2000 characters; the empty string marks a decorative image, null says there is none.
+    alt: MaybeUndefined<String>,
+    /// Point that crops keep in view. Null clears it.
+    focal_point: MaybeUndefined<FocalPointInput>,
+    /// Switching purges caches and gives the image a new `cfImageId`.
+    require_signed_urls: Option<bool>,
+    /// The image service's `creator` field, at most 1024 characters. Null clears it.
+    creator: MaybeUndefined<String>,
+    /// Replaces what is kept with the image service: a JSON object of at most 978 bytes. Null clears it.
+    cf_metadata: MaybeUndefined<Json>,
+    /// Fail with `CONFLICT` unless the image was last changed then.
+    if_updated_at: Option<DateTime>,
+}
+
+/// Result of `updateImage`.
+#[derive(SimpleObject)]
+pub struct UpdateImagePayload {
+    /// The changed image.
+    image: Option<Image>,
+    /// Empty exactly when the change was made.
+    user_errors: Vec<UserError>,
+}

@@ -1,0 +1,96 @@
+//! Rules of a workspace for new uploads.
+
+use async_graphql::{Enum, InputObject, SimpleObject};
+
+use crate::config::Config;
+use crate::entity::workspace;
+use crate::graphql::scalar::ByteSize;
+use crate::workspace::edit::PolicyChange;
+
+/// Rules applied to new uploads of a workspace.
+#[derive(Debug, Clone, SimpleObject)]
+pub struct WorkspacePolicy {
+    /// Accepted MIME types; `image/*` style wildcards allowed. Empty means any.
+    allowed_mime_types: Vec<String>,
+    /// Largest accepted file.
+    max_file_size: ByteSize,
+    /// New images need signed URLs unless told otherwise.
+    private_by_default: bool,
+    /// What of a photo's metadata is kept in `exif`.
+    exif_policy: ExifPolicy,
+    /// What happens when bytes already present in the workspace are uploaded again.
+    on_duplicate: DuplicatePolicy,
+    /// Days a trashed file can be restored. 0 deletes at once.
+    trash_retention_days: i32,
+}
+
+impl WorkspacePolicy {
+    /// The policy of a workspace of this server.
+    pub fn of(workspace: &workspace::Model, config: &Config) -> WorkspacePolicy {
+        let own = workspace.max_file_size.and_then(|size| u64::try_from(size).ok());
+        WorkspacePolicy {
+            allowed_mime_types: workspace.allowed_mime_types.0.clone(),
+            max_file_size: ByteSize(own.unwrap_or(u64::MAX).min(config.max_file_size)),
+            private_by_default: workspace.private_by_default,
+            exif_policy: workspace.exif_policy.into(),
+            on_duplicate: workspace.on_duplicate.into(),
+            trash_retention_days: workspace.trash_days,
+        }
+    }
+}
+
+/// Rules applied to new uploads. Fields left out stay as they are.
+#[derive(Debug, Default, InputObject)]
+pub struct WorkspacePolicyInput {
+    /// Accepted MIME types, at most 50; `image/*` style wildcards allowed. Empty means any.
+    allowed_mime_types: Option<Vec<String>>,
+    /// Largest accepted file, at most the server's limit.
+    max_file_size: Option<ByteSize>,
+    /// New images need signed URLs unless told otherwise.
+    private_by_default: Option<bool>,
+    /// What of a photo's metadata is kept in `exif`.
+    exif_policy: Option<ExifPolicy>,
+    /// What happens when bytes already present in the workspace are uploaded again.
+    on_duplicate: Option<DuplicatePolicy>,
+    /// Days a trashed file can be restored, 0-365. 0 deletes at once.
+    trash_retention_days: Option<i32>,
+}
+
+impl From<WorkspacePolicyInput> for PolicyChange {
+    fn from(input: WorkspacePolicyInput) -> Self {
+        PolicyChange {
+            allowed_mime_types: input.allowed_mime_types,
+            max_file_size: input.max_file_size.map(|size| size.0),
+            private_by_default: input.private_by_default,
+            exif_policy: input.exif_policy.map(Into::into),
+            on_duplicate: input.on_duplicate.map(Into::into),
+            trash_days: input.trash_retention_days,
+        }
+    }
+}
+
+/// What of a photo's metadata is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "workspace::ExifPolicy")]
+pub enum ExifPolicy {
+    /// Everything, location included.
+    KeepAll,
+    /// Everything but location and serial numbers. The default.
+    StripLocation,
+    /// Nothing but orientation and copyright.
+    CopyrightOnly,
+    /// Nothing.
+    StripAll,
+}
+
+/// What an upload of bytes already present in the workspace does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "workspace::DuplicatePolicy")]
+pub enum DuplicatePolicy {
+    /// Make a new file with its own id that shares the stored bytes.
+    Create,
+    /// Return the existing file; the payload says `deduplicated: true`.
+    Reuse,
+    /// Fail with `DUPLICATE_CONTENT`.
+    Reject,
+}

@@ -1,0 +1,179 @@
+//! Making and changing workspaces: name and policy.
+
+use chrono::{DateTime, Utc};
+use sea_orm::{ActiveModelTrait, ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter};
+
+use super::find;
+use crate::app::App;
+use crate::entity::api_token::Scope;
+use crate::entity::workspace::{self, DuplicatePolicy, Entity, ExifPolicy, Model};
+use crate::entity::{Texts, membership};
+use crate::error::{Code, Error, Result};
+use crate::id::WorkspaceId;
+use crate::setup;
+use crate::viewer::Viewer;
+
+/// Longest name, in characters.
+const MAX_NAME: usize = 100;
+/// Most accepted types of a policy.
+const MAX_TYPES: usize = 50;
+/// Longest stay in the trash, in days.
+const MAX_TRASH_DAYS: i32 = 365;
+
+/// What to change of a policy; `None` leaves it as it is.
+#[derive(Debug, Clone, Default)]
+pub struct PolicyChange {
+    /// MIME types, `image/*` style wildcards among them; empty means any.
+    pub allowed_mime_types: Option<Vec<String>>,
+    /// Bytes.
+    pub max_file_size: Option<u64>,
+    pub private_by_default: Option<bool>,
+    pub exif_policy: Option<ExifPolicy>,
+    pub on_duplicate: Option<DuplicatePolicy>,
+    pub trash_days: Option<i32>,
+}
+
+/// Makes a workspace, with the viewer as its owner.
+///
+/// # Errors
+/// `FORBIDDEN`, also for a token limited to a workspace; `BAD_USER_INPUT`.
+pub async fn create(app: &App, viewer: &Viewer, name: &str, policy: &PolicyChange) -> Result<Model> {
+    viewer.require(Scope::WorkspaceAdmin)?;
+    if viewer.token.workspace_id.is_some() {
+        let message = "The token in use is limited to one workspace and cannot make another.";
+        return Err(Error::refuse(Code::Forbidden, message));
+    }
+    let name = checked_name(name)?;
+    check_policy(app, policy)?;
+    let now = app.clock.now();
+    let transaction = app.db.begin().await?;
+    let workspace = setup::insert_workspace(&transaction, &name, now).await?;
+    setup::join(&transaction, viewer.user.id, workspace.id, membership::Role::Owner, now).await?;
+    let workspace = changed(workspace, None, policy, now).update(&transaction).await?;
+    transaction.commit().await?;
+    viewer.joined(workspace.id, membership::Role::Owner);
+    Ok(workspace)
+}
+
+/// Changes name or policy of a workspace.
+///
+/// # Errors
+/// `NOT_FOUND`, `FORBIDDEN`, `BAD_USER_INPUT`.
+pub async fn update(
+    app: &App,
+    viewer: &Viewer,
+    id: WorkspaceId,
+    name: Option<&str>,
+    policy: &PolicyChange,
+) -> Result<Model> {
+    let workspace = find_owned(app, viewer, id).await.map_err(|e| e.at("id"))?;
+    let name = name.map(checked_name).transpose()?;
+    check_policy(app, policy)?;
+    let changed = changed(workspace, name, policy, app.clock.now());
+    let updated = Entity::update_many()
+        .set(changed)
+        .filter(workspace::COLUMN.id.eq(id))
+        .exec_with_returning(&app.db.write)
+        .await?;
+    updated.into_iter().next().ok_or_else(|| Error::not_found("workspace").at("id"))
+}
+
+/// A workspace the viewer may manage: as its owner, or as an admin.
+///
+/// # Errors
+/// `NOT_FOUND` when out of sight, `FORBIDDEN` for others, and for a token without `WORKSPACE_ADMIN`.
+pub async fn find_owned(app: &App, viewer: &Viewer, id: WorkspaceId) -> Result<Model> {
+    viewer.require(Scope::WorkspaceAdmin)?;
+    let Some(workspace) = find(app, viewer, id).await? else { return Err(Error::not_found("workspace")) };
+    viewer.require_owner(id)?;
+    Ok(workspace)
+}
+
+fn changed(
+    workspace: Model,
+    name: Option<String>,
+    policy: &PolicyChange,
+    now: DateTime<Utc>,
+) -> workspace::ActiveModel {
+    let mut row: workspace::ActiveModel = workspace.into();
+    if let Some(name) = name {
+        row.name = Set(name);
+    }
+    if let Some(types) = &policy.allowed_mime_types {
+        let mut types: Vec<String> = types.iter().map(|known| known.to_ascii_lowercase()).collect();
+        types.dedup();
+        row.allowed_mime_types = Set(Texts(types));
+    }
+    if let Some(size) = policy.max_file_size {
+        row.max_file_size = Set(i64::try_from(size).ok());
+    }
+    if let Some(private) = policy.private_by_default {
+        row.private_by_default = Set(private);
+    }
+    if let Some(exif) = policy.exif_policy {
+        row.exif_policy = Set(exif);
+    }
+    if let Some(duplicate) = policy.on_duplicate {
+        row.on_duplicate = Set(duplicate);
+    }
+    if let Some(days) = policy.trash_days {
+        row.trash_days = Set(days);
+    }
+    row.updated_at = Set(now);
+    row
+}
+
+fn checked_name(name: &str) -> Result<String> {
+    let name = name.trim();
+    if (1..=MAX_NAME).contains(&name.chars().count()) && !name.chars().any(char::is_control) {
+        return Ok(name.to_owned());
+    }
+    let message = format!("A workspace's name has 1 to {MAX_NAME} characters and no control character.");
+    Err(Error::invalid("name", message))
+}
+
+fn check_policy(app: &App, policy: &PolicyChange) -> Result<()> {
+    if let Some(types) = &policy.allowed_mime_types
+        && (types.len() > MAX_TYPES || !types.iter().all(|known| is_mime_type(known)))
+    {
+        let message = format!(
+            "At most {MAX_TYPES} MIME types such as `image/png` or `image/*` are listed; none means any."
+        );
+        return Err(Error::invalid("policy.allowedMimeTypes", message));
+    }
+    let most = app.config.max_file_size;
+    if policy.max_file_size.is_some_and(|size| !(1..=most).contains(&size)) {
+        let message = format!("The largest file has 1 to {most} bytes, the server's limit.");
+        return Err(Error::invalid("policy.maxFileSize", message));
+    }
+    if policy.trash_days.is_some_and(|days| !(0..=MAX_TRASH_DAYS).contains(&days)) {
+        let message = format!("Files stay in the trash for 0 to {MAX_TRASH_DAYS} days.");
+        return Err(Error::invalid("policy.trashRetentionDays", message));
+    }
+    Ok(())
+}
+
+/// `type/subtype` or `type/*`, in the characters of RFC 6838.
+fn is_mime_type(text: &str) -> bool {
+    let name = |part: &str| {
+        (1..=127).contains(&part.len())
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&byte))
+    };
+    text.split_once('/').is_some_and(|(kind, subtype)| name(kind) && (subtype == "*" || name(subtype)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mime_type_has_two_names_or_a_star() {
+        for good in ["image/png", "image/*", "application/vnd.api+json", "text/x-rust"] {
+            assert!(is_mime_type(good), "{good}");
+        }
+        for bad in ["", "image", "image/", "/png", "*/*", "image/png;a=b", "image/p*", "a/b/c", "image /png"]
+        {
+            assert!(!is_mime_type(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Changing an image: what is ours at once, what the account keeps in step with it.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::{ADMIN, Database, Server, eventually};
+use crate::pictures::{photo, png};
+
+const UPDATE: &str = "mutation($input: UpdateImageInput!) { updateImage(input: $input) {
+    image { id cfImageId alt focalPoint { x y } requireSignedUrls url creator cfMetadata updatedAt } userErrors { code field retryAfter } } }";
+
+async fn update(server: &Server, image: &Value, mut input: Value) -> Value {
+    input["id"] = image["id"].clone();
+    server.query(UPDATE, json!({ "input": input })).await["updateImage"].clone()
+}
+
+async fn status(server: &Server, url: &Value) -> u16 {
+    server.http.get(url.as_str().unwrap()).send().await.unwrap().status().as_u16()
+}
+
+both! {
+    /// Alternative text and focal point are set, kept when left out, and cleared by null.
+    async fn what_is_ours_changes_at_once(database: Database) {
+        let server = Server::start(database).await;
+        let image = server.file("photo.jpg", photo(1)).await["image"].clone();
+        let first = update(&server, &image, json!({ "alt": "", "focalPoint": { "x": 0, "y": 1 } })).await;
+        assert_eq!((&first["image"]["alt"], &first["image"]["focalPoint"]), (&json!(""), &json!({ "x": 0.0, "y": 1.0 })));
+        let second = update(&server, &image, json!({ "alt": "A lake", "ifUpdatedAt": first["image"]["updatedAt"] })).await;
+        assert_eq!((&second["image"]["alt"], &second["image"]["focalPoint"]), (&json!("A lake"), &json!({ "x": 0.0, "y": 1.0 })));
+        let stale = update(&server, &image, json!({ "alt": "x", "ifUpdatedAt": first["image"]["updatedAt"] })).await;
+        assert_eq!(stale["userErrors"][0], json!({ "code": "CONFLICT", "field": ["input", "ifUpdatedAt"], "retryAfter": null }));
+        let cleared = update(&server, &image, json!({ "alt": null, "focalPoint": null })).await;
+        assert_eq!((&cleared["image"]["alt"], &cleared["image"]["focalPoint"]), (&Value::Null, &Value::Null));
+        // The account was not asked.
+        assert_eq!(cleared["image"]["cfImageId"], image["cfImageId"]);
+        for (input, code, field) in [
+            (json!({ "alt": "x".repeat(2001) }), "INVALID_INPUT", json!(["input", "alt"])),
+            (json!({ "focalPoint": { "x": 1.5, "y": 0 } }), "INVALID_INPUT", json!(["input", "focalPoint", "x"])),
+            (json!({ "focalPoint": { "x": 0, "y": -0.1 } }), "INVALID_INPUT", json!(["input", "focalPoint", "y"])),
+            (json!({ "creator": "x".repeat(1025) }), "INVALID_INPUT", json!(["input", "creator"])),
+            (json!({ "cfMetadata": { "a": "x".repeat(1000) } }), "METADATA_TOO_LARGE", json!(["input", "cfMetadata"])),
+            (json!({ "cfMetadata": { "imagegraph": "x" } }), "INVALID_INPUT", json!(["input", "cfMetadata"])),
+            (json!({ "cfMetadata": [] }), "INVALID_INPUT", json!(["input", "cfMetadata"])),
+        ] {
+            let refused = update(&server, &image, input.clone()).await;
+            assert_eq!((&refused["userErrors"][0]["code"], &refused["userErrors"][0]["field"]), (&json!(code), &field), "{input}");
+        }
+    }
+
+    /// The largest metadata that is taken is taken by the account as well.
+    async fn metadata_and_creator_travel(database: Database) {
+        let server = Server::start(database).await;
+        let wanted = json!({ "creator": "me ü", "cfMetadata": { "album": 1 }, "cfImageId": "albums/lake" });
+        let file = server.upload_as(ADMIN, json!({ "image": wanted }), "photo.jpg", "", photo(1)).await["file"].clone();
+        let image = &file["image"];
+        assert_eq!(image["cfImageId"], "albums/lake", "{file:#}");
+        let most = json!({ "a": "x".repeat(978 - r#"{"a":""}"#.len()) });
+        let changed = update(&server, image, json!({ "cfMetadata": most, "creator": "you" })).await;
+        assert_eq!(changed["userErrors"], json!([]));
+        assert_eq!((&changed["image"]["creator"], &changed["image"]["cfMetadata"]), (&json!("you"), &most));
+        let account = server.account_images().await;
+        assert_eq!(account[0].creator.as_deref(), Some("you"));
+        assert_eq!(account[0].meta.as_ref().unwrap()["a"], most["a"]);
+        assert_eq!(account[0].meta.as_ref().unwrap()["imagegraph"], image["id"]);
+        let cleared = update(&server, image, json!({ "cfMetadata": null, "creator": null })).await;
+        assert_eq!((&cleared["image"]["creator"], &cleared["image"]["cfMetadata"]), (&Value::Null, &Value::Null));
+        let account = server.account_images().await;
+        assert_eq!((account[0].creator.as_deref(), account[0].meta.as_ref().unwrap().len()), (None, 1));
+        // A custom id cannot be private, at once or later.
+        let refused = update(&server, image, json!({ "requireSignedUrls": true })).await;
+        assert_eq!(refused["userErrors"][0]["code"], "CUSTOM_ID_NOT_ALLOWED");
+        let wanted = json!({ "image": { "cfImageId": "a/b", "requireSignedUrls": true } });
+        let refused = server.upload_as(ADMIN, wanted, "a.png", "", png(1)).await;
+        assert_eq!(refused["userErrors"][0]["field"], json!(["input", "image", "cfImageId"]));
+        assert_eq!(refused["userErrors"][0]["code"], "CUSTOM_ID_NOT_ALLOWED");
+    }
+
+    /// Switching access gives the image another id in the account; what is answered from then on works, the old does not.
+    async fn switching_access_follows_the_new_id(database: Database) {
+        let server = Server::start(database).await;
+        let image = server.file("photo.jpg", photo(1)).await["image"].clone();
+        let private = update(&server, &image, json!({ "requireSignedUrls": true, "alt": "private" })).await["image"].clone();
+        assert_eq!((&private["requireSignedUrls"], &private["alt"]), (&json!(true), &json!("private")));
+        assert_ne!(private["cfImageId"], image["cfImageId"]);
+        assert_eq!((status(&server, &private["url"]).await, status(&server, &image["url"]).await), (200, 404));
+        let unsigned = json!(private["url"].as_str().unwrap().split('?').next().unwrap());
+        assert_eq!(status(&server, &unsigned).await, 403);
+        let public = update(&server, &image, json!({ "requireSignedUrls": false })).await["image"].clone();
+        assert_eq!((status(&server, &public["url"]).await, status(&server, &private["url"]).await), (200, 404));
+        // The account keeps one copy, also after the later look for strays.
+        eventually("looked", || async {
+            server.clock.advance(Duration::from_secs(600));
+            imagegraph::worker::round(&server.running.app).await.unwrap();
+            (server.account_images().await.len() == 1).then_some(())
+        })
+        .await;
+        assert_eq!(status(&server, &public["url"]).await, 200);
+    }
+
+    /// Whatever happens to the answer, row and account agree again, and the image is delivered.
+    async fn an_interrupted_switch_is_put_right(database: Database) {
+        for fault in [
+            json!({ "kind": "status", "status": 500 }),
+            json!({ "kind": "drop" }),
+            json!({ "kind": "garbage" }),
+            json!({ "kind": "lost_answer" }),
+            json!({ "kind": "hang_after" }),
+        ] {
+            let server = Server::start_with(database, |config| config.cloudflare_timeout = Duration::from_millis(700)).await;
+            let image = server.file("photo.jpg", photo(1)).await["image"].clone();
+            server.fault(json!({ "call": "images.edit", "fault": fault })).await;
+            let refused = update(&server, &image, json!({ "requireSignedUrls": true })).await;
+            server.heal().await;
+            // The client may have repeated what is safe to repeat.
+            let code = refused["userErrors"][0]["code"].clone();
+            assert!(code == "UPSTREAM_ERROR" || code.is_null(), "{fault}: {refused:#}");
+            let found = eventually("agreed", || async {
+                server.clock.advance(Duration::from_secs(30));
+                let query = "query($id: ID!) { image(id: $id) { cfImageId requireSignedUrls url } }";
+                let found = server.query(query, json!({ "id": image["id"] })).await["image"].clone();
+                let account = server.account_images().await;
+                let agreed = account.len() == 1 && found["cfImageId"] == json!(account[0].id)
+                    && found["requireSignedUrls"] == json!(account[0].require_signed_urls);
+                agreed.then_some(found)
+            })
+            .await;
+            assert_eq!(status(&server, &found["url"]).await, 200, "{fault}");
+            let again = eventually("switched", || async {
+                server.clock.advance(Duration::from_secs(30));
+                let again = update(&server, &image, json!({ "requireSignedUrls": true })).await;
+                (again["userErrors"] == json!([])).then_some(again)
+            })
+            .await;
+            assert_eq!(again["image"]["requireSignedUrls"], true);
+            assert_eq!(status(&server, &again["image"]["url"]).await, 200, "{fault}");
+        }
+    }
+
+    /// Ten switches at once: each is made or refused as a conflict, and the row agrees with the account.
+    async fn switches_at_once_do_not_mix(database: Database) {
+        let server = Server::start(database).await;
+        let image = server.file("photo.jpg", photo(1)).await["image"].clone();
+        let switches = (0..10).map(|i| update(&server, &image, json!({ "requireSignedUrls": i % 2 == 0 })));
+        for payload in futures_util::future::join_all(switches).await {
+            let code = &payload["userErrors"][0]["code"];
+            assert!(code.is_null() || code == "CONFLICT", "{payload:#}");
+        }
+        let query = "query($id: ID!) { image(id: $id) { cfImageId url } }";
+        let found = server.query(query, json!({ "id": image["id"] })).await["image"].clone();
+        assert_eq!(json!(server.account_images().await[0].id), found["cfImageId"]);
+        assert_eq!(status(&server, &found["url"]).await, 200);
+    }
+
+    /// Provisioning again may give other settings; what is left out of a retry stays.
+    async fn a_retry_may_say_more(database: Database) {
+        let server = Server::start(database).await;
+        server.fault(json!({ "call": "images.create", "fault": { "kind": "status", "status": 415, "code": 5455 } })).await;
+        let file = server.upload_as(ADMIN, json!({ "image": { "alt": "first", "creator": "me" } }), "a.png", "", png(1)).await["file"].clone();
+        assert_eq!(file["imageStatus"], "FAILED", "{file:#}");
+        server.heal().await;
+        let provision = "mutation($id: ID!, $image: NewImageInput) { provisionImage(input: { fileId: $id, image: $image }) { image { alt creator requireSignedUrls } userErrors { code field } } }";
+        let refused = server.query(provision, json!({ "id": file["id"], "image": { "alt": "x".repeat(3000) } })).await["provisionImage"].clone();
+        assert_eq!(refused["userErrors"][0], json!({ "code": "INVALID_INPUT", "field": ["input", "image", "alt"] }));
+        let refused = server.query(provision, json!({ "id": file["id"], "image": { "provision": false } })).await["provisionImage"].clone();
+        assert_eq!(refused["userErrors"][0]["field"], json!(["input", "image", "provision"]));
+        let made = server.query(provision, json!({ "id": file["id"], "image": { "alt": "second", "requireSignedUrls": true } })).await["provisionImage"].clone();
+        assert_eq!(made["image"], json!({ "alt": "second", "creator": "me", "requireSignedUrls": true }), "{made:#}");
+    }
+}

@@ -1,0 +1,162 @@
+//! The trash: what goes in, what comes back, and when it is emptied.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::{ADMIN, Database, Server, eventually};
+use crate::pictures::{photo, png};
+
+const TRASH: &str = "mutation($id: ID!, $p: Boolean) { deleteFile(input: { id: $id, permanently: $p }) {
+    success deletedFileId deletedImageId file { id deletedAt purgeAt imageStatus image { id } } userErrors { code field } } }";
+const RESTORE: &str = "mutation($id: ID!) { restoreFile(input: { id: $id }) {
+    file { id deletedAt purgeAt imageStatus image { id alt focalPoint { x y } requireSignedUrls url } } userErrors { code field } } }";
+const COUNTS: &str = "{ files { totalCount } images { totalCount } }";
+
+async fn set_policy(server: &Server, policy: Value) {
+    let update = "mutation($id: ID!, $p: WorkspacePolicyInput) { updateWorkspace(input: { id: $id, policy: $p }) { userErrors { code } } }";
+    let done = server.query(update, json!({ "id": server.workspace, "p": policy })).await;
+    assert_eq!(done["updateWorkspace"]["userErrors"], json!([]));
+}
+
+fn seconds(from: &Value, to: &Value) -> i64 {
+    let at = |value: &Value| chrono::DateTime::parse_from_rfc3339(value.as_str().unwrap()).unwrap();
+    (at(to) - at(from)).num_seconds()
+}
+
+both! {
+    /// A trashed file is out of every list and out of the account; restored, it is what it was, image and all.
+    async fn a_file_comes_back_as_it_was(database: Database) {
+        let server = Server::start(database).await;
+        let image = json!({ "alt": "A lake", "focalPoint": { "x": 0.25, "y": 0.5 }, "requireSignedUrls": true });
+        let file = server.upload_as(ADMIN, json!({ "image": image }), "photo.jpg", "", photo(6)).await["file"].clone();
+        let url = file["image"]["url"].as_str().unwrap().to_owned();
+        assert_eq!(server.http.get(&url).send().await.unwrap().status(), 200);
+        let trashed = server.query(TRASH, json!({ "id": file["id"] })).await["deleteFile"].clone();
+        assert_eq!((&trashed["success"], &trashed["userErrors"]), (&json!(true), &json!([])));
+        assert_eq!((&trashed["deletedFileId"], &trashed["deletedImageId"]), (&file["id"], &file["image"]["id"]));
+        assert_eq!((&trashed["file"]["imageStatus"], &trashed["file"]["image"]), (&json!("REMOVED"), &Value::Null));
+        assert_eq!(seconds(&trashed["file"]["deletedAt"], &trashed["file"]["purgeAt"]), 30 * 86_400);
+        let counts = server.query(COUNTS, json!({})).await;
+        assert_eq!(counts, json!({ "files": { "totalCount": 0 }, "images": { "totalCount": 0 } }));
+        assert_eq!((server.account_images().await.len(), server.originals().len()), (0, 1));
+        assert_eq!(server.http.get(&url).send().await.unwrap().status(), 404);
+        // Once more changes nothing.
+        let again = server.query(TRASH, json!({ "id": file["id"] })).await["deleteFile"].clone();
+        assert_eq!((&again["success"], &again["file"]["deletedAt"]), (&json!(true), &trashed["file"]["deletedAt"]));
+        let restored = server.query(RESTORE, json!({ "id": file["id"] })).await["restoreFile"].clone();
+        assert_eq!(restored["userErrors"], json!([]));
+        let back = &restored["file"];
+        assert_eq!((&back["deletedAt"], &back["purgeAt"], &back["imageStatus"]), (&Value::Null, &Value::Null, &json!("READY")));
+        assert_eq!((&back["image"]["alt"], &back["image"]["requireSignedUrls"]), (&json!("A lake"), &json!(true)));
+        assert_eq!(back["image"]["focalPoint"], json!({ "x": 0.25, "y": 0.5 }));
+        assert_ne!(back["image"]["id"], file["image"]["id"]);
+        assert_eq!(server.http.get(back["image"]["url"].as_str().unwrap()).send().await.unwrap().status(), 200);
+        let again = server.query(RESTORE, json!({ "id": file["id"] })).await["restoreFile"].clone();
+        assert_eq!(again["userErrors"][0], json!({ "code": "CONFLICT", "field": ["input", "id"] }));
+    }
+
+    /// When its time is up a file goes for good, and not before.
+    async fn the_trash_is_emptied_when_due(database: Database) {
+        let server = Server::start(database).await;
+        set_policy(&server, json!({ "trashRetentionDays": 2 })).await;
+        let file = server.file("a.png", png(1)).await;
+        server.query(TRASH, json!({ "id": file["id"] })).await;
+        server.clock.advance(Duration::from_secs(47 * 3600));
+        imagegraph::worker::round(&server.running.app).await.unwrap();
+        let found = server.query("query($id: ID!) { file(id: $id) { deletedAt } }", json!({ "id": file["id"] })).await;
+        assert!(found["file"]["deletedAt"].is_string());
+        assert_eq!(server.originals().len(), 1);
+        server.clock.advance(Duration::from_secs(2 * 3600));
+        eventually("purged", || async {
+            let found = server.query("query($id: ID!) { file(id: $id) { id } }", json!({ "id": file["id"] })).await;
+            (found["file"].is_null() && server.originals().is_empty()).then_some(())
+        })
+        .await;
+        let gone = server.query(RESTORE, json!({ "id": file["id"] })).await["restoreFile"].clone();
+        assert_eq!(gone["userErrors"][0]["code"], "NOT_FOUND");
+    }
+
+    /// For good: when asked, out of the trash too, and when the workspace keeps no trash.
+    async fn some_deletions_are_for_good(database: Database) {
+        let server = Server::start(database).await;
+        let (a, b, c) = (server.file("a.png", png(1)).await, server.file("b.png", png(2)).await, server.file("c.txt", b"c".to_vec()).await);
+        let gone = server.query(TRASH, json!({ "id": a["id"], "p": true })).await["deleteFile"].clone();
+        assert_eq!((&gone["success"], &gone["file"]), (&json!(true), &Value::Null));
+        server.query(TRASH, json!({ "id": b["id"] })).await;
+        let gone = server.query(TRASH, json!({ "id": b["id"], "p": true })).await["deleteFile"].clone();
+        assert_eq!((&gone["success"], &gone["file"], &gone["deletedImageId"]), (&json!(true), &Value::Null, &Value::Null));
+        set_policy(&server, json!({ "trashRetentionDays": 0 })).await;
+        let gone = server.query(TRASH, json!({ "id": c["id"] })).await["deleteFile"].clone();
+        assert_eq!((&gone["success"], &gone["file"]), (&json!(true), &Value::Null));
+        assert_eq!((server.account_images().await.len(), server.originals().len()), (0, 0));
+    }
+
+    /// What is in the trash is not worked on.
+    async fn a_trashed_file_is_left_alone(database: Database) {
+        let server = Server::start(database).await;
+        let file = server.file("a.png", png(1)).await;
+        server.query(TRASH, json!({ "id": file["id"] })).await;
+        for mutation in [
+            "mutation($id: ID!) { it: updateFile(input: { id: $id, filename: \"b\" }) { userErrors { code message } } }",
+            "mutation($id: ID!) { it: provisionImage(input: { fileId: $id }) { userErrors { code message } } }",
+        ] {
+            let refused = server.query(mutation, json!({ "id": file["id"] })).await;
+            assert_eq!(refused["it"]["userErrors"][0]["code"], "CONFLICT", "{mutation}");
+            assert!(refused["it"]["userErrors"][0]["message"].as_str().unwrap().contains("restore"), "{refused}");
+        }
+    }
+
+    /// A file whose image cannot be provisioned is restored all the same, and knows what its image was.
+    async fn restoring_does_not_need_the_account(database: Database) {
+        let server = Server::start_with(database, |config| config.cloudflare_timeout = Duration::from_millis(500)).await;
+        let file = server.upload_as(ADMIN, json!({ "image": { "alt": "kept" } }), "a.png", "", png(1)).await["file"].clone();
+        server.query(TRASH, json!({ "id": file["id"] })).await;
+        server.fault(json!({ "call": "images.create", "fault": { "kind": "status", "status": 503 } })).await;
+        let restored = server.query(RESTORE, json!({ "id": file["id"] })).await["restoreFile"].clone();
+        assert_eq!((&restored["userErrors"], &restored["file"]["imageStatus"]), (&json!([]), &json!("QUEUED")));
+        server.heal().await;
+        eventually("ready", || async {
+            server.clock.advance(Duration::from_secs(700));
+            let found = server.query("{ images { nodes { alt } } }", json!({})).await;
+            (found["images"]["nodes"] == json!([{ "alt": "kept" }])).then_some(())
+        })
+        .await;
+    }
+
+    /// Tags and metadata are kept, checked, and changed only by who knows the newest state.
+    async fn a_file_is_described(database: Database) {
+        let server = Server::start(database).await;
+        let file = server.file("a.png", png(1)).await;
+        let update = "mutation($input: UpdateFileInput!) { updateFile(input: $input) { file { filename tags metadata updatedAt } userErrors { code field } } }";
+        let change = async |mut input: Value| {
+            input["id"] = file["id"].clone();
+            server.query(update, json!({ "input": input })).await["updateFile"].clone()
+        };
+        let first = change(json!({ "tags": [" lake ", "summer", "lake"], "metadata": { "a": [1, "ü"] } })).await;
+        assert_eq!((&first["file"]["tags"], &first["file"]["metadata"]), (&json!(["lake", "summer"]), &json!({ "a": [1, "ü"] })));
+        let stale = change(json!({ "filename": "b.png", "ifUpdatedAt": "2020-01-01T00:00:00.000Z" })).await;
+        assert_eq!(stale["userErrors"][0], json!({ "code": "CONFLICT", "field": ["input", "ifUpdatedAt"] }));
+        let second = change(json!({ "filename": "b.png", "ifUpdatedAt": first["file"]["updatedAt"] })).await;
+        assert_eq!((&second["file"]["filename"], &second["file"]["tags"]), (&json!("b.png"), &json!(["lake", "summer"])));
+        assert_ne!(second["file"]["updatedAt"], first["file"]["updatedAt"]);
+        // Of those who know the same state, one wins.
+        let known = second["file"]["updatedAt"].clone();
+        let racing = (0..5).map(|i| change(json!({ "tags": [i.to_string()], "ifUpdatedAt": known })));
+        let racing = futures_util::future::join_all(racing).await;
+        assert_eq!(racing.iter().filter(|payload| payload["userErrors"] == json!([])).count(), 1, "{racing:#?}");
+        let cleared = change(json!({ "metadata": null, "tags": [] })).await;
+        assert_eq!((&cleared["file"]["tags"], &cleared["file"]["metadata"]), (&json!([]), &Value::Null));
+        for (input, code, field) in [
+            (json!({ "tags": [""] }), "INVALID_INPUT", "tags"),
+            (json!({ "tags": ["x".repeat(101)] }), "INVALID_INPUT", "tags"),
+            (json!({ "tags": (0..51).map(|i| i.to_string()).collect::<Vec<_>>() }), "INVALID_INPUT", "tags"),
+            (json!({ "metadata": [1] }), "INVALID_INPUT", "metadata"),
+            (json!({ "metadata": { "a": "x\u{0}" } }), "INVALID_INPUT", "metadata"),
+            (json!({ "metadata": { "a": "x".repeat(16 * 1024) } }), "METADATA_TOO_LARGE", "metadata"),
+        ] {
+            let refused = change(input.clone()).await;
+            assert_eq!(refused["userErrors"][0], json!({ "code": code, "field": ["input", field] }), "{input}");
+        }
+    }
+}
