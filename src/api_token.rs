@@ -97,6 +97,7 @@ pub async fn revoke(app: &App, viewer: &Viewer, id: ApiTokenId) -> Result<Model>
 
 /// Those of the given tokens that the viewer may see, in no order.
 pub async fn find_many(app: &App, viewer: &Viewer, ids: &[ApiTokenId]) -> Result<Vec<Model>> {
+    viewer.require(Scope::WorkspaceAdmin)?;
     let of_ids = api_token::COLUMN.id.is_in(ids.iter().copied());
     Ok(api_token::visible_to(viewer).filter(of_ids).all(&app.db.read).await?)
 }
@@ -104,14 +105,16 @@ pub async fn find_many(app: &App, viewer: &Viewer, ids: &[ApiTokenId]) -> Result
 /// A page of tokens, newest first.
 ///
 /// # Errors
-/// `BAD_USER_INPUT` for paging arguments.
+/// `FORBIDDEN` without `WORKSPACE_ADMIN`, `BAD_USER_INPUT` for paging arguments.
 pub async fn list(app: &App, viewer: &Viewer, list: List) -> Result<Page<Model>> {
+    viewer.require(Scope::WorkspaceAdmin)?;
     let ranges = ranges(viewer, &list);
     page::page(&app.db.read, &ranges, BY_CREATION, list.page.window()?, list.both_ends).await
 }
 
 /// How many tokens a list has.
 pub async fn count(app: &App, viewer: &Viewer, list: &List) -> Result<i64> {
+    viewer.require(Scope::WorkspaceAdmin)?;
     page::count(&app.db.read, &ranges(viewer, list)).await
 }
 

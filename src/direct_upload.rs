@@ -50,7 +50,7 @@ pub struct NewDirectUpload {
 /// `NOT_FOUND`, `FORBIDDEN`, `BAD_USER_INPUT`, `UNSUPPORTED_MIME_TYPE`, `FILE_TOO_LARGE`; `UPSTREAM_ERROR` and
 /// `UPSTREAM_RATE_LIMITED` when the account gives no URL, and then nothing is left.
 pub async fn create(app: &App, viewer: &Viewer, new: NewDirectUpload) -> Result<(Model, file::Model)> {
-    require_any(viewer, &[Scope::UploadsCreate, Scope::FilesWrite])?;
+    viewer.require_any(&[Scope::UploadsCreate, Scope::FilesWrite])?;
     let workspace =
         workspace::find_editable(app, viewer, new.workspace_id).await.map_err(|e| e.at("workspaceId"))?;
     check(&new)?;
@@ -99,20 +99,20 @@ pub async fn create(app: &App, viewer: &Viewer, new: NewDirectUpload) -> Result<
 
 /// One direct upload, if the viewer may see it.
 pub async fn find(app: &App, viewer: &Viewer, id: DirectUploadId) -> Result<Option<Model>> {
-    require_any(viewer, &[Scope::UploadsCreate, Scope::FilesWrite, Scope::FilesRead])?;
+    viewer.require_any(&[Scope::UploadsCreate, Scope::FilesWrite, Scope::FilesRead])?;
     Ok(direct_upload::visible_to(viewer).filter(direct_upload::COLUMN.id.eq(id)).one(&app.db.read).await?)
 }
 
 /// Those of the given direct uploads that the viewer may see, in no order.
 pub async fn find_many(app: &App, viewer: &Viewer, ids: &[DirectUploadId]) -> Result<Vec<Model>> {
-    require_any(viewer, &[Scope::UploadsCreate, Scope::FilesWrite, Scope::FilesRead])?;
+    viewer.require_any(&[Scope::UploadsCreate, Scope::FilesWrite, Scope::FilesRead])?;
     let of_ids = direct_upload::COLUMN.id.is_in(ids.iter().copied());
     Ok(direct_upload::visible_to(viewer).filter(of_ids).all(&app.db.read).await?)
 }
 
 /// Where the bytes go, for those who may send them: whoever knows the URL can.
 pub fn upload_url<'a>(viewer: &Viewer, upload: &'a Model) -> Option<&'a str> {
-    require_any(viewer, &[Scope::UploadsCreate, Scope::FilesWrite]).ok()?;
+    viewer.require_any(&[Scope::UploadsCreate, Scope::FilesWrite]).ok()?;
     viewer.require_editor(upload.workspace_id).ok()?;
     upload.upload_url.as_deref()
 }
@@ -261,7 +261,7 @@ async fn insert_rows(
 }
 
 async fn find_changeable(app: &App, viewer: &Viewer, id: DirectUploadId) -> Result<Model> {
-    require_any(viewer, &[Scope::UploadsCreate, Scope::FilesWrite])?;
+    viewer.require_any(&[Scope::UploadsCreate, Scope::FilesWrite])?;
     let Some(upload) = find(app, viewer, id).await? else { return Err(Error::not_found("direct upload")) };
     viewer.require_editor(upload.workspace_id)?;
     Ok(upload)
@@ -459,11 +459,6 @@ async fn put_off(app: &App, upload: &Model, until: Option<DateTime<Utc>>) -> Res
         .exec(&app.db.write)
         .await?;
     Ok(())
-}
-
-fn require_any(viewer: &Viewer, scopes: &[Scope]) -> Result<()> {
-    let Some((last, others)) = scopes.split_last() else { return Ok(()) };
-    if others.iter().any(|scope| viewer.require(*scope).is_ok()) { Ok(()) } else { viewer.require(*last) }
 }
 
 fn expired() -> Error {

@@ -105,6 +105,15 @@ impl Viewer {
         Err(Error::refuse(Code::Forbidden, format!("The token in use lacks the scope {name}.")))
     }
 
+    /// Demands one of several scopes of the token in use.
+    ///
+    /// # Errors
+    /// `FORBIDDEN`, naming the last.
+    pub fn require_any(&self, scopes: &[Scope]) -> Result<()> {
+        let Some((last, others)) = scopes.split_last() else { return Ok(()) };
+        if others.iter().any(|scope| self.require(*scope).is_ok()) { Ok(()) } else { self.require(*last) }
+    }
+
     /// Demands the right to change things in a workspace: membership as `EDITOR` or `OWNER`, or admin.
     ///
     /// # Errors

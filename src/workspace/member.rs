@@ -17,6 +17,9 @@ use crate::id::{MembershipId, UserId, WorkspaceId};
 use crate::page::{self, Key, Keyed, Order, Page, PageArgs, Range};
 use crate::viewer::Viewer;
 
+/// Who may see members: not a token that only makes uploads.
+const READING: [Scope; 3] = [Scope::FilesRead, Scope::ImagesRead, Scope::WorkspaceAdmin];
+
 /// Longest membership first.
 const BY_JOINING: Order<Column> =
     Order { name: "members:JOINED_AT", column: None, numeric: false, descending: false };
@@ -32,17 +35,20 @@ pub struct List {
 
 /// A page of a workspace's members, longest membership first.
 pub async fn list(app: &App, viewer: &Viewer, list: List) -> Result<Page<Model>> {
+    viewer.require_any(&READING)?;
     let ranges = ranges(viewer, &list);
     page::page(&app.db.read, &ranges, BY_JOINING, list.page.window()?, list.both_ends).await
 }
 
 /// How many members a workspace has.
 pub async fn count(app: &App, viewer: &Viewer, list: &List) -> Result<i64> {
+    viewer.require_any(&READING)?;
     page::count(&app.db.read, &ranges(viewer, list)).await
 }
 
 /// Those of the given memberships that the viewer may see, in no order.
 pub async fn find_many(app: &App, viewer: &Viewer, ids: &[MembershipId]) -> Result<Vec<Model>> {
+    viewer.require_any(&READING)?;
     let of_ids = membership::COLUMN.id.is_in(ids.iter().copied());
     Ok(membership::visible_to(viewer).filter(of_ids).all(&app.db.read).await?)
 }

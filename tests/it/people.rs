@@ -123,6 +123,9 @@ both! {
         let created = server.query_as(&secret, direct, json!({ "w": server.workspace })).await;
         assert!(created["createDirectUpload"]["directUpload"]["uploadUrl"].is_string());
         assert_eq!(server.refusal(&secret, "{ files { totalCount } }", json!({})).await, "FORBIDDEN");
+        assert_eq!(server.refusal(&secret, "{ viewer { apiTokens { totalCount } } }", json!({})).await, "FORBIDDEN");
+        let members = "query($w: ID!) { workspace(id: $w) { members { totalCount } } }";
+        assert_eq!(server.refusal(&secret, members, json!({ "w": server.workspace })).await, "FORBIDDEN");
         assert_eq!(create(&secret, json!({ "name": "a", "scopes": ["UPLOADS_CREATE"] })).await["userErrors"][0]["code"], "FORBIDDEN");
         // Seen by its owner and the workspace's, with its last use.
         server.clock.advance(Duration::from_secs(120));
