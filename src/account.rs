@@ -136,10 +136,10 @@ pub async fn update_variant(
     let old = found.ok_or_else(|| Error::not_found("variant").at("name"))?;
     // The API takes the options as a whole.
     let options = VariantOptions {
-        fit: change.fit.unwrap_or(old.options.fit),
+        fit: change.fit.map_or(old.options.fit, Into::into),
         width: change.width.or(old.options.width),
         height: change.height.or(old.options.height),
-        metadata: change.metadata.unwrap_or(old.options.metadata),
+        metadata: change.metadata.map_or(old.options.metadata, Into::into),
         ..old.options
     };
     let edit = VariantEdit { options, never_require_signed_urls: change.never_require_signed_urls };

@@ -26,10 +26,10 @@ pub struct Envelope<T> {
     /// An answer with `false` is an error whatever its status says.
     pub success: bool,
     /// What went wrong.
-    #[serde(default, deserialize_with = "null_as_none")]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub errors: Vec<Message>,
     /// Remarks on a call that worked.
-    #[serde(default, deserialize_with = "null_as_none")]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub messages: Vec<Message>,
 }
 
@@ -193,11 +193,13 @@ pub struct VariantEdit {
 }
 
 /// How a variant sizes an image. The API accepts options left out; no width or height means no limit.
+///
+/// What this file does not know is kept as it came, so that it neither hides the variant nor is lost by an edit.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct VariantOptions {
     /// How the image is fitted to the box.
-    #[serde(default)]
-    pub fit: Fit,
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub fit: Named<Fit>,
     /// Box width in pixels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub width: Option<u32>,
@@ -205,14 +207,49 @@ pub struct VariantOptions {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub height: Option<u32>,
     /// What metadata stays in the delivered image.
-    #[serde(default)]
-    pub metadata: Metadata,
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub metadata: Named<Metadata>,
     /// Cache time in browsers, seconds, 3600-31536000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub browser_ttl: Option<u32>,
     /// Blur radius, 1-250.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blur: Option<u32>,
+    /// Options by other names.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
+}
+
+/// A value out of a list that Cloudflare may lengthen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Named<T> {
+    /// One that this file knows.
+    Known(T),
+    /// Any other, as Cloudflare writes it.
+    Unknown(String),
+}
+
+impl<T: Copy> Named<T> {
+    /// The value, if it is known.
+    pub fn known(&self) -> Option<T> {
+        match self {
+            Named::Known(value) => Some(*value),
+            Named::Unknown(_) => None,
+        }
+    }
+}
+
+impl<T> From<T> for Named<T> {
+    fn from(value: T) -> Self {
+        Named::Known(value)
+    }
+}
+
+impl<T: Default> Default for Named<T> {
+    fn default() -> Self {
+        Named::Known(T::default())
+    }
 }
 
 /// How an image is fitted to a box, as variants know it.
@@ -269,8 +306,8 @@ pub struct BatchToken {
     pub expires_at: DateTime<Utc>,
 }
 
-/// Messages where other parts of Cloudflare's API write null for none.
-fn null_as_none<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Message>, D::Error> {
+/// What was left out where other parts of Cloudflare's API write null for it.
+fn null_as_default<'de, T: Default + Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 

@@ -95,7 +95,8 @@ impl Refusal {
 
     /// The same error as the delivery host words it.
     pub(super) fn into_text(self) -> Response {
-        let mut response = (self.status, format!("ERROR {}: {}\n", self.code, self.message)).into_response();
+        let text = format!("ERROR {}: {}\n", self.code, self.message);
+        let mut response = (self.status, text).into_response();
         let headers = response.headers_mut();
         let code = HeaderValue::from_str(&format!("err={}", self.code));
         if let Ok(code) = code {
@@ -106,14 +107,19 @@ impl Refusal {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         headers.insert("access-control-allow-origin", HeaderValue::from_static("*"));
+        response.extensions_mut().insert(self);
         response
     }
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let errors = vec![Message { code: self.code, message: self.message }];
-        json(self.status, &Envelope::<()> { result: None, success: false, errors, messages: vec![] })
+        let errors = vec![Message { code: self.code, message: self.message.clone() }];
+        let envelope = Envelope::<()> { result: None, success: false, errors, messages: vec![] };
+        let mut response = json(self.status, &envelope);
+        // For whoever writes it in another form.
+        response.extensions_mut().insert(self);
+        response
     }
 }
 

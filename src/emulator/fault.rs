@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
 use serde::Deserialize;
@@ -52,6 +53,18 @@ enum Fault {
         message: String,
         /// Seconds, in the `retry-after` header.
         retry_after: Option<u64>,
+        /// Text on the delivery host and JSON elsewhere if absent.
+        form: Option<Form>,
+    },
+    /// Answers normally, but errors in another form: Cloudflare does not say when it uses which.
+    Errors { form: Form },
+    /// Answers this instead of doing the deed.
+    Answer {
+        #[serde(default = "ok")]
+        status: u16,
+        #[serde(default = "json_type")]
+        content_type: String,
+        body: String,
     },
     /// Waits, then answers normally.
     Delay { ms: u64 },
@@ -65,8 +78,20 @@ enum Fault {
     HangAfter,
 }
 
+/// How an error is written.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Form {
+    /// The envelope of the API.
+    Json,
+    /// `ERROR 5404: Image not found`.
+    Text,
+    /// A web page with no number in it, as proxies on the way answer.
+    Html,
+}
+
 impl Faults {
-    /// Answers a call, spoiled if a rule says so. Text errors are for the delivery host.
+    /// Answers a call, spoiled if a rule says so. `in_text`: whether errors of this call are text by themselves.
     pub(super) async fn around(
         &self,
         call: &'static str,
@@ -75,8 +100,23 @@ impl Faults {
     ) -> Response {
         match self.next(call) {
             None => answer.await,
-            Some(Fault::Status { status, code, message, retry_after }) => {
-                refuse(status, code, message, retry_after, in_text)
+            Some(Fault::Status { status, code, message, retry_after, form }) => {
+                let form = form.unwrap_or(if in_text { Form::Text } else { Form::Json });
+                refuse(Refusal::new(status_code(status), code, message), retry_after, form)
+            }
+            Some(Fault::Errors { form }) => {
+                let response = answer.await;
+                match response.extensions().get::<Refusal>().cloned() {
+                    // The one text that was seen without a number.
+                    Some(refusal) if call == "variants.get" && matches!(form, Form::Text) => {
+                        (refusal.status, "variant not found").into_response()
+                    }
+                    Some(refusal) => refuse(refusal, None, form),
+                    None => response,
+                }
+            }
+            Some(Fault::Answer { status, content_type, body }) => {
+                (status_code(status), [(CONTENT_TYPE, content_type)], body).into_response()
             }
             Some(Fault::Delay { ms }) => {
                 tokio::time::sleep(Duration::from_millis(ms)).await;
@@ -139,10 +179,17 @@ pub(super) async fn control(faults: &Faults, call: FaultCall, request: Request) 
     }
 }
 
-fn refuse(status: u16, code: u32, message: String, retry_after: Option<u64>, in_text: bool) -> Response {
-    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let refusal = Refusal::new(status, code, message);
-    let mut response = if in_text { refusal.into_text() } else { refusal.into_response() };
+fn refuse(refusal: Refusal, retry_after: Option<u64>, form: Form) -> Response {
+    let mut response = match form {
+        Form::Json => refusal.into_response(),
+        Form::Text => refusal.into_text(),
+        Form::Html => {
+            let status = refusal.status;
+            let page =
+                format!("<html>\n<head><title>{status}</title></head>\n<body>{status}</body>\n</html>\n");
+            (status, Html(page)).into_response()
+        }
+    };
     if let Some(seconds) = retry_after {
         response.headers_mut().insert("retry-after", HeaderValue::from(seconds));
     }
@@ -155,6 +202,18 @@ fn broken_connection() -> Response {
     Body::from_stream(futures_util::stream::iter([Err::<Bytes, _>(cut)])).into_response()
 }
 
+fn status_code(status: u16) -> StatusCode {
+    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
 fn internal_error() -> u32 {
     5500
+}
+
+fn ok() -> u16 {
+    200
+}
+
+fn json_type() -> String {
+    "application/json".to_owned()
 }

@@ -297,10 +297,10 @@ impl AccountMutation {
         let variant = wire::Variant {
             id: input.name,
             options: wire::VariantOptions {
-                fit: input.fit.map_or(wire::Fit::ScaleDown, Into::into),
+                fit: input.fit.map_or(wire::Fit::ScaleDown, Into::into).into(),
                 width: Some(side(input.width)),
                 height: Some(side(input.height)),
-                metadata: input.metadata.map_or(wire::Metadata::None, Into::into),
+                metadata: input.metadata.map_or(wire::Metadata::None, Into::into).into(),
                 ..wire::VariantOptions::default()
             },
             never_require_signed_urls: input.never_require_signed_urls.unwrap_or(false),

@@ -244,14 +244,14 @@ impl From<delivery::Rendition> for ImageRendition {
 pub struct ImageVariant {
     /// Name as it appears in delivery URLs.
     name: String,
-    /// How an image is fitted to the box.
-    fit: TransformFit,
+    /// How an image is fitted to the box. Null when the account has a way that this schema has no name for.
+    fit: Option<TransformFit>,
     /// Width of the box in pixels. Null when the variant does not limit it.
     width: Option<i32>,
     /// Height of the box in pixels. Null when the variant does not limit it.
     height: Option<i32>,
-    /// What metadata stays in the delivered image.
-    metadata: TransformMetadata,
+    /// What metadata stays in the delivered image. Null when the account has a way that this schema has no name for.
+    metadata: Option<TransformMetadata>,
     /// Delivered without a signature even for private images.
     never_require_signed_urls: bool,
 }
@@ -261,10 +261,10 @@ impl From<&wire::Variant> for ImageVariant {
         let side = |side: u32| i32::try_from(side).ok();
         ImageVariant {
             name: variant.id.clone(),
-            fit: variant.options.fit.into(),
+            fit: variant.options.fit.known().map(Into::into),
             width: variant.options.width.and_then(side),
             height: variant.options.height.and_then(side),
-            metadata: variant.options.metadata.into(),
+            metadata: variant.options.metadata.known().map(Into::into),
             never_require_signed_urls: variant.never_require_signed_urls,
         }
     }

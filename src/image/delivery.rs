@@ -60,14 +60,16 @@ pub fn expiry(now: DateTime<Utc>, ttl: Duration) -> DateTime<Utc> {
 
 /// Pixels a variant of this image will have.
 ///
-/// `None` for an image of unknown size, and for HEIC, whose encoding after conversion is Cloudflare's own affair.
+/// `None` for an image of unknown size, for HEIC, whose encoding after conversion is Cloudflare's own affair, and for
+/// a variant with a fit or an option that we do not know.
 pub fn rendered_size(image: &Model, options: &VariantOptions) -> Option<(u32, u32)> {
     let source = (u32::try_from(image.width?).ok()?, u32::try_from(image.height?).ok()?);
     match image.format {
         // Cloudflare never resizes SVG.
         Format::Svg => Some(source),
         Format::Heic => None,
-        _ => Some(fitted(options.fit, options.width, options.height, source)),
+        _ if !options.other.is_empty() => None,
+        _ => Some(fitted(options.fit.known()?, options.width, options.height, source)),
     }
 }
 

@@ -32,18 +32,18 @@ use crate::harness::http;
 use crate::pictures::{gif, lying_png, photo, picture, png};
 
 /// An emulated account of a test's own.
-struct Account {
-    client: Client,
-    emulator: Emulator,
+pub(crate) struct Account {
+    pub(crate) client: Client,
+    pub(crate) emulator: Emulator,
     /// Where the emulator is, without a trailing slash.
-    root: String,
+    pub(crate) root: String,
     /// Method and path of each request, in the order they came.
     log: Arc<Mutex<Vec<String>>>,
     dir: TempDir,
 }
 
 impl Account {
-    async fn open() -> Account {
+    pub(crate) async fn open() -> Account {
         let dir = TempDir::new().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let root = format!("http://{}/cloudflare", listener.local_addr().unwrap());
@@ -75,14 +75,14 @@ impl Account {
     }
 
     /// A client with other settings.
-    fn other(&self, change: impl FnOnce(&mut Settings)) -> Client {
+    pub(crate) fn other(&self, change: impl FnOnce(&mut Settings)) -> Client {
         let mut settings = (*self.client.settings).clone();
         change(&mut settings);
         Client::new(settings).unwrap()
     }
 
     /// An image of nothing in particular.
-    async fn image(&self, seed: u32) -> Image {
+    pub(crate) async fn image(&self, seed: u32) -> Image {
         create(&self.client, NewImage::default(), png(seed)).await.unwrap()
     }
 
@@ -96,7 +96,7 @@ impl Account {
     }
 
     /// Makes the emulator misbehave once.
-    async fn fault(&self, call: &str, fault: Value) {
+    pub(crate) async fn fault(&self, call: &str, fault: Value) {
         let fault = json!({ "call": call, "fault": fault, "times": 1 });
         let answer = http().post(format!("{}/faults", self.root)).json(&fault).send().await.unwrap();
         assert_eq!(answer.status(), 200);
@@ -108,7 +108,7 @@ impl Account {
         answer.json::<Value>().await.unwrap()["calls"][call].as_u64().unwrap_or(0)
     }
 
-    fn hash(&self) -> &str {
+    pub(crate) fn hash(&self) -> &str {
         &self.emulator.credentials().account_hash
     }
 
@@ -124,14 +124,14 @@ async fn record(State(log): State<Arc<Mutex<Vec<String>>>>, request: Request, ne
     next.run(request).await
 }
 
-fn upload(bytes: Vec<u8>) -> Upload {
+pub(crate) fn upload(bytes: Vec<u8>) -> Upload {
     let length = bytes.len() as u64;
     let chunks: Vec<_> = bytes.chunks(10_000).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
     let stream = stream::iter(chunks).boxed();
     Upload { filename: "süße katze.jpg".to_owned(), content_type: "image/jpeg".to_owned(), length, stream }
 }
 
-async fn create(client: &Client, new: NewImage<'_>, bytes: Vec<u8>) -> Result<Image, Error> {
+pub(crate) async fn create(client: &Client, new: NewImage<'_>, bytes: Vec<u8>) -> Result<Image, Error> {
     client.create(new, Body::Upload(upload(bytes))).await
 }
 
@@ -156,7 +156,7 @@ fn ids(images: &[Image]) -> Vec<&str> {
 }
 
 /// A refusal's variant and number.
-fn refusal<T: std::fmt::Debug>(answer: Result<T, Error>) -> (&'static str, Option<u32>) {
+pub(crate) fn refusal<T: std::fmt::Debug>(answer: Result<T, Error>) -> (&'static str, Option<u32>) {
     let error = answer.unwrap_err();
     let kind = match &error {
         Error::NotFound(_) => "not found",
@@ -621,12 +621,13 @@ async fn variants_are_made_edited_and_deleted() {
     let hero = Variant {
         id: "hero".to_owned(),
         options: VariantOptions {
-            fit: Fit::Pad,
+            fit: Fit::Pad.into(),
             width: Some(30),
             height: Some(40),
-            metadata: Metadata::Copyright,
+            metadata: Metadata::Copyright.into(),
             browser_ttl: Some(3600),
             blur: Some(7),
+            ..VariantOptions::default()
         },
         never_require_signed_urls: true,
     };

@@ -27,7 +27,7 @@ both! {
         let boxes = [(Some(40), Some(30)), (Some(30), Some(40)), (Some(500), Some(400)), (Some(33), None), (None, Some(17)), (Some(150), Some(20))];
         for fit in [Fit::ScaleDown, Fit::Contain, Fit::Cover, Fit::Crop, Fit::Pad] {
             for (i, (width, height)) in boxes.into_iter().enumerate() {
-                let options = VariantOptions { fit, width, height, ..VariantOptions::default() };
+                let options = VariantOptions { fit: fit.into(), width, height, ..VariantOptions::default() };
                 let id = format!("{fit:?}{i}");
                 let variant = Variant { id, options, never_require_signed_urls: false };
                 server.running.app.cloudflare.create_variant(&variant).await.unwrap();

@@ -37,6 +37,8 @@ mod access;
 
 mod account;
 
+mod answer_forms;
+
 mod client;
 
 mod client_faults;

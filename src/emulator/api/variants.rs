@@ -3,10 +3,8 @@
 use axum::body::Body;
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel, PaginatorTrait};
-use serde::de::DeserializeOwned;
-use serde_json::Value;
 
-use crate::cloudflare::wire::{Variant, VariantEdit, VariantList, VariantOptions, VariantResult};
+use crate::cloudflare::wire::{Named, Variant, VariantEdit, VariantList, VariantOptions, VariantResult};
 use crate::emulator::answer::{Nothing, Refusal};
 use crate::emulator::store::{self, variant};
 use crate::emulator::{Emulator, form, now};
@@ -26,7 +24,7 @@ pub(super) async fn get(emulator: &Emulator, id: &str) -> Result<VariantResult, 
 
 /// `POST v1/variants`; 5409 for an id that is taken, 5453 beyond 100.
 pub(super) async fn create(emulator: &Emulator, body: Body) -> Result<VariantResult, Refusal> {
-    let asked: Variant = read(body).await?;
+    let asked: Variant = form::json(body).await?;
     check_id(&asked.id)?;
     check_options(&asked.options)?;
     let row = variant::Model {
@@ -51,7 +49,7 @@ pub(super) async fn create(emulator: &Emulator, body: Body) -> Result<VariantRes
 
 /// `PATCH v1/variants/{id}`: replaces the options.
 pub(super) async fn edit(emulator: &Emulator, id: &str, body: Body) -> Result<VariantResult, Refusal> {
-    let edit: VariantEdit = read(body).await?;
+    let edit: VariantEdit = form::json(body).await?;
     check_options(&edit.options)?;
     let changing = emulator.0.store.changing.lock().await;
     let mut row = find(emulator, id).await?.into_active_model();
@@ -83,26 +81,24 @@ async fn find(emulator: &Emulator, id: &str) -> Result<variant::Model, Refusal> 
     row.ok_or_else(Refusal::variant_not_found)
 }
 
-/// Reads a body, refusing options the emulator would otherwise drop without a word.
-async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Refusal> {
-    const KNOWN: [&str; 6] = ["fit", "width", "height", "metadata", "browser_ttl", "blur"];
-    let bytes = form::read(body).await?;
-    // From the text, not from the value below: the errors then say where, as Cloudflare's do.
-    let asked = serde_json::from_slice(&bytes).map_err(Refusal::bad_request)?;
-    let body: Value = serde_json::from_slice(&bytes).map_err(Refusal::bad_request)?;
-    let options = body.get("options").and_then(Value::as_object);
-    match options.and_then(|options| options.keys().find(|name| !KNOWN.contains(&name.as_str()))) {
-        Some(name) => Err(Refusal::bad_request(format!("unknown variant option `{name}`"))),
-        None => Ok(asked),
-    }
-}
-
 fn check_id(id: &str) -> Result<(), Refusal> {
     let valid = (1..=99).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
     valid.then_some(()).ok_or_else(|| Refusal::bad_request("a variant name must be 1-99 letters and digits"))
 }
 
+/// Options the emulator would otherwise drop without a word are refused with those out of range.
 fn check_options(options: &VariantOptions) -> Result<(), Refusal> {
+    if let Some(name) = options.other.keys().next() {
+        return Err(Refusal::bad_request(format!("unknown variant option `{name}`")));
+    }
+    if let Named::Unknown(fit) = &options.fit {
+        let all = "Use 'cover', 'contain', 'crop', 'pad' or 'scale-down'";
+        return Err(Refusal::bad_request(format!("'{fit}' is not a supported fit mode. {all}")));
+    }
+    if let Named::Unknown(metadata) = &options.metadata {
+        let all = "Use 'keep', 'copyright' or 'none'";
+        return Err(Refusal::bad_request(format!("'{metadata}' is not a supported metadata mode. {all}")));
+    }
     let limits = [
         ("width", options.width, 1..=9999),
         ("height", options.height, 1..=9999),

@@ -127,7 +127,8 @@ impl Default for Plan {
 
 impl From<&wire::VariantOptions> for Plan {
     fn from(options: &wire::VariantOptions) -> Self {
-        let fit = match options.fit {
+        // No variant with another is stored.
+        let fit = match options.fit.known().unwrap_or_default() {
             wire::Fit::ScaleDown => Fit::ScaleDown,
             wire::Fit::Contain => Fit::Contain,
             wire::Fit::Cover => Fit::Cover,
@@ -139,7 +140,7 @@ impl From<&wire::VariantOptions> for Plan {
             height: options.height,
             fit,
             blur: options.blur.map(|radius| radius as f32),
-            metadata: options.metadata,
+            metadata: options.metadata.known().unwrap_or_default(),
             ..Plan::default()
         }
     }
