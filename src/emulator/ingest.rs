@@ -1,6 +1,6 @@
 //! From bytes in a temporary file to bytes in the store.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Emulator;
 use super::answer::Refusal;
@@ -24,8 +24,13 @@ pub(super) async fn store(emulator: &Emulator, spooled: Spooled) -> Result<Store
     let path = spooled.path.to_path_buf();
     let mut found = blocking(path.clone(), probe::measure).await?;
     let decoded = u64::from(found.width) * u64::from(found.height) * 4 * 2;
-    let _room = emulator.0.renders.room(decoded).await;
-    found = blocking(path, move |path| probe::verify(path, &mut found).map(|()| found)).await?;
+    let room = emulator.0.renders.room(decoded).await;
+    let verified = move |path: &Path| {
+        // The work goes on when its client has left: what it takes up is given back at its end.
+        let _room = room;
+        probe::verify(path, &mut found).map(|()| found)
+    };
+    let found = blocking(path, verified).await?;
     let blob = emulator.0.store.files.adopt(spooled.path)?;
     Ok(Stored { blob, probe: found, filename: spooled.filename.chars().take(MAX_FILENAME).collect() })
 }
@@ -35,7 +40,7 @@ const MAX_FILENAME: usize = 255;
 
 async fn blocking<T: Send + 'static>(
     path: PathBuf,
-    look: impl FnOnce(&std::path::Path) -> Result<T, Refusal> + Send + 'static,
+    look: impl FnOnce(&Path) -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {
     tokio::task::spawn_blocking(move || look(&path)).await.map_err(Refusal::internal)?
 }

@@ -1,12 +1,15 @@
 //! Pixels: from a stored file and a plan to the bytes that are delivered.
 
 pub(super) mod adjust;
+#[cfg(feature = "avif")]
+pub(super) mod avif;
 pub(super) mod colour;
 pub(super) mod decode;
 pub(super) mod encode;
 pub(super) mod geometry;
 pub(super) mod plan;
 pub(super) mod saliency;
+pub(super) mod webp;
 
 use std::path::Path;
 
@@ -30,16 +33,19 @@ pub(super) struct Rendered {
     pub(super) media_type: &'static str,
 }
 
-/// Decodes the file, applies the plan and encodes the outcome.
+/// Decodes the file, applies the plan and encodes the outcome, with all its frames if it `moves`.
 ///
 /// Blocks. Errors are those of the delivery host: 9413 for an output too large, 9516 for a file or output that
 /// cannot be coded, 9401 for a trim that leaves nothing.
-pub(super) fn render(path: &Path, source: Format, plan: &Plan, output: Output) -> Result<Rendered, Refusal> {
-    if output == Output::Gif
-        && plan.anim
-        && let Some(animation) = decode::animation(path, source).map_err(undecodable)?
-    {
-        return animated(animation, plan);
+pub(super) fn render(
+    path: &Path,
+    source: Format,
+    plan: &Plan,
+    output: Output,
+    moves: bool,
+) -> Result<Rendered, Refusal> {
+    if moves && let Some(animation) = decode::animation(path, source).map_err(undecodable)? {
+        return animated(animation, plan, output);
     }
     let decoded = decode::pixels(path, source).map_err(undecodable)?;
     let original = (decoded.image.width(), decoded.image.height());
@@ -50,9 +56,13 @@ pub(super) fn render(path: &Path, source: Format, plan: &Plan, output: Output) -
     encode::still(pixels, output, plan, decoded.exif, decoded.icc)
 }
 
-fn animated(animation: decode::Animation, plan: &Plan) -> Result<Rendered, Refusal> {
+fn animated(animation: decode::Animation, plan: &Plan, output: Output) -> Result<Rendered, Refusal> {
     let decode::Animation { frames, loops } = animation;
-    encode::gif(Frames::new(Box::new(Transformed { frames, plan, pixels: 0 })), loops)
+    let frames = Transformed { frames, plan, pixels: 0 };
+    match output {
+        Output::Gif => encode::gif(Frames::new(Box::new(frames)), loops),
+        _ => encode::webp_animation(frames, loops, plan.quality),
+    }
 }
 
 /// Frames as they are asked for, so that no more than one is held decoded.

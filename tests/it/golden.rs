@@ -10,7 +10,7 @@ use crate::harness::{Database, Server};
 use crate::pictures::{gif, lying_png, photo, picture};
 
 /// A server whose account has flexible variants switched on.
-async fn flexible() -> Server {
+pub(crate) async fn flexible() -> Server {
     let server = Server::start(Database::Sqlite).await;
     let on = AccountConfig { flexible_variants: Some(true), ..AccountConfig::default() };
     server.running.app.cloudflare.edit_config(&on).await.unwrap();
@@ -18,7 +18,7 @@ async fn flexible() -> Server {
 }
 
 /// Puts bytes into the account; answers the delivery URL without its last part.
-async fn put(server: &Server, bytes: Vec<u8>) -> String {
+pub(crate) async fn put(server: &Server, bytes: Vec<u8>) -> String {
     let upload = Upload {
         filename: "picture".to_owned(),
         content_type: "application/octet-stream".to_owned(),
@@ -30,19 +30,19 @@ async fn put(server: &Server, bytes: Vec<u8>) -> String {
     image.variants[0].rsplit_once('/').unwrap().0.to_owned()
 }
 
-struct Delivered {
-    status: u16,
-    content_type: String,
-    bytes: Vec<u8>,
+pub(crate) struct Delivered {
+    pub(crate) status: u16,
+    pub(crate) content_type: String,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Delivered {
-    fn size(&self) -> (u32, u32) {
+    pub(crate) fn size(&self) -> (u32, u32) {
         ImageReader::new(Cursor::new(&self.bytes)).with_guessed_format().unwrap().into_dimensions().unwrap()
     }
 }
 
-async fn get(server: &Server, base: &str, options: &str, accept: &str) -> Delivered {
+pub(crate) async fn get(server: &Server, base: &str, options: &str, accept: &str) -> Delivered {
     let response =
         server.http.get(format!("{base}/{options}")).header("accept", accept).send().await.unwrap();
     let header =

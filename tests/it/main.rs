@@ -31,6 +31,8 @@ mod delivery;
 
 mod golden;
 
+mod kinds;
+
 mod direct_upload;
 
 mod access;

@@ -18,6 +18,26 @@ pub(crate) fn picture(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
     bytes
 }
 
+/// Red, green, blue and white from the left top to the right bottom.
+pub(crate) fn quadrants(width: u32, height: u32) -> RgbImage {
+    RgbImage::from_fn(width, height, |x, y| match (x < width / 2, y < height / 2) {
+        (true, true) => Rgb(QUADRANTS[0]),
+        (false, true) => Rgb(QUADRANTS[1]),
+        (true, false) => Rgb(QUADRANTS[2]),
+        (false, false) => Rgb(QUADRANTS[3]),
+    })
+}
+
+/// Colours of [`quadrants`], and of the files in `fixtures`.
+pub(crate) const QUADRANTS: [[u8; 3]; 4] = [[220, 30, 30], [30, 160, 30], [30, 30, 220], [240, 240, 240]];
+
+/// Any pixels in the given encoding.
+pub(crate) fn encoded(pixels: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    pixels.into().write_to(&mut Cursor::new(&mut bytes), format).unwrap();
+    bytes
+}
+
 /// A PNG, unlike any other by its seed.
 pub(crate) fn png(seed: u32) -> Vec<u8> {
     let mut pixels = RgbImage::new(8, 6);
@@ -29,7 +49,11 @@ pub(crate) fn png(seed: u32) -> Vec<u8> {
 
 /// A JPEG of 60 × 40 pixels with EXIF: an orientation, a camera, a time, an exposure, a place.
 pub(crate) fn photo(orientation: u16) -> Vec<u8> {
-    let plain = picture(60, 40, ImageFormat::Jpeg);
+    with_exif(&picture(60, 40, ImageFormat::Jpeg), orientation)
+}
+
+/// A JPEG with the EXIF of [`photo`].
+pub(crate) fn with_exif(plain: &[u8], orientation: u16) -> Vec<u8> {
     let exif = exif(orientation);
     let mut bytes = plain[..2].to_vec();
     bytes.extend([0xff, 0xe1]);

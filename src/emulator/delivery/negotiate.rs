@@ -19,6 +19,8 @@ pub(super) enum Choice {
 pub(super) enum Work {
     /// Decoded, transformed and written in this format.
     Write(Output),
+    /// As `Write`, with all frames; for [`Output::Gif`] and [`Output::Webp`].
+    Animate(Output),
     /// Drawings are cleaned and never resized.
     CleanSvg,
 }
@@ -31,27 +33,32 @@ pub(super) fn choose(
     accept: &str,
 ) -> Result<Choice, Refusal> {
     match (source, plan.wanted) {
-        (Format::Svg, Wanted::Auto | Wanted::Fast) => return Ok(Choice::Make(Work::CleanSvg)),
+        (Format::Svg, Wanted::Auto | Wanted::Fast | Wanted::Svg) => return Ok(Choice::Make(Work::CleanSvg)),
         (Format::Svg, _) => return Err(unsupported(9412, "SVG cannot be converted to another format")),
+        (_, Wanted::Svg) => return Err(unsupported(9412, "raster images cannot be converted to SVG")),
         (Format::Heic, Wanted::Auto | Wanted::Fast) => return Ok(Choice::Unchanged),
         (Format::Heic, _) => return Err(unsupported(9520, "HEIC cannot be converted by this emulator")),
         _ => {}
     }
     let animated = image.frames > 1 && plan.anim;
     let pixels = u64::from(image.width) * u64::from(image.height) * u64::from(image.frames);
+    let moving = |output| {
+        if pixels > MAX_ANIMATED { Choice::Unchanged } else { Choice::Make(Work::Animate(output)) }
+    };
     let output = match plan.wanted {
         Wanted::Json => Output::Json,
         Wanted::Jpeg => Output::Jpeg,
         Wanted::Png => Output::Png,
-        Wanted::Webp if animated => {
-            return Err(unsupported(9520, "animated WebP cannot be written by this emulator"));
-        }
+        Wanted::Webp | Wanted::Avif if animated => return Ok(moving(Output::Webp)),
         Wanted::Webp => Output::Webp,
-        Wanted::Auto | Wanted::Fast if animated && pixels > MAX_ANIMATED => return Ok(Choice::Unchanged),
-        Wanted::Auto | Wanted::Fast if animated => Output::Gif,
-        Wanted::Auto if source != Format::Jpeg && accepts_webp(accept) => Output::Webp,
-        Wanted::Auto | Wanted::Fast => match source {
-            // Lossless WebP of a photograph is several times larger than the photograph.
+        Wanted::Avif => Output::Avif { max_side: MAX_AVIF_ASKED_FOR },
+        Wanted::Auto | Wanted::Fast if animated && accepts(accept, "image/webp") => {
+            return Ok(moving(Output::Webp));
+        }
+        Wanted::Auto | Wanted::Fast if animated => return Ok(moving(Output::Gif)),
+        Wanted::Auto if WRITES_AVIF && accepts(accept, "image/avif") => Output::Avif { max_side: MAX_AVIF },
+        Wanted::Auto if accepts(accept, "image/webp") => Output::Webp,
+        Wanted::Auto | Wanted::Fast | Wanted::Svg => match source {
             Format::Jpeg => Output::Jpeg,
             Format::Png => Output::Png,
             Format::Gif => Output::Gif,
@@ -64,11 +71,17 @@ pub(super) fn choose(
 /// Larger animations are delivered as they are, in pixels over all frames.
 const MAX_ANIMATED: u64 = 50_000_000;
 
-fn accepts_webp(accept: &str) -> bool {
+/// Longest side of AVIF that a client gets because it accepts it, and because its URL asks for it, in pixels.
+const MAX_AVIF: u32 = 1200;
+const MAX_AVIF_ASKED_FOR: u32 = 1600;
+const WRITES_AVIF: bool = cfg!(feature = "avif");
+
+/// Whether a client names this very type: wildcards are sent by clients that cannot read it.
+fn accepts(accept: &str, media_type: &str) -> bool {
     accept.split(',').any(|range| {
         let mut parts = range.split(';').map(str::trim);
         let refused = |part: &str| part.strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0));
-        parts.next().is_some_and(|name| name.eq_ignore_ascii_case("image/webp")) && !parts.any(refused)
+        parts.next().is_some_and(|name| name.eq_ignore_ascii_case(media_type)) && !parts.any(refused)
     })
 }
 

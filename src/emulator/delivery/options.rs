@@ -15,6 +15,7 @@ use crate::emulator::transform::plan::{Fit, Gravity, Trim};
 pub(super) fn parse(list: &str, headers: &HeaderMap) -> Result<Plan, Refusal> {
     let mut plan = Plan::default();
     let mut slow_quality = None;
+    let mut face = false;
     let mut seen: Vec<&str> = Vec::new();
     // Commas inside values are encoded: split first.
     for option in list.split(',') {
@@ -27,11 +28,15 @@ pub(super) fn parse(list: &str, headers: &HeaderMap) -> Result<Plan, Refusal> {
         seen.push(name);
         let value =
             percent_decode_str(value).decode_utf8().map_err(|_| refuse(format!("{name} is not UTF-8")))?;
-        if name == "slow-connection-quality" {
-            slow_quality = Some(quality(name, &value)?);
-        } else {
-            apply(&mut plan, name, &value, headers)?;
+        match (name, value.as_ref()) {
+            ("slow-connection-quality", value) => slow_quality = Some(quality(name, value)?),
+            ("gravity", "face") => face = true,
+            (_, value) => apply(&mut plan, name, value, headers)?,
         }
+    }
+    // Gravity matters where something is cut off; elsewhere a face is as good as any other.
+    if face && matches!(plan.fit, Fit::Cover | Fit::Crop | Fit::AspectCrop) {
+        return Err(refuse("gravity=face is not emulated"));
     }
     let trims_far_sides = plan.trim.right > 0 || plan.trim.bottom > 0;
     if trims_far_sides && (plan.trim.width.is_some() || plan.trim.height.is_some()) {
@@ -81,9 +86,11 @@ fn apply(plan: &mut Plan, name: &str, value: &str, headers: &HeaderMap) -> Resul
         "trim" | "trim.top" | "trim.left" | "trim.width" | "trim.height" => {
             trim(&mut plan.trim, name, value)?
         }
-        "segment" | "zoom" | "upscale" => {
-            return Err(refuse(format!("{name}={value} is not emulated")));
-        }
+        // How close to come to a face, which is refused where it would matter.
+        "zoom" => drop(number(name, value, 0.0, 1.0)?),
+        "segment" if value == "foreground" => return Err(refuse("segment=foreground is not emulated")),
+        "upscale" if value == "generate" => return Err(refuse("upscale=generate is not emulated")),
+        "segment" | "upscale" => return Err(invalid(name, value)),
         "onerror" => return Err(refuse("onerror is not available for hosted images")),
         "border" | "draw" => return Err(refuse(format!("{name} is not available in URLs"))),
         "compression" => return Err(invalid(name, value)),
@@ -114,7 +121,6 @@ fn gravity(value: &str) -> Result<Gravity, Refusal> {
         "right" => Gravity::Point(1.0, 0.5),
         "top" => Gravity::Point(0.5, 0.0),
         "bottom" => Gravity::Point(0.5, 1.0),
-        "face" => return Err(refuse("gravity=face is not emulated")),
         _ => {
             let (x, y) = value.split_once('x').ok_or_else(|| invalid("gravity", value))?;
             Gravity::Point(number("gravity", x, 0.0, 1.0)?, number("gravity", y, 0.0, 1.0)?)
@@ -125,11 +131,12 @@ fn gravity(value: &str) -> Result<Gravity, Refusal> {
 fn format(value: &str) -> Result<Wanted, Refusal> {
     Ok(match value {
         "auto" => Wanted::Auto,
-        // What Cloudflare too falls back to when it cannot write AVIF.
-        "avif" | "webp" => Wanted::Webp,
+        "avif" => Wanted::Avif,
+        "webp" => Wanted::Webp,
         // All JPEG files written here are baseline.
         "jpeg" | "baseline-jpeg" => Wanted::Jpeg,
         "png" | "png-force" => Wanted::Png,
+        "svg" => Wanted::Svg,
         "json" => Wanted::Json,
         _ => return Err(invalid("format", value)),
     })

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::http::StatusCode;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::negotiate::Work;
 use super::{Format, Plan};
@@ -27,9 +27,9 @@ pub(super) struct Job {
 /// Makes transformations and remembers the latest outcomes.
 pub(in crate::emulator) struct Renders {
     /// Mebibytes decoded pixels may take up at a time.
-    room: Semaphore,
+    room: Arc<Semaphore>,
     /// Transformations at a time.
-    workers: Semaphore,
+    workers: Arc<Semaphore>,
     kept: Mutex<Kept>,
 }
 
@@ -37,8 +37,8 @@ impl Default for Renders {
     fn default() -> Self {
         let processors = std::thread::available_parallelism().map_or(2, |count| count.get());
         Renders {
-            room: Semaphore::new(ROOM as usize),
-            workers: Semaphore::new(processors),
+            room: Arc::new(Semaphore::new(ROOM as usize)),
+            workers: Arc::new(Semaphore::new(processors)),
             kept: Mutex::default(),
         }
     }
@@ -50,14 +50,19 @@ impl Renders {
         if let Some(rendered) = self.kept().get(&job.key) {
             return Ok(rendered);
         }
-        let _worker = self.workers.acquire().await;
+        let worker = self.workers.clone().acquire_owned().await;
         // Whoever was before us in the queue may have wanted the same.
         if let Some(rendered) = self.kept().get(&job.key) {
             return Ok(rendered);
         }
-        let _room = self.room(bytes_needed(&job)).await;
+        let room = self.room(bytes_needed(&job)).await;
         let key = job.key;
-        let rendered = tokio::task::spawn_blocking(move || run(&job)).await.map_err(|error| {
+        let held = move || {
+            // The work goes on when its client has left: what it takes up is given back at its end.
+            let _held = (worker, room);
+            run(&job)
+        };
+        let rendered = tokio::task::spawn_blocking(held).await.map_err(|error| {
             tracing::error!(%error, "a transformation of the Cloudflare Images emulator failed");
             Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, 9523, "Internal error")
         })??;
@@ -65,11 +70,11 @@ impl Renders {
         Ok(rendered)
     }
 
-    /// Waits until `bytes` of pixels fit into memory beside those being worked on; held while they are there.
-    pub(in crate::emulator) async fn room(&self, bytes: u64) -> Option<SemaphorePermit<'_>> {
+    /// Waits until `bytes` of pixels fit into memory beside those being worked on; to be held while they are there.
+    pub(in crate::emulator) async fn room(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
         let mebibytes = u32::try_from(bytes >> 20).unwrap_or(ROOM).clamp(1, ROOM);
         // Closed semaphores give no permit; this one is never closed.
-        self.room.acquire_many(mebibytes).await.ok()
+        self.room.clone().acquire_many_owned(mebibytes).await.ok()
     }
 
     fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
@@ -114,7 +119,8 @@ impl Kept {
 
 fn run(job: &Job) -> Result<Rendered, Refusal> {
     match job.work {
-        Work::Write(output) => render(&job.path, job.format, &job.plan, output),
+        Work::Write(output) => render(&job.path, job.format, &job.plan, output, false),
+        Work::Animate(output) => render(&job.path, job.format, &job.plan, output, true),
         Work::CleanSvg => {
             let clean = decode::sanitised_svg(&job.path)
                 .map_err(|error| Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, 9516, error))?;

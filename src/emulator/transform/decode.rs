@@ -9,7 +9,11 @@ use image::codecs::jpeg::JpegDecoder;
 use image::codecs::png::PngDecoder;
 use image::codecs::webp::WebPDecoder;
 use image::metadata::{LoopCount, Orientation};
-use image::{AnimationDecoder, DynamicImage, Frames, ImageDecoder, ImageResult, Limits};
+use image::{AnimationDecoder, DynamicImage, Frames, ImageDecoder, ImageResult, Limits, RgbImage};
+use zune_jpeg::errors::DecodeErrors;
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
 
 use crate::emulator::store::Format;
 
@@ -49,7 +53,11 @@ pub(in crate::emulator) fn pixels(path: &Path, format: Format) -> ImageResult<De
     let mut exif = decoder.exif_metadata().ok().flatten();
     let orientation = exif.as_deref_mut().and_then(Orientation::remove_from_exif_chunk);
     let icc = decoder.icc_profile().ok().flatten();
-    let image = DynamicImage::from_decoder(decoder)?;
+    let plain_cmyk = if format == Format::Jpeg { plain_cmyk(path)? } else { None };
+    let image = match plain_cmyk {
+        Some(image) => DynamicImage::ImageRgb8(image),
+        None => DynamicImage::from_decoder(decoder)?,
+    };
     let mut image = match image {
         DynamicImage::ImageRgb8(_) | DynamicImage::ImageRgba8(_) => image,
         other if other.color().has_alpha() => DynamicImage::ImageRgba8(other.into_rgba8()),
@@ -59,6 +67,47 @@ pub(in crate::emulator) fn pixels(path: &Path, format: Format) -> ImageResult<De
     // A profile for grey or CMYK would misread pixels that are RGB by now.
     let icc = icc.filter(|profile| profile.get(16..20) == Some(b"RGB "));
     Ok(Decoded { image, exif, icc })
+}
+
+/// A CMYK JPEG without Adobe's marker, in RGB; `None` for any other.
+///
+/// Adobe's programs write the values inverted and say so by their marker; the decoder inverts all alike.
+fn plain_cmyk(path: &Path) -> ImageResult<Option<RgbImage>> {
+    let bytes = std::fs::read(path)?;
+    let options = DecoderOptions::default().jpeg_set_out_colorspace(ColorSpace::CMYK).set_strict_mode(false);
+    let mut decoder = zune_jpeg::JpegDecoder::new_with_options(ZCursor::new(&bytes), options);
+    let failed = |error: DecodeErrors| image::ImageError::IoError(std::io::Error::other(error.to_string()));
+    decoder.decode_headers().map_err(failed)?;
+    if decoder.input_colorspace() != Some(ColorSpace::CMYK) || has_adobe_marker(&bytes) {
+        return Ok(None);
+    }
+    let inks = decoder.decode().map_err(failed)?;
+    let (width, height) = decoder.dimensions().unwrap_or_default();
+    let mixed = |ink: u8, black: u8| {
+        let light = u32::from(u8::MAX - ink) * u32::from(u8::MAX - black);
+        // At most 255.
+        (light / u32::from(u8::MAX)) as u8
+    };
+    let pixels =
+        inks.chunks_exact(4).flat_map(|ink| [0, 1, 2].map(|colour| mixed(ink[colour], ink[3]))).collect();
+    Ok(RgbImage::from_raw(width as u32, height as u32, pixels))
+}
+
+/// Whether one of the segments before the pixels is Adobe's.
+fn has_adobe_marker(bytes: &[u8]) -> bool {
+    let mut rest = bytes.get(2..).unwrap_or_default();
+    while let [0xff, marker, high, low, body @ ..] = rest {
+        match marker {
+            0xee if body.starts_with(b"Adobe") => return true,
+            0xda => return false,
+            _ => {
+                rest = body
+                    .get(usize::from(u16::from_be_bytes([*high, *low])).saturating_sub(2)..)
+                    .unwrap_or(&[])
+            }
+        }
+    }
+    false
 }
 
 /// The frames of a GIF or an animated WebP; `None` for stills.

@@ -8,13 +8,12 @@ use exif::{In, Tag};
 use image::codecs::gif::{GifEncoder, Repeat};
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
-use image::codecs::webp::WebPEncoder;
 use image::metadata::LoopCount;
-use image::{DynamicImage, Frames, ImageEncoder};
+use image::{DynamicImage, Frame, Frames, ImageEncoder, ImageResult};
 use serde_json::json;
 
 use super::plan::Plan;
-use super::{Rendered, adjust};
+use super::{Rendered, adjust, webp};
 use crate::cloudflare::wire::Metadata;
 use crate::emulator::answer::Refusal;
 use crate::emulator::store::Format;
@@ -24,15 +23,21 @@ use crate::emulator::store::Format;
 pub(in crate::emulator) enum Output {
     Jpeg,
     Png,
-    /// Lossless: there is no other encoder at hand.
+    /// Still or animated.
     Webp,
-    /// The only one that can be animated.
+    /// Still; WebP where AVIF cannot be: see [`avif`].
+    Avif {
+        /// Longest side, in pixels.
+        max_side: u32,
+    },
+    /// Still or animated.
     Gif,
     /// A document about the image.
     Json,
 }
 
-/// Writes one picture. JPEG takes quality and metadata from the plan; an ICC profile is always kept.
+/// Writes one picture. JPEG, WebP and AVIF take their quality from the plan, JPEG what it keeps of the EXIF chunk, which
+/// no other format has a place for; an ICC profile is always kept.
 pub(in crate::emulator) fn still(
     pixels: DynamicImage,
     output: Output,
@@ -54,8 +59,15 @@ pub(in crate::emulator) fn still(
             write(pixels, PngEncoder::new(&mut bytes), icc)?;
             Format::Png.media_type()
         }
+        Output::Avif { max_side } => match avif(&pixels, plan, max_side, icc.as_deref())? {
+            Some(written) => {
+                bytes = written;
+                "image/avif"
+            }
+            None => return still(pixels, Output::Webp, plan, exif, icc),
+        },
         Output::Webp => {
-            write(pixels, WebPEncoder::new_lossless(&mut bytes), icc)?;
+            bytes = webp::still(pixels, plan.quality, icc.as_deref()).map_err(unwritable)?;
             Format::Webp.media_type()
         }
         Output::Gif => {
@@ -69,7 +81,50 @@ pub(in crate::emulator) fn still(
     Ok(Rendered { bytes: bytes.into(), media_type })
 }
 
-/// Writes an animation, frame by frame.
+/// Writes a picture as AVIF, if this build can, the picture is not too large for it, and its colours are sRGB: a
+/// profile would be lost.
+#[cfg(feature = "avif")]
+fn avif(
+    pixels: &DynamicImage,
+    plan: &Plan,
+    max_side: u32,
+    icc: Option<&[u8]>,
+) -> Result<Option<Vec<u8>>, Refusal> {
+    let other_colours = icc.is_some_and(|profile| !profile.windows(4).any(|name| name == b"sRGB"));
+    if pixels.width().max(pixels.height()) > max_side || other_colours {
+        return Ok(None);
+    }
+    super::avif::still(pixels, plan.quality).map(Some).map_err(unwritable)
+}
+
+/// This build cannot.
+#[cfg(not(feature = "avif"))]
+fn avif(_: &DynamicImage, _: &Plan, _: u32, _: Option<&[u8]>) -> Result<Option<Vec<u8>>, Refusal> {
+    Ok(None)
+}
+
+/// Writes an animated WebP, frame by frame.
+pub(in crate::emulator) fn webp_animation(
+    frames: impl Iterator<Item = ImageResult<Frame>>,
+    loops: LoopCount,
+    quality: u8,
+) -> Result<Rendered, Refusal> {
+    let loops = match loops {
+        LoopCount::Infinite => 0,
+        LoopCount::Finite(times) => times.get().try_into().unwrap_or(u16::MAX),
+    };
+    let mut animation = webp::Animation::new(quality, loops);
+    for frame in frames {
+        let frame = frame.map_err(carried_or_unwritable)?;
+        let (numerator, denominator) = frame.delay().numer_denom_ms();
+        let milliseconds = numerator / denominator.max(1);
+        animation.push(frame.into_buffer(), milliseconds).map_err(unwritable)?;
+    }
+    let bytes = animation.finish().map_err(unwritable)?;
+    Ok(Rendered { bytes: bytes.into(), media_type: Format::Webp.media_type() })
+}
+
+/// Writes an animated GIF, frame by frame.
 pub(in crate::emulator) fn gif(frames: Frames<'_>, loops: LoopCount) -> Result<Rendered, Refusal> {
     let mut bytes = Vec::new();
     let mut encoder = GifEncoder::new_with_speed(&mut bytes, GIF_SPEED);

@@ -92,8 +92,12 @@ pub(in crate::emulator) enum Wanted {
     /// As `Auto`, but nothing that is slow to write.
     Fast,
     Webp,
+    /// WebP where AVIF cannot be written, as on Cloudflare.
+    Avif,
     Jpeg,
     Png,
+    /// Only for what is SVG already.
+    Svg,
     /// A document about the outcome instead of the image.
     Json,
 }
