@@ -31,7 +31,11 @@ mod delivery;
 
 mod golden;
 
+mod hostile;
+
 mod kinds;
+
+mod sheet;
 
 mod direct_upload;
 
