@@ -24,10 +24,9 @@ pub(super) async fn store(emulator: &Emulator, spooled: Spooled) -> Result<Store
     let path = spooled.path.to_path_buf();
     let mut found = blocking(path.clone(), probe::measure).await?;
     let decoded = u64::from(found.width) * u64::from(found.height) * 4 * 2;
-    let room = emulator.0.renders.room(decoded).await;
+    let turn = emulator.0.renders.turn(decoded).await;
     let verified = move |path: &Path| {
-        // The work goes on when its client has left: what it takes up is given back at its end.
-        let _room = room;
+        let _turn = turn;
         probe::verify(path, &mut found).map(|()| found)
     };
     let found = blocking(path, verified).await?;

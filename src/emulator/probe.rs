@@ -37,12 +37,16 @@ pub(super) fn measure(path: &Path) -> Result<Probe, Refusal> {
     let format = sniff(&start).ok_or_else(Refusal::unsupported_type)?;
     let (width, height) = match format {
         Format::Svg => (0, 0),
-        Format::Heic => {
+        _ => {
+            // The header alone, before a decoder makes room for what it claims.
             let size = imagesize::reader_size(BufReader::new(file)).map_err(damaged)?;
-            (pixels(size.width)?, pixels(size.height)?)
-        }
-        Format::Jpeg | Format::Png | Format::Gif | Format::Webp => {
-            decode::still(path, format).map_err(damaged)?.dimensions()
+            let size = (pixels(size.width)?, pixels(size.height)?);
+            check_pixels(format, size.0, size.1)?;
+            if format == Format::Heic {
+                size
+            } else {
+                decode::still(path, format).map_err(damaged)?.dimensions()
+            }
         }
     };
     if format != Format::Svg {
@@ -56,24 +60,31 @@ pub(super) fn measure(path: &Path) -> Result<Probe, Refusal> {
 /// Blocks. Allocates a few frames of 4 bytes a pixel.
 pub(super) fn verify(path: &Path, probe: &mut Probe) -> Result<(), Refusal> {
     match probe.format {
-        Format::Svg => decode::sanitised_svg(path).map(drop).map_err(damaged),
+        Format::Svg => {
+            decode::check_depth(path).map_err(damaged)?;
+            decode::sanitised_svg(path).map(drop).map_err(damaged)
+        }
         // There is no decoder for it; it is delivered as it came.
         Format::Heic => Ok(()),
         Format::Jpeg | Format::Png | Format::Gif | Format::Webp => {
+            if probe.format == Format::Jpeg && !jpeg_is_whole(path, probe)? {
+                return Err(damaged("unexpected end of file"));
+            }
             match decode::animation(path, probe.format).map_err(damaged)? {
                 Some(animation) => probe.frames = count(animation.frames, probe)?,
                 None => decode::pixels(path, probe.format).map(drop).map_err(damaged)?,
-            }
-            if probe.format == Format::Jpeg && !jpeg_ends(path)? {
-                return Err(damaged("unexpected end of file"));
             }
             Ok(())
         }
     }
 }
 
-/// Whether the last scan of a JPEG has an end: the decoder paints what is missing grey and says nothing.
-fn jpeg_ends(path: &Path) -> Result<bool, Refusal> {
+/// Whether the last scan of a JPEG has an end, and the file a bit at least for each block of 64 pixels: the decoder
+/// paints what is missing grey and says nothing.
+fn jpeg_is_whole(path: &Path, probe: &Probe) -> Result<bool, Refusal> {
+    if probe.size * 8 * 64 < u64::from(probe.width) * u64::from(probe.height) {
+        return Ok(false);
+    }
     let bytes = std::fs::read(path)?;
     let last = |marker: [u8; 2]| bytes.windows(2).rposition(|pair| pair == marker);
     Ok(last([0xff, 0xda]) < last([0xff, 0xd9]))

@@ -33,6 +33,12 @@ pub(in crate::emulator) struct Renders {
     kept: Mutex<Kept>,
 }
 
+/// A processor and room in memory, given back when dropped.
+pub(in crate::emulator) struct Turn {
+    _worker: Option<OwnedSemaphorePermit>,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
 impl Default for Renders {
     fn default() -> Self {
         let processors = std::thread::available_parallelism().map_or(2, |count| count.get());
@@ -50,16 +56,14 @@ impl Renders {
         if let Some(rendered) = self.kept().get(&job.key) {
             return Ok(rendered);
         }
-        let worker = self.workers.clone().acquire_owned().await;
+        let turn = self.turn(bytes_needed(&job)).await;
         // Whoever was before us in the queue may have wanted the same.
         if let Some(rendered) = self.kept().get(&job.key) {
             return Ok(rendered);
         }
-        let room = self.room(bytes_needed(&job)).await;
         let key = job.key;
         let held = move || {
-            // The work goes on when its client has left: what it takes up is given back at its end.
-            let _held = (worker, room);
+            let _turn = turn;
             run(&job)
         };
         let rendered = tokio::task::spawn_blocking(held).await.map_err(|error| {
@@ -70,11 +74,14 @@ impl Renders {
         Ok(rendered)
     }
 
-    /// Waits until `bytes` of pixels fit into memory beside those being worked on; to be held while they are there.
-    pub(in crate::emulator) async fn room(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
+    /// Waits for a processor, and until `bytes` of pixels fit into memory beside those being worked on.
+    ///
+    /// The work must hold the turn itself: it goes on when the client has left whose future waits for it.
+    pub(in crate::emulator) async fn turn(&self, bytes: u64) -> Turn {
         let mebibytes = u32::try_from(bytes >> 20).unwrap_or(ROOM).clamp(1, ROOM);
-        // Closed semaphores give no permit; this one is never closed.
-        self.room.clone().acquire_many_owned(mebibytes).await.ok()
+        // Closed semaphores give no permit; these are never closed.
+        let worker = self.workers.clone().acquire_owned().await.ok();
+        Turn { _worker: worker, _room: self.room.clone().acquire_many_owned(mebibytes).await.ok() }
     }
 
     fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {

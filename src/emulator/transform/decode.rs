@@ -10,6 +10,7 @@ use image::codecs::png::PngDecoder;
 use image::codecs::webp::WebPDecoder;
 use image::metadata::{LoopCount, Orientation};
 use image::{AnimationDecoder, DynamicImage, Frames, ImageDecoder, ImageResult, Limits, RgbImage};
+use quick_xml::events::Event;
 use zune_jpeg::errors::DecodeErrors;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
@@ -128,6 +129,27 @@ pub(in crate::emulator) fn animation(path: &Path, format: Format) -> ImageResult
         }
         Format::Jpeg | Format::Png | Format::Svg | Format::Heic => None,
     })
+}
+
+/// Refuses a drawing that is nested deeper than any program draws: cleaning it would take time by the square of that.
+pub(in crate::emulator) fn check_depth(path: &Path) -> Result<(), String> {
+    const MAX_DEPTH: usize = 256;
+    let mut reader = quick_xml::Reader::from_file(path).map_err(|error| error.to_string())?;
+    // What else is wrong with it is for the filter to say.
+    reader.config_mut().check_end_names = false;
+    let (mut depth, mut event) = (0_usize, Vec::new());
+    loop {
+        match reader.read_event_into(&mut event) {
+            Ok(Event::Start(_)) => depth += 1,
+            Ok(Event::End(_)) => depth = depth.saturating_sub(1),
+            Ok(Event::Eof) | Err(_) => return Ok(()),
+            Ok(_) => {}
+        }
+        if depth > MAX_DEPTH {
+            return Err(format!("the drawing is nested deeper than {MAX_DEPTH} levels"));
+        }
+        event.clear();
+    }
 }
 
 /// The drawing without scripts, links and anything else that reaches outside of it.

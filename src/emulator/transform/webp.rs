@@ -117,7 +117,7 @@ fn difference(last: &RgbaImage, frame: &RgbaImage) -> Option<(u32, u32, u32, u32
         }
     }
     let (left, top) = (left & !1, top & !1);
-    (right > left).then_some((left, top, right - left, bottom - top))
+    (right > left).then(|| (left, top, right - left, bottom - top))
 }
 
 /// The chunks of a file that hold pixels.
