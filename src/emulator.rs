@@ -30,6 +30,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, BodyDataStream};
 use axum::extract::{Request, State};
+use axum::http::header::HOST;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use chrono::{DateTime, Utc};
@@ -128,7 +129,10 @@ impl Emulator {
 }
 
 async fn serve(State(emulator): State<Emulator>, request: Request) -> Response {
-    let target = match route::target(request.method(), request.uri().path()) {
+    let path = request.uri().path();
+    // Clients that cannot be told another base URL reach the batch host by its name.
+    let path = if is_for_batch_host(&request) { format!("/batch{path}") } else { path.to_owned() };
+    let target = match route::target(request.method(), &path) {
         Ok(target) => target,
         Err(refusal) => return refusal.into_response(),
     };
@@ -136,6 +140,11 @@ async fn serve(State(emulator): State<Emulator>, request: Request) -> Response {
     let response = answer_or_spoil(&emulator, target, request).await;
     drain(rest).await;
     response
+}
+
+fn is_for_batch_host(request: &Request) -> bool {
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    host.split(':').next().is_some_and(|name| name.eq_ignore_ascii_case("batch.imagedelivery.net"))
 }
 
 async fn answer_or_spoil(emulator: &Emulator, target: Target, request: Request) -> Response {

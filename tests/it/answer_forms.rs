@@ -74,6 +74,24 @@ async fn web_pages_count_by_their_status() {
     assert!(error.is_transient() && error.ambiguous(), "{error:?}");
 }
 
+/// The batch host answers by its name too, for clients that can be told an address only.
+#[tokio::test]
+async fn the_batch_host_has_a_name() {
+    let emulator = crate::hostile::Emulator::start().await;
+    let token =
+        http().get(format!("{}/batch_token", emulator.root)).bearer_auth("demo-token").send().await.unwrap();
+    let token = token.json::<Value>().await.unwrap()["result"]["token"].as_str().unwrap().to_owned();
+    let address = emulator.root.split("/client/").next().unwrap();
+    for (host, bearer, status) in [
+        ("batch.imagedelivery.net", token.as_str(), 200),
+        ("batch.imagedelivery.net", "demo-token", 401),
+        ("example.com", token.as_str(), 404),
+    ] {
+        let list = http().get(format!("{address}/images/v2")).header("host", host).bearer_auth(bearer);
+        assert_eq!(list.send().await.unwrap().status(), status, "{host}");
+    }
+}
+
 /// Three variants: one plain, one with names and options that we do not know, one with nulls.
 fn strange_variants() -> Value {
     let plain = json!({ "id": "plain", "options": { "fit": "cover", "width": 30, "height": 20, "metadata": "keep" } });

@@ -78,6 +78,10 @@ async fn every_fit_has_the_contracts_size() {
         ((200, 100), "trim=10;20;30;40", (140, 60)),
         ((200, 100), "w=60,h=60,fit=cover,g=left", (60, 60)),
         ((200, 100), "w=60,h=60,fit=cover,gravity=0.2x0.8", (60, 60)),
+        // A face matters only where something is cut off.
+        ((200, 100), "w=60,gravity=face,zoom=0.5", (60, 30)),
+        ((200, 100), "w=60,h=60,fit=scale-up,upscale=interpolate", (200, 100)),
+        ((200, 100), "w=60,h=60,fit=cover,g=entropy,metadata=none,compression=fast", (60, 60)),
         ((200, 100), "w=60,blur=10,sharpen=1,brightness=1.2,contrast=0.8,gamma=1.1,saturation=0", (60, 30)),
     ] {
         let base = put(&server, picture(source.0, source.1, ImageFormat::Png)).await;
@@ -177,6 +181,17 @@ async fn refusals_have_codes_and_cost_little() {
         ("q=101,w=10", 400, "9401"),
         ("blur=251", 400, "9401"),
         ("rotate=45", 400, "9401"),
+        ("w=20,h=20,fit=cover,gravity=face", 400, "gravity=face is not emulated"),
+        ("gravity=face,w=20,h=20,fit=aspect-crop,zoom=0.5", 400, "gravity=face is not emulated"),
+        ("zoom=2", 400, "invalid zoom"),
+        ("segment=foreground", 400, "segment=foreground is not emulated"),
+        ("segment=all", 400, "invalid segment"),
+        ("w=900,upscale=generate", 400, "upscale=generate is not emulated"),
+        ("trim=border", 400, "trim=border is not emulated"),
+        ("border=1", 400, "not available in URLs"),
+        ("onerror=redirect", 400, "not available for hosted images"),
+        ("w=10, h=10", 400, "9401"),
+        ("w=12000,h=12000,fit=pad", 403, "9413"),
         ("nosuchvariant", 403, "9425"),
     ] {
         let refused = get(&server, &base, options, "*/*").await;

@@ -13,14 +13,14 @@ use crate::harness::{Program, http};
 use crate::pictures::{crc32, encoded, gif, lying_png, picture, quadrants};
 
 /// An emulator in a process of its own, whose memory can be told.
-struct Emulator {
+pub(crate) struct Emulator {
     program: Program,
-    root: String,
+    pub(crate) root: String,
     _dir: TempDir,
 }
 
 impl Emulator {
-    async fn start() -> Emulator {
+    pub(crate) async fn start() -> Emulator {
         let dir = TempDir::new().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_imagegraph"));
         command.env_clear().current_dir(dir.path());

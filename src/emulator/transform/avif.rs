@@ -26,4 +26,4 @@ pub(in crate::emulator) fn still(pixels: &DynamicImage, quality: u8) -> Result<V
 }
 
 /// 1 is slow and small, 10 fast.
-const SPEED: u8 = 9;
+const SPEED: u8 = 10;
