@@ -11,11 +11,13 @@ use serde_json::Value;
 use crate::golden::{Delivered, flexible, get, put};
 use crate::pictures::{QUADRANTS, encoded, quadrants, with_exif};
 
+type Colours = [[u8; 3]; 4];
+
 const ANY: &str = "*/*";
 const WEBP: &str = "image/webp,image/*,*/*;q=0.8";
 
 /// The colours in the middle of the four quadrants, transparent parts as `[0, 0, 0]`.
-fn colours(pixels: &DynamicImage) -> [[u8; 3]; 4] {
+fn colours(pixels: &DynamicImage) -> Colours {
     let (right, bottom) = (pixels.width() * 3 / 4, pixels.height() * 3 / 4);
     let (left, top) = (pixels.width() / 4, pixels.height() / 4);
     let pixels = pixels.to_rgba8();
@@ -30,13 +32,7 @@ fn alike(one: [u8; 3], other: [u8; 3]) -> bool {
     one.iter().zip(other).all(|(one, other)| one.abs_diff(other) < 50)
 }
 
-fn assert_shows(
-    delivered: &Delivered,
-    media_type: &str,
-    size: (u32, u32),
-    expected: [[u8; 3]; 4],
-    what: &str,
-) {
+fn assert_shows(delivered: &Delivered, media_type: &str, size: (u32, u32), expected: Colours, what: &str) {
     let text = String::from_utf8_lossy(&delivered.bytes);
     assert_eq!(delivered.status, 200, "{what}: {text}");
     assert_eq!(delivered.content_type, media_type, "{what}");
@@ -45,7 +41,7 @@ fn assert_shows(
     assert_colours(&pixels, expected, what);
 }
 
-fn assert_colours(pixels: &DynamicImage, expected: [[u8; 3]; 4], what: &str) {
+fn assert_colours(pixels: &DynamicImage, expected: Colours, what: &str) {
     let found = colours(pixels);
     let same = found.iter().zip(expected).all(|(found, expected)| alike(*found, expected));
     assert!(same, "{what}: {found:?} for {expected:?}");
@@ -55,7 +51,7 @@ const TRANSPARENT: [u8; 3] = [0; 3];
 const WHITE: [u8; 3] = [255; 3];
 
 /// Three colours and a hole.
-fn with_hole() -> [[u8; 3]; 4] {
+fn with_hole() -> Colours {
     [QUADRANTS[0], QUADRANTS[1], QUADRANTS[2], TRANSPARENT]
 }
 
@@ -91,7 +87,7 @@ fn moving_gif() -> Vec<u8> {
 }
 
 /// Stills: what is sent, and the colours it shows.
-fn stills() -> Vec<(&'static str, Vec<u8>, [[u8; 3]; 4])> {
+fn stills() -> Vec<(&'static str, Vec<u8>, Colours)> {
     let deep = ImageBuffer::from_fn(48, 32, |x, y| {
         Rgb(quadrants(48, 32).get_pixel(x, y).0.map(|level| u16::from(level) * 257))
     });
