@@ -39,7 +39,7 @@ pub(crate) struct Account {
     pub(crate) root: String,
     /// Method and path of each request, in the order they came.
     log: Arc<Mutex<Vec<String>>>,
-    dir: TempDir,
+    pub(crate) dir: TempDir,
 }
 
 impl Account {
@@ -91,7 +91,7 @@ impl Account {
     }
 
     /// Status of a delivery URL.
-    async fn status(&self, url: impl AsRef<str>) -> u16 {
+    pub(crate) async fn status(&self, url: impl AsRef<str>) -> u16 {
         http().get(url.as_ref()).send().await.unwrap().status().as_u16()
     }
 

@@ -29,6 +29,8 @@ mod paging;
 
 mod delivery;
 
+mod delivery_host;
+
 mod golden;
 
 mod hostile;

@@ -136,11 +136,13 @@ fn run(job: &Job) -> Result<Rendered, Refusal> {
     }
 }
 
-/// Four bytes a pixel, twice over, for source and outcome alike; the source may lie on its side.
+/// Four bytes a pixel: of the source twice over, of the outcome three times, with what its encoder makes of it, and twice
+/// more where it is blurred or sharpened. The source may lie on its side.
 fn bytes_needed(job: &Job) -> u64 {
     let area = |(width, height): (u32, u32)| u64::from(width) * u64::from(height);
     let (width, height) = job.size;
     let outcome = |size| area(geometry::layout(size, job.plan.size(), job.plan.fit).canvas);
     let largest = outcome((width, height)).max(outcome((height, width)));
-    area(job.size).saturating_add(largest).saturating_mul(8)
+    let copies = if job.plan.blur.is_some() || job.plan.sharpen > 0.0 { 5 } else { 3 };
+    (area(job.size) * 2).saturating_add(largest.saturating_mul(copies)).saturating_mul(4)
 }

@@ -38,12 +38,12 @@ pub(in crate::emulator) fn still(path: &Path, format: Format) -> ImageResult<Box
     let file = BufReader::new(File::open(path)?);
     let mut decoder: Box<dyn ImageDecoder> = match format {
         Format::Jpeg => Box::new(JpegDecoder::new(file)?),
-        Format::Png => Box::new(PngDecoder::with_limits(file, limits())?),
+        Format::Png => Box::new(PngDecoder::with_limits(file, limits(MAX_ALLOC))?),
         Format::Gif => Box::new(GifDecoder::new(file)?),
         Format::Webp => Box::new(WebPDecoder::new(file)?),
         Format::Svg | Format::Heic => return Err(not_raster()),
     };
-    decoder.set_limits(limits())?;
+    decoder.set_limits(limits(MAX_ALLOC))?;
     Ok(decoder)
 }
 
@@ -117,13 +117,13 @@ pub(in crate::emulator) fn animation(path: &Path, format: Format) -> ImageResult
     Ok(match format {
         Format::Gif => {
             let mut decoder = GifDecoder::new(file()?)?;
-            decoder.set_limits(limits())?;
+            decoder.set_limits(limits(MAX_ALLOC_MOVING))?;
             let loops = decoder.loop_count();
             Some(Animation { loops, frames: decoder.into_frames() })
         }
         Format::Webp => {
             let mut decoder = WebPDecoder::new(file()?)?;
-            decoder.set_limits(limits())?;
+            decoder.set_limits(limits(MAX_ALLOC_MOVING))?;
             let loops = decoder.loop_count();
             decoder.has_animation().then(|| Animation { loops, frames: decoder.into_frames() })
         }
@@ -164,10 +164,12 @@ pub(in crate::emulator) fn sanitised_svg(path: &Path) -> Result<Vec<u8>, String>
 
 /// Allocation of one decoder, in bytes: 100 million pixels of RGBA and a little more.
 const MAX_ALLOC: u64 = 512 * 1024 * 1024;
+/// The same for an animation, which takes a frame and the canvas it is drawn on.
+const MAX_ALLOC_MOVING: u64 = 2 * MAX_ALLOC;
 
-fn limits() -> Limits {
+fn limits(bytes: u64) -> Limits {
     let mut limits = Limits::default();
-    limits.max_alloc = Some(MAX_ALLOC);
+    limits.max_alloc = Some(bytes);
     limits
 }
 
