@@ -40,22 +40,32 @@ pub(super) fn choose(
         (Format::Heic, _) => return Err(unsupported(9520, "HEIC cannot be converted by this emulator")),
         _ => {}
     }
-    let animated = image.frames > 1 && plan.anim;
+    let moving = (image.frames > 1 && plan.anim).then(|| animation(plan.wanted, accept)).flatten();
     let pixels = u64::from(image.width) * u64::from(image.height) * u64::from(image.frames);
-    let moving = |output| {
-        if pixels > MAX_ANIMATED { Choice::Unchanged } else { Choice::Make(Work::Animate(output)) }
-    };
-    let output = match plan.wanted {
+    Ok(match moving {
+        Some(_) if pixels > MAX_ANIMATED => Choice::Unchanged,
+        Some(output) => Choice::Make(Work::Animate(output)),
+        None => Choice::Make(Work::Write(still(source, plan.wanted, accept))),
+    })
+}
+
+/// The format of an animation; `None` for those in which nothing moves.
+fn animation(wanted: Wanted, accept: &str) -> Option<Output> {
+    match wanted {
+        Wanted::Webp | Wanted::Avif => Some(Output::Webp),
+        Wanted::Auto | Wanted::Fast if accepts(accept, "image/webp") => Some(Output::Webp),
+        Wanted::Auto | Wanted::Fast => Some(Output::Gif),
+        Wanted::Jpeg | Wanted::Png | Wanted::Svg | Wanted::Json => None,
+    }
+}
+
+fn still(source: Format, wanted: Wanted, accept: &str) -> Output {
+    match wanted {
         Wanted::Json => Output::Json,
         Wanted::Jpeg => Output::Jpeg,
         Wanted::Png => Output::Png,
-        Wanted::Webp | Wanted::Avif if animated => return Ok(moving(Output::Webp)),
         Wanted::Webp => Output::Webp,
         Wanted::Avif => Output::Avif { max_side: MAX_AVIF_ASKED_FOR },
-        Wanted::Auto | Wanted::Fast if animated && accepts(accept, "image/webp") => {
-            return Ok(moving(Output::Webp));
-        }
-        Wanted::Auto | Wanted::Fast if animated => return Ok(moving(Output::Gif)),
         Wanted::Auto if WRITES_AVIF && accepts(accept, "image/avif") => Output::Avif { max_side: MAX_AVIF },
         Wanted::Auto if accepts(accept, "image/webp") => Output::Webp,
         Wanted::Auto | Wanted::Fast | Wanted::Svg => match source {
@@ -64,8 +74,7 @@ pub(super) fn choose(
             Format::Gif => Output::Gif,
             Format::Webp | Format::Svg | Format::Heic => Output::Webp,
         },
-    };
-    Ok(Choice::Make(Work::Write(output)))
+    }
 }
 
 /// Larger animations are delivered as they are, in pixels over all frames.
