@@ -23,6 +23,10 @@ pub mod file;
 
 pub mod image;
 
+pub mod transform;
+
+pub mod photo;
+
 pub mod direct_upload;
 
 pub mod new_image;

@@ -25,6 +25,8 @@ mod delivery;
 
 mod golden;
 
+mod transforms;
+
 mod direct_upload;
 
 mod access;
