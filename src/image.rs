@@ -8,6 +8,14 @@ pub mod settings;
 
 pub mod rendition;
 
+pub mod photo;
+
+pub mod analysis;
+
+pub mod palette;
+
+pub mod placeholder;
+
 use chrono::{DateTime, Utc};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, sea_query::Expr,
@@ -20,8 +28,9 @@ use crate::entity::api_token::Scope;
 use crate::entity::file::{self, ImageStatus};
 use crate::entity::image::{self, Column, Entity, Model, State};
 pub use crate::entity::image::{FocalPoint, NewImage};
-use crate::entity::{Failure, Texts, event};
+use crate::entity::{Failure, Texts, event, workspace};
 use crate::error::{Code, Error, Result};
+use crate::file::exif;
 use crate::file::kind::{Kind, Picture};
 use crate::file::spool::Spool;
 use crate::id::{FileId, ImageId, WorkspaceId};
@@ -193,8 +202,11 @@ pub async fn insert_claimed(
     insert(transaction, Model { due_at: Some(app.lease(now)), ..row }).await
 }
 
-/// Inserts an image row.
-pub async fn insert(transaction: &impl ConnectionTrait, image: Model) -> Result<Model> {
+/// Inserts an image row, with as much of its EXIF as the workspace's policy keeps: every way in leads through here.
+pub async fn insert(transaction: &impl ConnectionTrait, mut image: Model) -> Result<Model> {
+    let policy = workspace::exif_policy(transaction, image.workspace_id).await?;
+    image.exif = image.exif.and_then(|exif| exif::kept(exif, policy));
+    image.taken_at = photo::taken_at(image.exif.as_ref());
     let row: image::ActiveModel = image.into();
     Ok(row.reset_all().insert(transaction).await?)
 }

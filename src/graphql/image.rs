@@ -7,6 +7,7 @@ use crate::entity::image;
 use crate::graphql::connection::shared;
 use crate::graphql::error::top_level;
 use crate::graphql::file::File;
+use crate::graphql::photo::{FocalPoint, PhotoInfo};
 use crate::graphql::scalar::{ByteSize, DateTime, Json, Url};
 use crate::graphql::transform::{
     ImageRendition, ImageSrcSet, ImageTransformInput, TransformFit, TransformMetadata,
@@ -15,6 +16,7 @@ use crate::graphql::workspace::Workspace;
 use crate::graphql::{Asked, OrderDirection, semanticNonNull};
 use crate::image::delivery::{self, fit::Fit};
 use crate::image::rendition::{self, SrcSetRequest};
+use crate::image::{photo, placeholder};
 
 /// The projection of an `image/*` file that has been provisioned into Cloudflare Images.
 /// It exists only once provisioned, so what the image service supplies is never null.
@@ -82,7 +84,8 @@ impl Image {
         self.0.size.into()
     }
 
-    /// Raw EXIF: an object of tag names to texts, numbers, or lists of numbers.
+    /// Raw EXIF as the workspace's policy kept it when the image was made: an object of tag names to texts, numbers, or
+    /// lists of numbers. For typed access use `photo`.
     async fn exif(&self) -> Option<Json> {
         self.0.exif.clone().map(Json)
     }
@@ -173,6 +176,62 @@ impl Image {
     /// More than one frame.
     async fn animated(&self) -> bool {
         self.0.animated
+    }
+
+    /// Some pixel of the first frame is transparent, if only a little. Null while not looked at, and for what cannot be:
+    /// vector images and HEIC.
+    async fn has_alpha(&self) -> Option<bool> {
+        self.0.has_alpha
+    }
+
+    /// Alternative text for people who do not see the image. The empty string marks a decorative image.
+    async fn alt(&self) -> Option<&str> {
+        self.0.alt.as_deref()
+    }
+
+    /// Base64 ThumbHash, about 30 characters. Null while not computed, and for vector images and HEIC.
+    async fn thumbhash(&self) -> Option<String> {
+        self.0.thumbhash.as_deref().map(placeholder::text)
+    }
+
+    /// BlurHash, about 30 characters. Null while not computed, and for vector images and HEIC.
+    async fn blurhash(&self) -> Option<&str> {
+        self.0.blurhash.as_deref()
+    }
+
+    /// Placeholder as a ready `data:` URL of some 500 bytes. Null while not computed, and for vector images and HEIC.
+    async fn placeholder(&self) -> Option<Url> {
+        self.0.thumbhash.as_deref().and_then(placeholder::data_url).map(Url)
+    }
+
+    /// Dominant colour as `#rrggbb`. Null while not computed, and for vector images and HEIC.
+    async fn dominant_color(&self) -> Option<&str> {
+        self.0.dominant_color.as_deref()
+    }
+
+    /// Up to six colours as `#rrggbb`, most frequent first. Empty while not computed.
+    async fn palette(&self) -> &[String] {
+        &self.0.palette.0
+    }
+
+    /// Point that crops keep in view.
+    async fn focal_point(&self) -> Option<FocalPoint> {
+        self.0.focal_point().map(Into::into)
+    }
+
+    /// Camera data in typed form. Null when the camera wrote none, or the workspace's policy dropped it.
+    async fn photo(&self) -> Option<PhotoInfo> {
+        photo::photo(self.0.exif.as_ref()).map(Into::into)
+    }
+
+    /// The image service's `creator` field.
+    async fn creator(&self) -> Option<&str> {
+        self.0.creator.as_deref()
+    }
+
+    /// What the user keeps with the image service: a JSON object.
+    async fn cf_metadata(&self) -> Option<Json> {
+        self.0.cf_metadata.clone().map(Json)
     }
 
     /// Deliver only through signed URLs.
