@@ -12,26 +12,26 @@ const LEAST: f64 = 0.005;
 /// A colour and how much of it there is.
 #[derive(Clone, Copy)]
 struct Swatch {
-    /// Sums of the three channels.
+    /// Sums of the three channels, each pixel by its alpha.
     sums: [u64; 3],
-    pixels: u64,
+    /// Sum of alpha: what is half seen counts half.
+    seen: u64,
 }
 
 impl Swatch {
     fn mean(&self) -> [f64; 3] {
-        self.sums.map(|sum| sum as f64 / self.pixels.max(1) as f64)
+        self.sums.map(|sum| sum as f64 / self.seen.max(1) as f64)
     }
 
     fn add(&mut self, other: &Swatch) {
         for (sum, more) in self.sums.iter_mut().zip(other.sums) {
             *sum += more;
         }
-        self.pixels += other.pixels;
+        self.seen += other.seen;
     }
 }
 
-/// Up to six colours as `#rrggbb`, most frequent first; what is more transparent than not does not count. Empty for a
-/// picture of which nothing is seen.
+/// Up to six colours as `#rrggbb`, most frequent first. Empty for a picture of which nothing is seen.
 pub fn palette(picture: &RgbaImage) -> Vec<String> {
     let mut swatches: Vec<Swatch> = Vec::new();
     let (bins, seen) = bins(picture);
@@ -41,24 +41,24 @@ pub fn palette(picture: &RgbaImage) -> Vec<String> {
             None => swatches.push(bin),
         }
     }
-    swatches.sort_by_key(|swatch| std::cmp::Reverse(swatch.pixels));
-    let enough = |swatch: &&Swatch| swatch.pixels as f64 >= seen as f64 * LEAST;
+    swatches.sort_by_key(|swatch| std::cmp::Reverse(swatch.seen));
+    let enough = |swatch: &&Swatch| swatch.seen as f64 >= seen as f64 * LEAST;
     swatches.iter().filter(enough).take(MAX_COLOURS).map(hexadecimal).collect()
 }
 
-/// Similar pixels together, most first, and how many pixels are seen at all.
+/// Similar pixels together, most first, and how much is seen at all.
 fn bins(picture: &RgbaImage) -> (Vec<Swatch>, u64) {
-    let mut bins = vec![Swatch { sums: [0; 3], pixels: 0 }; 1 << 12];
+    let mut bins = vec![Swatch { sums: [0; 3], seen: 0 }; 1 << 12];
     let mut seen = 0;
-    for pixel in picture.pixels().filter(|pixel| pixel[3] >= 128) {
-        let [red, green, blue, _] = pixel.0.map(usize::from);
-        let bin = &mut bins[(red >> 4) << 8 | (green >> 4) << 4 | blue >> 4];
-        bin.add(&Swatch { sums: [red as u64, green as u64, blue as u64], pixels: 1 });
-        seen += 1;
+    for pixel in picture.pixels().filter(|pixel| pixel[3] > 0) {
+        let [red, green, blue, alpha] = pixel.0.map(u64::from);
+        let place = (red >> 4) << 8 | (green >> 4) << 4 | blue >> 4;
+        bins[place as usize].add(&Swatch { sums: [red * alpha, green * alpha, blue * alpha], seen: alpha });
+        seen += alpha;
     }
-    bins.retain(|bin| bin.pixels > 0);
+    bins.retain(|bin| bin.seen > 0);
     // Stable: the same picture has the same palette.
-    bins.sort_by_key(|bin| std::cmp::Reverse(bin.pixels));
+    bins.sort_by_key(|bin| std::cmp::Reverse(bin.seen));
     (bins, seen)
 }
 

@@ -27,6 +27,8 @@ mod golden;
 
 mod transforms;
 
+mod looks;
+
 mod direct_upload;
 
 mod access;
