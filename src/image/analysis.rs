@@ -26,7 +26,8 @@ use crate::worker;
 
 /// How often a picture is tried when the byte store fails, or the process ends over it.
 const MAX_ATTEMPTS: i32 = 5;
-/// Most bytes of one decoded picture: 100 megapixels of RGBA, which is the most Cloudflare takes, and a little more.
+/// Most bytes of one decoded picture: 100 megapixels of RGBA, which is the most Cloudflare takes, and a little more. A
+/// progressive JPEG needs some more while it is decoded, for its coefficients.
 const MAX_DECODED: u64 = 420 * 1024 * 1024;
 /// Longer side of what is looked at, in pixels: the most a ThumbHash is made from.
 const LOOKED_AT: u32 = 100;

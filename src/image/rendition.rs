@@ -16,6 +16,9 @@ use crate::image::delivery::transform::Transform;
 use crate::image::delivery::{self, Rendition, Signer};
 use crate::image::step;
 
+/// The variant that every account has and nobody can delete.
+const PUBLIC: &str = "public";
+
 /// What is asked for of one image's `srcset`.
 #[derive(Debug, Clone)]
 pub struct SrcSetRequest {
@@ -32,7 +35,7 @@ pub struct SrcSetRequest {
 /// `UPSTREAM_ERROR` for a private image while the account has never told its signing keys.
 pub async fn url(app: &App, image: &Model) -> Result<(Url, Option<DateTime<Utc>>)> {
     let signer = signer(app, image.require_signed_urls, None).await?;
-    Ok(delivery::url(&app.config.cloudflare_delivery_url, image, "public", signer.as_ref()))
+    Ok(delivery::url(&app.config.cloudflare_delivery_url, image, PUBLIC, signer.as_ref()))
 }
 
 /// One sized version of an image: of a named variant or of a transformation.
@@ -156,9 +159,13 @@ async fn require_flexible(app: &App, image: &Model) -> Result<()> {
 }
 
 fn of_transform(app: &App, image: &Model, transform: &Transform) -> Rendition {
-    let delivery = &app.config.cloudflare_delivery_url;
-    let (url, expires_at) = delivery::url(delivery, image, &transform.options(image), None);
-    Rendition { variant: None, url, size: transform.rendered_size(image), expires_at }
+    // Cloudflare leaves drawings as they are, and refuses to turn them into another format.
+    let (variant, last) = match image.format {
+        Format::Svg => (Some(PUBLIC.to_owned()), PUBLIC.to_owned()),
+        _ => (None, transform.options(image)),
+    };
+    let (url, expires_at) = delivery::url(&app.config.cloudflare_delivery_url, image, &last, None);
+    Rendition { variant, url, size: transform.rendered_size(image), expires_at }
 }
 
 async fn of_variant(
@@ -198,7 +205,7 @@ async fn named(app: &App, image: &Model, request: &SrcSetRequest) -> Result<Vec<
 
 /// The variant that every account has, whatever it makes of the image.
 async fn public(app: &App, image: &Model, expires_in: Option<i64>) -> Result<Candidate> {
-    let rendition = rendition(app, image, Some("public"), None, expires_in).await?;
+    let rendition = rendition(app, image, Some(PUBLIC), None, expires_in).await?;
     Ok((rendition.size.map(|(width, _)| width), rendition))
 }
 

@@ -196,8 +196,8 @@ both! {
         }
         let svg = br#"<svg xmlns="http://www.w3.org/2000/svg" width="30" height="20"><rect width="9" height="9"/></svg>"#;
         let id = image(&server, "a.svg", svg.to_vec(), json!({})).await;
-        let told = rendition(&server, &id, &json!({ "width": 300 })).await;
-        assert_eq!((&told["width"], &told["height"]), (&json!(30), &json!(20)));
+        let told = rendition(&server, &id, &json!({ "width": 300, "format": "WEBP" })).await;
+        assert_eq!((&told["width"], &told["height"], &told["variant"]), (&json!(30), &json!(20), &json!("public")));
         let set = src_set(&server, &id, json!({})).await;
         let url = set["src"].as_str().unwrap();
         assert!(url.ends_with("/public"), "{url}");
@@ -329,6 +329,45 @@ both! {
         assert_eq!(server.query(RENDITION, asked.clone()).await["image"]["rendition"]["width"], 10);
         switch(&server, false).await;
         assert_eq!(refused(&server, RENDITION, asked).await, off);
+    }
+
+    /// An account that refuses to tell the switch counts as off; one that is down costs what depends on it and nothing
+    /// else; a setting spares the question.
+    async fn an_account_may_not_tell_the_switch(database: Database) {
+        let server = flexible(database).await;
+        let id = image(&server, "a.png", picture(200, 100, ImageFormat::Png), json!({})).await;
+        let app = &server.running.app;
+        let asked = json!({ "id": id, "t": { "width": 10 } });
+        server.fault(json!({ "call": "config.get", "fault": { "kind": "status", "status": 404 } })).await;
+        app.flexible_variants.forget().await;
+        assert_eq!(refused(&server, RENDITION, asked.clone()).await.0, "FLEXIBLE_VARIANTS_DISABLED");
+        let credentials = std::fs::read_to_string(server.dir.path().join("emulator/credentials.json")).unwrap();
+        let credentials: Value = serde_json::from_str(&credentials).unwrap();
+        let told = Server::start_with(database, |config| {
+            let settings = &app.cloudflare.settings;
+            config.cloudflare_account_id = Some(settings.account_id.clone());
+            config.cloudflare_api_token = credentials["api_token"].as_str().map(str::to_owned);
+            config.cloudflare_base_url = settings.api.clone();
+            config.cloudflare_batch_url = settings.batch.clone();
+            config.cloudflare_upload_url = settings.upload.clone();
+            config.cloudflare_delivery_url = settings.delivery.clone();
+            config.cloudflare_flexible_variants = Some(true);
+        })
+        .await;
+        let id = image(&told, "b.png", picture(200, 100, ImageFormat::Png), json!({})).await;
+        let made = rendition(&told, &id, &json!({ "width": 10 })).await;
+        assert_eq!(delivered(&told, &made["url"]).await.width(), 10);
+        server.heal().await;
+
+        let down = Server::start_with(database, |config| config.cloudflare_timeout = std::time::Duration::from_millis(300)).await;
+        let id = image(&down, "c.png", picture(200, 100, ImageFormat::Png), json!({})).await;
+        down.fault(json!({ "call": "config.get", "fault": { "kind": "status", "status": 500 } })).await;
+        let query = "query($id: ID!) { server { version flexibleVariants } image(id: $id) { url srcSet { src } rendition(variant: \"public\") { url } } }";
+        let answer = down.ask(ADMIN, query, json!({ "id": id })).await;
+        assert_eq!((&answer["data"]["server"]["flexibleVariants"], &answer["data"]["image"]["srcSet"]), (&Value::Null, &Value::Null));
+        assert!(answer["data"]["image"]["url"].is_string() && answer["data"]["image"]["rendition"]["url"].is_string());
+        assert_eq!(answer["errors"][0]["extensions"]["code"], "UPSTREAM_ERROR");
+        assert_eq!(answer["errors"].as_array().unwrap().len(), 2, "{answer:#}");
     }
 
     /// A srcset has each width once, ascending, none above the original, and the descriptors are the pixels delivered.

@@ -6,7 +6,7 @@ use super::fit::{Fit, fitted};
 use super::{MAX_WIDTH, colour, source};
 use crate::cloudflare::wire::{MAX_PIXELS, Metadata};
 use crate::entity::image::{FocalPoint, Format as Encoding, Model};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::image::settings;
 
 /// A transformation as it is asked for; what is left out is Cloudflare's default.
@@ -87,10 +87,8 @@ impl Transform {
     /// `BAD_USER_INPUT` with the option's field, for what is out of range and for what would have no effect.
     pub fn check(&self) -> Result<()> {
         if *self == Transform::default() {
-            return Err(Error::refuse(
-                crate::error::Code::InvalidInput,
-                "A transformation has at least one option, such as `width`.",
-            ));
+            let message = "A transformation has at least one option, such as `width`.";
+            return Err(Error::refuse(Code::InvalidInput, message));
         }
         whole("width", self.width, 1..=MAX_WIDTH)?;
         whole("height", self.height, 1..=MAX_WIDTH)?;
