@@ -338,7 +338,7 @@ both! {
         let id = image(&server, "a.png", picture(200, 100, ImageFormat::Png), json!({})).await;
         let app = &server.running.app;
         let asked = json!({ "id": id, "t": { "width": 10 } });
-        server.fault(json!({ "call": "config.get", "fault": { "kind": "status", "status": 404 } })).await;
+        server.fault(json!({ "call": "config.get", "fault": { "kind": "status", "status": 404, "code": 7003, "message": "No route for that URI" } })).await;
         app.flexible_variants.forget().await;
         assert_eq!(refused(&server, RENDITION, asked.clone()).await.0, "FLEXIBLE_VARIANTS_DISABLED");
         let credentials = std::fs::read_to_string(server.dir.path().join("emulator/credentials.json")).unwrap();
