@@ -80,7 +80,9 @@ pub async fn config(app: &App, viewer: &Viewer) -> Result<AccountConfig> {
 pub async fn switch_flexible_variants(app: &App, viewer: &Viewer, on: bool) -> Result<AccountConfig> {
     require_admin(viewer)?;
     let change = AccountConfig { flexible_variants: Some(on), ..AccountConfig::default() };
-    app.cloudflare.edit_config(&change).await.map_err(refused)
+    let config = app.cloudflare.edit_config(&change).await.map_err(refused)?;
+    app.flexible_variants.forget().await;
+    Ok(config)
 }
 
 /// The account's signing keys. The values are for signing and never leave the server.

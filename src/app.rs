@@ -34,6 +34,8 @@ pub struct Parts {
     pub variants: Cached<Vec<Variant>>,
     /// Signing keys of the account.
     pub keys: Cached<Vec<Key>>,
+    /// Whether the account delivers transformations by URL options.
+    pub flexible_variants: Cached<bool>,
     pub clock: Clock,
     /// Wakes the worker when something became due.
     pub due: Notify,
@@ -59,6 +61,7 @@ impl App {
             cloudflare,
             variants: Cached::default(),
             keys: Cached::default(),
+            flexible_variants: Cached::default(),
             clock,
             due: Notify::new(),
             token_uses: TokenUses::default(),

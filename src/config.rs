@@ -100,6 +100,11 @@ pub struct Config {
           default_value = "https://imagedelivery.net")]
     pub cloudflare_delivery_url: Url,
 
+    /// Whether flexible variants are on in the Cloudflare account; asked of the account if left out, which a real one
+    /// may refuse to tell
+    #[arg(long, global = true, env = "CLOUDFLARE_FLEXIBLE_VARIANTS")]
+    pub cloudflare_flexible_variants: Option<bool>,
+
     /// Seconds one call to Cloudflare may take, its retries included; at most 45
     #[arg(long, global = true, env = "IMAGEGRAPH_CLOUDFLARE_TIMEOUT", default_value = "15", value_parser = call_seconds)]
     pub cloudflare_timeout: Duration,

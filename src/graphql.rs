@@ -33,6 +33,10 @@ pub mod file;
 
 pub mod image;
 
+pub mod transform;
+
+pub mod photo;
+
 pub mod direct_upload;
 
 pub mod new_image;

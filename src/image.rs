@@ -8,22 +8,31 @@ pub mod settings;
 
 pub mod update;
 
+pub mod rendition;
+
+pub mod photo;
+
+pub mod analysis;
+
+pub mod palette;
+
+pub mod placeholder;
+
 use chrono::{DateTime, Utc};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, sea_query::Expr,
 };
-use url::Url;
 use uuid::Uuid;
 
 use crate::app::App;
 use crate::blob::BlobKey;
-use crate::cloudflare::wire::Variant;
 use crate::entity::api_token::Scope;
 use crate::entity::file::{self, ImageStatus};
 use crate::entity::image::{self, Column, Entity, Model, State};
 pub use crate::entity::image::{FocalPoint, NewImage};
-use crate::entity::{Failure, Texts, event};
+use crate::entity::{Failure, Texts, event, workspace};
 use crate::error::{Code, Error, Result};
+use crate::file::exif;
 use crate::file::kind::{Kind, Picture};
 use crate::file::spool::Spool;
 use crate::id::{FileId, ImageId, WorkspaceId};
@@ -198,73 +207,6 @@ pub async fn delete(app: &App, viewer: &Viewer, id: ImageId) -> Result<FileId> {
     Ok(file_id)
 }
 
-/// The URL of the `public` variant and, for a private image, when it stops working.
-///
-/// # Errors
-/// `UPSTREAM_ERROR` for a private image while the account has never told its signing keys.
-pub async fn url(app: &App, image: &Model) -> Result<(Url, Option<DateTime<Utc>>)> {
-    let signer = signer(app, image.require_signed_urls).await?;
-    Ok(delivery::url(&app.config.cloudflare_delivery_url, image, "public", signer.as_ref()))
-}
-
-/// One sized version of an image.
-///
-/// # Errors
-/// `BAD_USER_INPUT` for an unknown variant; `UPSTREAM_ERROR` while the account does not tell its variants or keys.
-pub async fn rendition(
-    app: &App,
-    image: &Model,
-    variant: &str,
-    expires_in: Option<i64>,
-) -> Result<delivery::Rendition> {
-    if let Some(seconds) = expires_in
-        && !(60..=604_800).contains(&seconds)
-    {
-        return Err(Error::invalid("expiresIn", "A signed URL stays valid for 60 to 604800 seconds."));
-    }
-    let variants = variants(app).await?;
-    let Some(variant) = variants.iter().find(|known| known.id == variant) else {
-        let known: Vec<_> = variants.iter().map(|known| known.id.as_str()).collect();
-        let message = format!("There is no such variant; the account has {}.", known.join(", "));
-        return Err(Error::invalid("variant", message));
-    };
-    let signed = image.require_signed_urls && !variant.never_require_signed_urls;
-    let signer = signer(app, signed).await?.map(|signer| delivery::Signer {
-        ttl: expires_in.map_or(signer.ttl, |seconds| std::time::Duration::from_secs(seconds.unsigned_abs())),
-        ..signer
-    });
-    let (url, expires_at) =
-        delivery::url(&app.config.cloudflare_delivery_url, image, &variant.id, signer.as_ref());
-    let size = delivery::rendered_size(image, &variant.options);
-    Ok(delivery::Rendition { variant: variant.id.clone(), url, size, expires_at })
-}
-
-/// The account's named variants, by name.
-///
-/// # Errors
-/// `UPSTREAM_ERROR` while the account has never told them.
-pub async fn variants(app: &App) -> Result<std::sync::Arc<Vec<Variant>>> {
-    app.variants
-        .get(async {
-            let list = app.cloudflare.variants().await.map_err(|problem| step::refusal(&problem))?;
-            Ok(list.variants.into_values().collect())
-        })
-        .await
-}
-
-async fn signer(app: &App, signed: bool) -> Result<Option<delivery::Signer>> {
-    if !signed {
-        return Ok(None);
-    }
-    let fetch = async {
-        app.cloudflare.keys().await.map(|list| list.keys).map_err(|problem| step::refusal(&problem))
-    };
-    let keys = app.keys.get(fetch).await?;
-    let key = keys.iter().find(|key| key.name == "default").or(keys.first()).cloned();
-    let key = key.ok_or_else(|| Error::fault("signing a URL", "the account has no signing key"))?;
-    Ok(Some(delivery::Signer { key, ttl: app.config.signed_url_ttl, now: app.clock.now() }))
-}
-
 /// Inserts the row of an image that is about to be provisioned by whoever inserts it.
 pub async fn insert_claimed(
     app: &App,
@@ -279,8 +221,11 @@ pub async fn insert_claimed(
     insert(transaction, Model { due_at: Some(app.lease(now)), ..row }).await
 }
 
-/// Inserts an image row.
-pub async fn insert(transaction: &impl ConnectionTrait, image: Model) -> Result<Model> {
+/// Inserts an image row, with as much of its EXIF as the workspace's policy keeps: every way in leads through here.
+pub async fn insert(transaction: &impl ConnectionTrait, mut image: Model) -> Result<Model> {
+    let policy = workspace::exif_policy(transaction, image.workspace_id).await?;
+    image.exif = image.exif.and_then(|exif| exif::kept(exif, policy));
+    image.taken_at = photo::taken_at(image.exif.as_ref());
     let row: image::ActiveModel = image.into();
     Ok(row.reset_all().insert(transaction).await?)
 }

@@ -79,7 +79,8 @@ pub struct Image {
 
 impl Image {
     async fn of(app: &App, row: image::Model) -> Image {
-        let url = images::url(app, &row).await.map(|(url, _)| url.into()).inspect_err(Error::log).ok();
+        let url =
+            images::rendition::url(app, &row).await.map(|(url, _)| url.into()).inspect_err(Error::log).ok();
         Image {
             id: row.id.to_string(),
             file_id: row.file_id.to_string(),

@@ -81,7 +81,8 @@ pub async fn start(mut config: Config, clock: Clock) -> Result<Running, StartErr
         }
     });
     let working = tokio::spawn(worker::run(app.clone(), stop.clone()));
-    Ok(Running { app, address, public_url, first, stop, tasks: vec![serving, working] })
+    let looking = tokio::spawn(worker::run_analysis(app.clone(), stop.clone()));
+    Ok(Running { app, address, public_url, first, stop, tasks: vec![serving, working, looking] })
 }
 
 /// Opens the database and brings its tables up to date.

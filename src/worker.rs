@@ -52,6 +52,30 @@ pub async fn run(app: App, stop: CancellationToken) {
     }
 }
 
+/// Looks at pictures until cancelled, beside [`run`]: nobody waits for what they are like.
+pub async fn run_analysis(app: App, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        if analyse_next(&app).await.inspect_err(Error::log).unwrap_or(false) {
+            continue;
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(app.config.worker_interval) => {}
+        }
+    }
+}
+
+/// Looks at one picture that is due; false if none is.
+pub async fn analyse_next(app: &App) -> Result<bool> {
+    let (id, due_at, attempts) =
+        (image::Column::Id, image::Column::AnalysisDueAt, image::Column::AnalysisAttempts);
+    let Some(image) = claim::<image::Entity>(app, id, due_at, attempts, 1).await?.pop() else {
+        return Ok(false);
+    };
+    images::analysis::analyse(app, image).await?;
+    Ok(true)
+}
+
 /// Does what is due now, at most a batch of each kind; answers how many rows that were.
 pub async fn round(app: &App) -> Result<usize> {
     let mut steps = Vec::new();
@@ -60,14 +84,15 @@ pub async fn round(app: &App) -> Result<usize> {
         steps.push(tokio::spawn(async move { images::step::repeat(&app, image).await }));
     }
     for file in
-        claim::<file::Entity>(app, file::Column::Id, file::Column::DueAt, file::Column::Attempts).await?
+        claim::<file::Entity>(app, file::Column::Id, file::Column::DueAt, file::Column::Attempts, BATCH)
+            .await?
     {
         let app = app.clone();
         steps.push(tokio::spawn(async move { files::repeat(&app, &file).await }));
     }
     let (id, due_at, attempts) =
         (direct_upload::Column::Id, direct_upload::Column::DueAt, direct_upload::Column::Attempts);
-    for upload in claim::<direct_upload::Entity>(app, id, due_at, attempts).await? {
+    for upload in claim::<direct_upload::Entity>(app, id, due_at, attempts, BATCH).await? {
         let app = app.clone();
         steps.push(tokio::spawn(async move { direct_uploads::expire(&app, upload).await }));
     }
@@ -136,9 +161,15 @@ async fn claim_images(app: &App) -> Result<Vec<image::Model>> {
     Ok(claimed)
 }
 
-/// Claims rows that are due. The condition stands outside the subquery as well: of two servers that picked the same
+/// Claims rows that are due, at most so many. The condition stands outside the subquery as well: of two servers that picked the same
 /// row, the second waits for the first, looks again, and finds it no longer due.
-async fn claim<E>(app: &App, id: E::Column, due_at: E::Column, attempts: E::Column) -> Result<Vec<E::Model>>
+async fn claim<E>(
+    app: &App,
+    id: E::Column,
+    due_at: E::Column,
+    attempts: E::Column,
+    most: u64,
+) -> Result<Vec<E::Model>>
 where
     E: EntityTrait,
     E::Column: Iterable,
@@ -156,7 +187,7 @@ where
         .from(E::default())
         .and_where(due_at.lte(now))
         .order_by(due_at, sea_orm::Order::Asc)
-        .limit(BATCH)
+        .limit(most)
         .to_owned();
     Ok(E::update_many()
         .col_expr(due_at, Expr::val(app.lease(now)))

@@ -69,6 +69,13 @@ pub fn visible_to(viewer: &Viewer) -> Select<Entity> {
     }
 }
 
+/// What of the metadata of a workspace's new images is kept, for the step that makes their rows.
+pub async fn exif_policy(db: &impl ConnectionTrait, id: WorkspaceId) -> Result<ExifPolicy, DbErr> {
+    let workspace = Entity::find_by_id(id).one(db).await?;
+    // Gone at this moment: what nobody has a say in, nobody keeps.
+    Ok(workspace.map_or(ExifPolicy::StripAll, |workspace| workspace.exif_policy))
+}
+
 /// Whether there is such a workspace, for commands, which act for nobody.
 pub async fn exists(db: &impl ConnectionTrait, id: WorkspaceId) -> Result<bool, DbErr> {
     Ok(Entity::find_by_id(id).one(db).await?.is_some())

@@ -5,6 +5,8 @@ use std::io::{BufRead, Seek};
 use exif::{In, Reader, Tag, Value};
 use serde_json::{Map, Number, Value as Json, json};
 
+use crate::entity::workspace::ExifPolicy;
+
 /// Longest text kept of one tag, in characters.
 const MAX_TEXT: usize = 1000;
 /// Longest list kept of one tag.
@@ -39,6 +41,20 @@ pub fn read(reader: &mut (impl BufRead + Seek)) -> (Option<Json>, u32) {
         }
     }
     ((!tags.is_empty()).then_some(Json::Object(tags)), orientation)
+}
+
+/// What a policy keeps of a picture's EXIF; `None` when that is nothing.
+pub fn kept(exif: Json, policy: ExifPolicy) -> Option<Json> {
+    let Json::Object(mut tags) = exif else { return None };
+    tags.retain(|name, _| match policy {
+        ExifPolicy::KeepAll => true,
+        // All of the GPS directory: time, speed and bearing give a way away as the coordinates do. The serial numbers
+        // of EXIF 2.32 are those of body and lens.
+        ExifPolicy::StripLocation => !name.starts_with("GPS") && !name.ends_with("SerialNumber"),
+        ExifPolicy::CopyrightOnly => matches!(name.as_str(), "Orientation" | "Copyright"),
+        ExifPolicy::StripAll => false,
+    });
+    (!tags.is_empty()).then_some(Json::Object(tags))
 }
 
 /// The tag's name; EXIF 2.3 renamed one that everybody still knows by its old name.

@@ -9,9 +9,10 @@ use crate::cloudflare::wire;
 use crate::error::{Error, Result};
 use crate::graphql::connection::{PageInfo, shared};
 use crate::graphql::error::{UserError, outcome, top_level};
-use crate::graphql::image::{Image, ImageVariant, TransformFit, TransformMetadata};
+use crate::graphql::image::{Image, ImageVariant};
 use crate::graphql::loader::ImageOfAccount;
 use crate::graphql::scalar::{DateTime, Json, Url};
+use crate::graphql::transform::{TransformFit, TransformMetadata, named_fit};
 use crate::graphql::{Asked, OrderDirection, semanticNonNull};
 use crate::image as images;
 
@@ -47,7 +48,7 @@ impl CloudflareAccount {
     /// Named variants.
     #[graphql(directive = semanticNonNull::apply(None))]
     async fn variants(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Vec<ImageVariant>>> {
-        let variants = images::variants(ctx.app()).await.map_err(top_level);
+        let variants = images::rendition::variants(ctx.app()).await.map_err(top_level);
         Some(variants.map(|variants| variants.iter().map(Into::into).collect()))
     }
 
@@ -294,18 +295,19 @@ impl AccountMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "What it does.")] input: CreateVariantInput,
     ) -> Option<async_graphql::Result<CreateVariantPayload>> {
-        let variant = wire::Variant {
+        let variant = named_fit(input.fit).map(|fit| wire::Variant {
             id: input.name,
             options: wire::VariantOptions {
-                fit: input.fit.map_or(wire::Fit::ScaleDown, Into::into).into(),
+                fit: fit.unwrap_or_default().into(),
                 width: Some(side(input.width)),
                 height: Some(side(input.height)),
                 metadata: input.metadata.map_or(wire::Metadata::None, Into::into).into(),
                 ..wire::VariantOptions::default()
             },
             never_require_signed_urls: input.never_require_signed_urls.unwrap_or(false),
-        };
-        let made = outcome(account::create_variant(ctx.app(), ctx.viewer(), &variant).await);
+        });
+        let made = async { account::create_variant(ctx.app(), ctx.viewer(), &variant?).await };
+        let made = outcome(made.await);
         Some(made.map(|(made, user_errors)| CreateVariantPayload {
             variant: made.as_ref().map(Into::into),
             user_errors,
@@ -318,14 +320,15 @@ impl AccountMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "What to change.")] input: UpdateVariantInput,
     ) -> Option<async_graphql::Result<UpdateVariantPayload>> {
-        let change = account::VariantChange {
-            fit: input.fit.map(Into::into),
+        let change = named_fit(input.fit).map(|fit| account::VariantChange {
+            fit,
             width: input.width.map(side),
             height: input.height.map(side),
             metadata: input.metadata.map(Into::into),
             never_require_signed_urls: input.never_require_signed_urls,
-        };
-        let changed = outcome(account::update_variant(ctx.app(), ctx.viewer(), &input.name, change).await);
+        });
+        let changed = async { account::update_variant(ctx.app(), ctx.viewer(), &input.name, change?).await };
+        let changed = outcome(changed.await);
         Some(changed.map(|(changed, user_errors)| UpdateVariantPayload {
             variant: changed.as_ref().map(Into::into),
             user_errors,

@@ -7,10 +7,16 @@ use crate::entity::image;
 use crate::graphql::connection::shared;
 use crate::graphql::error::top_level;
 use crate::graphql::file::File;
+use crate::graphql::photo::{FocalPoint, PhotoInfo};
 use crate::graphql::scalar::{ByteSize, DateTime, Json, Url};
+use crate::graphql::transform::{
+    ImageRendition, ImageSrcSet, ImageTransformInput, TransformFit, TransformMetadata,
+};
 use crate::graphql::workspace::Workspace;
 use crate::graphql::{Asked, OrderDirection, semanticNonNull};
-use crate::image::{self as images, delivery};
+use crate::image::delivery::{self, fit::Fit};
+use crate::image::rendition::{self, SrcSetRequest};
+use crate::image::{photo, placeholder};
 
 /// The projection of an `image/*` file that has been provisioned into Cloudflare Images.
 /// It exists only once provisioned, so what the image service supplies is never null.
@@ -78,7 +84,8 @@ impl Image {
         self.0.size.into()
     }
 
-    /// Raw EXIF: an object of tag names to texts, numbers, or lists of numbers.
+    /// Raw EXIF as the workspace's policy kept it when the image was made: an object of tag names to texts, numbers, or
+    /// lists of numbers. For typed access use `photo`.
     async fn exif(&self) -> Option<Json> {
         self.0.exif.clone().map(Json)
     }
@@ -88,7 +95,7 @@ impl Image {
     /// Null only while the image service does not tell the key to sign with.
     #[graphql(directive = semanticNonNull::apply(None))]
     async fn url(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Url>> {
-        Some(images::url(ctx.app(), &self.0).await.map(|(url, _)| Url(url)).map_err(top_level))
+        Some(rendition::url(ctx.app(), &self.0).await.map(|(url, _)| Url(url)).map_err(top_level))
     }
 
     /// When `url` stops working. Null for a public image.
@@ -98,16 +105,21 @@ impl Image {
         signed.then(|| DateTime(delivery::expiry(app.clock.now(), app.config.signed_url_ttl)))
     }
 
-    /// One sized version: its URL and the pixel size it will have.
+    /// One sized version: its URL and the pixel size it will have. Give `variant` or `transform`, not both.
+    /// Vector images are never resized: any version of one is the whole drawing.
     async fn rendition(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Name of a variant.")] variant: String,
+        #[graphql(desc = "Name of a variant.")] variant: Option<String>,
+        #[graphql(desc = "Transformation, where flexible variants are on; not for private images.")]
+        transform: Option<ImageTransformInput>,
         #[graphql(desc = "Seconds a signed URL stays valid at least, 60-604800. Default: the server's.")]
         expires_in: Option<i32>,
     ) -> Option<async_graphql::Result<ImageRendition>> {
-        let rendition = images::rendition(ctx.app(), &self.0, &variant, expires_in.map(i64::from)).await;
-        Some(rendition.map(Into::into).map_err(top_level))
+        let (transform, expires_in) = (transform.map(Into::into), expires_in.map(i64::from));
+        let made =
+            rendition::rendition(ctx.app(), &self.0, variant.as_deref(), transform.as_ref(), expires_in);
+        Some(made.await.map(Into::into).map_err(top_level))
     }
 
     /// Every named variant of this image.
@@ -118,15 +130,37 @@ impl Image {
         #[graphql(desc = "Seconds a signed URL stays valid at least, 60-604800. Default: the server's.")]
         expires_in: Option<i32>,
     ) -> Option<async_graphql::Result<Vec<ImageRendition>>> {
-        let all = async {
-            let mut renditions = Vec::new();
-            for variant in images::variants(ctx.app()).await?.iter() {
-                let expires_in = expires_in.map(i64::from);
-                renditions.push(images::rendition(ctx.app(), &self.0, &variant.id, expires_in).await?.into());
-            }
-            Ok(renditions)
+        let all = rendition::renditions(ctx.app(), &self.0, expires_in.map(i64::from)).await;
+        Some(all.map(|all| all.into_iter().map(Into::into).collect()).map_err(top_level))
+    }
+
+    /// All that an `<img>` needs: src, srcset, sizes, width, height. For private images, and while flexible variants
+    /// are off, the candidates are the named variants that show the whole image, those nearest to `widths`.
+    async fn src_set(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(
+            desc = "Widths in pixels, 1-12000; those above the original are dropped. Up to 12.",
+            default_with = "Some(vec![320, 640, 960, 1280, 1920])"
+        )]
+        widths: Option<Vec<i32>>,
+        #[graphql(desc = "`sizes` attribute, passed through.", default_with = "Some(\"100vw\".to_owned())")]
+        sizes: Option<String>,
+        #[graphql(
+            desc = "Transformation applied to each, where flexible variants are on; not for private images. Its `width` and `height` set the aspect ratio, which is cropped to if no `fit` is given."
+        )]
+        transform: Option<ImageTransformInput>,
+        #[graphql(desc = "Seconds a signed URL stays valid at least, 60-604800. Default: the server's.")]
+        expires_in: Option<i32>,
+    ) -> Option<async_graphql::Result<ImageSrcSet>> {
+        let request = SrcSetRequest {
+            widths: widths.unwrap_or_else(|| vec![320, 640, 960, 1280, 1920]),
+            sizes: sizes.unwrap_or_else(|| "100vw".to_owned()),
+            transform: transform.map(Into::into),
+            expires_in: expires_in.map(i64::from),
         };
-        Some(all.await.map_err(top_level))
+        let made = rendition::src_set(ctx.app(), &self.0, &request).await;
+        Some(made.map(Into::into).map_err(top_level))
     }
 
     /// Encoding of the original.
@@ -144,14 +178,50 @@ impl Image {
         self.0.animated
     }
 
+    /// Some pixel of the first frame is transparent, if only a little. Null while not looked at, and for what cannot be:
+    /// vector images and HEIC.
+    async fn has_alpha(&self) -> Option<bool> {
+        self.0.has_alpha
+    }
+
     /// Alternative text for people who do not see the image. The empty string marks a decorative image.
     async fn alt(&self) -> Option<&str> {
         self.0.alt.as_deref()
     }
 
+    /// Base64 ThumbHash, about 30 characters. Null while not computed, and for vector images and HEIC.
+    async fn thumbhash(&self) -> Option<String> {
+        self.0.thumbhash.as_deref().map(placeholder::text)
+    }
+
+    /// BlurHash, about 30 characters. Null while not computed, and for vector images and HEIC.
+    async fn blurhash(&self) -> Option<&str> {
+        self.0.blurhash.as_deref()
+    }
+
+    /// Placeholder as a ready `data:` URL of some 500 bytes. Null while not computed, and for vector images and HEIC.
+    async fn placeholder(&self) -> Option<Url> {
+        self.0.thumbhash.as_deref().and_then(placeholder::data_url).map(Url)
+    }
+
+    /// Dominant colour as `#rrggbb`. Null while not computed, and for vector images and HEIC.
+    async fn dominant_color(&self) -> Option<&str> {
+        self.0.dominant_color.as_deref()
+    }
+
+    /// Up to six colours as `#rrggbb`, most frequent first. Empty while not computed.
+    async fn palette(&self) -> &[String] {
+        &self.0.palette.0
+    }
+
     /// Point that crops keep in view.
     async fn focal_point(&self) -> Option<FocalPoint> {
-        self.0.focal_point().map(|point| FocalPoint { x: point.x, y: point.y })
+        self.0.focal_point().map(Into::into)
+    }
+
+    /// Camera data in typed form. Null when the camera wrote none, or the workspace's policy dropped it.
+    async fn photo(&self) -> Option<PhotoInfo> {
+        photo::photo(self.0.exif.as_ref()).map(Into::into)
     }
 
     /// The image service's `creator` field.
@@ -202,43 +272,6 @@ pub enum ImageFormat {
     Other,
 }
 
-/// Point in an image, as fractions of width and height from the top left.
-#[derive(Debug, Clone, Copy, SimpleObject)]
-pub struct FocalPoint {
-    /// From the left.
-    x: f64,
-    /// From the top.
-    y: f64,
-}
-
-/// One sized version of an image.
-#[derive(Debug, Clone, SimpleObject)]
-pub struct ImageRendition {
-    /// Variant name, if this is one.
-    variant: Option<String>,
-    /// Where it is delivered.
-    url: Url,
-    /// Pixels this version will have. Null when it cannot be told in advance.
-    width: Option<i32>,
-    /// Pixels this version will have. Null when it cannot be told in advance.
-    height: Option<i32>,
-    /// When the URL stops working. Null for a URL that needs no signature.
-    expires_at: Option<DateTime>,
-}
-
-impl From<delivery::Rendition> for ImageRendition {
-    fn from(rendition: delivery::Rendition) -> Self {
-        let side = |side: u32| i32::try_from(side).ok();
-        ImageRendition {
-            variant: Some(rendition.variant),
-            url: Url(rendition.url),
-            width: rendition.size.and_then(|(width, _)| side(width)),
-            height: rendition.size.and_then(|(_, height)| side(height)),
-            expires_at: rendition.expires_at.map(DateTime),
-        }
-    }
-}
-
 /// A named delivery variant of the account.
 #[derive(Debug, Clone, SimpleObject)]
 pub struct ImageVariant {
@@ -261,42 +294,13 @@ impl From<&wire::Variant> for ImageVariant {
         let side = |side: u32| i32::try_from(side).ok();
         ImageVariant {
             name: variant.id.clone(),
-            fit: variant.options.fit.known().map(Into::into),
+            fit: variant.options.fit.known().map(|fit| Fit::from(fit).into()),
             width: variant.options.width.and_then(side),
             height: variant.options.height.and_then(side),
             metadata: variant.options.metadata.known().map(Into::into),
             never_require_signed_urls: variant.never_require_signed_urls,
         }
     }
-}
-
-/// How an image is fitted to the target box. More may be added: clients need a default branch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
-#[graphql(remote = "wire::Fit")]
-pub enum TransformFit {
-    /// Inside the box, never enlarged.
-    ScaleDown,
-    /// Inside the box, enlarged if need be.
-    Contain,
-    /// Fills the box exactly; the rest is cropped away.
-    Cover,
-    /// As `COVER` when larger than the box, as `SCALE_DOWN` when smaller.
-    Crop,
-    /// As `CONTAIN`, then filled to the box with background.
-    Pad,
-}
-
-/// What metadata stays in the delivered image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
-#[graphql(remote = "wire::Metadata")]
-pub enum TransformMetadata {
-    /// Everything.
-    Keep,
-    /// The copyright tag of JPEG files.
-    Copyright,
-    /// Cloudflare's `none`; named so because a `NONE` case collides with Swift's `Optional.none`.
-    #[graphql(name = "STRIP")]
-    None,
 }
 
 /// Order of images.

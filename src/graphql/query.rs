@@ -1,6 +1,6 @@
 //! The root of all reads.
 
-use async_graphql::{Context, ID, Interface, Object, SimpleObject};
+use async_graphql::{ComplexObject, Context, ID, Interface, Object, SimpleObject};
 use futures_util::future::try_join_all;
 
 use crate::cloudflare::wire;
@@ -185,7 +185,7 @@ impl Query {
     /// Named delivery variants of the account (at most 100).
     #[graphql(directive = semanticNonNull::apply(None))]
     async fn variants(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Vec<ImageVariant>>> {
-        let variants = image::variants(ctx.app()).await.map_err(top_level);
+        let variants = image::rendition::variants(ctx.app()).await.map_err(top_level);
         Some(variants.map(|variants| variants.iter().map(Into::into).collect()))
     }
 
@@ -227,6 +227,7 @@ impl Query {
 
 /// What this server is and allows.
 #[derive(Debug, Clone, SimpleObject)]
+#[graphql(complex)]
 pub struct ServerInfo {
     /// Version of the server.
     version: String,
@@ -248,6 +249,17 @@ pub struct ServerInfo {
     max_query_complexity: i32,
     /// Deepest nesting of a query.
     max_query_depth: i32,
+}
+
+/// What this server is and allows.
+#[ComplexObject]
+impl ServerInfo {
+    /// Whether transformations by URL, `rendition(transform:)`, can be had. Null only while the image service does not
+    /// tell.
+    #[graphql(directive = semanticNonNull::apply(None))]
+    async fn flexible_variants(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<bool>> {
+        Some(image::rendition::flexible_variants(ctx.app()).await.map_err(top_level))
+    }
 }
 
 async fn find_nodes(ctx: &Context<'_>, ids: &[ID]) -> async_graphql::Result<Vec<Option<Node>>> {

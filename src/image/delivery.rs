@@ -1,19 +1,30 @@
 //! Delivery URLs and the pixel sizes behind them: pure functions.
 
+pub mod colour;
+
+pub mod fit;
+
+pub mod srcset;
+
+pub mod transform;
+
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use url::Url;
 
 use crate::cloudflare::signing;
-use crate::cloudflare::wire::{Fit, Key, VariantOptions};
+use crate::cloudflare::wire::{Key, MAX_SIDE, VariantOptions};
 use crate::entity::image::{Format, Model};
+
+/// Longest side Cloudflare delivers, in pixels.
+pub const MAX_WIDTH: i32 = MAX_SIDE as i32;
 
 /// One sized version of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rendition {
-    /// Name of the variant.
-    pub variant: String,
+    /// Name of the variant, if it is one.
+    pub variant: Option<String>,
     pub url: Url,
     /// Width and height in pixels; `None` when they cannot be told in advance.
     pub size: Option<(u32, u32)>,
@@ -30,7 +41,8 @@ pub struct Signer {
     pub now: DateTime<Utc>,
 }
 
-/// The URL of a variant of a provisioned image, signed if a signer is given, and when it stops working.
+/// The URL of a variant, or of an option list, of a provisioned image, signed if a signer is given, and when it stops
+/// working.
 pub fn url(
     delivery: &Url,
     image: &Model,
@@ -63,72 +75,24 @@ pub fn expiry(now: DateTime<Utc>, ttl: Duration) -> DateTime<Utc> {
 /// `None` for an image of unknown size, for HEIC, whose encoding after conversion is Cloudflare's own affair, and for
 /// a variant with a fit or an option that we do not know.
 pub fn rendered_size(image: &Model, options: &VariantOptions) -> Option<(u32, u32)> {
-    let source = (u32::try_from(image.width?).ok()?, u32::try_from(image.height?).ok()?);
+    let whole = source(image)?;
     match image.format {
         // Cloudflare never resizes SVG.
-        Format::Svg => Some(source),
+        Format::Svg => Some(whole),
         Format::Heic => None,
         _ if !options.other.is_empty() => None,
-        _ => Some(fitted(options.fit.known()?, options.width, options.height, source)),
+        _ => Some(fit::fitted(options.fit.known()?.into(), options.width, options.height, whole)),
     }
 }
 
-/// Size of an image of `source` pixels after fitting it to a box; a side left out follows the aspect ratio.
-/// Source: Cloudflare's "Create variants" and "Features", fit.
-pub fn fitted(fit: Fit, width: Option<u32>, height: Option<u32>, source: (u32, u32)) -> (u32, u32) {
-    let (w, h) = (f64::from(source.0), f64::from(source.1));
-    let ratio_w = width.map_or(f64::INFINITY, |width| f64::from(width) / w);
-    let ratio_h = height.map_or(f64::INFINITY, |height| f64::from(height) / h);
-    let inside = ratio_w.min(ratio_h);
-    if inside.is_infinite() {
-        return source;
-    }
-    let scaled = |scale: f64| {
-        let side = |length: f64| (length * scale).round().max(1.0) as u32;
-        (
-            width.filter(|_| ratio_w == scale).unwrap_or_else(|| side(w)),
-            height.filter(|_| ratio_h == scale).unwrap_or_else(|| side(h)),
-        )
-    };
-    match (fit, width.zip(height)) {
-        (Fit::Cover | Fit::Pad, Some(exact)) => exact,
-        // Shrunk until it covers the box, never enlarged, and cut where it sticks out.
-        (Fit::Crop, Some((width, height))) => {
-            let scale = ratio_w.max(ratio_h).min(1.0);
-            (width.min((w * scale).round() as u32), height.min((h * scale).round() as u32))
-        }
-        (Fit::Contain | Fit::Cover | Fit::Pad, _) => scaled(inside),
-        (Fit::ScaleDown | Fit::Crop, _) => scaled(inside.min(1.0)),
-    }
+/// Width and height of the original in pixels.
+pub fn source(image: &Model) -> Option<(u32, u32)> {
+    Some((u32::try_from(image.width?).ok()?, u32::try_from(image.height?).ok()?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_are_those_of_cloudflares_examples() {
-        for (fit, width, height, source, expected) in [
-            (Fit::ScaleDown, Some(500), Some(500), (1080, 720), (500, 333)),
-            (Fit::ScaleDown, Some(1366), Some(768), (4000, 3000), (1024, 768)),
-            (Fit::ScaleDown, Some(2000), Some(2000), (1080, 720), (1080, 720)),
-            (Fit::ScaleDown, None, None, (1080, 720), (1080, 720)),
-            (Fit::ScaleDown, Some(100), None, (1080, 720), (100, 67)),
-            (Fit::Contain, Some(2160), None, (1080, 720), (2160, 1440)),
-            (Fit::Cover, Some(500), Some(500), (1080, 720), (500, 500)),
-            (Fit::Crop, Some(1296), Some(1296), (1080, 720), (1080, 720)),
-            (Fit::Crop, Some(500), Some(500), (1080, 720), (500, 500)),
-            (Fit::Crop, Some(150), Some(20), (45, 101), (45, 20)),
-            (Fit::Pad, Some(500), Some(500), (1080, 720), (500, 500)),
-            (Fit::ScaleDown, Some(10), Some(10), (12000, 1), (10, 1)),
-        ] {
-            assert_eq!(
-                fitted(fit, width, height, source),
-                expected,
-                "{fit:?} {width:?}x{height:?} of {source:?}"
-            );
-        }
-    }
 
     #[test]
     fn an_expiry_is_the_same_all_through_a_window_and_never_too_soon() {

@@ -38,6 +38,9 @@ mod hostile;
 mod kinds;
 
 mod sheet;
+mod transforms;
+
+mod looks;
 
 mod direct_upload;
 

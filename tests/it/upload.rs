@@ -12,6 +12,8 @@ both! {
     async fn a_photo_becomes_a_file_and_an_image(database: Database) {
         let server = Server::start(database).await;
         let bytes = photo(1);
+        let keep_all = "UPDATE workspace SET exif_policy = 'KEEP_ALL'";
+        sea_orm::ConnectionTrait::execute_unprepared(&server.running.app.db.write, keep_all).await.unwrap();
         let file = server.file("holiday.jpg", bytes.clone()).await;
         let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(file["filename"], "holiday.jpg");
