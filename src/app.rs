@@ -17,6 +17,7 @@ use crate::cloudflare::client::Client;
 use crate::cloudflare::wire::{Key, Variant};
 use crate::config::Config;
 use crate::error::{Error, Refusal, Result};
+use crate::rate::Buckets;
 
 /// A running server's parts; cheap to clone.
 #[derive(Clone)]
@@ -33,6 +34,8 @@ pub struct Parts {
     /// Signing keys of the account.
     pub keys: Cached<Vec<Key>>,
     pub clock: Clock,
+    /// What each token may still ask for.
+    pub buckets: Buckets,
     /// Wakes the worker when something became due.
     pub due: Notify,
 }
@@ -56,6 +59,7 @@ impl App {
             variants: Cached::default(),
             keys: Cached::default(),
             clock,
+            buckets: Buckets::default(),
             due: Notify::new(),
         }))
     }

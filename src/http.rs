@@ -27,6 +27,7 @@ use crate::cloudflare::client::{self, Credentials};
 use crate::config::Config;
 use crate::error::{Code, Error, FAULT_MESSAGE, Result};
 use crate::graphql::{self, handler};
+use crate::rate;
 use crate::rest::{self, ApiDoc};
 use crate::viewer::{self, Viewer};
 
@@ -190,7 +191,9 @@ impl FromRequestParts<App> for Viewer {
 
     async fn from_request_parts(parts: &mut request::Parts, app: &App) -> Result<Self, Response> {
         let id = parts.extensions.get().copied().unwrap_or(RequestId(Uuid::nil()));
-        viewer(app, &parts.headers).await.map_err(|problem| rest::answer::<()>(Err(problem), id))
+        let viewer = viewer(app, &parts.headers).await;
+        let admitted = viewer.and_then(|viewer| rate::take(app, &viewer, 1).map(|_| viewer));
+        admitted.map_err(|problem| rest::answer::<()>(Err(problem), id))
     }
 }
 

@@ -43,6 +43,7 @@ const ROWS: [(&str, &str, [Sees; 5]); 30] = [
     ("variants", "{ variants { name } }", [Common; 5]),
     ("directUpload", "{ directUpload(id: \"$upload\") { id } }", [Nothing, Nothing, It, It, It]),
     ("server", "{ server { version } }", [Common; 5]),
+    ("rateLimit", "{ rateLimit { remaining } }", [Common; 5]),
     (
         "cloudflareAccount",
         "{ cloudflareAccount { accountId } }",
