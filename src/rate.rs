@@ -68,7 +68,9 @@ impl Rate {
 
     /// Points left in a bucket that is full again after this time.
     fn left(self, until_full: TimeDelta) -> u32 {
-        let missing = until_full.num_nanoseconds().unwrap_or(i64::MAX) / self.nanos_per_point();
+        let nanos = until_full.num_nanoseconds().unwrap_or(i64::MAX).max(0).cast_unsigned();
+        // A point that is half back cannot be spent.
+        let missing = nanos.div_ceil(self.nanos_per_point().cast_unsigned());
         self.0.saturating_sub(u32::try_from(missing).unwrap_or(u32::MAX))
     }
 

@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use futures_util::{SinkExt, StreamExt};
+use imagegraph::config::Config;
 use imagegraph::entity::membership::Role;
 use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, RETRY_AFTER};
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
 use crate::harness::{ADMIN, Database, Server};
 
@@ -48,7 +52,12 @@ async fn ask(server: &Server, token: &str, query: &str) -> Answer {
 }
 
 async fn limited(database: Database) -> Server {
-    Server::start_with(database, |config| config.rate_limit = Some(LIMIT)).await
+    let change = |config: &mut Config| {
+        config.rate_limit = Some(LIMIT);
+        // Its statements would be counted.
+        config.worker_interval = Duration::from_secs(3600);
+    };
+    Server::start_with(database, change).await
 }
 
 both! {
@@ -126,22 +135,25 @@ both! {
 
     /// What is not valid pays one point; who is nobody pays none.
     async fn every_request_pays(database: Database) {
-        let server = limited(database).await;
-        let left = async || {
-            let answer = ask(&server, ADMIN, &format!("{{ {BALANCE} }}")).await;
-            let balance = &answer.body["data"]["rateLimit"];
-            balance["remaining"].as_i64().unwrap() + balance["cost"].as_i64().unwrap()
-        };
-        // All within the second in which nothing to speak of comes back: the clock of these is set forward, not waited for.
+        // So few that it takes ten seconds until one of them is back.
+        let server = Server::start_with(database, |config| config.rate_limit = Some(6)).await;
         for query in ["{ nope }", "{ server {"] {
             server.clock.advance(Duration::from_secs(61));
             let refused = ask(&server, ADMIN, query).await;
             assert_eq!(refused.status, StatusCode::BAD_REQUEST);
-            assert!(refused.header("ratelimit").starts_with("\"token\";r=999;"), "{query}: {}", refused.header("ratelimit"));
+            assert!(refused.header("ratelimit").starts_with("\"token\";r=5;"), "{query}: {}", refused.header("ratelimit"));
         }
         server.clock.advance(Duration::from_secs(61));
-        assert_eq!(ask(&server, "imgr_nobody", DEAR).await.code(), "UNAUTHENTICATED");
-        assert_eq!(left().await, i64::from(LIMIT));
+        for _ in 0..10 {
+            assert_eq!(ask(&server, "imgr_nobody", "{ nope }").await.code(), "UNAUTHENTICATED");
+        }
+        let answer = ask(&server, ADMIN, &format!("{{ {BALANCE} }}")).await;
+        assert_eq!((&answer.body["data"]["rateLimit"]["cost"], &answer.body["data"]["rateLimit"]["remaining"]), (&json!(5), &json!(1)));
+        // Spent up, even what is not valid is refused for that.
+        assert_eq!(ask(&server, ADMIN, "{ nope }").await.code(), "GRAPHQL_VALIDATION_FAILED");
+        for query in ["{ nope }", "{ server {"] {
+            assert_eq!(ask(&server, ADMIN, query).await.code(), "RATE_LIMITED", "{query}");
+        }
     }
 
     /// A query that costs more than a minute's points could never run: it is told so, and not to come back later.
@@ -176,5 +188,30 @@ both! {
         assert!(refused.header(RETRY_AFTER.as_str()).parse::<u64>().unwrap() >= 1);
         server.clock.advance(Duration::from_secs(61));
         assert_eq!(answer(list(100)).await.status, StatusCode::OK);
+    }
+
+    /// Neither does a WebSocket get around it.
+    async fn a_socket_pays_too(database: Database) {
+        let server = limited(database).await;
+        let mut request = format!("{}/graphql", server.url.replace("http://", "ws://")).into_client_request().unwrap();
+        request.headers_mut().insert("sec-websocket-protocol", "graphql-transport-ws".parse().unwrap());
+        let (mut socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
+        let init = json!({ "type": "connection_init", "payload": { "Authorization": format!("Bearer {ADMIN}") } });
+        socket.send(Message::text(init.to_string())).await.unwrap();
+        let mut answers = Vec::new();
+        for id in ["1", "2"] {
+            let subscribe = json!({ "id": id, "type": "subscribe", "payload": { "query": DEAR } });
+            socket.send(Message::text(subscribe.to_string())).await.unwrap();
+            loop {
+                let Message::Text(text) = socket.next().await.unwrap().unwrap() else { continue };
+                let message: Value = serde_json::from_str(&text).unwrap();
+                if message["id"] == id && (message["type"] == "next" || message["type"] == "error") {
+                    answers.push(message["payload"].clone());
+                    break;
+                }
+            }
+        }
+        assert_eq!(answers[0]["extensions"]["cost"]["complexity"], DEAR_COST, "{}", answers[0]);
+        assert!(answers[1].to_string().contains("RATE_LIMITED"), "{}", answers[1]);
     }
 }

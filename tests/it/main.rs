@@ -35,6 +35,8 @@ mod client;
 
 mod client_faults;
 
+mod cynic;
+
 mod rest;
 
 mod over_http;
