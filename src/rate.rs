@@ -50,6 +50,15 @@ pub fn take(app: &App, viewer: &Viewer, points: usize) -> Result<Option<Balance>
     app.buckets.take(viewer.token.id, cost, Rate(limit), app.clock.now()).map(Some)
 }
 
+/// Whether the token in use has anything left: asked before its request is read. Takes nothing.
+///
+/// # Errors
+/// `RATE_LIMITED` with the time after which one point is back.
+pub fn admit(app: &App, viewer: &Viewer) -> Result<()> {
+    let Some(limit) = app.config.rate_limit else { return Ok(()) };
+    app.buckets.admit(viewer.token.id, Rate(limit), app.clock.now())
+}
+
 /// What the token in use has left, with a cost of 0. `None` while there is no limit.
 pub fn balance(app: &App, viewer: &Viewer) -> Option<Balance> {
     let limit = app.config.rate_limit?;
@@ -64,6 +73,13 @@ impl Rate {
     /// In what time so many points come back.
     fn time_of(self, points: u32) -> TimeDelta {
         TimeDelta::nanoseconds(i64::from(points).saturating_mul(self.nanos_per_point()))
+    }
+
+    /// When a bucket that would be full at a time is full if so many points are taken from it now.
+    fn pay(self, cost: u32, full_at: DateTime<Utc>, now: DateTime<Utc>) -> Result<DateTime<Utc>> {
+        let full_at = full_at + self.time_of(cost);
+        let short = full_at - now - self.time_of(self.0);
+        if short > TimeDelta::zero() { Err(refused(cost, self, short)) } else { Ok(full_at) }
     }
 
     /// Points left in a bucket that is full again after this time.
@@ -84,14 +100,15 @@ impl Buckets {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.sweep(now);
         let before = kept.full_at(token, rate, now);
-        let full_at = before + rate.time_of(cost);
-        let short = full_at - now - rate.time_of(rate.0);
-        let refused = (short > TimeDelta::zero()).then(|| refused(cost, rate, short));
-        kept.full_at.insert(token, if refused.is_some() { before } else { full_at });
-        if let Some(refused) = refused {
-            return Err(refused);
-        }
-        Ok(Balance { cost, limit: rate.0, remaining: rate.left(full_at - now), reset_at: full_at })
+        let paid = rate.pay(cost, before, now);
+        let full_at = *paid.as_ref().unwrap_or(&before);
+        kept.full_at.insert(token, full_at);
+        paid.map(|_| Balance { cost, limit: rate.0, remaining: rate.left(full_at - now), reset_at: full_at })
+    }
+
+    fn admit(&self, token: ApiTokenId, rate: Rate, now: DateTime<Utc>) -> Result<()> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        rate.pay(1, kept.full_at(token, rate, now), now).map(drop)
     }
 
     fn balance(&self, token: ApiTokenId, rate: Rate, now: DateTime<Utc>) -> Balance {

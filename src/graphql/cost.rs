@@ -15,8 +15,10 @@ use crate::graphql::scalar::DateTime;
 use crate::rate::{self, Balance};
 use crate::viewer::Viewer;
 
-const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+/// Where a client stands.
+pub const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+/// What it has in a minute.
+pub const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// What a token may still ask for. A query costs one point for each of its fields, times the page size inside
 /// connections, and at least one.
@@ -98,15 +100,15 @@ impl Extension for Cost {
 
 fn pay(ctx: &ExtensionContext<'_>, points: usize) -> Result<(), Vec<ServerError>> {
     let (app, viewer) = (ctx.data_unchecked::<App>(), ctx.data_unchecked::<Arc<Viewer>>());
-    let balance = rate::take(app, viewer, points).map_err(|problem| vec![unpaid(problem)])?;
+    let balance = rate::take(app, viewer, points).map_err(|problem| vec![refused(problem)])?;
     if let (Some(balance), Some(paid)) = (balance, ctx.data_opt::<Arc<Paid>>()) {
         let _ = paid.0.set(balance);
     }
     Ok(())
 }
 
-/// A refusal for want of points as an error of the request.
-pub fn unpaid(problem: Error) -> ServerError {
+/// A refusal or fault as an error of the whole request.
+pub fn refused(problem: Error) -> ServerError {
     let problem = top_level(problem);
     let mut error = ServerError::new(problem.message, None);
     error.extensions = problem.extensions;

@@ -52,9 +52,15 @@ pub async fn serve(State(face): State<Face>, id: RequestId, request: axum::http:
     };
     let viewer = match crate::http::viewer(&face.app, &head.headers).await {
         Ok(viewer) => viewer,
-        Err(problem) => return refuse(&problem, id).typed(media_type),
+        Err(problem) => return refuse(problem, id).typed(media_type),
     };
     let viewer = Arc::new(viewer);
+    // Who has nothing left sends no files.
+    if let Err(problem) = rate::admit(&face.app, &viewer) {
+        let mut refused = refuse(problem, id).typed(media_type);
+        cost::tell(refused.headers_mut(), &face.app, &viewer);
+        return refused;
+    }
     let read = if head.method == Method::GET {
         let asked = request::from_query_string(head.uri.query().unwrap_or_default());
         asked.map(|request| (Asking::One(Box::new(request)), Parts::default()))
@@ -97,7 +103,7 @@ impl Face {
             Ok(document) => document,
             // Not read to the end, and it took its time all the same.
             Err(problem) => {
-                let problem = rate::take(&self.app, viewer, 1).map_or_else(cost::unpaid, |_| problem);
+                let problem = rate::take(&self.app, viewer, 1).map_or_else(cost::refused, |_| problem);
                 return Ok(polished(Answer::from_errors(vec![problem]), id));
             }
         };
@@ -253,16 +259,16 @@ impl Typed for Response {
 }
 
 /// A refusal or fault before there was an operation.
-fn refuse(problem: &Error, id: RequestId) -> Response {
-    problem.log();
+fn refuse(problem: Error, id: RequestId) -> Response {
     let refusal = problem.public();
-    let mut shown = ServerError::new(refusal.message, None);
-    shown.extensions.get_or_insert_default().set("code", refusal.code.as_str());
-    let answer = polished(Answer::from_errors(vec![shown]), id);
+    let answer = polished(Answer::from_errors(vec![cost::refused(problem)]), id);
     let status = StatusCode::from_u16(refusal.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = (status, Json(json!({ "errors": answer.errors }))).into_response();
     if status == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if let Some(delay) = refusal.retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(delay.as_secs()));
     }
     response
 }

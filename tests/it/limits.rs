@@ -7,6 +7,7 @@ use imagegraph::config::Config;
 use imagegraph::entity::membership::Role;
 use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, RETRY_AFTER};
+use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -147,13 +148,22 @@ both! {
         for _ in 0..10 {
             assert_eq!(ask(&server, "imgr_nobody", "{ nope }").await.code(), "UNAUTHENTICATED");
         }
-        let answer = ask(&server, ADMIN, &format!("{{ {BALANCE} }}")).await;
-        assert_eq!((&answer.body["data"]["rateLimit"]["cost"], &answer.body["data"]["rateLimit"]["remaining"]), (&json!(5), &json!(1)));
+        let told = ask(&server, ADMIN, &format!("{{ {BALANCE} }}")).await;
+        let balance = &told.body["data"]["rateLimit"];
+        assert_eq!((&balance["cost"], &balance["remaining"]), (&json!(5), &json!(1)));
         // Spent up, even what is not valid is refused for that.
         assert_eq!(ask(&server, ADMIN, "{ nope }").await.code(), "GRAPHQL_VALIDATION_FAILED");
         for query in ["{ nope }", "{ server {"] {
             assert_eq!(ask(&server, ADMIN, query).await.code(), "RATE_LIMITED", "{query}");
         }
+        // And a file is not taken in to be refused after it.
+        let form = Form::new().part("0", Part::bytes(vec![7; 3_000_000]).file_name("a.bin"));
+        let upload = server.http.post(format!("{}/graphql", server.url)).bearer_auth(ADMIN).multipart(form);
+        let refused = answer(upload).await;
+        assert_eq!((refused.status, refused.code()), (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED"));
+        let wait = refused.header(RETRY_AFTER.as_str()).parse::<u64>().unwrap();
+        assert_eq!(refused.body["errors"][0]["extensions"]["retryAfter"], wait);
+        assert!(refused.header("ratelimit").starts_with("\"token\";r=0;"), "{}", refused.header("ratelimit"));
     }
 
     /// A query that costs more than a minute's points could never run: it is told so, and not to come back later.
