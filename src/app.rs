@@ -19,6 +19,7 @@ use crate::cloudflare::wire::{Key, Variant};
 use crate::config::Config;
 use crate::error::{Error, Refusal, Result};
 use crate::id::ApiTokenId;
+use crate::rate::Buckets;
 
 /// A running server's parts; cheap to clone.
 #[derive(Clone)]
@@ -37,6 +38,8 @@ pub struct Parts {
     /// Whether the account delivers transformations by URL options.
     pub flexible_variants: Cached<bool>,
     pub clock: Clock,
+    /// What each token may still ask for.
+    pub buckets: Buckets,
     /// Wakes the worker when something became due.
     pub due: Notify,
     /// Which tokens were used when.
@@ -63,6 +66,7 @@ impl App {
             keys: Cached::default(),
             flexible_variants: Cached::default(),
             clock,
+            buckets: Buckets::default(),
             due: Notify::new(),
             token_uses: TokenUses::default(),
         }))

@@ -162,6 +162,11 @@ pub struct Config {
     #[arg(long, global = true, env = "IMAGEGRAPH_MAX_SOCKET_OPERATIONS", default_value_t = 20)]
     pub max_socket_operations: usize,
 
+    /// Points an API token may spend per minute; a GraphQL request costs as many as its query does, a REST request one and
+    /// one for each image of its page [default: no limit]
+    #[arg(long, global = true, env = "IMAGEGRAPH_RATE_LIMIT", value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
+    pub rate_limit: Option<u32>,
+
     /// Seconds between two looks of the worker at what is due
     #[arg(long, global = true, env = "IMAGEGRAPH_WORKER_INTERVAL", default_value = "1", value_parser = seconds)]
     pub worker_interval: Duration,
@@ -216,6 +221,12 @@ impl Config {
                 format!("sqlite://{encoded}")
             }
         }
+    }
+
+    /// Highest cost of a query that can ever be run: no query may cost more than a minute's points.
+    pub fn highest_cost(&self) -> usize {
+        let points = self.rate_limit.and_then(|points| usize::try_from(points).ok());
+        self.max_complexity.min(points.unwrap_or(usize::MAX))
     }
 
     /// Whether the built-in emulator is the account.

@@ -69,12 +69,13 @@ pub enum Code {
     VariantLimitReached,
     UpstreamError,
     UpstreamRateLimited,
+    RateLimited,
     Internal,
 }
 
 impl Code {
     /// Every code, for the schema and for stored failures.
-    pub const ALL: [Code; 27] = [
+    pub const ALL: [Code; 28] = [
         Code::Unauthenticated,
         Code::Forbidden,
         Code::NotFound,
@@ -101,6 +102,7 @@ impl Code {
         Code::VariantLimitReached,
         Code::UpstreamError,
         Code::UpstreamRateLimited,
+        Code::RateLimited,
         Code::Internal,
     ];
 
@@ -133,6 +135,7 @@ impl Code {
             Code::VariantLimitReached => "VARIANT_LIMIT_REACHED",
             Code::UpstreamError => "UPSTREAM_ERROR",
             Code::UpstreamRateLimited => "UPSTREAM_RATE_LIMITED",
+            Code::RateLimited => "RATE_LIMITED",
             Code::Internal => "INTERNAL_SERVER_ERROR",
         }
     }
@@ -164,6 +167,7 @@ impl Code {
             | Code::CustomIdNotAllowed
             | Code::NotAnImage => 400,
             Code::UpstreamError | Code::SourceUnreachable => 502,
+            Code::RateLimited => 429,
             Code::UpstreamRateLimited => 503,
             Code::Internal => 500,
         }

@@ -5,6 +5,8 @@ pub mod request;
 
 pub mod limits;
 
+pub mod cost;
+
 pub mod handler;
 
 pub mod order;
@@ -76,9 +78,10 @@ pub fn schema(app: &App) -> Schema {
     let config = &app.config;
     builder()
         .limit_depth(config.max_depth)
-        .limit_complexity(config.max_complexity)
+        .limit_complexity(config.highest_cost())
         .limit_directives(config.max_directives)
         .disable_suggestions()
+        .extension(cost::Costs)
         .data(app.clone())
         .finish()
 }

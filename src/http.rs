@@ -26,7 +26,8 @@ use crate::app::App;
 use crate::cloudflare::client::{self, Credentials};
 use crate::config::Config;
 use crate::error::{Code, Error, FAULT_MESSAGE, Result};
-use crate::graphql::{self, handler};
+use crate::graphql::{self, cost, handler};
+use crate::rate;
 use crate::rest::{self, ApiDoc};
 use crate::viewer::{self, Viewer};
 
@@ -141,7 +142,7 @@ pub fn router(app: App, emulator: Option<Router>) -> Router {
         .allow_methods([Method::GET, Method::POST, Method::DELETE])
         .allow_headers(Any)
         .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, header::ACCEPT, REQUEST_ID])
-        .expose_headers([REQUEST_ID, header::RETRY_AFTER])
+        .expose_headers([REQUEST_ID, header::RETRY_AFTER, cost::LIMIT, cost::POLICY])
         .max_age(Duration::from_secs(3600));
     // Tokens travel in a header and never in a cookie, so a page of any origin may ask: it can only use its own token.
     let faces = Router::new()
@@ -190,7 +191,9 @@ impl FromRequestParts<App> for Viewer {
 
     async fn from_request_parts(parts: &mut request::Parts, app: &App) -> Result<Self, Response> {
         let id = parts.extensions.get().copied().unwrap_or(RequestId(Uuid::nil()));
-        viewer(app, &parts.headers).await.map_err(|problem| rest::answer::<()>(Err(problem), id))
+        let viewer = viewer(app, &parts.headers).await;
+        let admitted = viewer.and_then(|viewer| rate::take(app, &viewer, 1).map(|_| viewer));
+        admitted.map_err(|problem| rest::answer::<()>(Err(problem), id))
     }
 }
 

@@ -17,6 +17,9 @@ pub mod error;
 /// Who is asking, and what they may.
 pub mod viewer;
 
+/// How much a token may ask for per minute.
+pub mod rate;
+
 /// The SeaORM layer.
 pub mod entity;
 

@@ -17,6 +17,7 @@ use crate::http::RequestId;
 use crate::id::{FileId, ImageId, WorkspaceId};
 use crate::image as images;
 use crate::page::{MAX_PAGE, PageArgs};
+use crate::rate;
 use crate::viewer::Viewer;
 
 /// Routes below `/api`.
@@ -167,6 +168,7 @@ struct ListQuery {
     (status = 200, body = ImagePage),
     (status = 400, description = "A parameter is not acceptable.", body = Problem),
     (status = 401, description = "No usable API token.", body = Problem),
+    (status = 429, description = "The token's points for this minute are spent; see Retry-After.", body = Problem),
 ))]
 async fn list_images(
     State(app): State<App>,
@@ -177,6 +179,8 @@ async fn list_images(
     let page = async {
         let Query(query) = query.map_err(|_| Error::invalid("query", "The query string cannot be read."))?;
         let list = list_of(query)?;
+        let rows = list.page.first.or(list.page.last).and_then(|rows| usize::try_from(rows).ok());
+        rate::take(&app, &viewer, rows.unwrap_or(MAX_PAGE as usize))?;
         let page = images::list(&app, &viewer, list.clone()).await?;
         let total = images::count(&app, &viewer, &list).await?;
         let (start, end) = (page.rows.first(), page.rows.last());

@@ -98,7 +98,8 @@ impl From<Code> for UserErrorCode {
             Code::CustomIdNotAllowed => Self::CustomIdNotAllowed,
             Code::FlexibleVariantsDisabled => Self::FlexibleVariantsDisabled,
             Code::VariantLimitReached => Self::VariantLimitReached,
-            Code::UpstreamRateLimited => Self::UpstreamRateLimited,
+            // A request over its token's limit is refused whole and has no payload.
+            Code::UpstreamRateLimited | Code::RateLimited => Self::UpstreamRateLimited,
             Code::UpstreamError | Code::Internal => Self::UpstreamError,
         }
     }

@@ -17,11 +17,13 @@ use serde_json::json;
 
 use crate::app::App;
 use crate::error::Error;
+use crate::graphql::cost::{self, Paid};
 use crate::graphql::loader::{self, Sweeps};
 use crate::graphql::order::Order;
 use crate::graphql::request::{self, Asking, Parts, Unreadable};
 use crate::graphql::{Schema, limits, socket};
 use crate::http::RequestId;
+use crate::rate;
 use crate::viewer::Viewer;
 
 /// Most errors in one answer.
@@ -50,9 +52,15 @@ pub async fn serve(State(face): State<Face>, id: RequestId, request: axum::http:
     };
     let viewer = match crate::http::viewer(&face.app, &head.headers).await {
         Ok(viewer) => viewer,
-        Err(problem) => return refuse(&problem, id).typed(media_type),
+        Err(problem) => return refuse(problem, id).typed(media_type),
     };
     let viewer = Arc::new(viewer);
+    // Who has nothing left sends no files.
+    if let Err(problem) = rate::admit(&face.app, &viewer) {
+        let mut refused = refuse(problem, id).typed(media_type);
+        cost::tell(refused.headers_mut(), &face.app, &viewer);
+        return refused;
+    }
     let read = if head.method == Method::GET {
         let asked = request::from_query_string(head.uri.query().unwrap_or_default());
         asked.map(|request| (Asking::One(Box::new(request)), Parts::default()))
@@ -64,7 +72,7 @@ pub async fn serve(State(face): State<Face>, id: RequestId, request: axum::http:
         Err(unreadable) => return unreadable.into_response().typed(media_type),
     };
     let only_queries = head.method == Method::GET;
-    match asking {
+    let mut response = match asking {
         Asking::One(request) => match face.execute(*request, &viewer, parts, only_queries, id).await {
             Ok(answer) => encode(&answer, media_type),
             Err(refused) => refused,
@@ -76,7 +84,9 @@ pub async fn serve(State(face): State<Face>, id: RequestId, request: axum::http:
             let answers: Vec<_> = answers.await.into_iter().filter_map(Result::ok).collect();
             ([(header::CONTENT_TYPE, media_type)], Json(answers)).into_response().typed(media_type)
         }
-    }
+    };
+    cost::tell(response.headers_mut(), &face.app, &viewer);
+    response
 }
 
 impl Face {
@@ -91,7 +101,11 @@ impl Face {
     ) -> Result<Answer, Response> {
         let document = match limits::parse(&request.query, super::limits(&self.app.config)) {
             Ok(document) => document,
-            Err(problem) => return Ok(polished(Answer::from_errors(vec![problem]), id)),
+            // Not read to the end, and it took its time all the same.
+            Err(problem) => {
+                let problem = rate::take(&self.app, viewer, 1).map_or_else(cost::refused, |_| problem);
+                return Ok(polished(Answer::from_errors(vec![problem]), id));
+            }
         };
         if only_queries
             && operation_type(&document, request.operation_name.as_deref()) != Some(OperationType::Query)
@@ -106,6 +120,7 @@ impl Face {
         let sweeps = Sweeps::default();
         let request = request
             .data(Arc::clone(viewer))
+            .data(Arc::<Paid>::default())
             .data(loader::loaders(self.app.clone(), Arc::clone(viewer), &sweeps))
             .data(parts);
         let mut answer = sweeps.of(self.schema.execute(request)).await;
@@ -210,12 +225,21 @@ pub(super) fn polished(mut answer: Answer, id: RequestId) -> Answer {
 fn encode(answer: &Answer, media_type: &'static str) -> Response {
     // A request that was never executed has no `data`; only the newer media type has a status for it.
     let refused = answer.data == Value::Null && !answer.errors.is_empty();
-    if refused && media_type == RESPONSE_JSON {
-        return (StatusCode::BAD_REQUEST, Json(json!({ "errors": answer.errors })))
-            .into_response()
-            .typed(media_type);
+    let mut response = if refused && media_type == RESPONSE_JSON {
+        let mut body = json!({ "errors": answer.errors });
+        if !answer.extensions.is_empty() {
+            body["extensions"] = json!(answer.extensions);
+        }
+        (StatusCode::BAD_REQUEST, Json(body)).into_response()
+    } else {
+        Json(answer).into_response()
+    };
+    // Under either media type, because whatever repeats requests goes by the status and knows nothing of GraphQL.
+    if let Some(seconds) = cost::wait(answer) {
+        *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
-    Json(answer).into_response().typed(media_type)
+    response.typed(media_type)
 }
 
 trait Typed {
@@ -235,16 +259,16 @@ impl Typed for Response {
 }
 
 /// A refusal or fault before there was an operation.
-fn refuse(problem: &Error, id: RequestId) -> Response {
-    problem.log();
+fn refuse(problem: Error, id: RequestId) -> Response {
     let refusal = problem.public();
-    let mut shown = ServerError::new(refusal.message, None);
-    shown.extensions.get_or_insert_default().set("code", refusal.code.as_str());
-    let answer = polished(Answer::from_errors(vec![shown]), id);
+    let answer = polished(Answer::from_errors(vec![cost::refused(problem)]), id);
     let status = StatusCode::from_u16(refusal.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = (status, Json(json!({ "errors": answer.errors }))).into_response();
     if status == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if let Some(delay) = refusal.retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(delay.as_secs()));
     }
     response
 }

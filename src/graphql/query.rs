@@ -1,5 +1,7 @@
 //! The root of all reads.
 
+use std::sync::Arc;
+
 use async_graphql::{ComplexObject, Context, ID, Interface, Object, SimpleObject};
 use futures_util::future::try_join_all;
 
@@ -11,6 +13,7 @@ use crate::graphql::api_token::ApiToken;
 use crate::graphql::connection::{
     FileConnection, ImageConnection, WorkspaceConnection, cost, page_args, shared,
 };
+use crate::graphql::cost::{Paid, RateLimit};
 use crate::graphql::direct_upload::{DirectUpload, UploadTransport};
 use crate::graphql::error::top_level;
 use crate::graphql::file::{File, FileOrder};
@@ -219,9 +222,14 @@ impl Query {
             image_mime_types: IMAGE_MIME_TYPES.map(str::to_owned).to_vec(),
             upload_transports: vec![UploadTransport::FormPost],
             max_page_size: i32::try_from(MAX_PAGE).unwrap_or(i32::MAX),
-            max_query_complexity: count(config.max_complexity),
+            max_query_complexity: count(config.highest_cost()),
             max_query_depth: count(config.max_depth),
         })
+    }
+
+    /// Cost of this request and what is left. Null when rate limits are off.
+    async fn rate_limit(&self, ctx: &Context<'_>) -> Option<RateLimit> {
+        ctx.data_opt::<Arc<Paid>>()?.balance().map(Into::into)
     }
 }
 

@@ -1,13 +1,13 @@
 // Apollo Client as an application would set it up, with uploads and Relay-style lists.
 
-import { ApolloClient, InMemoryCache, gql } from '@apollo/client';
-import { relayStylePagination } from '@apollo/client/utilities';
+import { ApolloClient, gql } from '@apollo/client';
 import UploadHttpLink from 'apollo-upload-client/UploadHttpLink.mjs';
 
+import { newCache } from './cache.mjs';
+
 export function apollo({ graphql, token }) {
-  const images = relayStylePagination(['workspaceId', 'orderBy']);
   return new ApolloClient({
-    cache: new InMemoryCache({ typePolicies: { Query: { fields: { images } } } }),
+    cache: newCache(),
     link: new UploadHttpLink({ uri: graphql, headers: { authorization: `Bearer ${token}` } }),
   });
 }

@@ -217,7 +217,9 @@ test('a WebSocket answers whoever gives a token when it opens', async () => {
   const answers = [];
   for await (const answer of client.iterate({ query })) answers.push(answer);
   await client.dispose();
-  assert.deepEqual(answers, [{ data: { viewer: { user: { role: 'ADMIN' } } } }]);
+  assert.deepEqual(answers, [
+    { data: { viewer: { user: { role: 'ADMIN' } } }, extensions: { cost: { complexity: 3, depth: 3 } } },
+  ]);
 
   const stranger = socket('imgr_wrong');
   await assert.rejects(stranger.iterate({ query }).next(), closed => /unauthorized|forbidden/i.test(closed.reason));

@@ -43,6 +43,7 @@ const ROWS: &[(&str, &str, [Sees; 5])] = &[
     ("variants", "{ variants { name } }", [Common; 5]),
     ("directUpload", "{ directUpload(id: \"$upload\") { id } }", [Nothing, Nothing, It, It, It]),
     ("server", "{ server { version } }", [Common; 5]),
+    ("rateLimit", "{ rateLimit { remaining } }", [Common; 5]),
     (
         "cloudflareAccount",
         "{ cloudflareAccount { accountId } }",
@@ -237,7 +238,8 @@ both! {
             // The editor and the admin both do the deed, so each gets things of their own.
             let mut seen = Vec::new();
             for last in [4, 5] {
-                let server = Server::start(database).await;
+                // With a limit that nobody reaches, so that there is one to tell of.
+                let server = Server::start_with(database, |config| config.rate_limit = Some(1_000_000)).await;
                 let things = Things::make(&server).await;
                 let people = everybody(&server).await;
                 let asking = if last == 4 { 0..4 } else { 4..5 };

@@ -54,9 +54,13 @@ mod client;
 
 mod client_faults;
 
+mod cynic;
+
 mod rest;
 
 mod over_http;
+
+mod limits;
 
 mod schema;
 

@@ -1,0 +1,137 @@
+//! What a query costs: shown in `extensions.cost` of its answer, and taken from the points of the token in use before
+//! anything of it is executed.
+
+use std::sync::{Arc, OnceLock};
+
+use async_graphql::async_trait::async_trait;
+use async_graphql::extensions::{Extension, ExtensionContext, ExtensionFactory, NextRequest, NextValidation};
+use async_graphql::{Response, ServerError, SimpleObject, ValidationResult, Value, value};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::app::App;
+use crate::error::{Code, Error};
+use crate::graphql::error::top_level;
+use crate::graphql::scalar::DateTime;
+use crate::rate::{self, Balance};
+use crate::viewer::Viewer;
+
+/// Where a client stands.
+pub const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+/// What it has in a minute.
+pub const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// What a token may still ask for. A query costs one point for each of its fields, times the page size inside
+/// connections, and at least one.
+#[derive(Debug, Clone, SimpleObject)]
+pub struct RateLimit {
+    /// Points this request costs.
+    cost: i32,
+    /// Points the token in use has when it has asked for nothing in the last minute.
+    limit: i32,
+    /// Points left, this request paid. They come back evenly.
+    remaining: i32,
+    /// When all points are back, if nothing more is asked for.
+    reset_at: DateTime,
+}
+
+impl From<Balance> for RateLimit {
+    fn from(balance: Balance) -> Self {
+        let points = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
+        RateLimit {
+            cost: points(balance.cost),
+            limit: points(balance.limit),
+            remaining: points(balance.remaining),
+            reset_at: DateTime(balance.reset_at),
+        }
+    }
+}
+
+/// What a request has paid; part of its data.
+#[derive(Default)]
+pub struct Paid(OnceLock<Balance>);
+
+impl Paid {
+    /// `None` while there is no limit.
+    pub fn balance(&self) -> Option<Balance> {
+        self.0.get().copied()
+    }
+}
+
+/// Adds the cost to every answer and takes its points.
+pub struct Costs;
+
+impl ExtensionFactory for Costs {
+    fn create(&self) -> Arc<dyn Extension> {
+        Arc::new(Cost::default())
+    }
+}
+
+/// The cost of one request, once its query is validated.
+#[derive(Default)]
+struct Cost(OnceLock<ValidationResult>);
+
+#[async_trait]
+impl Extension for Cost {
+    async fn request(&self, ctx: &ExtensionContext<'_>, next: NextRequest<'_>) -> Response {
+        let answer = next.run(ctx).await;
+        match self.0.get() {
+            Some(cost) => {
+                let shown = value!({ "complexity": cost.complexity, "depth": cost.depth });
+                answer.extension("cost", shown)
+            }
+            None => answer,
+        }
+    }
+
+    async fn validation(
+        &self,
+        ctx: &ExtensionContext<'_>,
+        next: NextValidation<'_>,
+    ) -> Result<ValidationResult, Vec<ServerError>> {
+        let validated = next.run(ctx).await;
+        if let Ok(cost) = &validated {
+            let _ = self.0.set(*cost);
+        }
+        // A query that is not valid has no cost, and took its time all the same.
+        pay(ctx, validated.as_ref().map_or(1, |cost| cost.complexity))?;
+        validated
+    }
+}
+
+fn pay(ctx: &ExtensionContext<'_>, points: usize) -> Result<(), Vec<ServerError>> {
+    let (app, viewer) = (ctx.data_unchecked::<App>(), ctx.data_unchecked::<Arc<Viewer>>());
+    let balance = rate::take(app, viewer, points).map_err(|problem| vec![refused(problem)])?;
+    if let (Some(balance), Some(paid)) = (balance, ctx.data_opt::<Arc<Paid>>()) {
+        let _ = paid.0.set(balance);
+    }
+    Ok(())
+}
+
+/// A refusal or fault as an error of the whole request.
+pub fn refused(problem: Error) -> ServerError {
+    let problem = top_level(problem);
+    let mut error = ServerError::new(problem.message, None);
+    error.extensions = problem.extensions;
+    error
+}
+
+/// For how many seconds an answer says to wait because it was refused for want of points.
+pub fn wait(answer: &Response) -> Option<u64> {
+    let extensions = answer.errors.first()?.extensions.as_ref()?;
+    let limited = extensions.get("code") == Some(&Value::from(Code::RateLimited.as_str()));
+    let Some(Value::Number(seconds)) = extensions.get("retryAfter") else { return None };
+    seconds.as_u64().filter(|_| limited)
+}
+
+/// Tells a client where it stands, as draft-ietf-httpapi-ratelimit-headers has it. Nothing while there is no limit.
+pub fn tell(headers: &mut HeaderMap, app: &App, viewer: &Viewer) {
+    let Some(balance) = rate::balance(app, viewer) else { return };
+    let wait = (balance.reset_at - app.clock.now()).num_milliseconds().max(0).cast_unsigned().div_ceil(1000);
+    let policy = format!("\"token\";q={};w={}", balance.limit, rate::WINDOW);
+    let state = format!("\"token\";r={};t={wait}", balance.remaining);
+    for (name, value) in [(POLICY, policy), (LIMIT, state)] {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(name, value);
+        }
+    }
+}
