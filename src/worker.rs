@@ -8,24 +8,59 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
-use sea_orm::sea_query::{Expr, Query};
+use sea_orm::sea_query::{Expr, Query, SimpleExpr};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, EntityTrait, ExprTrait, IntoActiveModel, Iterable, ModelTrait,
     QueryFilter, QueryOrder, QuerySelect,
 };
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::blob::BlobKey;
 use crate::entity::{direct_upload, file, image};
 use crate::error::{Error, Result};
-use crate::{direct_upload as direct_uploads, event, file as files, image as images};
+use crate::{direct_upload as direct_uploads, event, file as files, idempotency, image as images, import};
 
 /// Rows of one kind claimed at once.
 const BATCH: u64 = 8;
 
+/// How long a fetch under way may take to end once the worker is asked to; another server takes it up otherwise.
+const IMPORT_STOP_TIME: Duration = Duration::from_secs(5);
+
 /// Works until cancelled, and ends between two rounds.
 pub async fn run(app: App, stop: CancellationToken) {
+    tokio::join!(rounds(app.clone(), stop.clone()), imports(app, stop));
+}
+
+/// Fetches files from elsewhere. Apart from the rounds, because a slow source must keep nothing else waiting.
+async fn imports(app: App, stop: CancellationToken) {
+    let most = usize::try_from(app.config.import_concurrency).unwrap_or(1);
+    let mut running = JoinSet::new();
+    while !stop.is_cancelled() {
+        let free = u64::try_from(most.saturating_sub(running.len())).unwrap_or(0);
+        if free > 0 {
+            let claimed = import::claim_due(&app, free).await.inspect_err(Error::log).unwrap_or_default();
+            for file in claimed {
+                let app = app.clone();
+                running.spawn(async move { import::step(&app, &file).await });
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            Some(ended) = running.join_next() => match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(problem)) => problem.log(),
+                Err(panicked) => Error::fault("importing", panicked).log(),
+            },
+            () = app.imports.notified() => {}
+            () = tokio::time::sleep(app.config.worker_interval) => {}
+        }
+    }
+    let _ = tokio::time::timeout(IMPORT_STOP_TIME, running.join_all()).await;
+}
+
+async fn rounds(app: App, stop: CancellationToken) {
     let mut next_sweep = app.clock.now();
     while !stop.is_cancelled() {
         let done = round(&app).await.inspect_err(Error::log).unwrap_or(0);
@@ -56,15 +91,19 @@ pub async fn round(app: &App) -> Result<usize> {
         let app = app.clone();
         steps.push(tokio::spawn(async move { images::step::repeat(&app, image).await }));
     }
-    for file in
-        claim::<file::Entity>(app, file::Column::Id, file::Column::DueAt, file::Column::Attempts).await?
-    {
+    let (id, due_at, attempts) = (file::Column::Id, file::Column::DueAt, file::Column::Attempts);
+    // What is to be fetched is not for these rounds.
+    let others = file::Column::Status
+        .ne(file::Status::Processing)
+        .or(file::COLUMN.removed_at.is_not_null())
+        .or(file::COLUMN.deleted_at.is_not_null());
+    for file in claim::<file::Entity>(app, id, due_at, attempts, others).await? {
         let app = app.clone();
         steps.push(tokio::spawn(async move { files::remove(&app, file.id, file.attempts).await }));
     }
     let (id, due_at, attempts) =
         (direct_upload::Column::Id, direct_upload::Column::DueAt, direct_upload::Column::Attempts);
-    for upload in claim::<direct_upload::Entity>(app, id, due_at, attempts).await? {
+    for upload in claim::<direct_upload::Entity>(app, id, due_at, attempts, due_at.is_not_null()).await? {
         let app = app.clone();
         steps.push(tokio::spawn(async move { direct_uploads::expire(&app, upload).await }));
     }
@@ -80,7 +119,7 @@ pub async fn round(app: &App) -> Result<usize> {
     Ok(done)
 }
 
-/// Removes bytes that no file owns, half-written objects, and old events.
+/// Removes bytes that no file owns, half-written objects, old idempotency keys and old events.
 pub async fn sweep(app: &App) -> Result<()> {
     let (age, now) = (app.config.sweep_age, app.clock.now());
     let half_written = app.blobs.sweep_half_written(age, now.into()).await;
@@ -98,6 +137,7 @@ pub async fn sweep(app: &App) -> Result<()> {
             app.blobs.delete(BlobKey::Original(*id)).await?;
         }
     }
+    idempotency::purge(&app.db.write, now).await?;
     event::purge(&app.db.write, now).await
 }
 
@@ -135,7 +175,13 @@ async fn claim_images(app: &App) -> Result<Vec<image::Model>> {
 
 /// Claims rows that are due. The condition stands outside the subquery as well: of two servers that picked the same
 /// row, the second waits for the first, looks again, and finds it no longer due.
-async fn claim<E>(app: &App, id: E::Column, due_at: E::Column, attempts: E::Column) -> Result<Vec<E::Model>>
+async fn claim<E>(
+    app: &App,
+    id: E::Column,
+    due_at: E::Column,
+    attempts: E::Column,
+    which: SimpleExpr,
+) -> Result<Vec<E::Model>>
 where
     E: EntityTrait,
     E::Column: Iterable,
@@ -143,7 +189,8 @@ where
     E::ActiveModel: ActiveModelTrait<Entity = E>,
 {
     let now: DateTime<Utc> = app.clock.now();
-    let nothing_due = E::find().filter(due_at.lte(now)).one(&app.db.read).await?.is_none();
+    let nothing_due =
+        E::find().filter(due_at.lte(now)).filter(which.clone()).one(&app.db.read).await?.is_none();
     if nothing_due {
         // Most rounds end here, without a word to the one writer.
         return Ok(Vec::new());
@@ -152,6 +199,7 @@ where
         .column(id)
         .from(E::default())
         .and_where(due_at.lte(now))
+        .and_where(which)
         .order_by(due_at, sea_orm::Order::Asc)
         .limit(BATCH)
         .to_owned();

@@ -69,6 +69,11 @@ pub fn visible_to(viewer: &Viewer) -> Select<Entity> {
     }
 }
 
+/// A workspace, for the steps that act for nobody.
+pub fn for_step(id: WorkspaceId) -> Select<Entity> {
+    Entity::find_by_id(id)
+}
+
 /// Whether there is such a workspace, for commands, which act for nobody.
 pub async fn exists(db: &impl ConnectionTrait, id: WorkspaceId) -> Result<bool, DbErr> {
     Ok(Entity::find_by_id(id).one(db).await?.is_some())

@@ -27,7 +27,7 @@ use Sees::{Common, Forbidden, It, Nothing};
 
 /// Root field, how to ask for it, and what stranger, member of another workspace, viewer, editor and admin see.
 /// `$…` names stand for ids of one workspace's things.
-const ROWS: [(&str, &str, [Sees; 5]); 30] = [
+const ROWS: [(&str, &str, [Sees; 5]); 32] = [
     ("node", "{ node(id: \"$file\") { id } }", [Nothing, Nothing, It, It, It]),
     ("nodes", "{ nodes(ids: [\"$image\"]) { id } }", [Nothing, Nothing, It, It, It]),
     ("viewer", "{ viewer { user { id } } }", [Common; 5]),
@@ -82,6 +82,16 @@ const ROWS: [(&str, &str, [Sees; 5]); 30] = [
     (
         "createDirectUpload",
         "mutation { createDirectUpload(input: { workspaceId: \"$workspace\", filename: \"a.png\", mimeType: \"image/png\" }) { file { id } userErrors { code } } }",
+        [Nothing, Nothing, Forbidden, It, It],
+    ),
+    (
+        "createDirectUploads",
+        "mutation { createDirectUploads(input: { uploads: [{ workspaceId: \"$workspace\", filename: \"a.png\", mimeType: \"image/png\" }] }) { results { file { id } userErrors { code } } userErrors { code } } }",
+        [Nothing, Nothing, Forbidden, It, It],
+    ),
+    (
+        "importFile",
+        "mutation { importFile(input: { workspaceId: \"$workspace\", url: \"http://files.example/a.png\" }) { file { id } userErrors { code } } }",
         [Nothing, Nothing, Forbidden, It, It],
     ),
     (
@@ -334,7 +344,8 @@ both! {
 
 fn sees(answer: &Value, things: &Things, field: &str) -> Sees {
     let payload = &answer["data"][field];
-    if let Some(errors) = payload["userErrors"].as_array() {
+    let refused = payload["results"][0].get("userErrors").or(payload.get("userErrors"));
+    if let Some(errors) = refused.and_then(Value::as_array) {
         return match errors.first().map(|error| error["code"].as_str().unwrap()) {
             None => It,
             Some("NOT_FOUND") => Nothing,

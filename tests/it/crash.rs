@@ -261,7 +261,7 @@ both! {
             assert_eq!(found, json!({ "files": { "nodes": [{ "status": "AWAITING_UPLOAD" }] }, "images": { "totalCount": 0 } }), "{step}");
             assert_eq!(stage.account_images().await, 0);
         }
-        for step in ["upload-copied", "upload-settled"] {
+        for step in ["bytes-stored", "upload-settled"] {
             let stage = Stage::set(database).await;
             let life = stage.start(Some(step)).await;
             let workspace = stage.workspace(&life).await;

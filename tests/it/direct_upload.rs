@@ -124,14 +124,15 @@ both! {
     async fn refusals(database: Database) {
         let server = Server::start_with(database, |config| config.cloudflare_timeout = Duration::from_millis(400)).await;
         for (more, code, field) in [
-            (json!({ "mimeType": "text/plain" }), "UNSUPPORTED_MIME_TYPE", json!(["input", "mimeType"])),
+            (json!({ "mimeType": "text/plain", "transport": "FORM_POST" }), "UNSUPPORTED_MIME_TYPE", json!(["input", "mimeType"])),
             (json!({ "filename": "a/b" }), "INVALID_INPUT", json!(["input", "filename"])),
             (json!({ "size": 10 * 1024 * 1024 + 1 }), "FILE_TOO_LARGE", json!(["input", "size"])),
             (json!({ "size": 0 }), "EMPTY_FILE", json!(["input", "size"])),
             (json!({ "expiresIn": 119 }), "INVALID_INPUT", json!(["input", "expiresIn"])),
             (json!({ "expiresIn": 21_601 }), "INVALID_INPUT", json!(["input", "expiresIn"])),
             (json!({ "workspaceId": "wsp_00000000000000000000000000" }), "NOT_FOUND", json!(["input", "workspaceId"])),
-            (json!({ "image": { "provision": false } }), "INVALID_INPUT", json!(["input", "image", "provision"])),
+            (json!({ "mimeType": "text" }), "INVALID_INPUT", json!(["input", "mimeType"])),
+            (json!({ "image": { "provision": false }, "transport": "FORM_POST" }), "INVALID_INPUT", json!(["input", "image", "provision"])),
         ] {
             let refused = create(&server, more).await;
             assert_eq!((&refused["userErrors"][0]["code"], &refused["userErrors"][0]["field"]), (&json!(code), &field));

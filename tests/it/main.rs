@@ -27,6 +27,14 @@ mod golden;
 
 mod direct_upload;
 
+mod put_upload;
+
+mod arrivals;
+
+mod import;
+
+mod download;
+
 mod access;
 
 mod account;
