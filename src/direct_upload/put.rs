@@ -87,8 +87,9 @@ where
         (Status::Completed, Some(file)) => file::for_step(file).one(&app.db.read).await?,
         _ => None,
     };
-    // Somebody else sent the bytes, or gave the upload up, while these were on their way.
-    let Some(file) = file else { return Err(over(&upload)) };
+    // Somebody else sent other bytes, or gave the upload up, while these were on their way.
+    let these = file.filter(|file| file.sha256.as_deref() == Some(&spool.sha256[..]));
+    let Some(file) = these else { return Err(over(&upload)) };
     Ok((upload, file))
 }
 
