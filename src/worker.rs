@@ -54,7 +54,8 @@ async fn imports(app: App, stop: CancellationToken) {
                 Err(panicked) => Error::fault("importing", panicked).log(),
             },
             () = app.imports.notified() => {}
-            () = tokio::time::sleep(app.config.worker_interval) => {}
+            // New ones are announced: this look is for what is tried again, here or after another server's end.
+            () = tokio::time::sleep(app.config.worker_interval * 5) => {}
         }
     }
     let _ = tokio::time::timeout(IMPORT_STOP_TIME, running.join_all()).await;

@@ -151,6 +151,37 @@ both! {
         assert_eq!(server.originals().len(), 0);
     }
 
+    /// While bytes arrive, the upload tells how many have.
+    async fn progress_is_shown(database: Database) {
+        let server = Server::start(database).await;
+        let upload = create(&server, json!({ "size": 100_000 })).await;
+        let seen = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let flag = Arc::clone(&seen);
+        let body = futures_util::stream::unfold(0usize, move |sent| {
+            let flag = Arc::clone(&flag);
+            async move {
+                if sent == 100_000 {
+                    return None;
+                }
+                let all = flag.load(std::sync::atomic::Ordering::SeqCst);
+                tokio::time::sleep(Duration::from_millis(if all { 0 } else { 100 })).await;
+                let next = if all { 100_000 - sent } else { 100.min(100_000 - sent) };
+                Some((Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; next])), sent + next))
+            }
+        });
+        let request = server.http.put(upload["uploadUrl"].as_str().unwrap()).body(reqwest::Body::wrap_stream(body));
+        let sending = tokio::spawn(async move { request.send().await.unwrap().status() });
+        let progress = eventually("some bytes", || async {
+            let bytes = find(&server, &upload).await["bytesReceived"].as_i64().unwrap();
+            (bytes > 0).then_some(bytes)
+        })
+        .await;
+        assert!(progress < 100_000);
+        seen.store(true, std::sync::atomic::Ordering::SeqCst);
+        assert_eq!(sending.await.unwrap(), 200);
+        assert_eq!(find(&server, &upload).await["bytesReceived"], 100_000);
+    }
+
     /// Many PUTs at once fill the file once.
     async fn puts_at_once_fill_once(database: Database) {
         let server = Server::start(database).await;
