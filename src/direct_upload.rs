@@ -61,7 +61,7 @@ pub async fn upload_url(app: &App, viewer: &Viewer, upload: &Model) -> Result<Op
 ///
 /// # Errors
 /// `NOT_FOUND`, `FORBIDDEN`, `UPLOAD_INCOMPLETE` while there are no bytes, `UPLOAD_EXPIRED`, `CONFLICT` for a cancelled
-/// one, what [`files::checked_kind`] refuses, and `UPSTREAM_ERROR` while the account does not answer.
+/// one, what [`arrive::checked_kind`](crate::file::arrive::checked_kind) refuses, and `UPSTREAM_ERROR` while the account does not answer.
 pub async fn complete(app: &App, viewer: &Viewer, id: DirectUploadId) -> Result<Model> {
     let upload = find_changeable(app, viewer, id).await?;
     if upload.status == Status::Open {

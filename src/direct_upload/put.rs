@@ -74,10 +74,7 @@ where
     if upload.size.is_some_and(|size| u64::try_from(size).is_ok_and(|size| spool.size < size))
         || spool.size == 0
     {
-        return Err(Error::refuse(
-            Code::UploadIncomplete,
-            "These are not all the bytes; send them again, all of them.",
-        ));
+        return Err(not_all());
     }
     app.step("upload-received").await;
     settle(app, &upload, &spool, None).await?;
@@ -103,6 +100,9 @@ pub(super) async fn settle_presigned(app: &App, upload: &Model) -> Result<()> {
     let most = u64::try_from(upload.max_size).unwrap_or_default();
     if size > most {
         return refuse_bytes(app, upload, too_large(most).public()).await;
+    }
+    if upload.size.is_some_and(|claimed| u64::try_from(claimed) != Ok(size)) {
+        return Err(not_all());
     }
     // The URL works until it expires: from here on the bytes are those of a copy that nobody else can change.
     let blob_id = uuid_v7(app.clock.now());
@@ -184,6 +184,13 @@ async fn permitted(app: &App, id: DirectUploadId, permit: &Permit) -> Result<Mod
         return Err(expired());
     }
     Ok(upload)
+}
+
+fn not_all() -> Error {
+    Error::refuse(
+        Code::UploadIncomplete,
+        "These are not the bytes that were announced; send them again, all of them.",
+    )
 }
 
 /// Why no bytes are taken any more.

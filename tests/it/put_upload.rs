@@ -215,6 +215,11 @@ both! {
         assert_eq!(done["completeDirectUpload"]["file"], json!({ "status": "READY", "sha256": sha256(&png(1)) }), "{done:#}");
         assert_eq!(find(&server, &upload).await["file"]["imageStatus"], "READY");
         eventually("what came in is gone", || async { bucket.keys("incoming").is_empty().then_some(()) }).await;
+        let short = create(&server, json!({ "size": 5 })).await;
+        assert_eq!(put(&server, &short, "text").await.0, 200);
+        let done = server.query(COMPLETE, json!({ "id": short["id"] })).await;
+        assert_eq!(done["completeDirectUpload"]["userErrors"][0]["code"], "UPLOAD_INCOMPLETE");
+        server.query(CANCEL, json!({ "id": short["id"] })).await;
         // The URL still works at the store, and changes nothing of ours.
         assert_eq!(put(&server, &upload, "something else").await.0, 200);
         let file = server.query("query($id: ID!) { directUpload(id: $id) { file { downloadUrl } } }", json!({ "id": upload["id"] })).await;
