@@ -10,8 +10,9 @@ use sea_orm::{
     ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbBackend, SqliteTransactionMode,
     Statement, TransactionOptions, TransactionTrait,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OnceCell};
 use tokio::time::Instant;
+use url::Url;
 
 use crate::blob::Blobs;
 use crate::cloudflare::client::Client;
@@ -44,6 +45,10 @@ pub struct Parts {
     pub due: Notify,
     /// Which tokens were used when.
     pub token_uses: TokenUses,
+    /// Wakes the worker when there is something to fetch.
+    pub imports: Notify,
+    /// What the server signs its own URLs with, once it was needed.
+    pub url_secret: OnceCell<Vec<u8>>,
 }
 
 impl std::ops::Deref for App {
@@ -69,12 +74,19 @@ impl App {
             buckets: Buckets::default(),
             due: Notify::new(),
             token_uses: TokenUses::default(),
+            imports: Notify::new(),
+            url_secret: OnceCell::new(),
         }))
     }
 
     /// Until when a claim made now holds.
     pub fn lease(&self, now: DateTime<Utc>) -> DateTime<Utc> {
         now + self.config.lease
+    }
+
+    /// Where clients reach this server.
+    pub fn public_url(&self) -> Result<Url> {
+        self.config.public_url.clone().ok_or_else(|| Error::fault("naming the server", "it was not started"))
     }
 
     /// In debug builds, for the tests that kill a server between two steps: if this is the step asked for, says so in

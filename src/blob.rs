@@ -1,5 +1,6 @@
 //! Bytes by key: a directory, memory, or S3/R2, all through `object_store`.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -12,8 +13,10 @@ use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::signer::{Method, Signer};
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 use tokio::io::{AsyncRead, AsyncWriteExt};
+use url::Url;
 use uuid::Uuid;
 
 use crate::config::Config;
@@ -23,12 +26,15 @@ use crate::config::Config;
 pub enum BlobKey {
     /// The bytes of a file as they were sent, under a key used once.
     Original(Uuid),
+    /// Bytes that are sent straight to the store for a direct upload, under its id; nobody has looked at them.
+    Incoming(Uuid),
 }
 
 impl BlobKey {
     fn path(self) -> Path {
         match self {
             BlobKey::Original(id) => Path::from(format!("originals/{id}")),
+            BlobKey::Incoming(id) => Path::from(format!("incoming/{id}")),
         }
     }
 }
@@ -39,6 +45,8 @@ pub struct Blobs {
     store: Arc<dyn ObjectStore>,
     /// The directory, when the store is one.
     directory: Option<PathBuf>,
+    /// Who signs requests that clients send to the store themselves, when it is S3, and what its keys begin with.
+    signer: Option<(Arc<dyn Signer>, Path)>,
 }
 
 impl Blobs {
@@ -48,13 +56,15 @@ impl Blobs {
             None => config.data_dir.join("blobs"),
             Some(url) => match url.scheme() {
                 "s3" => return Self::s3(config, url),
-                "memory" => return Ok(Blobs { store: Arc::new(InMemory::new()), directory: None }),
+                "memory" => {
+                    return Ok(Blobs { store: Arc::new(InMemory::new()), directory: None, signer: None });
+                }
                 _ => url.to_file_path().map_err(|()| OpenError::Path)?,
             },
         };
         std::fs::create_dir_all(&directory)?;
         let store = LocalFileSystem::new_with_prefix(&directory)?;
-        Ok(Blobs { store: Arc::new(store), directory: Some(directory) })
+        Ok(Blobs { store: Arc::new(store), directory: Some(directory), signer: None })
     }
 
     fn s3(config: &Config, url: &url::Url) -> Result<Blobs, OpenError> {
@@ -70,7 +80,10 @@ impl Blobs {
             builder = builder.with_access_key_id(id).with_secret_access_key(secret);
         }
         let prefix = Path::from(url.path().trim_matches('/'));
-        Ok(Blobs { store: Arc::new(PrefixStore::new(builder.build()?, prefix)), directory: None })
+        let s3 = builder.build()?;
+        let signer: Arc<dyn Signer> = Arc::new(s3.clone());
+        let store = Arc::new(PrefixStore::new(s3, prefix.clone()));
+        Ok(Blobs { store, directory: None, signer: Some((signer, prefix)) })
     }
 
     /// Stores what `source` yields. An object appears whole or not at all.
@@ -93,6 +106,42 @@ impl Blobs {
         key: BlobKey,
     ) -> object_store::Result<BoxStream<'static, object_store::Result<Bytes>>> {
         Ok(self.store.get(&key.path()).await?.into_stream())
+    }
+
+    /// Part of the bytes as a stream.
+    pub async fn get_range(
+        &self,
+        key: BlobKey,
+        range: Range<u64>,
+    ) -> object_store::Result<BoxStream<'static, object_store::Result<Bytes>>> {
+        let options = GetOptions::default().with_range(Some(GetRange::Bounded(range)));
+        Ok(self.store.get_opts(&key.path(), options).await?.into_stream())
+    }
+
+    /// How many bytes there are; `None` if nothing is.
+    pub async fn size(&self, key: BlobKey) -> object_store::Result<Option<u64>> {
+        match self.store.head(&key.path()).await {
+            Ok(found) => Ok(Some(found.size)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(problem) => Err(problem),
+        }
+    }
+
+    /// Copies bytes within the store.
+    pub async fn copy(&self, from: BlobKey, to: BlobKey) -> object_store::Result<()> {
+        self.store.copy(&from.path(), &to.path()).await
+    }
+
+    /// Whether clients can send bytes to the store themselves.
+    pub fn presigns(&self) -> bool {
+        self.signer.is_some()
+    }
+
+    /// A URL to which a client can PUT the bytes itself, where the store is one that takes them.
+    pub async fn put_url(&self, key: BlobKey, expires_in: Duration) -> object_store::Result<Option<Url>> {
+        let Some((signer, prefix)) = &self.signer else { return Ok(None) };
+        let path: Path = prefix.parts().chain(key.path().parts()).collect();
+        signer.signed_url(Method::PUT, &path, expires_in).await.map(Some)
     }
 
     /// Removes the bytes; already gone is fine.

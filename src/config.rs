@@ -122,6 +122,15 @@ pub struct Config {
     #[arg(long, global = true, env = "IMAGEGRAPH_MAX_FILE_SIZE", default_value_t = 100 * 1024 * 1024)]
     pub max_file_size: u64,
 
+    /// Seconds one attempt to fetch a file from elsewhere may take, all of it
+    #[arg(long, global = true, env = "IMAGEGRAPH_IMPORT_TIMEOUT", default_value = "60", value_parser = seconds)]
+    pub import_timeout: Duration,
+
+    /// Most files fetched from elsewhere at once
+    #[arg(long, global = true, env = "IMAGEGRAPH_IMPORT_CONCURRENCY", default_value_t = 4,
+          value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub import_concurrency: u32,
+
     /// Largest GraphQL request without files, in bytes
     #[arg(long, global = true, env = "IMAGEGRAPH_MAX_QUERY_SIZE", default_value_t = 256 * 1024)]
     pub max_query_size: usize,
@@ -194,6 +203,10 @@ pub struct Config {
     /// For tests: opens the emulator's fault injection to everybody
     #[arg(long, global = true, env = "IMAGEGRAPH_EMULATOR_FAULTS", hide = true)]
     pub emulator_faults: bool,
+
+    /// For tests: lets files be fetched from this machine's loopback addresses
+    #[arg(long, global = true, env = "IMAGEGRAPH_IMPORT_ALLOW_LOOPBACK", hide = true)]
+    pub import_allow_loopback: bool,
 
     /// For tests, in debug builds only: the step at which to stand still until killed
     #[arg(long, global = true, env = "IMAGEGRAPH_STAND_STILL_AT", hide = true)]

@@ -1,101 +1,34 @@
-//! Direct uploads: the client's bytes go straight to Cloudflare, without a token of ours.
+//! Direct uploads: bytes that come without a token of ours, by form to Cloudflare or by PUT to us or our byte store.
 //!
-//! Create makes the rows, then the account's draft, then writes down where the bytes go. Complete asks the account
-//! whether they arrived, copies them here, and settles file, image and upload in one transaction. Both ends may be cut
-//! off anywhere: a draft that is never filled expires by itself, and what was sent but never reported is completed by
-//! the worker when the upload runs out.
+//! Create makes the rows, then, for a form, the account's draft, then writes down where the bytes go. Complete looks
+//! whether they arrived, copies them, and settles file, image and upload in one transaction; a PUT to this server does
+//! so by itself. Both ends may be cut off anywhere: a draft that is never filled expires by itself, and what was sent
+//! but never reported is completed by the worker when the upload runs out.
+
+pub mod create;
+
+pub mod put;
+
+mod form;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, sea_query::Expr};
+use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, sea_query::Expr};
+use url::Url;
 
 use crate::app::App;
 use crate::blob::BlobKey;
-use crate::cloudflare::client::{NewDirectUpload as Draft, NewImage};
-use crate::cloudflare::{Error as AccountError, signing, wire};
 use crate::entity::api_token::Scope;
 use crate::entity::direct_upload::{self, Column, Entity, Model, Status, Transport};
-use crate::entity::file::{self, ImageStatus};
-use crate::entity::image::{self as image_entity, State};
-use crate::entity::{Failure, Texts, event};
+use crate::entity::{Failure, event, file};
 use crate::error::{Code, Error, Refusal, Result};
-use crate::file::kind::{IMAGE_MIME_TYPES, Kind, Picture};
-use crate::file::spool::Spool;
-use crate::id::{DirectUploadId, FileId, ImageId, WorkspaceId};
-use crate::image::step;
+use crate::id::{DirectUploadId, FileId};
 use crate::viewer::Viewer;
-use crate::{event as events, file as files, image as images, worker, workspace};
+use crate::{event as events, worker};
 
 /// Shortest and longest life of an upload URL, in seconds, as Cloudflare has them.
 pub const EXPIRES_IN: std::ops::RangeInclusive<i64> = 120..=21_600;
 /// After its end an upload is looked at once more, for bytes that were on their way.
 const GRACE: TimeDelta = TimeDelta::minutes(1);
-
-/// A direct upload to be made.
-#[derive(Debug, Clone)]
-pub struct NewDirectUpload {
-    pub workspace_id: WorkspaceId,
-    pub filename: String,
-    /// Claimed type; the bytes are looked at when they are here.
-    pub mime_type: String,
-    /// Claimed size, so that a limit is known before bytes are sent.
-    pub size: Option<u64>,
-    /// Seconds the upload URL stays valid.
-    pub expires_in: i64,
-    pub image: images::NewImage,
-}
-
-/// Makes a one-time upload URL, and the file it will fill.
-///
-/// # Errors
-/// `NOT_FOUND`, `FORBIDDEN`, `BAD_USER_INPUT`, `UNSUPPORTED_MIME_TYPE`, `FILE_TOO_LARGE`; `UPSTREAM_ERROR` and
-/// `UPSTREAM_RATE_LIMITED` when the account gives no URL, and then nothing is left.
-pub async fn create(app: &App, viewer: &Viewer, new: NewDirectUpload) -> Result<(Model, file::Model)> {
-    viewer.require_any(&[Scope::UploadsCreate, Scope::FilesWrite])?;
-    let workspace =
-        workspace::find_editable(app, viewer, new.workspace_id).await.map_err(|e| e.at("workspaceId"))?;
-    check(&new)?;
-    let signed = new.image.require_signed_urls.unwrap_or(workspace.private_by_default);
-    images::settings::check(&new.image, signed).map_err(|e| e.under("image"))?;
-    let (upload, file) = insert_rows(app, viewer, &new, signed).await?;
-    app.step("upload-inserted").await;
-    let draft = Draft {
-        image: NewImage {
-            id: new.image.custom_id.as_deref(),
-            metadata: Some(&step::metadata(upload.image_id, new.image.cf_metadata.as_ref())),
-            require_signed_urls: signed,
-            creator: new.image.creator.as_deref(),
-        },
-        expiry: Some(upload.expires_at),
-    };
-    let made = match app.cloudflare.direct_upload(&draft).await {
-        Ok(made) => made,
-        Err(problem) => {
-            // A draft whose answer was lost is never filled: the account forgets it by itself.
-            discard(app, &upload).await?;
-            return Err(Error::Refusal(step::refusal(&problem)));
-        }
-    };
-    app.step("draft-made").await;
-    let opened = Entity::update_many()
-        .col_expr(Column::CfImageId, Expr::val(made.id.as_str()))
-        .col_expr(Column::UploadUrl, Expr::val(made.upload_url))
-        .col_expr(Column::UpdatedAt, Expr::val(app.clock.now()))
-        .filter(direct_upload::COLUMN.id.eq(upload.id))
-        .filter(Column::Status.eq(Status::Open))
-        .exec_with_returning(&app.db.write)
-        .await?;
-    match opened.into_iter().next() {
-        Some(upload) => Ok((upload, file)),
-        None => {
-            // Given up while the account was answering. What is left of the draft expires.
-            let _ = app.cloudflare.delete(&made.id).await;
-            Err(Error::refuse(
-                Code::Conflict,
-                "Somebody else deleted the file of this upload at this moment.",
-            ))
-        }
-    }
-}
 
 /// One direct upload, if the viewer may see it.
 pub async fn find(app: &App, viewer: &Viewer, id: DirectUploadId) -> Result<Option<Model>> {
@@ -110,18 +43,25 @@ pub async fn find_many(app: &App, viewer: &Viewer, ids: &[DirectUploadId]) -> Re
     Ok(direct_upload::visible_to(viewer).filter(of_ids).all(&app.db.read).await?)
 }
 
-/// Where the bytes go, for those who may send them: whoever knows the URL can.
-pub fn upload_url<'a>(viewer: &Viewer, upload: &'a Model) -> Option<&'a str> {
-    viewer.require_any(&[Scope::UploadsCreate, Scope::FilesWrite]).ok()?;
-    viewer.require_editor(upload.workspace_id).ok()?;
-    upload.upload_url.as_deref()
+/// Where the bytes go, for those who may send them: whoever knows the URL can. `None` once the upload is over.
+pub async fn upload_url(app: &App, viewer: &Viewer, upload: &Model) -> Result<Option<Url>> {
+    let may = viewer.require_any(&[Scope::UploadsCreate, Scope::FilesWrite]).is_ok()
+        && viewer.require_editor(upload.workspace_id).is_ok();
+    if !may || upload.status != Status::Open {
+        return Ok(None);
+    }
+    match (&upload.upload_url, upload.transport) {
+        (Some(url), _) => Ok(Url::parse(url).ok()),
+        (None, Transport::Put) => put::url(app, upload).await.map(Some),
+        (None, Transport::FormPost) => Ok(None),
+    }
 }
 
 /// Checks that the bytes arrived, reads them, and settles file and image. Repeating it changes nothing.
 ///
 /// # Errors
 /// `NOT_FOUND`, `FORBIDDEN`, `UPLOAD_INCOMPLETE` while there are no bytes, `UPLOAD_EXPIRED`, `CONFLICT` for a cancelled
-/// one, what [`files::checked_kind`] refuses, and `UPSTREAM_ERROR` while the account does not answer.
+/// one, what [`arrive::checked_kind`](crate::file::arrive::checked_kind) refuses, and `UPSTREAM_ERROR` while the account does not answer.
 pub async fn complete(app: &App, viewer: &Viewer, id: DirectUploadId) -> Result<Model> {
     let upload = find_changeable(app, viewer, id).await?;
     if upload.status == Status::Open {
@@ -136,7 +76,7 @@ pub async fn complete(app: &App, viewer: &Viewer, id: DirectUploadId) -> Result<
             Err(failure.map_or_else(|| Error::refuse(Code::Conflict, "This upload failed."), Error::Refusal))
         }
         Status::Expired => Err(expired()),
-        Status::Cancelled => Err(Error::refuse(Code::Conflict, "This upload was cancelled.")),
+        Status::Cancelled => Err(cancelled()),
         Status::Open => {
             Err(Error::refuse(Code::Conflict, "Somebody else is completing this upload; try again."))
         }
@@ -177,89 +117,6 @@ pub async fn expire(app: &App, upload: Model) -> Result<()> {
     }
 }
 
-fn check(new: &NewDirectUpload) -> Result<()> {
-    files::checked_filename(&new.filename).map_err(|e| e.at("filename"))?;
-    if !IMAGE_MIME_TYPES.contains(&new.mime_type.to_ascii_lowercase().as_str()) {
-        let message = format!("A direct upload takes {}.", IMAGE_MIME_TYPES.join(", "));
-        return Err(Error::refuse(Code::UnsupportedMimeType, message).at("mimeType"));
-    }
-    if new.size.is_some_and(|size| size > wire::MAX_IMAGE_BYTES) {
-        return Err(files::spool::too_large(wire::MAX_IMAGE_BYTES).at("size"));
-    }
-    if new.size == Some(0) {
-        return Err(Error::refuse(Code::EmptyFile, "The file has no bytes.").at("size"));
-    }
-    if !EXPIRES_IN.contains(&new.expires_in) {
-        let message =
-            format!("An upload URL stays valid for {} to {} seconds.", EXPIRES_IN.start(), EXPIRES_IN.end());
-        return Err(Error::invalid("expiresIn", message));
-    }
-    Ok(())
-}
-
-async fn insert_rows(
-    app: &App,
-    viewer: &Viewer,
-    new: &NewDirectUpload,
-    signed: bool,
-) -> Result<(Model, file::Model)> {
-    let now = app.clock.now();
-    let expires_at = now + TimeDelta::seconds(new.expires_in);
-    let file = file::Model {
-        id: FileId::new(now),
-        workspace_id: new.workspace_id,
-        created_by: Some(viewer.user.id),
-        filename: new.filename.clone(),
-        status: file::Status::AwaitingUpload,
-        mime_type: None,
-        size: 0,
-        sha256: None,
-        blob_id: None,
-        failure: None,
-        image_status: ImageStatus::NotApplicable,
-        image_failure: None,
-        tags: Texts::default(),
-        metadata: None,
-        source_url: None,
-        intent: Some(file::Intent { image: Some(new.image.clone()), ..file::Intent::default() }),
-        deleted_at: None,
-        removed_at: None,
-        due_at: None,
-        attempts: 0,
-        created_at: now,
-        updated_at: now,
-    };
-    let upload = Model {
-        id: DirectUploadId::new(now),
-        workspace_id: new.workspace_id,
-        file_id: Some(file.id),
-        image_id: ImageId::new(now),
-        created_by: Some(viewer.user.id),
-        status: Status::Open,
-        transport: Transport::FormPost,
-        mime_type: Some(new.mime_type.clone()),
-        size: new.size.and_then(|size| i64::try_from(size).ok()),
-        max_size: i64::try_from(wire::MAX_IMAGE_BYTES).unwrap_or(i64::MAX),
-        bytes_received: 0,
-        require_signed_urls: signed,
-        cf_image_id: None,
-        upload_url: None,
-        failure: None,
-        expires_at,
-        due_at: Some(expires_at + GRACE),
-        attempts: 0,
-        created_at: now,
-        updated_at: now,
-    };
-    let transaction = app.db.begin().await?;
-    let file = files::insert(&transaction, file).await?;
-    let row: direct_upload::ActiveModel = upload.into();
-    let upload = row.reset_all().insert(&transaction).await?;
-    events::append(&transaction, event::Kind::FileCreated, file.workspace_id, file.id, None, now).await?;
-    transaction.commit().await?;
-    Ok((upload, file))
-}
-
 async fn find_changeable(app: &App, viewer: &Viewer, id: DirectUploadId) -> Result<Model> {
     viewer.require_any(&[Scope::UploadsCreate, Scope::FilesWrite])?;
     let Some(upload) = find(app, viewer, id).await? else { return Err(Error::not_found("direct upload")) };
@@ -267,98 +124,15 @@ async fn find_changeable(app: &App, viewer: &Viewer, id: DirectUploadId) -> Resu
     Ok(upload)
 }
 
-/// Completes an open upload.
+/// Completes an open upload, if its bytes are there.
 async fn settle(app: &App, upload: &Model) -> Result<()> {
-    let upstream = |problem: &AccountError| Error::Refusal(step::refusal(problem));
-    let incomplete = || {
-        let message = "The bytes have not arrived yet: send them to `uploadUrl`, then complete again.";
-        Error::refuse(Code::UploadIncomplete, message)
-    };
-    let Some(id) = upload.cf_image_id.as_deref() else { return Err(incomplete()) };
-    let Some(made) = app.cloudflare.find(id).await.map_err(|e| upstream(&e))? else { return Err(expired()) };
-    if made.draft {
-        let over = app.clock.now() > upload.expires_at;
-        return Err(if over { expired() } else { incomplete() });
+    match (upload.transport, &upload.upload_url) {
+        (Transport::FormPost, _) => form::settle(app, upload).await,
+        (Transport::Put, Some(_)) => put::settle_presigned(app, upload).await,
+        // Sent to this server, the bytes settle the upload as they arrive.
+        (Transport::Put, None) if app.clock.now() > upload.expires_at => Err(expired()),
+        (Transport::Put, None) => Err(incomplete()),
     }
-    let Some(account_hash) = signing::account_hash(&made) else {
-        return Err(Error::refuse(Code::UpstreamError, "Cloudflare Images answered without a delivery URL."));
-    };
-    let blob = app.cloudflare.blob(id).await.map_err(|e| upstream(&e))?;
-    let spool = Spool::receive(&app.config.data_dir, app.config.max_file_size, blob.stream).await;
-    // What the account took is not refused for its size again: it may hand out a re-encoding that is a little larger.
-    let kind = match &spool {
-        Ok(spool) => files::checked_kind(spool, None, false).await,
-        Err(Error::Refusal(why)) => Err(Error::Refusal(why.clone())),
-        Err(_) => return spool.map(drop),
-    };
-    let (spool, kind, picture) = match (spool, kind) {
-        (Ok(spool), Ok(Kind { mime_type, picture: Some(picture) })) => (spool, mime_type, picture),
-        (_, Ok(kind)) => {
-            let message = format!("The bytes are {}, which is no image that is taken.", kind.mime_type);
-            let why = Error::refuse(Code::UnsupportedMimeType, message).public();
-            return refuse_bytes(app, upload, why).await;
-        }
-        (_, Err(Error::Refusal(why))) => return refuse_bytes(app, upload, why).await,
-        (_, Err(problem)) => return Err(problem),
-    };
-    let arrived = Arrived { made, account_hash, spool, mime_type: kind, picture };
-    let blob_id = files::store(app, &arrived.spool).await?;
-    app.step("upload-copied").await;
-    let settled = write_settled(app, upload, &arrived, blob_id).await;
-    if let Ok(false) = settled {
-        // Somebody else settled it first, and those bytes count. After an error the commit may have happened all the
-        // same; then the sweep finds out whether somebody owns the bytes.
-        let _ = app.blobs.delete(BlobKey::Original(blob_id)).await;
-    }
-    app.step("upload-settled").await;
-    settled.map(drop)
-}
-
-/// Bytes that arrived at the account, copied here and looked at.
-struct Arrived {
-    made: wire::Image,
-    account_hash: String,
-    spool: Spool,
-    mime_type: String,
-    picture: Picture,
-}
-
-/// Settles file, image and upload; false if somebody else did so first.
-async fn write_settled(app: &App, upload: &Model, arrived: &Arrived, blob_id: uuid::Uuid) -> Result<bool> {
-    let now = app.clock.now();
-    let Some(file_id) = upload.file_id else { return Ok(false) };
-    let transaction = app.db.begin().await?;
-    let filled = file::Entity::update_many()
-        .col_expr(file::Column::Status, file::Status::Ready.into())
-        .col_expr(file::Column::MimeType, Expr::val(arrived.mime_type.as_str()))
-        .col_expr(file::Column::Size, Expr::val(i64::try_from(arrived.spool.size).unwrap_or(i64::MAX)))
-        .col_expr(file::Column::Sha256, Expr::val(arrived.spool.sha256.to_vec()))
-        .col_expr(file::Column::BlobId, Expr::val(blob_id))
-        .col_expr(file::Column::ImageStatus, ImageStatus::Ready.into())
-        .col_expr(file::Column::UpdatedAt, Expr::val(now))
-        .filter(file::COLUMN.id.eq(file_id))
-        .filter(file::Column::Status.eq(file::Status::AwaitingUpload))
-        .filter(file::COLUMN.removed_at.is_null())
-        .exec_with_returning(&transaction)
-        .await?;
-    let Some(file) = filled.into_iter().next() else { return Ok(false) };
-    if !end(&transaction, upload, Status::Completed, None, None, now).await? {
-        return Ok(false);
-    }
-    let signed = arrived.made.require_signed_urls;
-    let wanted = file.intent.clone().and_then(|intent| intent.image).unwrap_or_default();
-    let image = image_entity::Model {
-        state: State::Ready,
-        cf_image_id: Some(arrived.made.id.clone()),
-        account_hash: Some(arrived.account_hash.clone()),
-        ..images::row(upload.image_id, &file, &arrived.picture, &wanted, signed, now)
-    };
-    images::insert(&transaction, image).await?;
-    events::append(&transaction, event::Kind::FileReady, file.workspace_id, file.id, None, now).await?;
-    let kind = event::Kind::ImageProvisioned;
-    events::append(&transaction, kind, file.workspace_id, file.id, Some(upload.image_id), now).await?;
-    transaction.commit().await?;
-    Ok(true)
 }
 
 /// Ends an upload whose bytes are no image we take: the file stays and says why.
@@ -397,14 +171,6 @@ async fn give_up(app: &App, upload: &Model, status: Status) -> Result<Option<Fil
     Ok(upload.file_id)
 }
 
-/// Removes an upload that never came to be, with its file.
-async fn discard(app: &App, upload: &Model) -> Result<()> {
-    let transaction = app.db.begin().await?;
-    delete_file_row(&transaction, upload, app.clock.now()).await?;
-    Entity::delete_by_id(upload.id).exec(&transaction).await?;
-    Ok(transaction.commit().await?)
-}
-
 async fn delete_file_row(
     transaction: &impl ConnectionTrait,
     upload: &Model,
@@ -417,6 +183,26 @@ async fn delete_file_row(
         .exec(transaction)
         .await?;
     events::append(transaction, event::Kind::FilePurged, upload.workspace_id, file_id, None, now).await
+}
+
+/// Ends an upload whose bytes are here; false if somebody else ended it first. What it left in the byte store the worker
+/// removes.
+pub async fn end_completed(
+    transaction: &DatabaseTransaction,
+    upload: &Model,
+    size: i64,
+    now: DateTime<Utc>,
+) -> Result<bool> {
+    let due = upload.upload_url.as_ref().filter(|_| upload.transport == Transport::Put).map(|_| now);
+    if !end(transaction, upload, Status::Completed, None, due, now).await? {
+        return Ok(false);
+    }
+    Entity::update_many()
+        .col_expr(Column::BytesReceived, Expr::val(size))
+        .filter(direct_upload::COLUMN.id.eq(upload.id))
+        .exec(transaction)
+        .await?;
+    Ok(true)
 }
 
 /// Moves an upload out of `OPEN`; false if somebody else did so first.
@@ -441,12 +227,22 @@ async fn end(
     Ok(ended.rows_affected == 1)
 }
 
-/// Removes from the account what an ended upload left there.
+/// Removes from the account and the byte store what an ended upload left there.
 async fn remove_draft(app: &App, upload: &Model) -> Result<()> {
+    let later = Some(app.clock.now() + worker::backoff(upload.attempts));
     if let (Some(id), true) = (&upload.cf_image_id, upload.status != Status::Completed)
         && app.cloudflare.delete(id).await.is_err()
     {
-        return put_off(app, upload, Some(app.clock.now() + worker::backoff(upload.attempts))).await;
+        return put_off(app, upload, later).await;
+    }
+    if upload.transport == Transport::Put && app.blobs.presigns() {
+        if let Err(problem) = app.blobs.delete(BlobKey::Incoming(upload.id.0)).await {
+            Error::from(problem).log();
+            return put_off(app, upload, later).await;
+        }
+        // Until it expires the URL takes bytes, wanted or not.
+        let end = upload.expires_at + GRACE;
+        return put_off(app, upload, (app.clock.now() < end).then_some(end)).await;
     }
     put_off(app, upload, None).await
 }
@@ -459,6 +255,15 @@ async fn put_off(app: &App, upload: &Model, until: Option<DateTime<Utc>>) -> Res
         .exec(&app.db.write)
         .await?;
     Ok(())
+}
+
+fn incomplete() -> Error {
+    let message = "The bytes have not arrived yet: send them to `uploadUrl`, then complete again.";
+    Error::refuse(Code::UploadIncomplete, message)
+}
+
+fn cancelled() -> Error {
+    Error::refuse(Code::Conflict, "This upload was cancelled.")
 }
 
 fn expired() -> Error {

@@ -56,6 +56,7 @@ pub enum Code {
     CorruptImage,
     NotAnImage,
     UploadExpired,
+    UrlExpired,
     UploadIncomplete,
     NotReady,
     AlreadyProvisioned,
@@ -75,7 +76,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, for the schema and for stored failures.
-    pub const ALL: [Code; 28] = [
+    pub const ALL: [Code; 29] = [
         Code::Unauthenticated,
         Code::Forbidden,
         Code::NotFound,
@@ -89,6 +90,7 @@ impl Code {
         Code::CorruptImage,
         Code::NotAnImage,
         Code::UploadExpired,
+        Code::UrlExpired,
         Code::UploadIncomplete,
         Code::NotReady,
         Code::AlreadyProvisioned,
@@ -122,6 +124,7 @@ impl Code {
             Code::CorruptImage => "CORRUPT_IMAGE",
             Code::NotAnImage => "NOT_AN_IMAGE",
             Code::UploadExpired => "UPLOAD_EXPIRED",
+            Code::UrlExpired => "URL_EXPIRED",
             Code::UploadIncomplete => "UPLOAD_INCOMPLETE",
             Code::NotReady => "NOT_READY",
             Code::AlreadyProvisioned => "ALREADY_PROVISIONED",
@@ -153,7 +156,7 @@ impl Code {
             | Code::NotReady
             | Code::AlreadyProvisioned
             | Code::UploadIncomplete => 409,
-            Code::UploadExpired => 410,
+            Code::UploadExpired | Code::UrlExpired => 410,
             Code::FileTooLarge => 413,
             Code::UnsupportedMimeType => 415,
             Code::InvalidInput

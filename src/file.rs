@@ -1,4 +1,4 @@
-//! Files: upload, find, list, rename, delete.
+//! Files: find, list, rename, delete; how they come is below this.
 
 pub mod spool;
 
@@ -12,40 +12,30 @@ pub mod update;
 
 pub mod trash;
 
+pub mod policy;
+
+pub mod content;
+
+pub mod arrive;
+
+pub mod upload;
+
 use chrono::{DateTime, Utc};
 use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, sea_query::Expr};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::blob::BlobKey;
 use crate::entity::api_token::Scope;
-use crate::entity::file::{self, Column, Entity, ImageStatus, Model, Status};
-use crate::entity::{Texts, event, image as image_entity};
+use crate::entity::file::{self, Column, Entity, Model};
+use crate::entity::image as image_entity;
 use crate::error::{Code, Error, Result};
-use crate::file::kind::Kind;
-use crate::file::spool::Spool;
-use crate::id::{FileId, UserId, WorkspaceId, uuid_v7};
-use crate::image::NewImage;
+use crate::id::{FileId, WorkspaceId};
 use crate::page::{self, Key, Keyed, Order, Page, PageArgs, Range};
 use crate::viewer::Viewer;
-use crate::{event as events, image, worker, workspace};
+use crate::{image, worker};
 
 /// Longest file name, in characters.
 const MAX_FILENAME: usize = 255;
-
-/// A file to be made of received bytes.
-#[derive(Clone)]
-pub struct NewFile {
-    pub workspace_id: WorkspaceId,
-    pub spool: Spool,
-    /// The name the caller wants; otherwise the last part of `sent_filename` is taken.
-    pub filename: Option<String>,
-    /// The name the bytes came with.
-    pub sent_filename: Option<String>,
-    /// The type the bytes came with.
-    pub sent_type: Option<String>,
-    pub image: NewImage,
-}
 
 /// Which files are listed, and how.
 #[derive(Debug, Clone)]
@@ -67,71 +57,6 @@ pub const BY_FILENAME: Order<Column> =
 /// By size in bytes.
 pub const BY_SIZE: Order<Column> =
     Order { name: "files:SIZE", column: Some(Column::Size), numeric: true, descending: true };
-
-/// Stores received bytes as a file, and provisions its image if they are one.
-///
-/// The file is there when this returns, whatever the account says; how far its image is tells `image_status`.
-///
-/// # Errors
-/// `NOT_FOUND`, `FORBIDDEN`, `EMPTY_FILE`, `FILE_TOO_LARGE`, `MIME_TYPE_MISMATCH`, `CORRUPT_IMAGE`,
-/// `IMAGE_TOO_LARGE`, `BAD_USER_INPUT`.
-pub async fn upload(app: &App, viewer: &Viewer, new: NewFile) -> Result<Model> {
-    viewer.require(Scope::FilesWrite)?;
-    let workspace =
-        workspace::find_editable(app, viewer, new.workspace_id).await.map_err(|e| e.at("workspaceId"))?;
-    let signed = new.image.require_signed_urls.unwrap_or(workspace.private_by_default);
-    image::settings::check(&new.image, signed).map_err(|e| e.under("image"))?;
-    let filename = match &new.filename {
-        Some(name) => checked_filename(name).map_err(|e| e.at("filename"))?,
-        None => cleaned_filename(new.sent_filename.as_deref().unwrap_or_default()),
-    };
-    let kind = checked_kind(&new.spool, new.sent_type.as_deref(), new.image.provision)
-        .await
-        .map_err(|e| e.at("file"))?;
-    app.step("spooled").await;
-    let blob_id = store(app, &new.spool).await?;
-    app.step("bytes-stored").await;
-    // If this fails, the commit may have happened all the same; the sweep finds out whether somebody owns the bytes.
-    let (file, image) = write_rows(app, viewer.user.id, &new, signed, filename, &kind, blob_id).await?;
-    app.step("rows-written").await;
-    let Some(image) = image else { return Ok(file) };
-    image::step::provision_in_time(app, image).await;
-    // As it is now, even if the token may only write.
-    Ok(file::visible_to(viewer).filter(file::COLUMN.id.eq(file.id)).one(&app.db.read).await?.unwrap_or(file))
-}
-
-/// Checks received bytes against what is accepted and finds out what they are.
-///
-/// # Errors
-/// `EMPTY_FILE`, `MIME_TYPE_MISMATCH`, `CORRUPT_IMAGE`; with `provision` also what Cloudflare Images would refuse.
-pub async fn checked_kind(spool: &Spool, sent_type: Option<&str>, provision: bool) -> Result<Kind> {
-    if spool.size == 0 {
-        return Err(Error::refuse(Code::EmptyFile, "The file has no bytes."));
-    }
-    let kind = Kind::of(spool).await?;
-    let claimed_image =
-        sent_type.is_some_and(|sent| sent.trim_start().to_ascii_lowercase().starts_with("image/"));
-    if claimed_image && !kind.mime_type.starts_with("image/") {
-        let message = format!(
-            "The file was sent as {}, but its bytes are {}. Send it under its own type.",
-            sent_type.unwrap_or_default(),
-            kind.mime_type
-        );
-        return Err(Error::refuse(Code::MimeTypeMismatch, message));
-    }
-    if let (Some(picture), true) = (&kind.picture, provision) {
-        picture.check(spool.size)?;
-    }
-    Ok(kind)
-}
-
-/// Puts received bytes into the byte store under a key nobody else will use.
-pub async fn store(app: &App, spool: &Spool) -> Result<Uuid> {
-    let blob_id = uuid_v7(app.clock.now());
-    let reader = spool.reader().map_err(|io| Error::fault("reading a spooled upload", io))?;
-    app.blobs.put(BlobKey::Original(blob_id), tokio::fs::File::from_std(reader)).await?;
-    Ok(blob_id)
-}
 
 /// One file, if the viewer may see it.
 pub async fn find(app: &App, viewer: &Viewer, id: FileId) -> Result<Option<Model>> {
@@ -185,9 +110,9 @@ pub async fn remove(app: &App, id: FileId, attempts: i32) -> Result<()> {
     }
     app.step("image-removed").await;
     if let Some(blob_id) = file.blob_id
-        && let Err(problem) = app.blobs.delete(BlobKey::Original(blob_id)).await
+        && let Err(problem) = content::release(app, blob_id).await
     {
-        Error::from(problem).log();
+        problem.log();
         left = true;
     }
     app.step("bytes-removed").await;
@@ -253,61 +178,6 @@ pub fn cleaned_filename(sent: &str) -> String {
         "" | "." | ".." => "upload".to_owned(),
         name => name.to_owned(),
     }
-}
-
-async fn write_rows(
-    app: &App,
-    user: UserId,
-    new: &NewFile,
-    signed: bool,
-    filename: String,
-    kind: &Kind,
-    blob_id: Uuid,
-) -> Result<(Model, Option<image_entity::Model>)> {
-    let now = app.clock.now();
-    let picture = kind.picture.as_ref();
-    let image_status = match (picture, new.image.provision) {
-        (None, _) => ImageStatus::NotApplicable,
-        (Some(_), true) => ImageStatus::InProgress,
-        // As if it had been deleted: `provisionImage` makes one.
-        (Some(_), false) => ImageStatus::Removed,
-    };
-    let file = Model {
-        id: FileId::new(now),
-        workspace_id: new.workspace_id,
-        created_by: Some(user),
-        filename,
-        status: Status::Ready,
-        mime_type: Some(kind.mime_type.clone()),
-        size: i64::try_from(new.spool.size).unwrap_or(i64::MAX),
-        sha256: Some(new.spool.sha256.to_vec()),
-        blob_id: Some(blob_id),
-        failure: None,
-        image_status,
-        image_failure: None,
-        tags: Texts::default(),
-        metadata: None,
-        source_url: None,
-        intent: None,
-        deleted_at: None,
-        removed_at: None,
-        due_at: None,
-        attempts: 0,
-        created_at: now,
-        updated_at: now,
-    };
-    let transaction = app.db.begin().await?;
-    let file = insert(&transaction, file).await?;
-    events::append(&transaction, event::Kind::FileCreated, file.workspace_id, file.id, None, now).await?;
-    events::append(&transaction, event::Kind::FileReady, file.workspace_id, file.id, None, now).await?;
-    let image = match picture {
-        Some(picture) if new.image.provision => {
-            Some(image::insert_claimed(app, &transaction, &file, picture, &new.image, signed, now).await?)
-        }
-        _ => None,
-    };
-    transaction.commit().await?;
-    Ok((file, image))
 }
 
 /// Inserts a file row.

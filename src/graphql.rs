@@ -43,6 +43,8 @@ pub mod direct_upload;
 
 pub mod new_image;
 
+pub mod upload;
+
 pub mod account;
 
 pub mod scalar;

@@ -4,6 +4,8 @@ mod drain;
 
 mod page;
 
+mod transfer;
+
 use std::time::Duration;
 
 use axum::Router;
@@ -154,6 +156,7 @@ pub fn router(app: App, emulator: Option<Router>) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .merge(page::router())
+        .merge(transfer::router())
         .with_state(app);
     #[cfg(feature = "emulator")]
     if let Some(emulator) = emulator {

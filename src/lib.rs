@@ -32,6 +32,18 @@ pub mod image;
 /// Direct uploads.
 pub mod direct_upload;
 
+/// Files fetched from elsewhere.
+pub mod import;
+
+/// Signed URLs of the original bytes.
+pub mod download;
+
+/// Keys that tell a repeated request from a new one.
+pub mod idempotency;
+
+/// What the server signs its own URLs with.
+pub mod secret;
+
 /// The Cloudflare account, for admins.
 pub mod account;
 

@@ -63,6 +63,7 @@ pub async fn start(mut config: Config, clock: Clock) -> Result<Running, StartErr
         Some(url) => url.clone(),
         None => own_url(address),
     };
+    config.public_url = Some(public_url.clone());
     let db = open_database(&config).await?;
     let blobs = Blobs::open(&config)?;
     // A server reaches its own emulator at the address it listens on; what it hands out names the public one.

@@ -8,24 +8,62 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
-use sea_orm::sea_query::{Expr, Query};
+use sea_orm::sea_query::{Expr, Query, SimpleExpr};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, EntityTrait, ExprTrait, IntoActiveModel, Iterable, ModelTrait,
     QueryFilter, QueryOrder, QuerySelect,
 };
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::blob::BlobKey;
 use crate::entity::{direct_upload, file, image};
 use crate::error::{Error, Result};
-use crate::{api_token, direct_upload as direct_uploads, event, file as files, image as images};
+use crate::{
+    api_token, direct_upload as direct_uploads, event, file as files, idempotency, image as images, import,
+};
 
 /// Rows of one kind claimed at once.
 const BATCH: u64 = 8;
 
+/// How long a fetch under way may take to end once the worker is asked to; another server takes it up otherwise.
+const IMPORT_STOP_TIME: Duration = Duration::from_secs(5);
+
 /// Works until cancelled, and ends between two rounds.
 pub async fn run(app: App, stop: CancellationToken) {
+    tokio::join!(rounds(app.clone(), stop.clone()), imports(app, stop));
+}
+
+/// Fetches files from elsewhere. Apart from the rounds, because a slow source must keep nothing else waiting.
+async fn imports(app: App, stop: CancellationToken) {
+    let most = usize::try_from(app.config.import_concurrency).unwrap_or(1);
+    let mut running = JoinSet::new();
+    while !stop.is_cancelled() {
+        let free = u64::try_from(most.saturating_sub(running.len())).unwrap_or(0);
+        if free > 0 {
+            let claimed = import::claim_due(&app, free).await.inspect_err(Error::log).unwrap_or_default();
+            for file in claimed {
+                let app = app.clone();
+                running.spawn(async move { import::step(&app, &file).await });
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            Some(ended) = running.join_next() => match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(problem)) => problem.log(),
+                Err(panicked) => Error::fault("importing", panicked).log(),
+            },
+            () = app.imports.notified() => {}
+            // New ones are announced: this look is for what is tried again, here or after another server's end.
+            () = tokio::time::sleep(app.config.worker_interval * 5) => {}
+        }
+    }
+    let _ = tokio::time::timeout(IMPORT_STOP_TIME, running.join_all()).await;
+}
+
+async fn rounds(app: App, stop: CancellationToken) {
     let mut next_sweep = app.clock.now();
     while !stop.is_cancelled() {
         let done = round(&app).await.inspect_err(Error::log).unwrap_or(0);
@@ -69,7 +107,8 @@ pub async fn run_analysis(app: App, stop: CancellationToken) {
 pub async fn analyse_next(app: &App) -> Result<bool> {
     let (id, due_at, attempts) =
         (image::Column::Id, image::Column::AnalysisDueAt, image::Column::AnalysisAttempts);
-    let Some(image) = claim::<image::Entity>(app, id, due_at, attempts, 1).await?.pop() else {
+    let Some(image) = claim::<image::Entity>(app, id, due_at, attempts, due_at.is_not_null(), 1).await?.pop()
+    else {
         return Ok(false);
     };
     images::analysis::analyse(app, image).await?;
@@ -83,16 +122,21 @@ pub async fn round(app: &App) -> Result<usize> {
         let app = app.clone();
         steps.push(tokio::spawn(async move { images::step::repeat(&app, image).await }));
     }
-    for file in
-        claim::<file::Entity>(app, file::Column::Id, file::Column::DueAt, file::Column::Attempts, BATCH)
-            .await?
-    {
+    let (id, due_at, attempts) = (file::Column::Id, file::Column::DueAt, file::Column::Attempts);
+    // What is to be fetched is not for these rounds.
+    let others = file::Column::Status
+        .ne(file::Status::Processing)
+        .or(file::COLUMN.removed_at.is_not_null())
+        .or(file::COLUMN.deleted_at.is_not_null());
+    for file in claim::<file::Entity>(app, id, due_at, attempts, others, BATCH).await? {
         let app = app.clone();
         steps.push(tokio::spawn(async move { files::repeat(&app, &file).await }));
     }
     let (id, due_at, attempts) =
         (direct_upload::Column::Id, direct_upload::Column::DueAt, direct_upload::Column::Attempts);
-    for upload in claim::<direct_upload::Entity>(app, id, due_at, attempts, BATCH).await? {
+    for upload in
+        claim::<direct_upload::Entity>(app, id, due_at, attempts, due_at.is_not_null(), BATCH).await?
+    {
         let app = app.clone();
         steps.push(tokio::spawn(async move { direct_uploads::expire(&app, upload).await }));
     }
@@ -108,7 +152,7 @@ pub async fn round(app: &App) -> Result<usize> {
     Ok(done)
 }
 
-/// Removes bytes that no file owns, half-written objects, and old events.
+/// Removes bytes that no file owns, half-written objects, old idempotency keys and old events.
 pub async fn sweep(app: &App) -> Result<()> {
     let (age, now) = (app.config.sweep_age, app.clock.now());
     let half_written = app.blobs.sweep_half_written(age, now.into()).await;
@@ -126,6 +170,7 @@ pub async fn sweep(app: &App) -> Result<()> {
             app.blobs.delete(BlobKey::Original(*id)).await?;
         }
     }
+    idempotency::purge(&app.db.write, now).await?;
     event::purge(&app.db.write, now).await
 }
 
@@ -168,6 +213,7 @@ async fn claim<E>(
     id: E::Column,
     due_at: E::Column,
     attempts: E::Column,
+    which: SimpleExpr,
     most: u64,
 ) -> Result<Vec<E::Model>>
 where
@@ -177,7 +223,8 @@ where
     E::ActiveModel: ActiveModelTrait<Entity = E>,
 {
     let now: DateTime<Utc> = app.clock.now();
-    let nothing_due = E::find().filter(due_at.lte(now)).one(&app.db.read).await?.is_none();
+    let nothing_due =
+        E::find().filter(due_at.lte(now)).filter(which.clone()).one(&app.db.read).await?.is_none();
     if nothing_due {
         // Most rounds end here, without a word to the one writer.
         return Ok(Vec::new());
@@ -186,6 +233,7 @@ where
         .column(id)
         .from(E::default())
         .and_where(due_at.lte(now))
+        .and_where(which)
         .order_by(due_at, sea_orm::Order::Asc)
         .limit(most)
         .to_owned();

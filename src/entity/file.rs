@@ -56,6 +56,8 @@ pub struct Intent {
     pub sha256: Option<String>,
     /// Claimed type.
     pub mime_type: Option<String>,
+    /// The caller chose the file's name: what its source calls it does not matter.
+    pub named: bool,
 }
 
 #[sea_orm::model]
@@ -118,6 +120,25 @@ pub fn ranges_visible_to(viewer: &Viewer, only: Option<WorkspaceId>) -> Vec<Rang
 /// A file whatever its state, for the steps that act for nobody.
 pub fn for_step(id: FileId) -> Select<Entity> {
     Entity::find_by_id(id)
+}
+
+/// Files of a workspace that have these bytes and are not in the trash: a range of the index by hash.
+pub fn of_content_for_step(workspace: WorkspaceId, sha256: &[u8; 32]) -> Select<Entity> {
+    standing()
+        .filter(COLUMN.deleted_at.is_null())
+        .filter(COLUMN.workspace_id.eq(workspace))
+        .filter(COLUMN.sha256.eq(sha256.to_vec()))
+        .filter(Column::Status.eq(Status::Ready))
+}
+
+/// Files the server is to fetch.
+pub fn imports_for_step() -> Select<Entity> {
+    standing().filter(COLUMN.deleted_at.is_null()).filter(Column::Status.eq(Status::Processing))
+}
+
+/// Files that own stored bytes, those in the trash too.
+pub fn owners_for_step(blob: Uuid) -> Select<Entity> {
+    standing().filter(COLUMN.blob_id.eq(blob))
 }
 
 fn standing() -> Select<Entity> {

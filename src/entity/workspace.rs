@@ -76,6 +76,11 @@ pub async fn exif_policy(db: &impl ConnectionTrait, id: WorkspaceId) -> Result<E
     Ok(workspace.map_or(ExifPolicy::StripAll, |workspace| workspace.exif_policy))
 }
 
+/// A workspace, for the steps that act for nobody.
+pub fn for_step(id: WorkspaceId) -> Select<Entity> {
+    Entity::find_by_id(id)
+}
+
 /// Whether there is such a workspace, for commands, which act for nobody.
 pub async fn exists(db: &impl ConnectionTrait, id: WorkspaceId) -> Result<bool, DbErr> {
     Ok(Entity::find_by_id(id).one(db).await?.is_some())

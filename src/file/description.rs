@@ -1,52 +1,88 @@
-//! What a user may say about a file: tags and metadata, checked before they are stored.
+//! What a user says about a file: labels, an object of their own, the hash its bytes must have.
 
 use serde_json::{Map, Value};
 
 use crate::entity::Texts;
 use crate::error::{Code, Error, Result};
 
-/// Most tags of a file.
+/// Most labels of a file.
 pub const MAX_TAGS: usize = 50;
-/// Longest tag, in characters.
+/// Longest label, in characters.
 pub const MAX_TAG: usize = 100;
-/// Largest metadata of a file, in bytes of JSON.
+/// Most bytes of a file's metadata as JSON.
 pub const MAX_METADATA: usize = 16 * 1024;
+/// Deepest nesting of metadata; what is read back from the database may not be deeper than 127.
+const MAX_METADATA_DEPTH: usize = 64;
 
-/// Tags as they are kept: without white space around them, each once, in the order given.
+/// The labels as they are kept: without blanks around them, and each once.
 ///
 /// # Errors
 /// `BAD_USER_INPUT` at `tags`.
-pub fn check_tags(tags: Vec<String>) -> Result<Texts> {
+pub fn check_tags(tags: &[String]) -> Result<Texts> {
     let mut kept: Vec<String> = Vec::new();
-    for tag in tags {
-        let tag = tag.trim();
+    for tag in tags.iter().map(|tag| tag.trim()) {
         if !(1..=MAX_TAG).contains(&tag.chars().count()) || tag.chars().any(char::is_control) {
             let message = format!("A tag has 1 to {MAX_TAG} characters and no control character.");
             return Err(Error::invalid("tags", message));
         }
-        if !kept.iter().any(|known| known == tag) {
-            kept.push(tag.to_owned());
+        if kept.iter().any(|known| known == tag) {
+            continue;
         }
-    }
-    if kept.len() > MAX_TAGS {
-        return Err(Error::invalid("tags", format!("A file has at most {MAX_TAGS} tags.")));
+        if kept.len() == MAX_TAGS {
+            return Err(Error::invalid("tags", format!("A file has at most {MAX_TAGS} tags.")));
+        }
+        kept.push(tag.to_owned());
     }
     Ok(Texts(kept))
 }
 
-/// Checks the metadata of a file.
+/// Checks the object a user keeps with a file.
 ///
 /// # Errors
-/// `METADATA_TOO_LARGE` above 16 KiB, `BAD_USER_INPUT` for a NUL character; at `metadata`.
+/// `METADATA_TOO_LARGE`, or `BAD_USER_INPUT` for what a database cannot hold, at `metadata`.
 pub fn check_metadata(metadata: &Map<String, Value>) -> Result<()> {
-    let text = serde_json::to_string(metadata).unwrap_or_default();
-    if text.len() > MAX_METADATA {
-        let message = format!("Metadata has at most {MAX_METADATA} bytes of JSON; this has {}.", text.len());
-        return Err(Error::refuse(Code::MetadataTooLarge, message).at("metadata"));
+    if !metadata.values().all(|value| fits(value, MAX_METADATA_DEPTH)) {
+        let message = format!("Metadata is nested at most {MAX_METADATA_DEPTH} levels deep.");
+        return Err(Error::invalid("metadata", message));
     }
+    let text = serde_json::to_string(metadata).unwrap_or_default();
     // PostgreSQL's JSON cannot hold it.
     if text.contains("\\u0000") {
         return Err(Error::invalid("metadata", "Metadata has no NUL characters."));
     }
+    if text.len() > MAX_METADATA {
+        let message = format!("Metadata has at most {MAX_METADATA} bytes of JSON; this has {}.", text.len());
+        return Err(Error::refuse(Code::MetadataTooLarge, message).at("metadata"));
+    }
     Ok(())
+}
+
+/// The bytes of a SHA-256 in its usual spelling.
+///
+/// # Errors
+/// `BAD_USER_INPUT` at `sha256`.
+pub fn check_sha256(text: &str) -> Result<[u8; 32]> {
+    let wrong = || Error::invalid("sha256", "A SHA-256 is written as 64 lower-case hexadecimal digits.");
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Ok(byte - b'0'),
+        b'a'..=b'f' => Ok(byte - b'a' + 10),
+        _ => Err(wrong()),
+    };
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if pairs.len() != 32 || !rest.is_empty() {
+        return Err(wrong());
+    }
+    let mut hash = [0; 32];
+    for (byte, [high, low]) in hash.iter_mut().zip(pairs) {
+        *byte = digit(*high)? << 4 | digit(*low)?;
+    }
+    Ok(hash)
+}
+
+fn fits(value: &Value, depth: usize) -> bool {
+    match value {
+        Value::Array(items) => depth > 1 && items.iter().all(|item| fits(item, depth - 1)),
+        Value::Object(fields) => depth > 1 && fields.values().all(|field| fits(field, depth - 1)),
+        _ => true,
+    }
 }

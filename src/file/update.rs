@@ -37,7 +37,7 @@ pub async fn update(app: &App, viewer: &Viewer, id: FileId, change: FileChange) 
     require_unchanged(change.if_updated_at, file.updated_at)?;
     let now = later(app.clock.now(), file.updated_at);
     let filename = change.filename.as_deref().map(checked_filename).transpose()?;
-    let tags = change.tags.map(description::check_tags).transpose()?;
+    let tags = change.tags.as_deref().map(description::check_tags).transpose()?;
     if let Some(Some(metadata)) = &change.metadata {
         description::check_metadata(metadata)?;
     }

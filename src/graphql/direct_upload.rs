@@ -2,12 +2,11 @@
 
 use async_graphql::{Context, Enum, ID, Object, SimpleObject};
 
-use crate::cloudflare::wire;
 use crate::direct_upload as direct_uploads;
 use crate::entity::{Failure, direct_upload};
 use crate::graphql::Asked;
 use crate::graphql::connection::shared;
-use crate::graphql::error::UserError;
+use crate::graphql::error::{UserError, top_level};
 use crate::graphql::file::File;
 use crate::graphql::scalar::{ByteSize, DateTime, Url};
 
@@ -41,23 +40,31 @@ impl DirectUpload {
 
     /// How the bytes are sent.
     async fn transport(&self) -> UploadTransport {
-        UploadTransport::FormPost
+        self.0.transport.into()
     }
 
     /// Where to send the bytes. Null once the upload is over, and for those who may not send any.
-    async fn upload_url(&self, ctx: &Context<'_>) -> Option<Url> {
-        let url = direct_uploads::upload_url(ctx.viewer(), &self.0)?;
-        url::Url::parse(url).ok().map(Url)
+    async fn upload_url(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Url>> {
+        let url = direct_uploads::upload_url(ctx.app(), ctx.viewer(), &self.0).await;
+        url.map_err(top_level).transpose().map(|url| url.map(Url))
     }
 
     /// HTTP method for `uploadUrl`.
     async fn method(&self) -> &str {
-        "POST"
+        match self.0.transport {
+            direct_upload::Transport::FormPost => "POST",
+            direct_upload::Transport::Put => "PUT",
+        }
     }
 
     /// Headers to send. None for `FORM_POST`: the client sets the form's own content type.
     async fn headers(&self) -> Vec<KeyValue> {
-        Vec::new()
+        match (self.0.transport, &self.0.mime_type) {
+            (direct_upload::Transport::Put, Some(mime_type)) => {
+                vec![KeyValue { name: "Content-Type".to_owned(), value: mime_type.clone() }]
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// Form fields to send before the file part, for `FORM_POST`.
@@ -67,12 +74,17 @@ impl DirectUpload {
 
     /// Name of the file part, for `FORM_POST`.
     async fn file_field_name(&self) -> Option<&str> {
-        Some("file")
+        (self.0.transport == direct_upload::Transport::FormPost).then_some("file")
     }
 
     /// Most bytes that are accepted.
     async fn max_size(&self) -> ByteSize {
-        ByteSize(wire::MAX_IMAGE_BYTES)
+        self.0.max_size.into()
+    }
+
+    /// Bytes that have arrived so far, for a PUT to this server; of any other upload, once it is complete.
+    async fn bytes_received(&self) -> ByteSize {
+        self.0.bytes_received.into()
     }
 
     /// When `uploadUrl` stops working.
@@ -88,9 +100,12 @@ impl DirectUpload {
 
 /// How bytes are sent. More ways may be added: clients need a default branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "direct_upload::Transport")]
 pub enum UploadTransport {
     /// One `multipart/form-data` POST, straight to the image service. Images only.
     FormPost,
+    /// One PUT of the raw bytes to this server or its object store.
+    Put,
 }
 
 /// Life of a direct upload.

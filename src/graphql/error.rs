@@ -86,7 +86,8 @@ impl From<Code> for UserErrorCode {
             Code::MimeTypeMismatch => Self::MimeTypeMismatch,
             Code::CorruptImage => Self::CorruptImage,
             Code::NotAnImage => Self::NotAnImage,
-            Code::UploadExpired => Self::UploadExpired,
+            // No mutation answers that a download is over.
+            Code::UploadExpired | Code::UrlExpired => Self::UploadExpired,
             Code::UploadIncomplete => Self::UploadIncomplete,
             Code::NotReady => Self::NotReady,
             Code::AlreadyProvisioned => Self::AlreadyProvisioned,

@@ -2,12 +2,13 @@
 
 use async_graphql::{Context, Enum, ID, InputObject, Object};
 
+use crate::download;
 use crate::entity::{Failure, file};
 use crate::graphql::connection::shared;
-use crate::graphql::error::UserError;
+use crate::graphql::error::{UserError, top_level};
 use crate::graphql::image::Image;
 use crate::graphql::loader::ImageOf;
-use crate::graphql::scalar::{ByteSize, DateTime, Json};
+use crate::graphql::scalar::{ByteSize, DateTime, Json, Url};
 use crate::graphql::workspace::{User, Workspace};
 use crate::graphql::{Asked, OrderDirection, semanticNonNull};
 
@@ -86,14 +87,33 @@ impl File {
         self.0.image_failure.as_ref().map(Failure::refusal).map(Into::into)
     }
 
-    /// Free labels, at most 50.
+    /// Free labels, at most 50 of at most 100 characters.
     async fn tags(&self) -> &[String] {
         &self.0.tags.0
     }
 
-    /// User-owned JSON object, at most 16 KiB.
+    /// User-owned JSON object, at most 16 KiB. Null when there is none.
     async fn metadata(&self) -> Option<Json> {
         self.0.metadata.clone().map(Json)
+    }
+
+    /// Short-lived signed URL of the original bytes, which needs no token. Null unless `status` is `READY`, and in the
+    /// trash. Everybody who asks within a window of `expiresIn` seconds gets the same string; it works for at least that
+    /// long, and at most twice as long.
+    async fn download_url(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "Seconds the URL stays valid at least, 60-86400.", default_with = "Some(900)")]
+        expires_in: Option<i32>,
+        #[graphql(
+            desc = "Serve with `Content-Disposition: attachment`. What a browser might run is served so in any case.",
+            default_with = "Some(false)"
+        )]
+        attachment: Option<bool>,
+    ) -> Option<async_graphql::Result<Url>> {
+        let (expires_in, attachment) = (i64::from(expires_in.unwrap_or(900)), attachment.unwrap_or_default());
+        let url = download::url(ctx.app(), ctx.viewer(), &self.0, expires_in, attachment).await;
+        url.map_err(top_level).transpose().map(|url| url.map(Url))
     }
 
     /// Who uploaded it. Null when that user is gone or shares no workspace with the caller any more.

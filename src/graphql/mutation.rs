@@ -12,8 +12,7 @@ use crate::graphql::error::{UserError, outcome, top_level};
 use crate::graphql::file::File;
 use crate::graphql::image::Image;
 use crate::graphql::new_image::NewImageInput;
-use crate::graphql::request::Parts;
-use crate::graphql::scalar::{ByteSize, Upload};
+use crate::graphql::upload::UploadMutation;
 use crate::graphql::workspace_mutation::WorkspaceMutation;
 use crate::graphql::{Asked, parse};
 use crate::id::{DirectUploadId, FileId, ImageId};
@@ -22,7 +21,14 @@ use crate::{direct_upload, entity, file, image};
 /// Root of all writes. Each takes one `input` and returns a payload with the changed object and `userErrors`.
 /// `userErrors` is empty exactly when the change was made.
 #[derive(MergedObject, Default)]
-pub struct Mutation(FileMutation, EditMutation, WorkspaceMutation, TokenMutation, AccountMutation);
+pub struct Mutation(
+    UploadMutation,
+    FileMutation,
+    EditMutation,
+    WorkspaceMutation,
+    TokenMutation,
+    AccountMutation,
+);
 
 /// Writes on files and images.
 #[derive(Default)]
@@ -31,34 +37,8 @@ pub struct FileMutation;
 /// Writes on files and images.
 #[Object]
 impl FileMutation {
-    /// Upload a file in this request (GraphQL multipart request). For browsers prefer `createDirectUpload`.
-    async fn upload_file(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "What to upload, and where to.")] input: UploadFileInput,
-    ) -> Option<async_graphql::Result<UploadFilePayload>> {
-        let uploaded = outcome(upload_file(ctx, input).await);
-        Some(uploaded.map(|(file, user_errors)| UploadFilePayload { file: file.map(File), user_errors }))
-    }
-
-    /// Make a one-time upload URL, so that a client can send bytes without an API token.
-    async fn create_direct_upload(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "What will be sent.")] input: CreateDirectUploadInput,
-    ) -> Option<async_graphql::Result<CreateDirectUploadPayload>> {
-        let created = outcome(create_direct_upload(ctx, input).await);
-        Some(created.map(|(created, user_errors)| {
-            let (upload, file) = created.unzip();
-            CreateDirectUploadPayload {
-                direct_upload: upload.map(DirectUpload),
-                file: file.map(File),
-                user_errors,
-            }
-        }))
-    }
-
-    /// Tell the server that the bytes were sent; it verifies this and goes on. Safe to repeat.
+    /// Tell the server that the bytes were sent; it verifies this and goes on. Safe to repeat. Not needed where the bytes
+    /// are PUT to this server.
     async fn complete_direct_upload(
         &self,
         ctx: &Context<'_>,
@@ -150,41 +130,6 @@ impl FileMutation {
     }
 }
 
-async fn upload_file(ctx: &Context<'_>, input: UploadFileInput) -> Result<entity::file::Model> {
-    let workspace_id = parse(&input.workspace_id, "workspaceId")?;
-    let part = ctx.data_opt::<Parts>().and_then(|parts| parts.get(&input.file)).cloned();
-    let part = part.ok_or_else(|| Error::invalid("file", "The request has no such file part."))?;
-    let new = file::NewFile {
-        workspace_id,
-        spool: part.spool,
-        filename: input.filename,
-        sent_filename: part.filename,
-        sent_type: part.content_type,
-        image: input.image.unwrap_or_default().try_into()?,
-    };
-    file::upload(ctx.app(), ctx.viewer(), new).await
-}
-
-async fn create_direct_upload(
-    ctx: &Context<'_>,
-    input: CreateDirectUploadInput,
-) -> Result<(entity::direct_upload::Model, entity::file::Model)> {
-    let image: image::NewImage = input.image.unwrap_or_default().try_into()?;
-    if !image.provision {
-        let message = "A direct upload goes to the image service: its image is always provisioned.";
-        return Err(Error::invalid("image.provision", message));
-    }
-    let new = direct_upload::NewDirectUpload {
-        workspace_id: parse(&input.workspace_id, "workspaceId")?,
-        filename: input.filename,
-        mime_type: input.mime_type,
-        size: input.size.map(|size| size.0),
-        expires_in: i64::from(input.expires_in.unwrap_or(1800)),
-        image,
-    };
-    direct_upload::create(ctx.app(), ctx.viewer(), new).await
-}
-
 type Completed =
     (Option<entity::direct_upload::Model>, Option<entity::file::Model>, Option<entity::image::Model>);
 
@@ -196,57 +141,6 @@ async fn complete_direct_upload(ctx: &Context<'_>, input: &CompleteDirectUploadI
     let file = file::find(app, viewer, file_id).await.ok().flatten();
     let image = image::find_by_file(app, viewer, file_id).await.ok().flatten();
     Ok((Some(upload), file, image))
-}
-
-/// Input of `uploadFile`.
-#[derive(InputObject)]
-pub struct UploadFileInput {
-    /// `wsp_` id of the workspace that will own the file.
-    workspace_id: ID,
-    /// The file part.
-    file: Upload,
-    /// Default: the name of the file part.
-    filename: Option<String>,
-    /// Settings for the projection, if the file is an image.
-    image: Option<NewImageInput>,
-}
-
-/// Result of `uploadFile`.
-#[derive(SimpleObject)]
-pub struct UploadFilePayload {
-    /// The new file.
-    file: Option<File>,
-    /// Empty exactly when the change was made.
-    user_errors: Vec<UserError>,
-}
-
-/// Input of `createDirectUpload`.
-#[derive(InputObject)]
-pub struct CreateDirectUploadInput {
-    /// `wsp_` id of the workspace that will own the file.
-    workspace_id: ID,
-    /// Name of the file.
-    filename: String,
-    /// Claimed type, one of `server.imageMimeTypes`; verified when the bytes are here.
-    mime_type: String,
-    /// Size, so that limits are checked before bytes are sent.
-    size: Option<ByteSize>,
-    /// Seconds the URL stays valid, 120-21600.
-    #[graphql(default_with = "Some(1800)")]
-    expires_in: Option<i32>,
-    /// Settings for the projection.
-    image: Option<NewImageInput>,
-}
-
-/// Result of `createDirectUpload`.
-#[derive(SimpleObject)]
-pub struct CreateDirectUploadPayload {
-    /// Where the bytes go.
-    direct_upload: Option<DirectUpload>,
-    /// The file they will fill.
-    file: Option<File>,
-    /// Empty exactly when the change was made.
-    user_errors: Vec<UserError>,
 }
 
 /// Input of `completeDirectUpload`.

@@ -83,13 +83,14 @@ pub enum ExifPolicy {
     StripAll,
 }
 
-/// What an upload of bytes already present in the workspace does.
+/// What an upload of bytes already present in the workspace does. Files in the trash do not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "workspace::DuplicatePolicy")]
 pub enum DuplicatePolicy {
     /// Make a new file with its own id that shares the stored bytes.
     Create,
-    /// Return the existing file; the payload says `deduplicated: true`.
+    /// Return the existing file; the payload says `deduplicated: true`. A file whose id was given out before its bytes
+    /// came (`importFile`, direct uploads) stays, and shares the stored bytes.
     Reuse,
     /// Fail with `DUPLICATE_CONTENT`.
     Reject,

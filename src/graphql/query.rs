@@ -220,7 +220,7 @@ impl Query {
             max_image_size: ByteSize(wire::MAX_IMAGE_BYTES),
             max_file_size: ByteSize(config.max_file_size),
             image_mime_types: IMAGE_MIME_TYPES.map(str::to_owned).to_vec(),
-            upload_transports: vec![UploadTransport::FormPost],
+            upload_transports: vec![UploadTransport::FormPost, UploadTransport::Put],
             max_page_size: i32::try_from(MAX_PAGE).unwrap_or(i32::MAX),
             max_query_complexity: count(config.highest_cost()),
             max_query_depth: count(config.max_depth),

@@ -147,6 +147,32 @@ test('a direct upload needs no token of ours to send the bytes', async () => {
   assert.deepEqual(await complete(), completed);
 });
 
+test('any file goes by PUT, and comes back by its download URL', async () => {
+  const bytes = new TextEncoder().encode('a,b\n1,2\n');
+  const { createDirectUpload: created } = await ask(
+    `mutation ($input: CreateDirectUploadInput!) {
+      createDirectUpload(input: $input) {
+        directUpload { id transport uploadUrl method headers { name value } }
+        userErrors { code message field }
+      }
+    }`,
+    {
+      input: { workspaceId: server.workspace, filename: 'table.csv', mimeType: 'text/csv', size: bytes.length },
+    },
+  );
+  assert.deepEqual(created.userErrors, []);
+  const { transport, uploadUrl, method, headers } = created.directUpload;
+  assert.equal(transport, 'PUT');
+  const sent = await fetch(uploadUrl, { method, headers: headers.map(({ name, value }) => [name, value]), body: bytes });
+  assert.equal(sent.status, 200);
+  const { fileId } = await sent.json();
+  const { file } = await ask('query ($id: ID!) { file(id: $id) { status downloadUrl } }', { id: fileId });
+  assert.equal(file.status, 'READY');
+  const part = await fetch(file.downloadUrl, { headers: { Range: 'bytes=4-' } });
+  assert.equal(part.status, 206);
+  assert.equal(await part.text(), '1,2\n');
+});
+
 test('lists grow in both directions, and a deletion leaves them', async () => {
   const client = apollo(server);
   for (let n = 1; n <= 5; n += 1) {

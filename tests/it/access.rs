@@ -86,6 +86,16 @@ const ROWS: &[(&str, &str, [Sees; 5])] = &[
         [Nothing, Nothing, Forbidden, It, It],
     ),
     (
+        "createDirectUploads",
+        "mutation { createDirectUploads(input: { uploads: [{ workspaceId: \"$workspace\", filename: \"a.png\", mimeType: \"image/png\" }] }) { results { file { id } userErrors { code } } userErrors { code } } }",
+        [Nothing, Nothing, Forbidden, It, It],
+    ),
+    (
+        "importFile",
+        "mutation { importFile(input: { workspaceId: \"$workspace\", url: \"http://files.example/a.png\" }) { file { id } userErrors { code } } }",
+        [Nothing, Nothing, Forbidden, It, It],
+    ),
+    (
         "completeDirectUpload",
         "mutation { completeDirectUpload(input: { id: \"$sent\" }) { file { id } userErrors { code } } }",
         [Nothing, Nothing, Forbidden, It, It],
@@ -392,7 +402,8 @@ both! {
 
 fn sees(answer: &Value, things: &Things, field: &str) -> Sees {
     let payload = &answer["data"][field];
-    if let Some(errors) = payload["userErrors"].as_array() {
+    let refused = payload["results"][0].get("userErrors").or(payload.get("userErrors"));
+    if let Some(errors) = refused.and_then(Value::as_array) {
         return match errors.first().map(|error| error["code"].as_str().unwrap()) {
             None => It,
             Some("NOT_FOUND") => Nothing,

@@ -69,6 +69,8 @@ impl Stage {
             .env("IMAGEGRAPH_SWEEP_AGE", "1")
             .env("IMAGEGRAPH_WORKER_INTERVAL", "0.1")
             .env("IMAGEGRAPH_STRAY_CHECK", "1")
+            .env("IMAGEGRAPH_IMPORT_TIMEOUT", "2")
+            .env("IMAGEGRAPH_IMPORT_ALLOW_LOOPBACK", "true")
             .args(["--listen", "127.0.0.1:0"]);
         if let Some(url) = &self.database_url {
             command.env("DATABASE_URL", url);
@@ -311,7 +313,7 @@ both! {
             assert_eq!(found, json!({ "files": { "nodes": [{ "status": "AWAITING_UPLOAD" }] }, "images": { "totalCount": 0 } }), "{step}");
             assert_eq!(stage.account_images().await, 0);
         }
-        for step in ["upload-copied", "upload-settled"] {
+        for step in ["bytes-stored", "upload-settled"] {
             let stage = Stage::set(database).await;
             let life = stage.start(Some(step)).await;
             let workspace = stage.workspace(&life).await;
@@ -327,5 +329,79 @@ both! {
             assert_eq!((&done["userErrors"], &done["file"]["status"]), (&json!([]), &json!("READY")), "{step}");
             stage.comes_to_rest(&life, 1, 1).await;
         }
+    }
+
+    /// An import killed at each step is fetched again by the next start, and is one file with one image.
+    async fn killed_while_importing(database: Database) {
+        let source = axum::Router::new().route("/a.png", axum::routing::get(|| async { png(1) }));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/a.png", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, source).await });
+        let import = "mutation($w: ID!, $url: URL!) { importFile(input: { workspaceId: $w, url: $url }) { file { status } userErrors { code } } }";
+        for step in ["fetched", "bytes-stored", "rows-written"] {
+            let stage = Stage::set(database).await;
+            let life = stage.start(Some(step)).await;
+            let workspace = stage.workspace(&life).await;
+            let begun = stage.ask(&life, import, json!({ "w": workspace, "url": url })).await;
+            assert_eq!(begun["importFile"], json!({ "file": { "status": "PROCESSING" }, "userErrors": [] }));
+            stage.kill_at(life, step).await;
+            let life = stage.start(None).await;
+            let fetched = "{ files { nodes { status } } }";
+            eventually("the file is fetched", || async {
+                (stage.ask(&life, fetched, json!({})).await["files"]["nodes"][0]["status"] == "READY").then_some(())
+            })
+            .await;
+            stage.comes_to_rest(&life, 1, 1).await;
+        }
+    }
+
+    /// A PUT killed at each step: the same URL takes the bytes again, or they had arrived.
+    async fn killed_while_putting(database: Database) {
+        let create = "mutation($w: ID!) { createDirectUpload(input: { workspaceId: $w, filename: \"a.png\", mimeType: \"image/png\", transport: PUT }) { directUpload { id uploadUrl } userErrors { code } } }";
+        for (step, again) in [("upload-received", 200), ("bytes-stored", 200), ("rows-written", 409)] {
+            let stage = Stage::set(database).await;
+            let life = stage.start(Some(step)).await;
+            let workspace = stage.workspace(&life).await;
+            let created = stage.ask(&life, create, json!({ "w": workspace })).await["createDirectUpload"]["directUpload"].clone();
+            let url = created["uploadUrl"].as_str().unwrap().to_owned();
+            let request = stage.http.put(&url).body(png(1));
+            let sending = tokio::spawn(async move { drop(request.send().await) });
+            let before = life.url.clone();
+            stage.kill_at(life, step).await;
+            sending.await.unwrap();
+            let life = stage.start(None).await;
+            // The secret that signed it outlives the process; only the port is another one.
+            let sent = stage.http.put(url.replace(&before, &life.url)).body(png(1)).send().await.unwrap();
+            assert_eq!(sent.status(), again, "{step}");
+            stage.comes_to_rest(&life, 1, 1).await;
+        }
+    }
+
+    /// The rows were committed, the answer was lost: the same request with the same key finds what it made.
+    async fn a_lost_answer_is_given_again(database: Database) {
+        let stage = Stage::set(database).await;
+        let life = stage.start(Some("rows-written")).await;
+        let workspace = stage.workspace(&life).await;
+        let request = |life: &Life| {
+            let input = json!({ "workspaceId": workspace, "file": null, "idempotencyKey": "once" });
+            let form = Form::new()
+                .text("operations", json!({ "query": UPLOAD, "variables": { "input": input } }).to_string())
+                .text("map", r#"{"0":["variables.input.file"]}"#)
+                .part("0", Part::bytes(photo(1)).file_name("a.jpg"));
+            stage.http.post(format!("{}/graphql", life.url)).bearer_auth(ADMIN).multipart(form)
+        };
+        let sending = request(&life);
+        let sending = tokio::spawn(async move { drop(sending.send().await) });
+        stage.kill_at(life, "rows-written").await;
+        sending.await.unwrap();
+        let life = stage.start(None).await;
+        let mut ids = Vec::new();
+        for _ in 0..2 {
+            let answer: Value = request(&life).send().await.unwrap().json().await.unwrap();
+            assert_eq!(answer["data"]["uploadFile"]["userErrors"], json!([]), "{answer:#}");
+            ids.push(answer["data"]["uploadFile"]["file"]["id"].clone());
+        }
+        assert_eq!(ids[0], ids[1]);
+        stage.comes_to_rest(&life, 1, 1).await;
     }
 }

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use imagegraph::entity::Texts;
 use reqwest::multipart::{Form, Part};
+use sea_orm::ActiveValue::Set;
 use serde_json::{Value, json};
 
+use crate::arrivals::{policy, sha256};
 use crate::harness::{ADMIN, Database, Server, eventually};
-use crate::pictures::photo;
+use crate::pictures::{photo, png};
 
 const CREATE: &str = "mutation($input: CreateDirectUploadInput!) { createDirectUpload(input: $input) {
     directUpload { id status transport uploadUrl method headers { name value } formFields { name value } fileFieldName maxSize expiresAt file { id status } }
@@ -124,14 +127,15 @@ both! {
     async fn refusals(database: Database) {
         let server = Server::start_with(database, |config| config.cloudflare_timeout = Duration::from_millis(400)).await;
         for (more, code, field) in [
-            (json!({ "mimeType": "text/plain" }), "UNSUPPORTED_MIME_TYPE", json!(["input", "mimeType"])),
+            (json!({ "mimeType": "text/plain", "transport": "FORM_POST" }), "UNSUPPORTED_MIME_TYPE", json!(["input", "mimeType"])),
             (json!({ "filename": "a/b" }), "INVALID_INPUT", json!(["input", "filename"])),
             (json!({ "size": 10 * 1024 * 1024 + 1 }), "FILE_TOO_LARGE", json!(["input", "size"])),
             (json!({ "size": 0 }), "EMPTY_FILE", json!(["input", "size"])),
             (json!({ "expiresIn": 119 }), "INVALID_INPUT", json!(["input", "expiresIn"])),
             (json!({ "expiresIn": 21_601 }), "INVALID_INPUT", json!(["input", "expiresIn"])),
             (json!({ "workspaceId": "wsp_00000000000000000000000000" }), "NOT_FOUND", json!(["input", "workspaceId"])),
-            (json!({ "image": { "provision": false } }), "INVALID_INPUT", json!(["input", "image", "provision"])),
+            (json!({ "mimeType": "text" }), "INVALID_INPUT", json!(["input", "mimeType"])),
+            (json!({ "image": { "provision": false }, "transport": "FORM_POST" }), "INVALID_INPUT", json!(["input", "image", "provision"])),
         ] {
             let refused = create(&server, more).await;
             assert_eq!((&refused["userErrors"][0]["code"], &refused["userErrors"][0]["field"]), (&json!(code), &field));
@@ -142,6 +146,38 @@ both! {
         let files = server.query("{ files { totalCount } }", json!({})).await;
         assert_eq!(files["files"]["totalCount"], 0);
         assert_eq!(server.refusal(ADMIN, "{ directUpload(id: \"upl_1\") { id } }", json!({})).await, "BAD_USER_INPUT");
+    }
+
+    /// What holds for uploads holds for forms, once the bytes are here: hash, types, size, duplicates.
+    async fn what_a_workspace_takes_holds_for_forms(database: Database) {
+        let server = Server::start(database).await;
+        server.file("known.jpg", photo(1)).await;
+        let (known, other) = (sha256(&photo(1)), sha256(&photo(2)));
+        let form = async |more: Value, bytes: Vec<u8>| {
+            let created = create(&server, more).await;
+            assert_eq!(created["userErrors"], json!([]), "{created:#}");
+            assert_eq!(send(&server, &created["directUpload"], bytes).await, 200);
+            complete(&server, &created["directUpload"]["id"]).await
+        };
+        let shared = form(json!({ "sha256": known, "onDuplicate": "CREATE", "tags": ["a"] }), photo(1)).await;
+        assert_eq!((&shared["userErrors"], &shared["file"]["status"]), (&json!([]), &json!("READY")));
+        let kept = form(json!({ "onDuplicate": "REUSE" }), photo(1)).await;
+        assert_eq!((&kept["userErrors"], server.originals().len()), (&json!([]), 1));
+        let rejected = form(json!({ "onDuplicate": "REJECT" }), photo(1)).await;
+        assert_eq!(rejected["userErrors"][0]["code"], "DUPLICATE_CONTENT");
+        let changed = form(json!({ "sha256": other }), photo(3)).await;
+        assert_eq!(changed["userErrors"][0]["code"], "CHECKSUM_MISMATCH");
+        policy(&server, |row| row.max_file_size = Set(Some(photo(4).len() as i64 - 1))).await;
+        assert_eq!(form(json!({}), photo(4)).await["userErrors"][0]["code"], "FILE_TOO_LARGE");
+        policy(&server, |row| {
+            row.max_file_size = Set(None);
+            row.allowed_mime_types = Set(Texts(vec!["image/jpeg".to_owned()]));
+        })
+        .await;
+        assert_eq!(form(json!({}), png(1)).await["userErrors"][0]["code"], "UNSUPPORTED_MIME_TYPE");
+        // What was refused is removed from the account.
+        eventually("the account has what we have", || async { (server.account_images().await.len() == 3).then_some(()) }).await;
+        assert_eq!(server.originals().len(), 1);
     }
 
     /// While the account is down, completing says so and works later.

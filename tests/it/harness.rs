@@ -93,6 +93,7 @@ pub(crate) fn config(dir: &TempDir, database_url: Option<String>) -> Config {
     config.cloudflare_account_id = None;
     config.admin_token = Some(ADMIN.to_owned());
     config.emulator_faults = true;
+    config.import_allow_loopback = true;
     config.stand_still_at = None;
     // Many servers share one PostgreSQL.
     config.database_connections = 4;
@@ -304,5 +305,5 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
 pub(crate) const UPLOAD: &str = "mutation($input: UploadFileInput!) { uploadFile(input: $input) {
     file { id filename mimeType size sha256 status imageStatus imageFailure { code message retryAfter }
            image { id cfImageId url width height format animated exif mimeType requireSignedUrls } }
-    userErrors { code message field retryAfter }
+    deduplicated userErrors { code message field retryAfter }
 } }";

@@ -44,6 +44,14 @@ mod looks;
 
 mod direct_upload;
 
+mod put_upload;
+
+mod arrivals;
+
+mod import;
+
+mod download;
+
 mod access;
 
 mod account;

@@ -1,0 +1,331 @@
+//! Making direct uploads.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
+
+use super::{EXPIRES_IN, GRACE, delete_file_row};
+use crate::app::App;
+use crate::blob::BlobKey;
+use crate::cloudflare::client::{NewDirectUpload as Draft, NewImage};
+use crate::cloudflare::wire::MAX_IMAGE_BYTES;
+use crate::entity::api_token::Scope;
+use crate::entity::direct_upload::{self, Column, Entity, Model, Status, Transport};
+use crate::entity::file::{self, Intent};
+use crate::entity::workspace::{DuplicatePolicy, Model as Workspace};
+use crate::entity::{event, idempotency_key};
+use crate::error::{Code, Error, Result};
+use crate::file::arrive::{self, Granted, Wish};
+use crate::file::kind::IMAGE_MIME_TYPES;
+use crate::file::{self as files, content, policy};
+use crate::id::{DirectUploadId, ImageId, WorkspaceId};
+use crate::idempotency::{self, Key};
+use crate::image::step;
+use crate::viewer::Viewer;
+use crate::{event as events, workspace};
+
+/// Most direct uploads of one batch.
+pub const MAX_BATCH: usize = 100;
+/// How many of a batch are made at a time: each may be a call to the account.
+pub const AT_ONCE: usize = 8;
+/// Longest claimed type, in bytes.
+const MAX_MIME_TYPE: usize = 255;
+
+/// A direct upload to be made.
+#[derive(Debug, Clone)]
+pub struct NewDirectUpload {
+    pub workspace_id: WorkspaceId,
+    /// Its name is needed here.
+    pub wish: Wish,
+    /// Claimed type; the bytes are looked at when they are here.
+    pub mime_type: String,
+    /// Claimed size in bytes, so that a limit is known before they are sent.
+    pub size: Option<u64>,
+    /// Seconds the upload URL stays valid.
+    pub expires_in: i64,
+    /// `None` takes the form for what becomes an image, and else PUT.
+    pub transport: Option<Transport>,
+}
+
+/// A direct upload that was made, or the file that needs none.
+#[derive(Debug, Clone)]
+pub struct Created {
+    /// `None` when the bytes are there already.
+    pub upload: Option<Model>,
+    pub file: file::Model,
+}
+
+/// Makes a one-time upload URL, and the file it will fill; or answers the file that has the bytes already, where their
+/// hash was given and that is the policy.
+///
+/// # Errors
+/// `NOT_FOUND`, `FORBIDDEN`, `BAD_USER_INPUT`, `UNSUPPORTED_MIME_TYPE`, `FILE_TOO_LARGE`, `DUPLICATE_CONTENT`, `CONFLICT`
+/// for a key that was used for something else; `UPSTREAM_ERROR` and `UPSTREAM_RATE_LIMITED` when the account gives no
+/// URL, and then nothing is left.
+pub async fn create(app: &App, viewer: &Viewer, new: NewDirectUpload) -> Result<Created> {
+    viewer.require_any(&[Scope::UploadsCreate, Scope::FilesWrite])?;
+    let workspace =
+        workspace::find_editable(app, viewer, new.workspace_id).await.map_err(|e| e.at("workspaceId"))?;
+    let granted = new.wish.granted(&workspace)?;
+    let claim = Claim::checked(app, &workspace, &new)?;
+    let asked = (new.transport.is_some().then_some(claim.form), &new.mime_type, new.size, new.expires_in);
+    let request = ("createDirectUpload", workspace.id.to_string(), &new.wish, asked);
+    let key = Key::new(viewer, new.wish.idempotency_key.as_deref(), &request)?;
+    if let Some(first) = first(app, viewer, key.as_ref()).await? {
+        return Ok(first);
+    }
+    if let Some(known) = known(app, viewer, &workspace, &granted, key.as_ref()).await? {
+        return Ok(known);
+    }
+    let Some((upload, file)) =
+        insert_rows(app, viewer, &workspace, &granted, &new, claim, key.as_ref()).await?
+    else {
+        return first(app, viewer, key.as_ref()).await?.ok_or_else(idempotency::gone);
+    };
+    app.step("upload-inserted").await;
+    let upload = open(app, upload, &file, key.as_ref()).await?;
+    Ok(Created { upload: Some(upload), file })
+}
+
+/// What a caller says about bytes to come, checked.
+struct Claim {
+    mime_type: String,
+    /// By form, straight to the image service.
+    form: bool,
+    /// Most bytes that are accepted.
+    max_size: u64,
+}
+
+impl Claim {
+    fn checked(app: &App, workspace: &Workspace, new: &NewDirectUpload) -> Result<Claim> {
+        if new.wish.filename.is_none() {
+            return Err(Error::invalid("filename", "A direct upload needs the name of the file."));
+        }
+        let mime_type = checked_type(&new.mime_type)?;
+        let image_type = IMAGE_MIME_TYPES.contains(&mime_type.as_str());
+        let becomes_image = image_type && new.wish.image.provision;
+        let form = match new.transport {
+            None => becomes_image,
+            Some(transport) => transport == Transport::FormPost,
+        };
+        if form && !image_type {
+            let message = format!(
+                "A direct upload by form takes {}; send anything else by PUT.",
+                IMAGE_MIME_TYPES.join(", ")
+            );
+            return Err(Error::refuse(Code::UnsupportedMimeType, message).at("mimeType"));
+        }
+        if form && !new.wish.image.provision {
+            let message =
+                "A form goes to the image service, which provisions the image; send the bytes by PUT.";
+            return Err(Error::invalid("image.provision", message));
+        }
+        policy::check_type(workspace, &mime_type).map_err(|e| e.at("mimeType"))?;
+        let most = if becomes_image { MAX_IMAGE_BYTES } else { u64::MAX };
+        let max_size = most.min(policy::max_size(app, workspace));
+        if new.size.is_some_and(|size| size > max_size) {
+            return Err(files::spool::too_large(max_size).at("size"));
+        }
+        if new.size == Some(0) {
+            return Err(Error::refuse(Code::EmptyFile, "The file has no bytes.").at("size"));
+        }
+        if !EXPIRES_IN.contains(&new.expires_in) {
+            let message = format!(
+                "An upload URL stays valid for {} to {} seconds.",
+                EXPIRES_IN.start(),
+                EXPIRES_IN.end()
+            );
+            return Err(Error::invalid("expiresIn", message));
+        }
+        Ok(Claim { mime_type, form, max_size })
+    }
+
+    fn transport(&self) -> Transport {
+        if self.form { Transport::FormPost } else { Transport::Put }
+    }
+}
+
+/// A claimed type in lower case and without parameters.
+fn checked_type(text: &str) -> Result<String> {
+    let bare = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let token = |text: &str| {
+        !text.is_empty() && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&c))
+    };
+    match bare.split_once('/') {
+        Some((kind, subtype)) if token(kind) && token(subtype) && bare.len() <= MAX_MIME_TYPE => Ok(bare),
+        _ => Err(Error::invalid("mimeType", "A type is written as in image/jpeg or application/pdf.")),
+    }
+}
+
+/// What the first request with this key made; an upload whose draft was not made then gets it now.
+async fn first(app: &App, viewer: &Viewer, key: Option<&Key>) -> Result<Option<Created>> {
+    let Some(key) = key else { return Ok(None) };
+    let Some(first) = key.first(app).await? else { return Ok(None) };
+    let idempotency_key::Model { file_id, direct_upload_id, .. } = first;
+    let found = file::visible_to(viewer).filter(file::COLUMN.id.eq(file_id)).one(&app.db.read).await?;
+    let file = found.ok_or_else(idempotency::gone)?;
+    let Some(id) = direct_upload_id else { return Ok(Some(Created { upload: None, file })) };
+    let found =
+        direct_upload::visible_to(viewer).filter(direct_upload::COLUMN.id.eq(id)).one(&app.db.read).await?;
+    let upload = found.ok_or_else(idempotency::gone)?;
+    let upload = open(app, upload, &file, Some(key)).await?;
+    Ok(Some(Created { upload: Some(upload), file }))
+}
+
+/// The file that has the bytes already, if their hash was given and no other is wanted.
+async fn known(
+    app: &App,
+    viewer: &Viewer,
+    workspace: &Workspace,
+    granted: &Granted,
+    key: Option<&Key>,
+) -> Result<Option<Created>> {
+    let (Some(sha256), DuplicatePolicy::Reuse | DuplicatePolicy::Reject) =
+        (&granted.sha256, granted.on_duplicate)
+    else {
+        return Ok(None);
+    };
+    let Some(file) = content::find(&app.db.read, workspace.id, sha256).await? else { return Ok(None) };
+    if granted.on_duplicate == DuplicatePolicy::Reject {
+        return Err(arrive::duplicate(file.id).at("sha256"));
+    }
+    if let Some(key) = key
+        && !key.insert(&app.db.write, file.id, None, true, app.clock.now()).await?
+    {
+        return first(app, viewer, Some(key)).await;
+    }
+    Ok(Some(Created { upload: None, file }))
+}
+
+/// Inserts file, upload, key and event; `None` if another request with the same key was faster.
+async fn insert_rows(
+    app: &App,
+    viewer: &Viewer,
+    workspace: &Workspace,
+    granted: &Granted,
+    new: &NewDirectUpload,
+    claim: Claim,
+    key: Option<&Key>,
+) -> Result<Option<(Model, file::Model)>> {
+    let now = app.clock.now();
+    let expires_at = now + TimeDelta::seconds(new.expires_in);
+    let id = DirectUploadId::new(now);
+    let upload_url = match claim.form {
+        true => None,
+        false => {
+            let lifetime = Duration::from_secs(new.expires_in.unsigned_abs());
+            app.blobs.put_url(BlobKey::Incoming(id.0), lifetime).await?
+        }
+    };
+    let intent = Intent {
+        image: Some(granted.image.clone()),
+        on_duplicate: new.wish.on_duplicate,
+        sha256: new.wish.sha256.clone(),
+        mime_type: Some(claim.mime_type.clone()),
+        named: true,
+    };
+    let filename = granted.filename.clone().unwrap_or_default();
+    let row = granted.row(workspace, viewer.user.id, filename, now);
+    let file = file::Model { intent: Some(intent), ..row };
+    let upload = Model {
+        id,
+        workspace_id: workspace.id,
+        file_id: Some(file.id),
+        image_id: ImageId::new(now),
+        created_by: Some(viewer.user.id),
+        status: Status::Open,
+        transport: claim.transport(),
+        mime_type: Some(claim.mime_type),
+        size: new.size.and_then(|size| i64::try_from(size).ok()),
+        max_size: i64::try_from(claim.max_size).unwrap_or(i64::MAX),
+        bytes_received: 0,
+        require_signed_urls: granted.signed,
+        cf_image_id: None,
+        upload_url: upload_url.map(Into::into),
+        failure: None,
+        expires_at,
+        due_at: Some(expires_at + GRACE),
+        attempts: 0,
+        created_at: now,
+        updated_at: now,
+    };
+    let transaction = app.db.begin().await?;
+    let file = files::insert(&transaction, file).await?;
+    let row: direct_upload::ActiveModel = upload.into();
+    let upload = row.reset_all().insert(&transaction).await?;
+    if let Some(key) = key
+        && !key.insert(&transaction, file.id, Some(upload.id), false, now).await?
+    {
+        transaction.rollback().await?;
+        return Ok(None);
+    }
+    events::append(&transaction, event::Kind::FileCreated, file.workspace_id, file.id, None, now).await?;
+    transaction.commit().await?;
+    Ok(Some((upload, file)))
+}
+
+/// Gets a place for the bytes of an upload by form from the account, if it has none yet.
+async fn open(app: &App, upload: Model, file: &file::Model, key: Option<&Key>) -> Result<Model> {
+    if upload.transport != Transport::FormPost
+        || upload.status != Status::Open
+        || upload.cf_image_id.is_some()
+    {
+        return Ok(upload);
+    }
+    let wanted = file.intent.clone().and_then(|intent| intent.image).unwrap_or_default();
+    let draft = Draft {
+        image: NewImage {
+            id: wanted.custom_id.as_deref(),
+            metadata: Some(&step::metadata(upload.image_id, wanted.cf_metadata.as_ref())),
+            require_signed_urls: upload.require_signed_urls,
+            creator: wanted.creator.as_deref(),
+        },
+        expiry: Some(upload.expires_at),
+    };
+    let made = match app.cloudflare.direct_upload(&draft).await {
+        Ok(made) => made,
+        Err(problem) => {
+            // A draft whose answer was lost is never filled: the account forgets it by itself.
+            discard(app, &upload, key).await?;
+            return Err(Error::Refusal(step::refusal(&problem)));
+        }
+    };
+    app.step("draft-made").await;
+    let opened = Entity::update_many()
+        .col_expr(Column::CfImageId, Expr::val(made.id.as_str()))
+        .col_expr(Column::UploadUrl, Expr::val(made.upload_url))
+        .col_expr(Column::UpdatedAt, Expr::val(app.clock.now()))
+        .filter(direct_upload::COLUMN.id.eq(upload.id))
+        .filter(Column::Status.eq(Status::Open))
+        .filter(Column::CfImageId.is_null())
+        .exec_with_returning(&app.db.write)
+        .await?;
+    if let Some(upload) = opened.into_iter().next() {
+        return Ok(upload);
+    }
+    // Given up, or opened by a repetition, while the account was answering. What is left of the draft expires.
+    let _ = app.cloudflare.delete(&made.id).await;
+    let now = direct_upload::for_step(upload.id).one(&app.db.read).await?;
+    now.filter(|upload| upload.cf_image_id.is_some()).ok_or_else(|| {
+        Error::refuse(Code::Conflict, "Somebody else deleted the file of this upload at this moment.")
+    })
+}
+
+/// Removes an upload that never came to be, with its file and its key, unless a repetition has opened it.
+async fn discard(app: &App, upload: &Model, key: Option<&Key>) -> Result<()> {
+    let transaction = app.db.begin().await?;
+    let removed = Entity::delete_many()
+        .filter(direct_upload::COLUMN.id.eq(upload.id))
+        .filter(Column::CfImageId.is_null())
+        .exec(&transaction)
+        .await?;
+    if removed.rows_affected == 0 {
+        return Ok(transaction.rollback().await?);
+    }
+    delete_file_row(&transaction, upload, app.clock.now()).await?;
+    if let Some(key) = key {
+        key.forget(&transaction, upload.id).await?;
+    }
+    Ok(transaction.commit().await?)
+}

@@ -1,0 +1,241 @@
+//! Direct uploads by PUT: the raw bytes, to this server at a URL it signed, or straight to its byte store.
+
+use bytes::Bytes;
+use chrono::DateTime;
+use futures_util::stream::{self, Stream, StreamExt};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
+use tokio::time::{Duration, Instant};
+use url::Url;
+use uuid::Uuid;
+
+use super::{GRACE, cancelled, expired, incomplete, refuse_bytes};
+use crate::app::App;
+use crate::blob::BlobKey;
+use crate::entity::direct_upload::{self, Column, Entity, Model, Status, Transport};
+use crate::entity::file::{self, Intent};
+use crate::entity::workspace as workspace_entity;
+use crate::error::{Code, Error, Result};
+use crate::file::arrive::{self, Arrival, ImageWish, Settled, Target};
+use crate::file::content;
+use crate::file::description::check_sha256;
+use crate::file::spool::{Spool, too_large};
+use crate::id::{DirectUploadId, uuid_v7};
+use crate::image;
+use crate::secret;
+
+/// How often the number of bytes that have arrived is written down.
+const PROGRESS: Duration = Duration::from_millis(500);
+
+/// What the URL of an upload permits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permit {
+    /// Unix time.
+    pub expires: i64,
+    pub signature: String,
+}
+
+/// Where the bytes of an upload by PUT are sent, if they are sent to this server.
+pub async fn url(app: &App, upload: &Model) -> Result<Url> {
+    let expires = upload.expires_at.timestamp();
+    let signature = secret::sign(app, &message(upload.id, expires)).await?;
+    let mut url = app.public_url()?;
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty().extend(["uploads", &upload.id.to_string()]);
+    }
+    url.query_pairs_mut().append_pair("expires", &expires.to_string()).append_pair("signature", &signature);
+    Ok(url)
+}
+
+/// Receives the bytes of an upload and settles it; the URL is the permission. Until the upload is over it can be repeated.
+///
+/// # Errors
+/// `FORBIDDEN` for a signature that is not ours, `UPLOAD_EXPIRED`, `CONFLICT` for one that is over, `UPLOAD_INCOMPLETE`
+/// and `CHECKSUM_MISMATCH` for bytes to be sent again, and what ends the upload: `DUPLICATE_CONTENT` and what
+/// [`arrive::checked_kind`] refuses.
+pub async fn receive<S>(
+    app: &App,
+    id: DirectUploadId,
+    permit: &Permit,
+    length: Option<u64>,
+    chunks: S,
+) -> Result<(Model, file::Model)>
+where
+    S: Stream<Item = Result<Bytes>> + Send + Unpin,
+{
+    let upload = permitted(app, id, permit).await?;
+    let most = u64::try_from(upload.size.unwrap_or(upload.max_size)).unwrap_or_default();
+    if length.is_some_and(|length| length > most) {
+        return Err(too_large(most));
+    }
+    let left = (upload.expires_at + GRACE - app.clock.now()).to_std().unwrap_or_default();
+    let chunks = Box::pin(counted(app, upload.id, chunks));
+    let received = tokio::time::timeout(left, Spool::receive(&app.config.data_dir, most, chunks));
+    let spool = received.await.unwrap_or_else(|_| Err(expired()))?;
+    if upload.size.is_some_and(|size| u64::try_from(size).is_ok_and(|size| spool.size < size))
+        || spool.size == 0
+    {
+        return Err(not_all());
+    }
+    app.step("upload-received").await;
+    settle(app, &upload, &spool, None).await?;
+    let upload = direct_upload::for_step(id).one(&app.db.read).await?;
+    let upload = upload.ok_or_else(|| Error::not_found("direct upload"))?;
+    let file = match (upload.status, upload.file_id) {
+        (Status::Completed, Some(file)) => file::for_step(file).one(&app.db.read).await?,
+        _ => None,
+    };
+    // Somebody else sent other bytes, or gave the upload up, while these were on their way.
+    let these = file.filter(|file| file.sha256.as_deref() == Some(&spool.sha256[..]));
+    let Some(file) = these else { return Err(over(&upload)) };
+    Ok((upload, file))
+}
+
+/// Completes an upload whose bytes were sent straight to the byte store, if they are there.
+pub(super) async fn settle_presigned(app: &App, upload: &Model) -> Result<()> {
+    let incoming = BlobKey::Incoming(upload.id.0);
+    let late = app.clock.now() > upload.expires_at;
+    let Some(size) = app.blobs.size(incoming).await? else {
+        return Err(if late { expired() } else { incomplete() });
+    };
+    let most = u64::try_from(upload.max_size).unwrap_or_default();
+    if size > most {
+        return refuse_bytes(app, upload, too_large(most).public()).await;
+    }
+    if upload.size.is_some_and(|claimed| u64::try_from(claimed) != Ok(size)) {
+        return Err(not_all());
+    }
+    // The URL works until it expires: from here on the bytes are those of a copy that nobody else can change.
+    let blob_id = uuid_v7(app.clock.now());
+    app.blobs.copy(incoming, BlobKey::Original(blob_id)).await?;
+    app.step("upload-copied").await;
+    let bytes = app.blobs.get(BlobKey::Original(blob_id)).await?;
+    let spool = Spool::receive(&app.config.data_dir, most, bytes).await?;
+    settle(app, upload, &spool, Some(blob_id)).await?;
+    app.due.notify_one();
+    Ok(())
+}
+
+/// Settles received bytes. Those that are not accepted end the upload, unless they were damaged on their way.
+async fn settle(app: &App, upload: &Model, spool: &Spool, stored: Option<Uuid>) -> Result<()> {
+    let problem = match fill(app, upload, spool, stored).await {
+        Ok(Settled::Ready(_, image)) => {
+            if let Some(image) = image {
+                image::step::provision_in_time(app, *image).await;
+            }
+            return Ok(());
+        }
+        Ok(_) => return Ok(()),
+        Err(problem) => problem,
+    };
+    if let Some(blob_id) = stored {
+        content::discard(app, blob_id).await;
+    }
+    match problem {
+        Error::Refusal(why) if why.code != Code::ChecksumMismatch || stored.is_some() => {
+            refuse_bytes(app, upload, why).await
+        }
+        problem => Err(problem),
+    }
+}
+
+async fn fill(app: &App, upload: &Model, spool: &Spool, stored: Option<Uuid>) -> Result<Settled> {
+    let workspace = workspace_entity::for_step(upload.workspace_id).one(&app.db.read).await?;
+    let file = match upload.file_id {
+        Some(file) => file::for_step(file).one(&app.db.read).await?,
+        None => None,
+    };
+    let (Some(workspace), Some(file)) = (workspace, file) else { return Ok(Settled::TooLate) };
+    let Intent { image, on_duplicate, sha256, mime_type, .. } = file.intent.unwrap_or_default();
+    let wanted = image.unwrap_or_default();
+    let sha256 = sha256.as_deref().map(check_sha256).transpose()?;
+    let (sha256, sent_type) = (sha256.as_ref(), mime_type.as_deref());
+    let kind = arrive::checked_kind(app, &workspace, spool, sha256, sent_type, wanted.provision).await?;
+    let arrival = Arrival {
+        workspace: &workspace,
+        spool,
+        kind: &kind,
+        stored,
+        on_duplicate: on_duplicate.unwrap_or(workspace.on_duplicate),
+        image: ImageWish {
+            id: upload.image_id,
+            new: &wanted,
+            signed: upload.require_signed_urls,
+            made: None,
+        },
+        target: Target::Upload(upload),
+    };
+    arrive::settle(app, &arrival).await
+}
+
+/// The open upload that a URL of ours permits to fill.
+async fn permitted(app: &App, id: DirectUploadId, permit: &Permit) -> Result<Model> {
+    if !secret::verify(app, &message(id, permit.expires), &permit.signature).await? {
+        let message = "The signature of this URL does not fit: use it exactly as it was handed out.";
+        return Err(Error::refuse(Code::Forbidden, message));
+    }
+    let found = direct_upload::for_step(id).one(&app.db.read).await?;
+    let Some(upload) = found.filter(|upload| upload.transport == Transport::Put) else {
+        return Err(Error::not_found("direct upload"));
+    };
+    if upload.status != Status::Open {
+        return Err(over(&upload));
+    }
+    if DateTime::from_timestamp(permit.expires, 0).is_none_or(|until| until <= app.clock.now()) {
+        return Err(expired());
+    }
+    Ok(upload)
+}
+
+fn not_all() -> Error {
+    Error::refuse(
+        Code::UploadIncomplete,
+        "These are not the bytes that were announced; send them again, all of them.",
+    )
+}
+
+/// Why no bytes are taken any more.
+fn over(upload: &Model) -> Error {
+    match upload.status {
+        Status::Expired => expired(),
+        Status::Cancelled => cancelled(),
+        Status::Failed => {
+            Error::refuse(Code::Conflict, "Bytes came that are not accepted; create another upload.")
+        }
+        Status::Completed | Status::Open => {
+            Error::refuse(Code::Conflict, "The bytes of this upload have arrived already.")
+        }
+    }
+}
+
+/// The same chunks; now and then the row is told how many bytes they were.
+fn counted<S>(app: &App, id: DirectUploadId, chunks: S) -> impl Stream<Item = Result<Bytes>> + Send
+where
+    S: Stream<Item = Result<Bytes>> + Send + Unpin,
+{
+    let start = (chunks, 0i64, Instant::now(), app.clone());
+    stream::unfold(start, move |(mut chunks, mut bytes, mut told, app)| async move {
+        let chunk = chunks.next().await?;
+        bytes += chunk.as_ref().map_or(0, |chunk| i64::try_from(chunk.len()).unwrap_or(0));
+        if told.elapsed() > PROGRESS {
+            if let Err(problem) = note(&app, id, bytes).await {
+                problem.log();
+            }
+            told = Instant::now();
+        }
+        Some((chunk, (chunks, bytes, told, app)))
+    })
+}
+
+async fn note(app: &App, id: DirectUploadId, bytes: i64) -> Result<()> {
+    Entity::update_many()
+        .col_expr(Column::BytesReceived, Expr::val(bytes))
+        .filter(direct_upload::COLUMN.id.eq(id))
+        .filter(Column::Status.eq(Status::Open))
+        .exec(&app.db.write)
+        .await?;
+    Ok(())
+}
+
+fn message(id: DirectUploadId, expires: i64) -> String {
+    format!("upload\n{id}\n{expires}")
+}

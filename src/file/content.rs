@@ -1,0 +1,106 @@
+//! Stored bytes and the files that own them. Files of one workspace with the same bytes share them.
+//!
+//! A file takes a share only in a transaction that holds the row of a standing owner, and bytes are removed only when no
+//! standing file owns them, which is asked after the last owner was marked: whoever marks it waits for the share to be
+//! committed, or the share finds nobody to take it from.
+
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, QueryFilter, QueryOrder, QuerySelect,
+};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::blob::BlobKey;
+use crate::entity::file::{self, Column, Model};
+use crate::entity::workspace::DuplicatePolicy;
+use crate::error::{Error, Result};
+use crate::file::spool::Spool;
+use crate::id::{WorkspaceId, uuid_v7};
+
+/// What a claim on content found.
+#[derive(Debug)]
+pub enum Claim {
+    /// The bytes lie here, for the file that is written in this transaction.
+    Bytes(Uuid),
+    /// The workspace has a file with these bytes, and no other is wanted.
+    Exists(Box<Model>),
+    /// Nobody has stored the bytes yet.
+    Missing,
+}
+
+/// Puts received bytes into the byte store under a key nobody else will use.
+pub async fn store(app: &App, spool: &Spool) -> Result<Uuid> {
+    let blob_id = uuid_v7(app.clock.now());
+    let reader = spool.reader().map_err(|io| Error::fault("reading a spooled upload", io))?;
+    app.blobs.put(BlobKey::Original(blob_id), tokio::fs::File::from_std(reader)).await?;
+    Ok(blob_id)
+}
+
+/// The oldest file of a workspace that has these bytes and is not in the trash.
+pub async fn find(
+    db: &impl ConnectionTrait,
+    workspace: WorkspaceId,
+    sha256: &[u8; 32],
+) -> Result<Option<Model>> {
+    Ok(file::of_content_for_step(workspace, sha256).order_by_asc(Column::Id).limit(1).one(db).await?)
+}
+
+/// Decides in a transaction where the bytes of a new file lie. `own` are those just stored for it. One transaction at a
+/// time decides on the same content of a workspace.
+pub async fn claim(
+    transaction: &DatabaseTransaction,
+    workspace: WorkspaceId,
+    sha256: &[u8; 32],
+    policy: DuplicatePolicy,
+    own: Option<Uuid>,
+) -> Result<Claim> {
+    take_turn(transaction, workspace, sha256).await?;
+    loop {
+        let Some(standing) = find(transaction, workspace, sha256).await? else {
+            return Ok(own.map_or(Claim::Missing, Claim::Bytes));
+        };
+        let held = file::of_content_for_step(workspace, sha256)
+            .filter(file::COLUMN.id.eq(standing.id))
+            .lock_exclusive()
+            .one(transaction)
+            .await?;
+        // Gone between the two: there may be another one.
+        let Some(held) = held else { continue };
+        return Ok(match (policy, held.blob_id) {
+            (DuplicatePolicy::Create, Some(blob_id)) => Claim::Bytes(blob_id),
+            _ => Claim::Exists(Box::new(held)),
+        });
+    }
+}
+
+/// Removes the bytes of a file that is marked as removed, unless another one owns them too.
+pub async fn release(app: &App, blob_id: Uuid) -> Result<()> {
+    // Not from a reading pool that may lag behind the mark.
+    if file::owners_for_step(blob_id).limit(1).one(&app.db.write).await?.is_none() {
+        app.blobs.delete(BlobKey::Original(blob_id)).await?;
+    }
+    Ok(())
+}
+
+/// Removes bytes that were stored for a file which then did not need them. What cannot be removed the sweep finds.
+pub async fn discard(app: &App, blob_id: Uuid) {
+    if let Err(problem) = app.blobs.delete(BlobKey::Original(blob_id)).await {
+        Error::from(problem).log();
+    }
+}
+
+/// Waits for others who decide on the same content. SQLite has one writer at a time anyway.
+async fn take_turn(
+    transaction: &DatabaseTransaction,
+    workspace: WorkspaceId,
+    sha256: &[u8; 32],
+) -> Result<()> {
+    if transaction.get_database_backend() != DbBackend::Postgres {
+        return Ok(());
+    }
+    let digest = Sha256::new().chain_update(workspace.0.as_bytes()).chain_update(sha256).finalize();
+    let lock = digest.iter().take(8).fold(0i64, |lock, byte| lock << 8 | i64::from(*byte));
+    transaction.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({lock})")).await?;
+    Ok(())
+}

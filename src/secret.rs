@@ -1,0 +1,50 @@
+//! What the server signs its own URLs with: one secret, made when it is first needed and shared by every server on the
+//! database.
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
+use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel};
+use sha2::Sha256;
+
+use crate::app::App;
+use crate::entity::secret;
+use crate::error::{Error, Result};
+
+/// Name of the secret in its table.
+const URL_SIGNING: &str = "url-signing";
+
+/// HMAC-SHA256 of a message, as it stands in a URL. Messages of different kinds begin differently.
+pub async fn sign(app: &App, message: &str) -> Result<String> {
+    Ok(BASE64_URL_SAFE_NO_PAD.encode(mac(app, message).await?.finalize().into_bytes()))
+}
+
+/// Whether a signature is that of the message; takes the same time for every wrong one.
+pub async fn verify(app: &App, message: &str, signature: &str) -> Result<bool> {
+    let Ok(signature) = BASE64_URL_SAFE_NO_PAD.decode(signature) else { return Ok(false) };
+    Ok(mac(app, message).await?.verify_slice(&signature).is_ok())
+}
+
+async fn mac(app: &App, message: &str) -> Result<Hmac<Sha256>> {
+    let secret = app.url_secret.get_or_try_init(|| load(app)).await?;
+    let mac = Hmac::<Sha256>::new_from_slice(secret);
+    let mut mac = mac.map_err(|problem| Error::fault("signing a URL", problem))?;
+    mac.update(message.as_bytes());
+    Ok(mac)
+}
+
+/// The secret, which this or another server makes now if there is none.
+async fn load(app: &App) -> Result<Vec<u8>> {
+    if let Some(known) = secret::named(URL_SIGNING).one(&app.db.read).await? {
+        return Ok(known.value);
+    }
+    let value: [u8; 32] = rand::random();
+    let row =
+        secret::Model { name: URL_SIGNING.to_owned(), value: value.to_vec(), created_at: app.clock.now() };
+    secret::Entity::insert(row.into_active_model().reset_all())
+        .on_conflict_do_nothing()
+        .exec_without_returning(&app.db.write)
+        .await?;
+    let made = secret::named(URL_SIGNING).one(&app.db.write).await?;
+    made.map(|made| made.value).ok_or_else(|| Error::fault("signing a URL", "the secret is not there"))
+}
