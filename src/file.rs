@@ -6,6 +6,10 @@ pub mod kind;
 
 pub mod exif;
 
+pub mod list;
+
+pub mod filter;
+
 use chrono::{DateTime, Utc};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, sea_query::Expr,
@@ -19,10 +23,10 @@ use crate::entity::file::{self, Column, Entity, ImageStatus, Model, Status};
 use crate::entity::{Texts, direct_upload, event, image as image_entity};
 use crate::error::{Code, Error, Result};
 use crate::file::kind::Kind;
+pub use crate::file::list::{BY_CREATION, BY_FILENAME, BY_SIZE, BY_UPDATE, List, count, list};
 use crate::file::spool::Spool;
 use crate::id::{FileId, ImageId, UserId, WorkspaceId, uuid_v7};
 use crate::image::NewImage;
-use crate::page::{self, Key, Keyed, Order, Page, PageArgs, Range};
 use crate::viewer::Viewer;
 use crate::{event as events, image, worker, workspace};
 
@@ -42,27 +46,6 @@ pub struct NewFile {
     pub sent_type: Option<String>,
     pub image: NewImage,
 }
-
-/// Which files are listed, and how.
-#[derive(Debug, Clone)]
-pub struct List {
-    pub workspace_id: Option<WorkspaceId>,
-    pub ids: Option<Vec<FileId>>,
-    pub page: PageArgs,
-    pub order: Order<Column>,
-    /// Look up both ends of the page.
-    pub both_ends: bool,
-}
-
-/// Newest first: the order of every list unless told otherwise.
-pub const BY_CREATION: Order<Column> =
-    Order { name: "files:CREATED_AT", column: None, numeric: false, descending: true };
-/// By name, byte by byte.
-pub const BY_FILENAME: Order<Column> =
-    Order { name: "files:FILENAME", column: Some(Column::Filename), numeric: false, descending: true };
-/// By size in bytes.
-pub const BY_SIZE: Order<Column> =
-    Order { name: "files:SIZE", column: Some(Column::Size), numeric: true, descending: true };
 
 /// What a deletion took with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,19 +129,6 @@ pub async fn find(app: &App, viewer: &Viewer, id: FileId) -> Result<Option<Model
 pub async fn find_many(app: &App, viewer: &Viewer, ids: &[FileId]) -> Result<Vec<Model>> {
     viewer.require(Scope::FilesRead)?;
     Ok(file::visible_to(viewer).filter(file::COLUMN.id.is_in(ids.iter().copied())).all(&app.db.read).await?)
-}
-
-/// A page of files.
-pub async fn list(app: &App, viewer: &Viewer, list: List) -> Result<Page<Model>> {
-    viewer.require(Scope::FilesRead)?;
-    let ranges = ranges(viewer, &list);
-    page::page(&app.db.read, &ranges, list.order, list.page.window()?, list.both_ends).await
-}
-
-/// How many files a list has, all pages together.
-pub async fn count(app: &App, viewer: &Viewer, list: &List) -> Result<i64> {
-    viewer.require(Scope::FilesRead)?;
-    page::count(&app.db.read, &ranges(viewer, list)).await
 }
 
 /// Renames a file.
@@ -385,27 +355,4 @@ async fn abandon_uploads(transaction: &impl ConnectionTrait, file: FileId, now: 
         .exec(transaction)
         .await?;
     Ok(())
-}
-
-fn ranges(viewer: &Viewer, list: &List) -> Vec<Range<Entity>> {
-    let ranges = file::ranges_visible_to(viewer, list.workspace_id);
-    match &list.ids {
-        None => ranges,
-        Some(ids) => {
-            ranges.into_iter().map(|range| range.filter(file::COLUMN.id.is_in(ids.iter().copied()))).collect()
-        }
-    }
-}
-
-impl Keyed<Column> for Model {
-    fn id(&self) -> Uuid {
-        self.id.0
-    }
-
-    fn key(&self, column: Column) -> Key {
-        match column {
-            Column::Size => Key::Number(self.size),
-            _ => Key::Text(self.filename.clone()),
-        }
-    }
 }

@@ -28,7 +28,8 @@ impl MigratorTrait for Migrator {
 /// Runs SQL statements separated by `;`, with `{uuid}`, `{text}`, `{bytes}`, `{json}`, `{time}` and `{serial}`
 /// replaced by what the database calls them.
 async fn execute(manager: &SchemaManager<'_>, sql: &str) -> Result<(), DbErr> {
-    let statements: Vec<&str> = sql.split(';').map(str::trim).filter(|statement| !statement.is_empty()).collect();
+    let statements: Vec<&str> =
+        sql.split(';').map(str::trim).filter(|statement| !statement.is_empty()).collect();
     execute_each(manager, &statements).await
 }
 

@@ -89,14 +89,18 @@ fn sqlite_search(table: &str, columns: &str, alt: &str) -> Vec<String> {
         )
     };
     let (new, all) = (body("new"), body(table));
-    let of = |row: &str| columns.split(", ").map(|column| format!("{row}.{column}")).collect::<Vec<_>>().join(", ");
+    let of = |row: &str| {
+        columns.split(", ").map(|column| format!("{row}.{column}")).collect::<Vec<_>>().join(", ")
+    };
     let (before, after) = (of("old"), of("new"));
     let insert = format!("INSERT INTO {table}_search (rowid, body) VALUES (new.n, new.body)");
     let delete = format!(
         "INSERT INTO {table}_search ({table}_search, rowid, body) VALUES ('delete', old.n, old.body)"
     );
     vec![
-        format!("CREATE TABLE {table}_text (n integer PRIMARY KEY, id {{uuid}} NOT NULL UNIQUE, body text NOT NULL)"),
+        format!(
+            "CREATE TABLE {table}_text (n integer PRIMARY KEY, id {{uuid}} NOT NULL UNIQUE, body text NOT NULL)"
+        ),
         format!("INSERT INTO {table}_text (id, body) SELECT id, {all} FROM {table}"),
         format!(
             "CREATE VIRTUAL TABLE {table}_search
@@ -120,7 +124,9 @@ fn sqlite_search(table: &str, columns: &str, alt: &str) -> Vec<String> {
              END"
         ),
         format!("CREATE TRIGGER {table}_search_insert AFTER INSERT ON {table}_text BEGIN {insert}; END"),
-        format!("CREATE TRIGGER {table}_search_update AFTER UPDATE ON {table}_text BEGIN {delete}; {insert}; END"),
+        format!(
+            "CREATE TRIGGER {table}_search_update AFTER UPDATE ON {table}_text BEGIN {delete}; {insert}; END"
+        ),
         format!("CREATE TRIGGER {table}_search_delete AFTER DELETE ON {table}_text BEGIN {delete}; END"),
     ]
 }
@@ -212,8 +218,10 @@ const COUNTINGS: [Counting; 2] = [
 impl Counting {
     /// What the rows of a source add to the counters, or take away from them.
     fn changes(&self, sign: &str, row: &str, source: &str) -> String {
-        let values: Vec<_> = self.counters.iter().map(|(name, value)| format!("{sign}({value}) AS {name}")).collect();
-        let select = format!("SELECT {{row}}.workspace_id, {} {source} WHERE {}", values.join(", "), self.standing);
+        let values: Vec<_> =
+            self.counters.iter().map(|(name, value)| format!("{sign}({value}) AS {name}")).collect();
+        let select =
+            format!("SELECT {{row}}.workspace_id, {} {source} WHERE {}", values.join(", "), self.standing);
         select.replace("{row}", row)
     }
 
@@ -257,7 +265,8 @@ impl Counting {
     /// order of the workspaces, after the rows they count, and held until the transaction ends.
     fn postgres(&self) -> Vec<String> {
         let table = self.table;
-        let (plus, minus) = (self.changes("", "n", "FROM new_rows n"), self.changes("-", "o", "FROM old_rows o"));
+        let (plus, minus) =
+            (self.changes("", "n", "FROM new_rows n"), self.changes("-", "o", "FROM old_rows o"));
         let both = format!("{minus} UNION ALL {plus}");
         [
             ("insert", "NEW TABLE AS new_rows", &plus),

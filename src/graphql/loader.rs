@@ -12,10 +12,11 @@ use async_graphql::dataloader::{DataLoader, HashMapCache, Loader};
 use tokio::sync::watch;
 
 use crate::app::App;
-use crate::entity::{direct_upload, file, image, user, workspace};
+use crate::entity::{direct_upload, file, image, user, workspace, workspace_usage};
 use crate::error::Error;
 use crate::id::{DirectUploadId, FileId, ImageId, UserId, WorkspaceId};
 use crate::viewer::Viewer;
+use crate::workspace::usage;
 use crate::{direct_upload as direct_uploads, file as files, image as images, workspace as workspaces};
 
 /// The loaders of one request.
@@ -34,6 +35,10 @@ pub struct ImageOf(pub FileId);
 /// Key that finds an image by Cloudflare's id of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ImageOfAccount(pub String);
+
+/// Key that finds what a workspace uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct UsageOf(pub WorkspaceId);
 
 /// A set of loaders for one request, which wait for the sweeps of its execution.
 pub fn loaders(app: App, viewer: Arc<Viewer>, sweeps: &Sweeps) -> Loaders {
@@ -164,6 +169,17 @@ impl Loader<WorkspaceId> for Scoped {
     async fn load(&self, keys: &[WorkspaceId]) -> Result<HashMap<WorkspaceId, workspace::Model>, Arc<Error>> {
         let found = workspaces::find_many(&self.app, &self.viewer, keys).await.map_err(Arc::new)?;
         Ok(found.into_iter().map(|workspace| (workspace.id, workspace)).collect())
+    }
+}
+
+impl Loader<UsageOf> for Scoped {
+    type Value = workspace_usage::Model;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[UsageOf]) -> Result<HashMap<UsageOf, workspace_usage::Model>, Arc<Error>> {
+        let ids: Vec<_> = keys.iter().map(|key| key.0).collect();
+        let found = usage::find_many(&self.app, &self.viewer, &ids).await.map_err(Arc::new)?;
+        Ok(found.into_iter().map(|usage| (UsageOf(usage.workspace_id), usage)).collect())
     }
 }
 
