@@ -21,6 +21,8 @@ mod lifecycle;
 
 mod paging;
 
+mod find;
+
 mod delivery;
 
 mod golden;
