@@ -6,8 +6,7 @@
 pub mod search;
 
 use chrono::{DateTime, SubsecRound, Utc};
-use sea_orm::sea_query::extension::postgres::PgExpr;
-use sea_orm::sea_query::{Condition, Expr, ExprTrait, LikeExpr, Value};
+use sea_orm::sea_query::{Condition, Expr, ExprTrait, Value};
 use sea_orm::{DbBackend, IdenStatic};
 
 use crate::error::{Error, Result};
@@ -183,8 +182,10 @@ pub fn checked<'a>(text: &'a str, field: &str) -> Result<&'a str> {
 
 /// Whether a text occurs in a column, whatever the case of the letters that the column's collation knows.
 pub fn contains(backend: DbBackend, column: Expr, text: &str) -> Expr {
-    let like = LikeExpr::new(format!("%{}%", escaped(text))).escape('!');
-    if backend == DbBackend::Sqlite { column.like(like) } else { column.ilike(like) }
+    let pattern = Expr::val(format!("%{}%", escaped(text)));
+    // On SQLite LIKE ignores case by itself. Written out: sea-query puts the escape of an ILIKE into parentheses.
+    let like = if backend == DbBackend::Sqlite { "? LIKE ? ESCAPE '!'" } else { "$1 ILIKE $2 ESCAPE '!'" };
+    Expr::cust_with_exprs(like, [column, pattern])
 }
 
 /// A text in which nothing has a meaning to LIKE.
