@@ -455,3 +455,33 @@ both! {
         }
     }
 }
+
+/// Where the role may not make the extension that search needs, the start says what to do; once it is there, the role
+/// needs no more than a schema to make tables in.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_extension_is_named() {
+    if !Database::Postgres.is_there() {
+        return;
+    }
+    let url = Database::Postgres.fresh().await.unwrap();
+    let admin = sea_orm::Database::connect(&url).await.unwrap();
+    let role = format!("plain_{}", uuid::Uuid::new_v4().simple());
+    for statement in [
+        format!("CREATE ROLE {role} LOGIN PASSWORD 'plain'"),
+        format!("GRANT ALL ON SCHEMA public TO {role}"),
+    ] {
+        admin.execute_unprepared(&statement).await.unwrap();
+    }
+    let mut plain = url::Url::parse(&url).unwrap();
+    plain.set_username(&role).unwrap();
+    plain.set_password(Some("plain")).unwrap();
+    let dir = tempfile::TempDir::new().unwrap();
+    let start = || {
+        let config = crate::harness::config(&dir, Some(plain.to_string()));
+        imagegraph::serve::start(config, imagegraph::app::Clock::default())
+    };
+    let problem = start().await.err().unwrap().to_string();
+    assert!(problem.contains("CREATE EXTENSION pg_trgm"), "{problem}");
+    admin.execute_unprepared("CREATE EXTENSION pg_trgm").await.unwrap();
+    start().await.unwrap().stop().await;
+}
