@@ -82,7 +82,7 @@ async fn ranges(app: &App, viewer: &Viewer, list: &List) -> Result<Vec<Range<Ent
     ranges = ranges.into_iter().map(|range| range.filter(condition.clone())).collect();
     if let Some(ids) = &list.ids {
         let of_ids = file::COLUMN.id.is_in(ids.iter().copied());
-        ranges = ranges.into_iter().map(|range| range.filter(of_ids.clone())).collect();
+        ranges = ranges.into_iter().map(|range| range.filter(of_ids.clone()).looked_up()).collect();
     }
     match &filter.search {
         None => Ok(ranges),

@@ -85,7 +85,10 @@ async fn ranges(app: &App, viewer: &Viewer, list: &List) -> Result<Vec<Range<Ent
     let mut ranges: Vec<_> = ranges.into_iter().map(|range| range.filter(condition.clone())).collect();
     if let Some(ids) = &list.ids {
         let of_ids = image::COLUMN.id.is_in(ids.iter().copied());
-        ranges = ranges.into_iter().map(|range| range.filter(of_ids.clone())).collect();
+        ranges = ranges.into_iter().map(|range| range.filter(of_ids.clone()).looked_up()).collect();
+    }
+    if list.filter.file_ids.is_some() || list.filter.cf_image_ids.is_some() {
+        ranges = ranges.into_iter().map(Range::looked_up).collect();
     }
     match &list.filter.search {
         None => Ok(ranges),
