@@ -20,6 +20,12 @@ const ROWS: i64 = 100_000;
 const TIMES: usize = 40;
 const ADMIN: &str = "admin-token-for-benches-0123456789abcdef";
 
+const PAGE: &str = "query($after: String, $order: ImageOrder, $w: ID, $ids: [ID!], $filter: ImageFilter) {
+    images(first: 100, after: $after, orderBy: $order, workspaceId: $w, ids: $ids, filter: $filter) {
+        nodes { id url width height } pageInfo { hasNextPage startCursor endCursor } } }";
+const TOTALS: &str = "query($w: ID, $filter: ImageFilter) {
+    images(first: 1, workspaceId: $w, filter: $filter) { totalCount totalCountPrecision totalSize } }";
+
 #[derive(Parser)]
 struct Settings {
     #[command(flatten)]
@@ -61,7 +67,7 @@ async fn main() {
         "{:<12} {:<5} {:<10} {:>9} {:>9} {:>9} {:>13} {:>13}",
         "order", "", "list", "floor", "first", "deepest", "first/floor", "deep/first"
     );
-    for field in ["CREATED_AT", "FILENAME", "SIZE"] {
+    for field in ["CREATED_AT", "UPDATED_AT", "FILENAME", "SIZE", "WIDTH", "HEIGHT", "TAKEN_AT"] {
         for direction in ["ASC", "DESC"] {
             for (list, scope) in [("all", Value::Null), ("workspace", json!(workspace))] {
                 let order = json!({ "field": field, "direction": direction });
@@ -85,18 +91,60 @@ async fn main() {
             }
         }
     }
+    bench.find(&workspace).await;
     running.stop().await;
 }
 
 impl Bench {
+    /// Filters, searches and totals, as ratios to the first page of the same list.
+    async fn find(&self, workspace: &str) {
+        println!(
+            "\n{:<52} {:>9} {:>9} {:>13}",
+            "a page of 100 images by size", "floor", "time", "time/floor"
+        );
+        let order = json!({ "field": "SIZE", "direction": "DESC" });
+        let filter =
+            json!({ "format": ["JPEG"], "width": { "min": 100 }, "filename": { "contains": ".JPG" } });
+        for (list, scope) in [("all", Value::Null), ("workspace", json!(workspace))] {
+            let floor = self.time(json!({ "order": order, "w": scope })).await;
+            let last = self.last(json!({ "order": order, "w": scope, "filter": filter })).await;
+            let deep = last["pageInfo"]["startCursor"].clone();
+            for (what, filter, after) in [
+                ("filtered, first page", filter.clone(), Value::Null),
+                ("filtered, deepest page", filter.clone(), deep),
+                ("search for a word of 100 rows", json!({ "search": "00421" }), Value::Null),
+                ("search for a word of all rows", json!({ "search": "jpg" }), Value::Null),
+                ("search for a word of one letter", json!({ "search": "7" }), Value::Null),
+                ("search for a word of no row", json!({ "search": "nowhere" }), Value::Null),
+            ] {
+                let time =
+                    self.time(json!({ "order": order, "w": scope, "filter": filter, "after": after })).await;
+                println!(
+                    "{:<52} {floor:>7.2}ms {time:>7.2}ms {:>13.2}",
+                    format!("{what}, {list}"),
+                    time / floor
+                );
+            }
+            for (what, filter) in
+                [("totals", Value::Null), ("totals of the filter, to the cap", filter.clone())]
+            {
+                let time = self.time_of(TOTALS, json!({ "w": scope, "filter": filter })).await;
+                println!(
+                    "{:<52} {floor:>7.2}ms {time:>7.2}ms {:>13.2}",
+                    format!("{what}, {list}"),
+                    time / floor
+                );
+            }
+        }
+    }
+
     async fn page(&self, variables: Value) -> Value {
-        let query = "query($after: String, $order: ImageOrder, $w: ID, $ids: [ID!]) { images(first: 100, after: $after, orderBy: $order, workspaceId: $w, ids: $ids) {
-            nodes { id url width height } pageInfo { hasNextPage startCursor endCursor } } }";
-        self.ask(query, variables).await
+        self.ask(PAGE, variables).await
     }
 
     async fn last(&self, variables: Value) -> Value {
-        let query = "query($order: ImageOrder, $w: ID) { images(last: 100, orderBy: $order, workspaceId: $w) { pageInfo { startCursor } } }";
+        let query = "query($order: ImageOrder, $w: ID, $filter: ImageFilter) {
+            images(last: 100, orderBy: $order, workspaceId: $w, filter: $filter) { pageInfo { startCursor } } }";
         self.ask(query, variables).await
     }
 
@@ -110,10 +158,14 @@ impl Bench {
 
     /// Median of a page's time, in milliseconds.
     async fn time(&self, variables: Value) -> f64 {
+        self.time_of(PAGE, variables).await
+    }
+
+    async fn time_of(&self, query: &str, variables: Value) -> f64 {
         let mut times = Vec::new();
         for _ in 0..TIMES {
             let began = Instant::now();
-            self.page(variables.clone()).await;
+            self.ask(query, variables.clone()).await;
             times.push(began.elapsed().as_secs_f64() * 1000.0);
         }
         times.sort_by(f64::total_cmp);

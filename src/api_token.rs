@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::entity::api_token::{self, Column, Entity, Model, Scope, Scopes};
 use crate::error::{Code, Error, Result};
 use crate::id::{ApiTokenId, WorkspaceId};
-use crate::page::{self, Key, Keyed, Order, Page, PageArgs, Range};
+use crate::page::{self, Count, Key, Keyed, Kind, Order, Page, PageArgs, Range};
 use crate::setup;
 use crate::viewer::{self, Viewer};
 use crate::workspace;
@@ -20,7 +20,7 @@ const USE_STEP: TimeDelta = TimeDelta::minutes(1);
 
 /// Newest first.
 const BY_CREATION: Order<Column> =
-    Order { name: "apiTokens:CREATED_AT", column: None, numeric: false, descending: true };
+    Order { name: "apiTokens:CREATED_AT", column: None, kind: Kind::Text, descending: true };
 
 /// A token to be made.
 #[derive(Debug, Clone)]
@@ -113,9 +113,9 @@ pub async fn list(app: &App, viewer: &Viewer, list: List) -> Result<Page<Model>>
 }
 
 /// How many tokens a list has.
-pub async fn count(app: &App, viewer: &Viewer, list: &List) -> Result<i64> {
+pub async fn count(app: &App, viewer: &Viewer, list: &List) -> Result<Count> {
     viewer.require(Scope::WorkspaceAdmin)?;
-    page::count(&app.db.read, &ranges(viewer, list)).await
+    page::count(&app.db.read, &ranges(viewer, list), None, None).await
 }
 
 /// Whether the viewer may see the tokens limited to a workspace: as its owner, or as an admin.

@@ -139,6 +139,10 @@ pub struct Config {
     #[arg(long, global = true, env = "IMAGEGRAPH_MAX_UPLOAD_PARTS", default_value_t = 10)]
     pub max_upload_parts: usize,
 
+    /// Rows at which counting the matches of a filter stops
+    #[arg(long, global = true, env = "IMAGEGRAPH_MAX_COUNT", default_value_t = 10_000)]
+    pub max_count: u64,
+
     /// Deepest nesting of a query
     #[arg(long, global = true, env = "IMAGEGRAPH_MAX_DEPTH", default_value_t = 20)]
     pub max_depth: usize,

@@ -23,6 +23,8 @@ pub mod idempotency_key;
 
 pub mod secret;
 
+pub mod workspace_usage;
+
 use sea_orm::FromJsonQueryResult;
 use serde::{Deserialize, Serialize};
 

@@ -20,43 +20,25 @@ pub mod arrive;
 
 pub mod upload;
 
+pub mod list;
+
+pub mod filter;
+
 use chrono::{DateTime, Utc};
 use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, sea_query::Expr};
-use uuid::Uuid;
 
 use crate::app::App;
 use crate::entity::api_token::Scope;
 use crate::entity::file::{self, Column, Entity, Model};
 use crate::entity::image as image_entity;
 use crate::error::{Code, Error, Result};
-use crate::id::{FileId, WorkspaceId};
-use crate::page::{self, Key, Keyed, Order, Page, PageArgs, Range};
+pub use crate::file::list::{BY_CREATION, BY_FILENAME, BY_SIZE, BY_UPDATE, List, count, list};
+use crate::id::FileId;
 use crate::viewer::Viewer;
 use crate::{image, worker};
 
 /// Longest file name, in characters.
 const MAX_FILENAME: usize = 255;
-
-/// Which files are listed, and how.
-#[derive(Debug, Clone)]
-pub struct List {
-    pub workspace_id: Option<WorkspaceId>,
-    pub ids: Option<Vec<FileId>>,
-    pub page: PageArgs,
-    pub order: Order<Column>,
-    /// Look up both ends of the page.
-    pub both_ends: bool,
-}
-
-/// Newest first: the order of every list unless told otherwise.
-pub const BY_CREATION: Order<Column> =
-    Order { name: "files:CREATED_AT", column: None, numeric: false, descending: true };
-/// By name, byte by byte.
-pub const BY_FILENAME: Order<Column> =
-    Order { name: "files:FILENAME", column: Some(Column::Filename), numeric: false, descending: true };
-/// By size in bytes.
-pub const BY_SIZE: Order<Column> =
-    Order { name: "files:SIZE", column: Some(Column::Size), numeric: true, descending: true };
 
 /// One file, if the viewer may see it.
 pub async fn find(app: &App, viewer: &Viewer, id: FileId) -> Result<Option<Model>> {
@@ -68,19 +50,6 @@ pub async fn find(app: &App, viewer: &Viewer, id: FileId) -> Result<Option<Model
 pub async fn find_many(app: &App, viewer: &Viewer, ids: &[FileId]) -> Result<Vec<Model>> {
     viewer.require(Scope::FilesRead)?;
     Ok(file::visible_to(viewer).filter(file::COLUMN.id.is_in(ids.iter().copied())).all(&app.db.read).await?)
-}
-
-/// A page of files.
-pub async fn list(app: &App, viewer: &Viewer, list: List) -> Result<Page<Model>> {
-    viewer.require(Scope::FilesRead)?;
-    let ranges = ranges(viewer, &list);
-    page::page(&app.db.read, &ranges, list.order, list.page.window()?, list.both_ends).await
-}
-
-/// How many files a list has, all pages together.
-pub async fn count(app: &App, viewer: &Viewer, list: &List) -> Result<i64> {
-    viewer.require(Scope::FilesRead)?;
-    page::count(&app.db.read, &ranges(viewer, list)).await
 }
 
 /// The worker's step for a claimed file, whatever it is due for.
@@ -184,27 +153,4 @@ pub fn cleaned_filename(sent: &str) -> String {
 pub async fn insert(transaction: &impl ConnectionTrait, file: Model) -> Result<Model> {
     let row: file::ActiveModel = file.into();
     Ok(row.reset_all().insert(transaction).await?)
-}
-
-fn ranges(viewer: &Viewer, list: &List) -> Vec<Range<Entity>> {
-    let ranges = file::ranges_visible_to(viewer, list.workspace_id);
-    match &list.ids {
-        None => ranges,
-        Some(ids) => {
-            ranges.into_iter().map(|range| range.filter(file::COLUMN.id.is_in(ids.iter().copied()))).collect()
-        }
-    }
-}
-
-impl Keyed<Column> for Model {
-    fn id(&self) -> Uuid {
-        self.id.0
-    }
-
-    fn key(&self, column: Column) -> Key {
-        match column {
-            Column::Size => Key::Number(self.size),
-            _ => Key::Text(self.filename.clone()),
-        }
-    }
 }

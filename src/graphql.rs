@@ -11,6 +11,8 @@ pub mod handler;
 
 pub mod order;
 
+pub mod filter;
+
 pub mod socket;
 
 pub mod query;
@@ -63,6 +65,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::graphql::connection::{Counted, FileConnection, ImageConnection, Total, wants_both_ends};
 use crate::graphql::file::{FileOrder, FileOrderField};
+use crate::graphql::filter::{FileFilter, ImageFilter};
 use crate::graphql::image::{ImageOrder, ImageOrderField};
 use crate::graphql::loader::Loaders;
 use crate::graphql::mutation::Mutation;
@@ -153,18 +156,21 @@ pub async fn list_files(
     ctx: &Context<'_>,
     workspace_id: Option<WorkspaceId>,
     ids: Option<Vec<ID>>,
+    filter: Option<FileFilter>,
     page: PageArgs,
     order: Option<FileOrder>,
 ) -> Result<FileConnection> {
     let order = order.unwrap_or_default();
     let by = match order.field {
         FileOrderField::CreatedAt => files::BY_CREATION,
+        FileOrderField::UpdatedAt => files::BY_UPDATE,
         FileOrderField::Filename => files::BY_FILENAME,
         FileOrderField::Size => files::BY_SIZE,
     };
     let list = files::List {
         workspace_id,
         ids: parse_all(ids)?,
+        filter: filter.unwrap_or_default().decode()?,
         page,
         order: Order { descending: order.direction == OrderDirection::Desc, ..by },
         both_ends: wants_both_ends(ctx),
@@ -178,18 +184,24 @@ pub async fn list_images(
     ctx: &Context<'_>,
     workspace_id: Option<WorkspaceId>,
     ids: Option<Vec<ID>>,
+    filter: Option<ImageFilter>,
     page: PageArgs,
     order: Option<ImageOrder>,
 ) -> Result<ImageConnection> {
     let order = order.unwrap_or_default();
     let by = match order.field {
         ImageOrderField::CreatedAt => images::BY_CREATION,
+        ImageOrderField::UpdatedAt => images::BY_UPDATE,
         ImageOrderField::Filename => images::BY_FILENAME,
         ImageOrderField::Size => images::BY_SIZE,
+        ImageOrderField::Width => images::BY_WIDTH,
+        ImageOrderField::Height => images::BY_HEIGHT,
+        ImageOrderField::TakenAt => images::BY_TAKEN,
     };
     let list = images::List {
         workspace_id,
         ids: parse_all(ids)?,
+        filter: filter.unwrap_or_default().decode()?,
         page,
         order: Order { descending: order.direction == OrderDirection::Desc, ..by },
         both_ends: wants_both_ends(ctx),

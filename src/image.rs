@@ -18,11 +18,14 @@ pub mod palette;
 
 pub mod placeholder;
 
+pub mod list;
+
+pub mod filter;
+
 use chrono::{DateTime, Utc};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, sea_query::Expr,
 };
-use uuid::Uuid;
 
 use crate::app::App;
 use crate::blob::BlobKey;
@@ -35,32 +38,13 @@ use crate::error::{Code, Error, Result};
 use crate::file::exif;
 use crate::file::kind::{Kind, Picture};
 use crate::file::spool::Spool;
-use crate::id::{FileId, ImageId, WorkspaceId};
-use crate::page::{self, Key, Keyed, Order, Page, PageArgs, Range};
+use crate::id::{FileId, ImageId};
+pub use crate::image::list::{
+    BY_CREATION, BY_FILENAME, BY_HEIGHT, BY_SIZE, BY_TAKEN, BY_UPDATE, BY_WIDTH, List, count, list,
+};
 use crate::viewer::Viewer;
 use crate::workspace as workspaces;
 use crate::{event as events, file as files, worker};
-
-/// Which images are listed, and how.
-#[derive(Debug, Clone)]
-pub struct List {
-    pub workspace_id: Option<WorkspaceId>,
-    pub ids: Option<Vec<ImageId>>,
-    pub page: PageArgs,
-    pub order: Order<Column>,
-    /// Look up both ends of the page.
-    pub both_ends: bool,
-}
-
-/// Newest first: the order of every list unless told otherwise.
-pub const BY_CREATION: Order<Column> =
-    Order { name: "images:CREATED_AT", column: None, numeric: false, descending: true };
-/// By name of the file, byte by byte.
-pub const BY_FILENAME: Order<Column> =
-    Order { name: "images:FILENAME", column: Some(Column::Filename), numeric: false, descending: true };
-/// By size of the original in bytes.
-pub const BY_SIZE: Order<Column> =
-    Order { name: "images:SIZE", column: Some(Column::Size), numeric: true, descending: true };
 
 /// One image, if the viewer may see it.
 pub async fn find(app: &App, viewer: &Viewer, id: ImageId) -> Result<Option<Model>> {
@@ -94,19 +78,6 @@ pub async fn find_by_account_ids(app: &App, viewer: &Viewer, ids: &[&str]) -> Re
 /// The image bound to a file, if there is one and the viewer may see it.
 pub async fn find_by_file(app: &App, viewer: &Viewer, file: FileId) -> Result<Option<Model>> {
     Ok(find_by_files(app, viewer, &[file]).await?.pop())
-}
-
-/// A page of images.
-pub async fn list(app: &App, viewer: &Viewer, list: List) -> Result<Page<Model>> {
-    viewer.require(Scope::ImagesRead)?;
-    let ranges = ranges(viewer, &list);
-    page::page(&app.db.read, &ranges, list.order, list.page.window()?, list.both_ends).await
-}
-
-/// How many images a list has, all pages together.
-pub async fn count(app: &App, viewer: &Viewer, list: &List) -> Result<i64> {
-    viewer.require(Scope::ImagesRead)?;
-    page::count(&app.db.read, &ranges(viewer, list)).await
 }
 
 /// Provisions, or tries again to provision, the image of a file. Answers the file and, once it is there, the image.
@@ -360,28 +331,4 @@ async fn insert_again(
     let image = insert_claimed(app, &transaction, &file, &picture, new, require_signed_urls, now).await?;
     transaction.commit().await?;
     Ok(image)
-}
-
-fn ranges(viewer: &Viewer, list: &List) -> Vec<Range<Entity>> {
-    let ranges = image::ranges_visible_to(viewer, list.workspace_id);
-    match &list.ids {
-        None => ranges,
-        Some(ids) => ranges
-            .into_iter()
-            .map(|range| range.filter(image::COLUMN.id.is_in(ids.iter().copied())))
-            .collect(),
-    }
-}
-
-impl Keyed<Column> for Model {
-    fn id(&self) -> Uuid {
-        self.id.0
-    }
-
-    fn key(&self, column: Column) -> Key {
-        match column {
-            Column::Size => Key::Number(self.size),
-            _ => Key::Text(self.filename.clone()),
-        }
-    }
 }

@@ -59,6 +59,9 @@ pub mod event;
 /// Keyset pages.
 pub mod page;
 
+/// Conditions on lists.
+pub mod find;
+
 /// Bytes by key.
 pub mod blob;
 

@@ -6,8 +6,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, Datelike, SecondsFormat, Utc};
 use sea_orm::sea_query::{
-    Alias, Asterisk, Expr, ExprTrait, Func, IntoCondition, Order as Sort, Query, SelectStatement, UnionType,
+    Alias, Asterisk, Expr, ExprTrait, IntoCondition, Order as Sort, Query, SelectStatement, UnionType,
 };
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, FromQueryResult, IdenStatic, QueryFilter,
@@ -42,23 +43,44 @@ pub struct Order<C> {
     pub name: &'static str,
     /// `None` orders by id alone, which is by time of creation.
     pub column: Option<C>,
-    /// Whether the column holds numbers, so that a forged cursor with a text is refused and not sent to the database.
-    pub numeric: bool,
+    /// What the column holds, so that a forged cursor with something else is refused and not sent to the database.
+    pub kind: Kind,
     pub descending: bool,
 }
 
+/// What a list is ordered by holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Number,
+    Text,
+    Time,
+}
+
 /// A row that can be found again by its place in a list.
-pub trait Keyed<C> {
+pub trait Keyed<C: IdenStatic> {
     /// Its id.
     fn id(&self) -> Uuid;
     /// Its value in an order's column.
     fn key(&self, column: C) -> Key;
+    /// Name of the table's column that is compared and sorted: for a column that may be null, the one beside it that is
+    /// not.
+    fn key_column(column: C) -> &'static str {
+        column.as_str()
+    }
 }
 
 /// Value of a row in the column that a list is ordered by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Key {
+    Number(i64),
+    Text(String),
+    Time(DateTime<Utc>),
+}
+
+/// A key as a cursor holds it: a time is a text there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum Key {
+enum Written {
     Number(i64),
     Text(String),
 }
@@ -124,23 +146,48 @@ impl PageArgs {
 pub struct Range<E: EntityTrait> {
     select: Select<E>,
     workspace: Option<WorkspaceId>,
+    looked_up: bool,
 }
 
 impl<E: EntityTrait> Range<E> {
     /// All rows of a select.
     pub fn over_all(select: Select<E>) -> Self {
-        Range { select, workspace: None }
+        Range { select, workspace: None, looked_up: false }
     }
 
     /// Those rows of a select that belong to a workspace.
     pub fn within(select: Select<E>, workspace: WorkspaceId) -> Self {
-        Range { select, workspace: Some(workspace) }
+        Range { select, workspace: Some(workspace), looked_up: false }
     }
 
     /// Those of its rows that fulfil a condition.
     #[must_use]
     pub fn filter(self, condition: impl IntoCondition) -> Self {
         Range { select: self.select.filter(condition), ..self }
+    }
+
+    /// Says that its conditions name a few rows, which are to be looked up and sorted. Only SQLite needs to be told: it
+    /// has no statistics, and might walk the whole range to find them.
+    #[must_use]
+    pub fn looked_up(self) -> Self {
+        Range { looked_up: true, ..self }
+    }
+}
+
+/// How many rows a list has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Count {
+    pub rows: i64,
+    /// Sum over all of them; `None` when counting stopped, or nothing was summed.
+    pub bytes: Option<i64>,
+    /// Counting stopped at the cap; there are at least `rows`.
+    pub capped: bool,
+}
+
+impl Count {
+    /// A number that is known.
+    pub fn exact(rows: i64, bytes: Option<i64>) -> Self {
+        Count { rows, bytes, capped: false }
     }
 }
 
@@ -180,27 +227,46 @@ where
     Ok(Page { rows, has_next, has_previous })
 }
 
-/// How many rows a list has and the sum of a column over them, in one statement per hundred ranges.
-pub async fn count<E: EntityTrait>(db: &DatabaseConnection, ranges: &[Range<E>]) -> Result<i64> {
-    let mut total = 0;
+/// Counts the rows of a list, and sums a column over them, in one statement per hundred ranges. Stops above `cap` rows.
+pub async fn count<E: EntityTrait>(
+    db: &DatabaseConnection,
+    ranges: &[Range<E>],
+    summed: Option<E::Column>,
+    cap: Option<u64>,
+) -> Result<Count> {
+    let backend = db.get_database_backend();
+    let (mut rows, mut bytes) = (0, 0);
     for chunk in ranges.chunks(MAX_RANGES) {
-        let mut counts = chunk.iter().map(|range| {
+        let mut parts = chunk.iter().map(|range| {
             let mut query = range.select.clone().into_query();
             if let Some(workspace) = range.workspace {
-                query.and_where(column::<E>("workspace_id").eq(workspace.0));
+                query.and_where(bound(backend, range, "workspace_id").eq(workspace.0));
             }
-            query.clear_selects().expr_as(Func::count(Expr::cust("1")), Alias::new("rows"));
+            let value = summed.map_or(Expr::cust("0"), |summed| column::<E>(summed.as_str()));
+            query.clear_selects().expr_as(value, Alias::new("bytes"));
             query
         });
-        let Some(mut all) = counts.next() else { break };
-        for query in counts {
+        let Some(mut all) = parts.next() else { break };
+        for query in parts {
             all.union(UnionType::All, query);
         }
-        for row in db.query_all(&all).await? {
-            total += row.try_get::<i64>("", "rows")?;
+        if let Some(cap) = cap {
+            all.limit(cap.saturating_add(1));
+        }
+        let mut totals = Query::select();
+        totals
+            .expr_as(Expr::cust("count(*)"), Alias::new("rows"))
+            .expr_as(Expr::cust("CAST(coalesce(sum(bytes), 0) AS bigint)"), Alias::new("bytes"))
+            .from_subquery(all, Alias::new("counted"));
+        for row in db.query_all(&totals).await? {
+            rows += row.try_get::<i64>("", "rows")?;
+            bytes += row.try_get::<i64>("", "bytes")?;
         }
     }
-    Ok(total)
+    match cap.map(|cap| i64::try_from(cap).unwrap_or(i64::MAX)) {
+        Some(cap) if rows > cap => Ok(Count { rows: cap, bytes: None, capped: true }),
+        _ => Ok(Count::exact(rows, summed.map(|_| bytes))),
+    }
 }
 
 /// Up to `limit` rows beyond a place, in the given direction, from all ranges together. `inclusive` takes the row at
@@ -242,6 +308,7 @@ fn compare(a: &(Option<Key>, Uuid), b: &(Option<Key>, Uuid)) -> std::cmp::Orderi
     let keys = match (&a.0, &b.0) {
         (Some(Key::Number(a)), Some(Key::Number(b))) => a.cmp(b),
         (Some(Key::Text(a)), Some(Key::Text(b))) => a.as_bytes().cmp(b.as_bytes()),
+        (Some(Key::Time(a)), Some(Key::Time(b))) => a.cmp(b),
         _ => std::cmp::Ordering::Equal,
     };
     keys.then(a.1.cmp(&b.1))
@@ -260,16 +327,20 @@ fn part<E: EntityTrait>(
     place: Option<&Place>,
     inclusive: bool,
     limit: u64,
-) -> SelectStatement {
+) -> SelectStatement
+where
+    E::Model: Keyed<E::Column>,
+{
+    let of = |name| bound(backend, range, name);
     let direction = if descending { Sort::Desc } else { Sort::Asc };
     let mut query = range.select.clone().into_query();
     let (mut left, mut right) = (Vec::new(), Vec::new());
     let compared = range.workspace.filter(|_| backend != DbBackend::Sqlite);
     if let (Some(WorkspaceId(workspace)), None) = (range.workspace, compared) {
-        query.and_where(column::<E>("workspace_id").eq(workspace));
+        query.and_where(of("workspace_id").eq(workspace));
     }
     if let Some(WorkspaceId(workspace)) = compared {
-        let bound = || column::<E>("workspace_id");
+        let bound = || of("workspace_id");
         // The other end of the range; with a place, the row comparison is this end.
         query.and_where(if descending { bound().gte(workspace) } else { bound().lte(workspace) });
         if place.is_none() {
@@ -280,13 +351,14 @@ fn part<E: EntityTrait>(
     }
     if let Some(place) = place {
         if let (Some(key), Some(value)) = (order.column, &place.key) {
-            left.push(column::<E>(key.as_str()));
+            left.push(of(E::Model::key_column(key)));
             right.push(match value {
                 Key::Number(number) => Expr::val(*number),
                 Key::Text(text) => Expr::val(text.as_str()),
+                Key::Time(time) => Expr::val(*time),
             });
         }
-        left.push(column::<E>("id"));
+        left.push(of("id"));
         right.push(Expr::val(place.id));
         let (left, right) = (row(left), row(right));
         query.and_where(match (descending, inclusive) {
@@ -297,13 +369,27 @@ fn part<E: EntityTrait>(
         });
     }
     if compared.is_some() {
-        query.order_by_expr(column::<E>("workspace_id"), direction.clone());
+        query.order_by_expr(of("workspace_id"), direction.clone());
     }
-    if let Some(key) = order.column {
-        query.order_by_expr(column::<E>(key.as_str()), direction.clone());
+    if let Some(key) = order.column.map(E::Model::key_column) {
+        query.order_by_expr(of(key), direction.clone());
     }
-    query.order_by_expr(column::<E>("id"), direction).limit(limit);
+    query.order_by_expr(of("id"), direction).limit(limit);
     query
+}
+
+/// A column as a range's end or order names it. With a sign before it SQLite uses no index for it.
+fn bound<E: EntityTrait>(backend: DbBackend, range: &Range<E>, name: &'static str) -> Expr {
+    if backend == DbBackend::Sqlite && range.looked_up {
+        unindexed(column::<E>(name))
+    } else {
+        column::<E>(name)
+    }
+}
+
+/// An expression that SQLite uses no index for.
+pub fn unindexed(expression: Expr) -> Expr {
+    Expr::cust_with_expr("+?", expression)
 }
 
 fn column<E: EntityTrait>(name: &str) -> Expr {
@@ -328,9 +414,17 @@ fn merged<E: EntityTrait>(
     order: Order<E::Column>,
     descending: bool,
     limit: u64,
-) -> SelectStatement {
+) -> SelectStatement
+where
+    E::Model: Keyed<E::Column>,
+{
     // SQLite takes an ORDER BY inside a compound select only within a subquery.
-    let wrap = |part: SelectStatement| {
+    let wrap = |mut part: SelectStatement| {
+        if let Some(key) = order.column
+            && E::Model::key_column(key) != key.as_str()
+        {
+            part.column((Alias::new(E::default().table_name()), Alias::new(E::Model::key_column(key))));
+        }
         Query::select().column(Asterisk).from_subquery(part, Alias::new("part")).to_owned()
     };
     let mut all = wrap(first);
@@ -340,8 +434,8 @@ fn merged<E: EntityTrait>(
     let direction = if descending { Sort::Desc } else { Sort::Asc };
     let mut query = Query::select();
     query.column(Asterisk).from_subquery(all, Alias::new("parts"));
-    if let Some(key) = order.column {
-        query.order_by(Alias::new(key.as_str()), direction.clone());
+    if let Some(key) = order.column.map(E::Model::key_column) {
+        query.order_by(Alias::new(key), direction.clone());
     }
     query.order_by(Alias::new("id"), direction).limit(limit).to_owned()
 }
@@ -354,35 +448,52 @@ struct Place {
 }
 
 /// Version, list and order, direction, key, id.
-type Cursor = (u8, String, bool, Option<Key>, Uuid);
+type Cursor = (u8, String, bool, Option<Written>, Uuid);
 
 const CURSOR_VERSION: u8 = 1;
 
-fn encode<C: Copy>(model: &impl Keyed<C>, order: Order<C>) -> String {
-    let key = order.column.map(|column| model.key(column));
+fn encode<C: IdenStatic>(model: &impl Keyed<C>, order: Order<C>) -> String {
+    let key = order.column.map(|column| match model.key(column) {
+        Key::Number(number) => Written::Number(number),
+        Key::Text(text) => Written::Text(text),
+        Key::Time(time) => Written::Text(time.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
+    });
     let cursor: Cursor = (CURSOR_VERSION, order.name.to_owned(), order.descending, key, model.id());
     URL_SAFE_NO_PAD.encode(serde_json::to_vec(&cursor).unwrap_or_default())
 }
 
 fn decode<C>(text: &str, order: Order<C>, backward: bool) -> Result<Place> {
     let argument = if backward { "before" } else { "after" };
+    let nonsense = || Error::invalid(argument, "This is not a cursor; give one back as a page gave it.");
     let cursor: Cursor = Some(text)
         .filter(|text| text.len() <= MAX_CURSOR)
         .and_then(|text| URL_SAFE_NO_PAD.decode(text).ok())
         .and_then(|bytes| serde_json::from_slice(&bytes).ok())
         .filter(|cursor: &Cursor| cursor.0 == CURSOR_VERSION)
-        .ok_or_else(|| Error::invalid(argument, "This is not a cursor; give one back as a page gave it."))?;
+        .ok_or_else(nonsense)?;
     let (_, name, descending, key, id) = cursor;
     if name != order.name || descending != order.descending || key.is_some() != order.column.is_some() {
         return Err(Error::invalid(argument, "This cursor was made for another list or another order."));
     }
-    let usable = match &key {
-        Some(Key::Number(_)) => order.numeric,
-        Some(Key::Text(text)) => !order.numeric && !text.contains('\0'),
-        None => true,
-    };
-    if !usable {
-        return Err(Error::invalid(argument, "This is not a cursor; give one back as a page gave it."));
-    }
+    let key = key.map(|key| read_key(key, order.kind).ok_or_else(nonsense)).transpose()?;
     Ok(Place { key, id })
+}
+
+/// A key of the right kind.
+fn read_key(key: Written, kind: Kind) -> Option<Key> {
+    match (kind, key) {
+        (Kind::Number, Written::Number(number)) => Some(Key::Number(number)),
+        (Kind::Text, Written::Text(text)) => (!text.contains('\0')).then_some(Key::Text(text)),
+        (Kind::Time, Written::Text(text)) => {
+            let time = DateTime::parse_from_rfc3339(&text).ok()?.with_timezone(&Utc);
+            storable(time).then_some(Key::Time(time))
+        }
+        _ => None,
+    }
+}
+
+/// Whether both databases keep and compare a time as it is: SQLite has texts, which a fifth digit of the year would put
+/// out of order.
+pub fn storable(time: DateTime<Utc>) -> bool {
+    (1..=9999).contains(&time.year())
 }

@@ -182,7 +182,7 @@ async fn list_images(
         let rows = list.page.first.or(list.page.last).and_then(|rows| usize::try_from(rows).ok());
         rate::take(&app, &viewer, rows.unwrap_or(MAX_PAGE as usize))?;
         let page = images::list(&app, &viewer, list.clone()).await?;
-        let total = images::count(&app, &viewer, &list).await?;
+        let total = images::count(&app, &viewer, &list).await?.rows;
         let (start, end) = (page.rows.first(), page.rows.last());
         let page_info = PageInfo {
             total,
@@ -300,7 +300,8 @@ fn list_of(query: ListQuery) -> Result<images::List> {
     };
     let workspace_id: Option<WorkspaceId> =
         query.workspace_id.map(|id| parse(&id, "workspace_id")).transpose()?;
-    Ok(images::List { workspace_id, ids, page, order: images::BY_CREATION, both_ends: true })
+    let filter = images::filter::Filter::default();
+    Ok(images::List { workspace_id, ids, filter, page, order: images::BY_CREATION, both_ends: true })
 }
 
 fn parse<T: std::str::FromStr<Err = crate::id::ParseIdError>>(text: &str, field: &str) -> Result<T> {

@@ -4,6 +4,8 @@ pub mod edit;
 
 pub mod member;
 
+pub mod usage;
+
 use sea_orm::ColumnTrait;
 use sea_orm::QueryFilter;
 use uuid::Uuid;
@@ -13,7 +15,7 @@ use crate::entity::user;
 use crate::entity::workspace::{self, Column, Entity, Model};
 use crate::error::{Error, Result};
 use crate::id::{UserId, WorkspaceId};
-use crate::page::{self, Key, Keyed, Order, Page, PageArgs, Range};
+use crate::page::{self, Count, Key, Keyed, Kind, Order, Page, PageArgs, Range};
 use crate::viewer::Viewer;
 
 /// Which workspaces are listed, and how.
@@ -27,10 +29,10 @@ pub struct List {
 
 /// Orders of workspaces.
 pub const BY_NAME: Order<Column> =
-    Order { name: "workspaces:NAME", column: Some(Column::Name), numeric: false, descending: false };
+    Order { name: "workspaces:NAME", column: Some(Column::Name), kind: Kind::Text, descending: false };
 /// By time of creation.
 pub const BY_CREATION: Order<Column> =
-    Order { name: "workspaces:CREATED_AT", column: None, numeric: false, descending: false };
+    Order { name: "workspaces:CREATED_AT", column: None, kind: Kind::Text, descending: false };
 
 /// One workspace, if the viewer may see it.
 pub async fn find(app: &App, viewer: &Viewer, id: WorkspaceId) -> Result<Option<Model>> {
@@ -72,8 +74,9 @@ pub async fn list(app: &App, viewer: &Viewer, list: List) -> Result<Page<Model>>
 }
 
 /// How many workspaces the viewer may see.
-pub async fn count(app: &App, viewer: &Viewer) -> Result<i64> {
-    page::count::<Entity>(&app.db.read, &[Range::over_all(workspace::visible_to(viewer))]).await
+pub async fn count(app: &App, viewer: &Viewer) -> Result<Count> {
+    let all = [Range::over_all(workspace::visible_to(viewer))];
+    page::count::<Entity>(&app.db.read, &all, None, None).await
 }
 
 impl Keyed<Column> for Model {

@@ -9,6 +9,7 @@ use sea_orm_migration::sea_orm::DbBackend;
 
 mod m20261121_000001_first_tables;
 mod m20261125_000001_assets;
+mod m20261125_000002_find;
 
 /// All migrations, oldest first.
 pub struct Migrator;
@@ -16,13 +17,24 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m20261121_000001_first_tables::Migration), Box::new(m20261125_000001_assets::Migration)]
+        vec![
+            Box::new(m20261121_000001_first_tables::Migration),
+            Box::new(m20261125_000001_assets::Migration),
+            Box::new(m20261125_000002_find::Migration),
+        ]
     }
 }
 
 /// Runs SQL statements separated by `;`, with `{uuid}`, `{text}`, `{bytes}`, `{json}`, `{time}` and `{serial}`
 /// replaced by what the database calls them.
 async fn execute(manager: &SchemaManager<'_>, sql: &str) -> Result<(), DbErr> {
+    let statements: Vec<&str> =
+        sql.split(';').map(str::trim).filter(|statement| !statement.is_empty()).collect();
+    execute_each(manager, &statements).await
+}
+
+/// Runs SQL statements that may hold a `;`, as functions and triggers do, with the same names replaced.
+async fn execute_each(manager: &SchemaManager<'_>, statements: &[impl AsRef<str>]) -> Result<(), DbErr> {
     // Names are ordered by bytes on both databases: a page key that followed the locale would differ between
     // servers, and a row comparison could not use the index.
     let names = match manager.get_database_backend() {
@@ -43,12 +55,12 @@ async fn execute(manager: &SchemaManager<'_>, sql: &str) -> Result<(), DbErr> {
             ("{serial}", "integer PRIMARY KEY AUTOINCREMENT"),
         ],
     };
-    let mut sql = sql.to_owned();
-    for (placeholder, name) in names {
-        sql = sql.replace(placeholder, name);
-    }
-    for statement in sql.split(';').map(str::trim).filter(|statement| !statement.is_empty()) {
-        manager.get_connection().execute_unprepared(statement).await?;
+    for statement in statements {
+        let mut sql = statement.as_ref().to_owned();
+        for (placeholder, name) in names {
+            sql = sql.replace(placeholder, name);
+        }
+        manager.get_connection().execute_unprepared(&sql).await?;
     }
     Ok(())
 }

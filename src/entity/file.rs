@@ -117,6 +117,11 @@ pub fn ranges_visible_to(viewer: &Viewer, only: Option<WorkspaceId>) -> Vec<Rang
     viewer.ranges(only, standing().filter(COLUMN.deleted_at.is_null()))
 }
 
+/// The rows of [`visible_to`] that are in the trash, in the same way.
+pub fn trash_visible_to(viewer: &Viewer, only: Option<WorkspaceId>) -> Vec<Range<Entity>> {
+    viewer.ranges(only, standing().filter(COLUMN.deleted_at.is_not_null()))
+}
+
 /// A file whatever its state, for the steps that act for nobody.
 pub fn for_step(id: FileId) -> Select<Entity> {
     Entity::find_by_id(id)

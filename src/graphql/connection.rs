@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use async_graphql::{Context, Object};
+use async_graphql::{Context, Enum, Object};
 use tokio::sync::OnceCell;
 
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::graphql::error::top_level;
+use crate::graphql::scalar::ByteSize;
 use crate::graphql::{
     api_token::ApiToken, file::File, image::Image, member::WorkspaceMember, semanticNonNull,
     workspace::Workspace,
 };
-use crate::page::PageArgs;
+use crate::page::{Count, PageArgs};
 use crate::viewer::Viewer;
 use crate::{api_token as tokens, workspace::member as members};
 use crate::{file as files, image as images, workspace as workspaces};
@@ -32,7 +33,7 @@ pub struct Total {
     app: App,
     viewer: Arc<Viewer>,
     list: Counted,
-    total: OnceCell<i64>,
+    total: OnceCell<Count>,
 }
 
 impl Total {
@@ -41,7 +42,7 @@ impl Total {
         Arc::new(Total { app: app.clone(), viewer: Arc::clone(viewer), list, total: OnceCell::new() })
     }
 
-    async fn get(&self) -> Result<i32> {
+    async fn get(&self) -> Result<Count> {
         let count = async {
             match &self.list {
                 Counted::Workspaces => workspaces::count(&self.app, &self.viewer).await,
@@ -51,9 +52,22 @@ impl Total {
                 Counted::ApiTokens(list) => tokens::count(&self.app, &self.viewer, list).await,
             }
         };
-        let total = self.total.get_or_try_init(|| count).await?;
-        Ok(i32::try_from(*total).unwrap_or(i32::MAX))
+        self.total.get_or_try_init(|| count).await.copied()
     }
+
+    async fn rows(&self) -> Option<async_graphql::Result<i32>> {
+        let total = self.get().await.map_err(top_level);
+        Some(total.map(|total| i32::try_from(total.rows).unwrap_or(i32::MAX)))
+    }
+}
+
+/// How a count was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+pub enum CountPrecision {
+    /// All were counted.
+    Exact,
+    /// Counting stopped at the server's cap; there are at least this many.
+    AtLeast,
 }
 
 /// Paging arguments as GraphQL has them.
@@ -115,12 +129,12 @@ impl PageInfo {
     /// cursor fields of a `@connection` up to date, so Relay clients should read `totalCount` instead.
     /// Null for the images of the Cloudflare account, which Cloudflare does not count by list.
     async fn total(&self) -> Option<async_graphql::Result<i32>> {
-        Some(self.total.as_ref()?.get().await.map_err(top_level))
+        self.total.as_ref()?.rows().await
     }
 }
 
 macro_rules! connection {
-    ($connection:ident, $edge:ident, $node:ident, $model:ty, $page:literal, $item:literal) => {
+    ($connection:ident, $edge:ident, $node:ident, $model:ty, $page:literal, $item:literal $(, $($more:tt)+)?) => {
         #[doc = $page]
         pub struct $connection {
             rows: Vec<$edge>,
@@ -168,8 +182,10 @@ macro_rules! connection {
             /// Matches of the whole list, not of this page. Counted only when asked for.
             #[graphql(directive = semanticNonNull::apply(None))]
             async fn total_count(&self) -> Option<async_graphql::Result<i32>> {
-                Some(self.total.get().await.map_err(top_level))
+                self.total.rows().await
             }
+
+            $($($more)+)?
         }
 
         #[doc = $item]
@@ -194,6 +210,28 @@ macro_rules! connection {
     };
 }
 
+/// A connection whose matches may be many and have bytes.
+macro_rules! sized_connection {
+    ($($head:tt)+) => {
+        connection!(
+            $($head)+,
+            /// How `totalCount` was made: a list without conditions is always counted in full.
+            #[graphql(directive = semanticNonNull::apply(None))]
+            async fn total_count_precision(&self) -> Option<async_graphql::Result<CountPrecision>> {
+                let total = self.total.get().await.map_err(top_level);
+                Some(total.map(|total| if total.capped { CountPrecision::AtLeast } else { CountPrecision::Exact }))
+            }
+
+            /// Bytes of all matches, whose number is `totalCount`. Counted only when asked for. Null when counting
+            /// stopped at the server's cap.
+            async fn total_size(&self) -> Option<async_graphql::Result<ByteSize>> {
+                let total = self.total.get().await.map_err(top_level);
+                total.map(|total| total.bytes.map(ByteSize::from)).transpose()
+            }
+        );
+    };
+}
+
 connection!(
     WorkspaceConnection,
     WorkspaceEdge,
@@ -202,7 +240,7 @@ connection!(
     "A page of workspaces.",
     "A workspace in a page."
 );
-connection!(
+sized_connection!(
     FileConnection,
     FileEdge,
     File,
@@ -210,7 +248,7 @@ connection!(
     "A page of files.",
     "A file in a page."
 );
-connection!(
+sized_connection!(
     ImageConnection,
     ImageEdge,
     Image,

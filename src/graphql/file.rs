@@ -189,6 +189,8 @@ pub struct FileOrder {
 pub enum FileOrderField {
     /// When it was made.
     CreatedAt,
+    /// When it was last changed.
+    UpdatedAt,
     /// Name, byte by byte.
     Filename,
     /// Size in bytes; a file without bytes counts as empty.

@@ -317,10 +317,18 @@ pub struct ImageOrder {
 pub enum ImageOrderField {
     /// When it was made.
     CreatedAt,
+    /// When it was last changed.
+    UpdatedAt,
     /// Name of the file, byte by byte.
     Filename,
     /// Bytes of the original.
     Size,
+    /// Pixels; an image without a width counts as 0 wide.
+    Width,
+    /// Pixels; an image without a height counts as 0 high.
+    Height,
+    /// When the photo was taken; an image that does not tell counts as older than all others.
+    TakenAt,
 }
 
 impl Default for ImageOrder {

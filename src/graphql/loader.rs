@@ -12,10 +12,11 @@ use async_graphql::dataloader::{DataLoader, HashMapCache, Loader};
 use tokio::sync::watch;
 
 use crate::app::App;
-use crate::entity::{api_token, direct_upload, file, image, membership, user, workspace};
+use crate::entity::{api_token, direct_upload, file, image, membership, user, workspace, workspace_usage};
 use crate::error::Error;
 use crate::id::{ApiTokenId, DirectUploadId, FileId, ImageId, MembershipId, UserId, WorkspaceId};
 use crate::viewer::Viewer;
+use crate::workspace::usage;
 use crate::{api_token as tokens, workspace::member as members};
 use crate::{direct_upload as direct_uploads, file as files, image as images, workspace as workspaces};
 
@@ -35,6 +36,10 @@ pub struct ImageOf(pub FileId);
 /// Key that finds an image by Cloudflare's id of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ImageOfAccount(pub String);
+
+/// Key that finds what a workspace uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct UsageOf(pub WorkspaceId);
 
 /// A set of loaders for one request, which wait for the sweeps of its execution.
 pub fn loaders(app: App, viewer: Arc<Viewer>, sweeps: &Sweeps) -> Loaders {
@@ -188,6 +193,17 @@ impl Loader<ApiTokenId> for Scoped {
     async fn load(&self, keys: &[ApiTokenId]) -> Result<HashMap<ApiTokenId, api_token::Model>, Arc<Error>> {
         let found = tokens::find_many(&self.app, &self.viewer, keys).await.map_err(Arc::new)?;
         Ok(found.into_iter().map(|token| (token.id, token)).collect())
+    }
+}
+
+impl Loader<UsageOf> for Scoped {
+    type Value = workspace_usage::Model;
+    type Error = Arc<Error>;
+
+    async fn load(&self, keys: &[UsageOf]) -> Result<HashMap<UsageOf, workspace_usage::Model>, Arc<Error>> {
+        let ids: Vec<_> = keys.iter().map(|key| key.0).collect();
+        let found = usage::find_many(&self.app, &self.viewer, &ids).await.map_err(Arc::new)?;
+        Ok(found.into_iter().map(|usage| (UsageOf(usage.workspace_id), usage)).collect())
     }
 }
 

@@ -17,6 +17,7 @@ use crate::graphql::cost::{Paid, RateLimit};
 use crate::graphql::direct_upload::{DirectUpload, UploadTransport};
 use crate::graphql::error::top_level;
 use crate::graphql::file::{File, FileOrder};
+use crate::graphql::filter::{FileFilter, ImageFilter};
 use crate::graphql::image::{Image, ImageOrder, ImageVariant};
 use crate::graphql::member::WorkspaceMember;
 use crate::graphql::scalar::ByteSize;
@@ -123,6 +124,7 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(desc = "Only this workspace.")] workspace_id: Option<ID>,
         #[graphql(desc = "Only these files, at most 100. Narrows the caller's scope, never widens it.")] ids: Option<Vec<ID>>,
+        #[graphql(desc = "Conditions, all of which must hold.")] filter: Option<FileFilter>,
         #[graphql(desc = "Page size going forward, 1-100. Neither `first` nor `last` given means 100.")]
         first: Option<i32>,
         #[graphql(desc = "Return items after this cursor.")] after: Option<String>,
@@ -134,7 +136,7 @@ impl Query {
         let page = page_args(first, after, last, before);
         let list = async {
             let workspace = workspace_id.map(|id| parse(&id, "workspaceId")).transpose()?;
-            list_files(ctx, workspace, ids, page, order_by).await
+            list_files(ctx, workspace, ids, filter, page, order_by).await
         };
         Some(list.await.map_err(top_level))
     }
@@ -169,6 +171,7 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(desc = "Only this workspace.")] workspace_id: Option<ID>,
         #[graphql(desc = "Only these images, at most 100. Narrows the caller's scope, never widens it.")] ids: Option<Vec<ID>>,
+        #[graphql(desc = "Conditions, all of which must hold.")] filter: Option<ImageFilter>,
         #[graphql(desc = "Page size going forward, 1-100. Neither `first` nor `last` given means 100.")]
         first: Option<i32>,
         #[graphql(desc = "Return items after this cursor.")] after: Option<String>,
@@ -180,7 +183,7 @@ impl Query {
         let page = page_args(first, after, last, before);
         let list = async {
             let workspace = workspace_id.map(|id| parse(&id, "workspaceId")).transpose()?;
-            list_images(ctx, workspace, ids, page, order_by).await
+            list_images(ctx, workspace, ids, filter, page, order_by).await
         };
         Some(list.await.map_err(top_level))
     }

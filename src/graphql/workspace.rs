@@ -2,20 +2,22 @@
 
 use std::sync::Arc;
 
-use async_graphql::{Context, Enum, ID, InputObject, Object};
+use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 
-use crate::entity::{api_token, membership, user, workspace};
+use crate::entity::{api_token, membership, user, workspace, workspace_usage};
 use crate::graphql::api_token::list_tokens;
 use crate::graphql::connection::{
     ApiTokenConnection, Counted, FileConnection, ImageConnection, Total, WorkspaceConnection,
-    WorkspaceMemberConnection, cost, page_args, wants_both_ends,
+    WorkspaceMemberConnection, cost, page_args, shared, wants_both_ends,
 };
 use crate::graphql::error::top_level;
 use crate::graphql::file::FileOrder;
+use crate::graphql::filter::{FileFilter, ImageFilter};
 use crate::graphql::image::ImageOrder;
+use crate::graphql::loader::UsageOf;
 use crate::graphql::member::list_members;
 use crate::graphql::policy::WorkspacePolicy;
-use crate::graphql::scalar::DateTime;
+use crate::graphql::scalar::{ByteSize, DateTime};
 use crate::graphql::{Asked, OrderDirection, list_files, list_images, semanticNonNull};
 use crate::page::PageArgs;
 use crate::viewer;
@@ -90,6 +92,13 @@ impl Workspace {
         Some(list_tokens(ctx, Some(self.0.id), page).await.map_err(top_level))
     }
 
+    /// What it uses, from counters that are always up to date.
+    #[graphql(directive = semanticNonNull::apply(None))]
+    async fn usage(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Usage>> {
+        let usage = ctx.loaders().load_one(UsageOf(self.0.id)).await.map_err(shared);
+        Some(usage.map(|usage| Usage::new(usage.as_ref(), ctx.app().clock.now())))
+    }
+
     /// Files of this workspace.
     #[graphql(complexity = "cost(first, last, child_complexity)", directive = semanticNonNull::apply(None))]
     #[expect(clippy::too_many_arguments, reason = "the schema's arguments")]
@@ -97,6 +106,7 @@ impl Workspace {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Only these files.")] ids: Option<Vec<ID>>,
+        #[graphql(desc = "Conditions, all of which must hold.")] filter: Option<FileFilter>,
         #[graphql(desc = "Page size going forward, 1-100. Neither `first` nor `last` given means 100.")]
         first: Option<i32>,
         #[graphql(desc = "Return items after this cursor.")] after: Option<String>,
@@ -106,7 +116,7 @@ impl Workspace {
         order_by: Option<FileOrder>,
     ) -> Option<async_graphql::Result<FileConnection>> {
         let page = page_args(first, after, last, before);
-        Some(list_files(ctx, Some(self.0.id), ids, page, order_by).await.map_err(top_level))
+        Some(list_files(ctx, Some(self.0.id), ids, filter, page, order_by).await.map_err(top_level))
     }
 
     /// Images of this workspace.
@@ -116,6 +126,7 @@ impl Workspace {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Only these images.")] ids: Option<Vec<ID>>,
+        #[graphql(desc = "Conditions, all of which must hold.")] filter: Option<ImageFilter>,
         #[graphql(desc = "Page size going forward, 1-100. Neither `first` nor `last` given means 100.")]
         first: Option<i32>,
         #[graphql(desc = "Return items after this cursor.")] after: Option<String>,
@@ -125,7 +136,41 @@ impl Workspace {
         order_by: Option<ImageOrder>,
     ) -> Option<async_graphql::Result<ImageConnection>> {
         let page = page_args(first, after, last, before);
-        Some(list_images(ctx, Some(self.0.id), ids, page, order_by).await.map_err(top_level))
+        Some(list_images(ctx, Some(self.0.id), ids, filter, page, order_by).await.map_err(top_level))
+    }
+}
+
+/// What a workspace uses and may use.
+#[derive(Debug, Clone, SimpleObject)]
+pub struct Usage {
+    /// Files, those in the trash too.
+    file_count: i32,
+    /// Bytes of all files, each counted by itself when several share what is stored.
+    file_bytes: ByteSize,
+    /// Null: there are no quotas.
+    file_bytes_quota: Option<ByteSize>,
+    /// Images in the image service.
+    image_count: i32,
+    /// Null: there are no quotas.
+    image_count_quota: Option<i32>,
+    /// Files in the trash, counted above as well.
+    trashed_bytes: ByteSize,
+    /// When these numbers were taken.
+    measured_at: DateTime,
+}
+
+impl Usage {
+    fn new(usage: Option<&workspace_usage::Model>, now: chrono::DateTime<chrono::Utc>) -> Self {
+        let count = |n: Option<i64>| i32::try_from(n.unwrap_or_default()).unwrap_or(i32::MAX);
+        Usage {
+            file_count: count(usage.map(|usage| usage.file_count)),
+            file_bytes: usage.map_or(0, |usage| usage.file_bytes).into(),
+            file_bytes_quota: None,
+            image_count: count(usage.map(|usage| usage.image_count)),
+            image_count_quota: None,
+            trashed_bytes: usage.map_or(0, |usage| usage.trashed_bytes).into(),
+            measured_at: DateTime(now),
+        }
     }
 }
 

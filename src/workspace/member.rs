@@ -14,7 +14,7 @@ use crate::entity::membership::{self, Column, Entity, Model, Role};
 use crate::entity::{user, workspace};
 use crate::error::{Code, Error, Result};
 use crate::id::{MembershipId, UserId, WorkspaceId};
-use crate::page::{self, Key, Keyed, Order, Page, PageArgs, Range};
+use crate::page::{self, Count, Key, Keyed, Kind, Order, Page, PageArgs, Range};
 use crate::viewer::Viewer;
 
 /// Who may see members: not a token that only makes uploads.
@@ -22,7 +22,7 @@ const READING: [Scope; 3] = [Scope::FilesRead, Scope::ImagesRead, Scope::Workspa
 
 /// Longest membership first.
 const BY_JOINING: Order<Column> =
-    Order { name: "members:JOINED_AT", column: None, numeric: false, descending: false };
+    Order { name: "members:JOINED_AT", column: None, kind: Kind::Text, descending: false };
 
 /// Which members are listed.
 #[derive(Debug, Clone)]
@@ -41,9 +41,9 @@ pub async fn list(app: &App, viewer: &Viewer, list: List) -> Result<Page<Model>>
 }
 
 /// How many members a workspace has.
-pub async fn count(app: &App, viewer: &Viewer, list: &List) -> Result<i64> {
+pub async fn count(app: &App, viewer: &Viewer, list: &List) -> Result<Count> {
     viewer.require_any(&READING)?;
-    page::count(&app.db.read, &ranges(viewer, list)).await
+    page::count(&app.db.read, &ranges(viewer, list), None, None).await
 }
 
 /// Those of the given memberships that the viewer may see, in no order.

@@ -135,7 +135,7 @@ both! {
         assert_ne!(first["id"], second["id"]);
         assert_ne!(first["image"]["id"], second["image"]["id"]);
         assert_eq!(counts(&server).await, (2, 1));
-        let delete = "mutation($id: ID!) { deleteFile(input: { id: $id }) { success } }";
+        let delete = "mutation($id: ID!) { deleteFile(input: { id: $id, permanently: true }) { success } }";
         server.query(delete, json!({ "id": first["id"] })).await;
         assert_eq!(counts(&server).await, (1, 1));
         let url = server.query("query($id: ID!) { file(id: $id) { downloadUrl } }", json!({ "id": second["id"] })).await;
@@ -195,7 +195,7 @@ both! {
     /// Sharers come while owners go: every file that is left has its bytes, and no bytes are left without a file.
     async fn shares_and_removals_at_once(database: Database) {
         let server = Server::start(database).await;
-        let delete = "mutation($id: ID!) { deleteFile(input: { id: $id }) { success } }";
+        let delete = "mutation($id: ID!) { deleteFile(input: { id: $id, permanently: true }) { success } }";
         let mut kept = Vec::new();
         for round in 0..4 {
             let bytes = format!("round {round}").into_bytes();
@@ -229,7 +229,7 @@ both! {
         let other = server.token("owner@example.org", Some((&server.workspace, imagegraph::entity::membership::Role::Owner))).await;
         let theirs = server.upload_as(&other, input.clone(), "a.txt", "", b"text".to_vec()).await;
         assert_ne!(theirs["file"]["id"], first["file"]["id"]);
-        server.query("mutation($id: ID!) { deleteFile(input: { id: $id }) { success } }", json!({ "id": first["file"]["id"] })).await;
+        server.query("mutation($id: ID!) { deleteFile(input: { id: $id, permanently: true }) { success } }", json!({ "id": first["file"]["id"] })).await;
         let gone = upload(&server, input.clone(), b"text").await;
         assert_eq!(code(&gone), (&json!("CONFLICT"), &json!(["input", "idempotencyKey"])));
         server.clock.advance(Duration::from_secs(24 * 3600 + 1));

@@ -3,7 +3,8 @@
 use imagegraph::id::WorkspaceId;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend};
 
-/// Inserts files with their images, by turns into one workspace and the other. Names and sizes repeat.
+/// Inserts files with their images, by turns into one workspace and the other. Names, sizes, times and pixels repeat, and
+/// half of the images do not tell when they were taken.
 pub(crate) async fn fill(db: &DatabaseConnection, workspaces: [&str; 2], rows: i64) {
     let [a, b] = workspaces.map(|id| id.parse::<WorkspaceId>().unwrap().0);
     let sqlite = db.get_database_backend() == DbBackend::Sqlite;
@@ -37,11 +38,17 @@ pub(crate) async fn fill(db: &DatabaseConnection, workspaces: [&str; 2], rows: i
     };
     let number = if sqlite { "(i * 104729) % 5000" } else { "(i::bigint * 104729) % 5000" };
     let text = if sqlite { "i" } else { "i::text" };
+    let time = if sqlite {
+        "strftime('%Y-%m-%dT%H:%M:%S+00:00', 1767225600 + (i * 7919) % 9973, 'unixepoch')"
+    } else {
+        "to_timestamp(1767225600 + (i::bigint * 7919) % 9973)"
+    };
     for statement in [
-        format!("INSERT INTO file (id, workspace_id, filename, status, mime_type, size, sha256, blob_id, image_status, created_at, updated_at)
-                 SELECT {}, {workspace}, {name}, 'READY', 'image/jpeg', {number}, {hash}, {}, 'READY', {now}, {now} FROM {series}", id(1), id(1)),
-        format!("INSERT INTO image (id, workspace_id, file_id, filename, size, mime_type, format, width, height, animated, require_signed_urls, state, cf_image_id, account_hash, created_at, updated_at)
-                 SELECT {}, {workspace}, {}, {name}, {number}, 'image/jpeg', 'JPEG', 10, 10, false, false, 'READY', {text}, 'hash', {now}, {now} FROM {series}", id(2), id(1)),
+        format!("INSERT INTO file (id, workspace_id, filename, status, mime_type, size, sha256, blob_id, image_status, tags, created_at, updated_at)
+                 SELECT {}, {workspace}, {name}, 'READY', 'image/jpeg', {number}, {hash}, {}, 'READY', '[\"holiday\"]', {now}, {time} FROM {series}", id(1), id(1)),
+        format!("INSERT INTO image (id, workspace_id, file_id, filename, size, mime_type, format, width, height, animated, require_signed_urls, state, cf_image_id, account_hash, taken_at, created_at, updated_at)
+                 SELECT {}, {workspace}, {}, {name}, {number}, 'image/jpeg', 'JPEG', 1 + i % 509, 1 + i % 251, false, false, 'READY', {text}, 'hash',
+                        CASE WHEN i % 4 < 2 THEN {time} END, {now}, {time} FROM {series}", id(2), id(1)),
         // PostgreSQL gathers statistics by itself, in its own time; SQLite has none unless somebody asks, and the server
         // never does: with them it prefers a sort over an index as soon as the limit is small.
         if sqlite { String::from("SELECT 1") } else { String::from("ANALYZE") },

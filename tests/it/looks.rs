@@ -163,7 +163,7 @@ both! {
         assert_eq!((&seen["thumbhash"], &seen["hasAlpha"]), (&Value::Null, &Value::Null));
         assert_eq!(due(&server).await, 0);
 
-        let lost = upload(&server, "lost.png", picture(64, 64, ImageFormat::Png)).await;
+        let lost = upload(&server, "lost.png", picture(65, 64, ImageFormat::Png)).await;
         std::fs::remove_file(blob_of(&server, &lost).await).unwrap();
         for attempt in 1..=6 {
             assert_eq!(due(&server).await, 1, "attempt {attempt}");

@@ -27,6 +27,8 @@ mod people;
 
 mod paging;
 
+mod find;
+
 mod delivery;
 
 mod delivery_host;

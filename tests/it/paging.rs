@@ -7,20 +7,37 @@ use serde_json::{Value, json};
 use crate::harness::{ADMIN, Database, Server};
 use crate::pictures::png;
 
-/// Every list that has pages: how to ask for it and what orders it has.
-const LISTS: [(&str, &str, &[&str]); 5] = [
-    ("images", "ImageOrder", &["CREATED_AT", "FILENAME", "SIZE"]),
-    ("files", "FileOrder", &["CREATED_AT", "FILENAME", "SIZE"]),
-    ("workspaces", "WorkspaceOrder", &["NAME", "CREATED_AT"]),
-    ("workspace.images", "ImageOrder", &["CREATED_AT", "FILENAME", "SIZE"]),
-    ("workspace.files", "FileOrder", &["CREATED_AT", "FILENAME", "SIZE"]),
+/// Every list that has pages: how to ask for it, what orders it has, and a filter that everything passes.
+const LISTS: [(&str, &str, &[&str], &str); 8] = [
+    ("images", "ImageOrder", &IMAGE_ORDERS, ""),
+    ("files", "FileOrder", &FILE_ORDERS, ""),
+    ("workspaces", "WorkspaceOrder", &["NAME", "CREATED_AT"], ""),
+    ("workspace.images", "ImageOrder", &IMAGE_ORDERS, ""),
+    ("workspace.files", "FileOrder", &FILE_ORDERS, ""),
+    (
+        "images",
+        "ImageOrder",
+        &["SIZE", "TAKEN_AT"],
+        "filter: { format: [PNG], size: { min: 1 }, hasAlt: false }",
+    ),
+    ("files", "FileOrder", &["FILENAME"], "filter: { mimeTypes: [\"image/*\"], tags: { hasNone: [\"x\"] } }"),
+    ("workspace.images", "ImageOrder", &["CREATED_AT", "WIDTH"], "filter: { search: \".PNG\" }"),
 ];
 
+/// Everything that images can be ordered by.
+pub(crate) const IMAGE_ORDERS: [&str; 7] =
+    ["CREATED_AT", "UPDATED_AT", "FILENAME", "SIZE", "WIDTH", "HEIGHT", "TAKEN_AT"];
+/// Everything that files can be ordered by.
+pub(crate) const FILE_ORDERS: [&str; 4] = ["CREATED_AT", "UPDATED_AT", "FILENAME", "SIZE"];
+
 /// A query for one page of a list.
-fn query(list: &str, order: &str) -> String {
-    let page = "(first: $first, after: $after, last: $last, before: $before, orderBy: $order) {
-        totalCount edges { cursor node { id } } nodes { id }
-        pageInfo { hasNextPage hasPreviousPage startCursor endCursor total } }";
+fn query(list: &str, order: &str, filter: &str) -> String {
+    let sized = if list == "workspaces" { "" } else { "totalCountPrecision totalSize" };
+    let page = format!(
+        "(first: $first, after: $after, last: $last, before: $before, orderBy: $order, {filter}) {{
+        totalCount {sized} edges {{ cursor node {{ id }} }} nodes {{ id }}
+        pageInfo {{ hasNextPage hasPreviousPage startCursor endCursor total }} }}"
+    );
     let head = format!(
         "query($first: Int, $after: String, $last: Int, $before: String, $order: {order}, $w: ID = \"\")"
     );
@@ -66,7 +83,7 @@ fn ids(page: &Value) -> Vec<String> {
 
 /// Seven images of which some share name and size, and seven workspaces of which some share a name.
 async fn filled(server: &Server) {
-    for (i, name) in ["b", "a", "b", "c", "a", "b", "d"].into_iter().enumerate() {
+    for (i, name) in ["b.png", "a.png", "b.png", "c.png", "a.png", "b.png", "d.png"].into_iter().enumerate() {
         let bytes =
             if i % 2 == 0 { png(1) } else { crate::pictures::picture(50, 50, image::ImageFormat::Png) };
         server.file(name, bytes).await;
@@ -81,11 +98,11 @@ both! {
     async fn every_list_pages_in_both_directions(database: Database) {
         let server = Server::start(database).await;
         filled(&server).await;
-        for (name, kind, orders) in LISTS {
+        for (name, kind, orders, filter) in LISTS {
             for field in orders {
                 for direction in ["ASC", "DESC"] {
                     let order = json!({ "field": field, "direction": direction });
-                    let list = List { server: &server, name, query: query(name, kind), order };
+                    let list = List { server: &server, name, query: query(name, kind, filter), order };
                     walk(&list).await;
                 }
             }
@@ -96,9 +113,9 @@ both! {
     async fn every_list_refuses_nonsense(database: Database) {
         let server = Server::start(database).await;
         filled(&server).await;
-        for (name, kind, orders) in LISTS {
+        for (name, kind, orders, filter) in LISTS {
             let order = json!({ "field": orders[0], "direction": "ASC" });
-            let list = List { server: &server, name, query: query(name, kind), order };
+            let list = List { server: &server, name, query: query(name, kind, filter), order };
             let cursor = list.page(json!({ "first": 1 })).await["pageInfo"]["endCursor"].clone();
             for arguments in [
                 json!({ "first": 0 }),
@@ -117,14 +134,14 @@ both! {
                 assert_eq!(list.refusal(arguments.clone()).await, "BAD_USER_INPUT", "{name} {arguments}");
             }
             // A cursor belongs to its list and order.
-            for (other, kind, orders) in LISTS {
+            for (other, kind, orders, filter) in LISTS {
                 for field in orders {
                     for direction in ["ASC", "DESC"] {
                         let order = json!({ "field": field, "direction": direction });
                         let same = direction == "ASC" && list.order["field"] == *field
                             && name.trim_start_matches("workspace.") == other.trim_start_matches("workspace.");
                         if !same {
-                            let other = List { server: &server, name: other, query: query(other, kind), order };
+                            let other = List { server: &server, name: other, query: query(other, kind, filter), order };
                             assert_eq!(other.refusal(json!({ "after": cursor })).await, "BAD_USER_INPUT");
                         }
                     }
@@ -172,8 +189,8 @@ both! {
         }
         let token = server.token("member@example.org", None).await;
         let query = "query($after: String, $order: ImageOrder) { images(first: 4, after: $after, orderBy: $order) {
-            totalCount nodes { id filename: file { filename } workspaceId size } pageInfo { hasNextPage hasPreviousPage endCursor } } }";
-        for field in ["CREATED_AT", "FILENAME", "SIZE"] {
+            totalCount nodes { id filename: file { filename } workspaceId size width updatedAt } pageInfo { hasNextPage hasPreviousPage endCursor } } }";
+        for field in IMAGE_ORDERS {
             for direction in ["ASC", "DESC"] {
                 let order = json!({ "field": field, "direction": direction });
                 let (mut after, mut seen) = (Value::Null, Vec::new());
@@ -194,7 +211,9 @@ both! {
                     .iter()
                     .map(|node| match field {
                         "FILENAME" => (node["filename"]["filename"].to_string(), 0, node["id"].to_string()),
+                        "UPDATED_AT" => (node["updatedAt"].to_string(), 0, node["id"].to_string()),
                         "SIZE" => (String::new(), node["size"].as_i64().unwrap(), node["id"].to_string()),
+                        "WIDTH" => (String::new(), node["width"].as_i64().unwrap(), node["id"].to_string()),
                         _ => (String::new(), 0, node["id"].to_string()),
                     })
                     .collect();
@@ -215,11 +234,11 @@ both! {
         for _ in 0..25 {
             live.push(insert(&server, random.random_range(0..5)).await);
         }
-        for field in ["CREATED_AT", "FILENAME", "SIZE"] {
+        for field in FILE_ORDERS {
             for direction in ["ASC", "DESC"] {
                 for backward in [false, true] {
                     let order = json!({ "field": field, "direction": direction });
-                    let list = List { server: &server, name: "files", query: query("files", "FileOrder"), order };
+                    let list = List { server: &server, name: "files", query: query("files", "FileOrder", ""), order };
                     let before: BTreeSet<String> = live.iter().cloned().collect();
                     let (mut seen, mut cursor, mut gone) = (Vec::new(), Value::Null, BTreeSet::new());
                     loop {
@@ -266,9 +285,13 @@ async fn walk(list: &List<'_>) {
     let all = ids(&whole);
     assert_eq!(all.len(), 7, "{what}");
     assert_eq!((&whole["totalCount"], &whole["pageInfo"]["total"]), (&json!(7), &json!(7)), "{what}");
+    if list.name != "workspaces" {
+        assert_eq!(whole["totalCountPrecision"], "EXACT", "{what}");
+        assert!(whole["totalSize"].as_i64() > Some(0), "{what}");
+    }
     let cursors: Vec<Value> =
         whole["edges"].as_array().unwrap().iter().map(|edge| edge["cursor"].clone()).collect();
-    for size in [1, 3, 7, 100] {
+    for size in [1, 3, 100] {
         for at in 0..=7 {
             let after = if at == 0 { Value::Null } else { cursors[at - 1].clone() };
             let page = list.page(json!({ "first": size, "after": after })).await;

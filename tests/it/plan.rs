@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::filled::fill;
 use crate::harness::{ADMIN, Database, Server};
+use crate::paging::{FILE_ORDERS, IMAGE_ORDERS};
 
 /// Rows of each table: enough that a plan that reads them all would be dearer.
 const ROWS: i64 = 20_000;
@@ -32,40 +33,152 @@ async fn plans(server: &Server, token: &str, query: &str, variables: Value) -> V
     plans
 }
 
+/// A filter that most rows pass, so that it is worth walking along the list.
+fn loose(list: &str) -> Value {
+    match list {
+        "images" => {
+            json!({ "size": { "min": 1 }, "format": ["JPEG"], "width": { "max": 400 }, "filename": { "contains": ".JPG" } })
+        }
+        _ => {
+            json!({ "size": { "min": 1 }, "mimeTypes": ["image/*"], "tags": { "hasAll": ["holiday"] }, "status": ["READY"] })
+        }
+    }
+}
+
+struct Lists<'a> {
+    server: &'a Server,
+    database: Database,
+    who: &'a str,
+    token: &'a str,
+}
+
+impl Lists<'_> {
+    /// First and deepest pages of an order, in both directions.
+    async fn check(&self, list: &str, field: &str, filter: Value) {
+        let Lists { server, database, who, token } = *self;
+        let kind = if list == "images" { "Image" } else { "File" };
+        let query = format!(
+            "query($first: Int, $after: String, $order: {kind}Order, $filter: {kind}Filter) {{ {list}(first: $first, after: $after, orderBy: $order, filter: $filter) {{ nodes {{ id }} pageInfo {{ hasPreviousPage }} }} }}"
+        );
+        let end = format!(
+            "query($order: {kind}Order, $filter: {kind}Filter) {{ {list}(last: 2, orderBy: $order, filter: $filter) {{ pageInfo {{ startCursor }} }} }}"
+        );
+        for direction in ["ASC", "DESC"] {
+            let order = json!({ "field": field, "direction": direction });
+            let last = server.query_as(token, &end, json!({ "order": order, "filter": filter })).await;
+            let deepest = last[list]["pageInfo"]["startCursor"].clone();
+            assert!(deepest.is_string(), "{list} {filter}");
+            for after in [Value::Null, deepest] {
+                // A planner that sees a small limit may think that a sort is cheap.
+                for first in [1, 100] {
+                    let deep = !after.is_null();
+                    let variables =
+                        json!({ "first": first, "after": after, "order": order, "filter": filter });
+                    let plans = plans(server, token, &query, variables).await;
+                    assert_eq!(plans.len(), 1 + usize::from(deep));
+                    for plan in plans {
+                        assert_is_range(database, who, list, field, deep, &filter, &plan);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The plans of a first page.
+    async fn found(&self, list: &str, field: &str, search: &str) -> Vec<String> {
+        let kind = if list == "images" { "Image" } else { "File" };
+        let query = format!(
+            "query($order: {kind}Order, $search: String) {{ {list}(first: 100, orderBy: $order, filter: {{ search: $search }}) {{ nodes {{ id }} }} }}"
+        );
+        let variables = json!({ "order": { "field": field, "direction": "DESC" }, "search": search });
+        plans(self.server, self.token, &query, variables).await
+    }
+}
+
+fn orders(list: &str) -> &'static [&'static str] {
+    if list == "images" { &IMAGE_ORDERS } else { &FILE_ORDERS }
+}
+
+/// A server with many rows, and tokens of an admin, of a member of one workspace and of one of two.
+async fn filled(database: Database) -> (Server, [(&'static str, String); 3]) {
+    // The worker's own look-ups would be recorded as well.
+    let server =
+        Server::start_with(database, |config| config.worker_interval = std::time::Duration::from_secs(3600))
+            .await;
+    let other = server.other_workspace("other").await;
+    fill(&server.running.app.db.write, [&server.workspace, &other], ROWS).await;
+    let one = server.token("one@example.org", Some((&server.workspace, Role::Viewer))).await;
+    server.token("two@example.org", Some((&server.workspace, Role::Viewer))).await;
+    let two = server.token("two@example.org", Some((&other, Role::Viewer))).await;
+    (server, [("admin", ADMIN.to_owned()), ("one", one), ("two", two)])
+}
+
 both! {
     /// First and deep pages of every order, for an admin, a member of one workspace and of two.
     async fn every_page_is_an_index_range(database: Database) {
-        // The worker's own look-ups would be recorded as well.
-        let server = Server::start_with(database, |config| config.worker_interval = std::time::Duration::from_secs(3600)).await;
-        let other = server.other_workspace("other").await;
-        fill(&server.running.app.db.write, [&server.workspace, &other], ROWS).await;
-        let other = server.query("{ workspaces { nodes { id } } }", json!({})).await;
-        let ids: Vec<String> = other["workspaces"]["nodes"].as_array().unwrap().iter().map(|node| node["id"].as_str().unwrap().to_owned()).collect();
-        let one = server.token("one@example.org", Some((&ids[0], Role::Viewer))).await;
-        server.token("two@example.org", Some((&ids[0], Role::Viewer))).await;
-        let two = server.token("two@example.org", Some((&ids[1], Role::Viewer))).await;
-        for (who, token) in [("admin", ADMIN), ("one", one.as_str()), ("two", two.as_str())] {
+        let (server, tokens) = filled(database).await;
+        for (who, token) in &tokens {
+            let lists = Lists { server: &server, database, who, token };
             for list in ["images", "files"] {
-                let kind = if list == "images" { "ImageOrder" } else { "FileOrder" };
-                let query = format!("query($first: Int, $after: String, $order: {kind}) {{ {list}(first: $first, after: $after, orderBy: $order) {{ nodes {{ id }} pageInfo {{ hasPreviousPage }} }} }}");
-                let end = format!("query($order: {kind}) {{ {list}(last: 2, orderBy: $order) {{ pageInfo {{ startCursor }} }} }}");
-                for field in ["CREATED_AT", "FILENAME", "SIZE"] {
-                    for direction in ["ASC", "DESC"] {
-                        let order = json!({ "field": field, "direction": direction });
-                        let last = server.query_as(token, &end, json!({ "order": order })).await;
-                        let deepest = last[list]["pageInfo"]["startCursor"].clone();
-                        for after in [Value::Null, deepest] {
-                            // A planner that sees a small limit may think that a sort is cheap.
-                            for first in [1, 100] {
-                                let deep = !after.is_null();
-                                let variables = json!({ "first": first, "after": after, "order": order });
-                                let plans = plans(&server, token, &query, variables).await;
-                                assert_eq!(plans.len(), 1 + usize::from(deep));
-                                for plan in plans {
-                                    assert_is_range(database, who, list, field, deep, &plan);
-                                }
+                for field in orders(list) {
+                    lists.check(list, field, Value::Null).await;
+                }
+            }
+        }
+    }
+
+    /// A filter is looked at along the way, and the place stays an index condition.
+    async fn a_filtered_page_is_an_index_range(database: Database) {
+        let (server, tokens) = filled(database).await;
+        for (who, token) in &tokens {
+            let lists = Lists { server: &server, database, who, token };
+            for list in ["images", "files"] {
+                for field in orders(list) {
+                    lists.check(list, field, loose(list)).await;
+                }
+            }
+        }
+    }
+
+    /// The trash has indexes of its own.
+    async fn the_trash_is_an_index_range(database: Database) {
+        let (server, tokens) = filled(database).await;
+        let db = &server.running.app.db.write;
+        db.execute_unprepared("UPDATE file SET deleted_at = updated_at WHERE size % 10 < 4").await.unwrap();
+        if database == Database::Postgres {
+            db.execute_unprepared("ANALYZE").await.unwrap();
+        }
+        for (who, token) in &tokens {
+            let lists = Lists { server: &server, database, who, token };
+            for field in FILE_ORDERS {
+                lists.check("files", field, json!({ "trashed": true })).await;
+            }
+        }
+    }
+
+    /// A rare word is found by the index of words, whatever the order; a common one along the list.
+    async fn a_search_uses_an_index(database: Database) {
+        let (server, tokens) = filled(database).await;
+        for (who, token) in &tokens {
+            let lists = Lists { server: &server, database, who, token };
+            for list in ["images", "files"] {
+                let table = list.trim_end_matches('s');
+                for field in orders(list) {
+                    for plan in lists.found(list, field, "00421").await {
+                        match database {
+                            Database::Sqlite => {
+                                assert!(plan.contains(&format!("SCAN {table}_search VIRTUAL TABLE")), "{plan}");
+                                assert!(plan.contains(&format!("SEARCH {table} USING INDEX")), "{plan}");
+                                assert!(plan.contains("(id=?)"), "{plan}");
+                            }
+                            Database::Postgres => {
+                                assert!(plan.contains(&format!("Bitmap Index Scan on {table}_by_text")), "{plan}");
+                                assert!(!plan.contains("Seq Scan"), "{plan}");
                             }
                         }
+                    }
+                    for plan in lists.found(list, field, "jpg").await {
+                        assert_is_range(database, who, list, field, false, &json!({ "search": "jpg" }), &plan);
                     }
                 }
             }
@@ -73,15 +186,29 @@ both! {
     }
 }
 
-fn assert_is_range(database: Database, who: &str, list: &str, field: &str, deep: bool, plan: &str) {
+fn assert_is_range(
+    database: Database,
+    who: &str,
+    list: &str,
+    field: &str,
+    deep: bool,
+    filter: &Value,
+    plan: &str,
+) {
     let table = list.trim_end_matches('s');
-    let key = match field {
-        "FILENAME" => "filename",
-        "SIZE" => "size",
-        _ => "id",
+    let (name, key) = match field {
+        "CREATED_AT" => ("id", "id"),
+        "UPDATED_AT" => ("updated_at", "updated_at"),
+        "FILENAME" => ("filename", "filename"),
+        "SIZE" => ("size", "size"),
+        "WIDTH" => ("width", "width_key"),
+        "HEIGHT" => ("height", "height_key"),
+        "TAKEN_AT" => ("taken_at", "taken_at_key"),
+        _ => panic!("{field}"),
     };
-    let index =
-        if who == "admin" { format!("{table}_by_{key}") } else { format!("{table}_by_workspace_{key}") };
+    let trash = if filter["trashed"] == true { "_trash" } else { "" };
+    let scope = if who == "admin" { "" } else { "workspace_" };
+    let index = format!("{table}{trash}_by_{scope}{name}");
     assert!(plan.contains(&index), "{who} {list} {field} deep {deep}: not by {index}\n{plan}");
     let lines: Vec<&str> = plan.lines().skip(1).collect();
     match database {
@@ -120,10 +247,9 @@ fn assert_is_range(database: Database, who: &str, list: &str, field: &str, deep:
 {plan}"
                 );
             }
-            assert!(
-                !lines.iter().any(|line| line.contains("Filter:") || line.contains("Seq Scan")),
-                "{plan}"
-            );
+            let narrowed = !filter.is_null() && filter["trashed"] != true;
+            assert!(narrowed || !lines.iter().any(|line| line.contains("Filter:")), "{plan}");
+            assert!(!lines.iter().any(|line| line.contains("Seq Scan")), "{plan}");
             if deep {
                 let conditions = lines
                     .iter()

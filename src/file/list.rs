@@ -1,0 +1,108 @@
+//! Lists of files: which, in what order, and how many.
+
+use sea_orm::ColumnTrait;
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::entity::api_token::Scope;
+use crate::entity::file::{self, Column, Entity, Model};
+use crate::error::Result;
+use crate::file::filter::Filter;
+use crate::find::search;
+use crate::id::{FileId, WorkspaceId};
+use crate::page::{self, Count, Key, Keyed, Kind, Order, Page, PageArgs, Range};
+use crate::viewer::Viewer;
+use crate::workspace::usage;
+
+/// Which files are listed, and how.
+#[derive(Debug, Clone)]
+pub struct List {
+    pub workspace_id: Option<WorkspaceId>,
+    pub ids: Option<Vec<FileId>>,
+    pub filter: Filter,
+    pub page: PageArgs,
+    pub order: Order<Column>,
+    /// Look up both ends of the page.
+    pub both_ends: bool,
+}
+
+/// Newest first: the order of every list unless told otherwise.
+pub const BY_CREATION: Order<Column> =
+    Order { name: "files:CREATED_AT", column: None, kind: Kind::Text, descending: true };
+/// By time of the last change.
+pub const BY_UPDATE: Order<Column> =
+    Order { name: "files:UPDATED_AT", column: Some(Column::UpdatedAt), kind: Kind::Time, descending: true };
+/// By name, byte by byte.
+pub const BY_FILENAME: Order<Column> =
+    Order { name: "files:FILENAME", column: Some(Column::Filename), kind: Kind::Text, descending: true };
+/// By size in bytes.
+pub const BY_SIZE: Order<Column> =
+    Order { name: "files:SIZE", column: Some(Column::Size), kind: Kind::Number, descending: true };
+
+/// A page of files.
+///
+/// # Errors
+/// `FORBIDDEN`, `BAD_USER_INPUT`.
+pub async fn list(app: &App, viewer: &Viewer, list: List) -> Result<Page<Model>> {
+    viewer.require(Scope::FilesRead)?;
+    let window = list.page.clone().window()?;
+    let ranges = ranges(app, viewer, &list).await?;
+    page::page(&app.db.read, &ranges, list.order, window, list.both_ends).await
+}
+
+/// How many files a list has and how many bytes they are, all pages together. A list without conditions is read from
+/// counters, and exact; otherwise counting stops at a cap.
+///
+/// # Errors
+/// `FORBIDDEN`, `BAD_USER_INPUT`.
+pub async fn count(app: &App, viewer: &Viewer, list: &List) -> Result<Count> {
+    viewer.require(Scope::FilesRead)?;
+    if list.ids.is_none() && list.filter.is_open() {
+        let totals = usage::totals(app, viewer, list.workspace_id).await?;
+        return Ok(match list.filter.trashed {
+            true => Count::exact(totals.trashed_count, Some(totals.trashed_bytes)),
+            false => Count::exact(
+                totals.file_count - totals.trashed_count,
+                Some(totals.file_bytes - totals.trashed_bytes),
+            ),
+        });
+    }
+    let ranges = ranges(app, viewer, list).await?;
+    page::count(&app.db.read, &ranges, Some(Column::Size), Some(app.config.max_count)).await
+}
+
+async fn ranges(app: &App, viewer: &Viewer, list: &List) -> Result<Vec<Range<Entity>>> {
+    let filter = &list.filter;
+    let mut ranges = match filter.trashed {
+        true => file::trash_visible_to(viewer, list.workspace_id),
+        false => file::ranges_visible_to(viewer, list.workspace_id),
+    };
+    let db = &app.db.read;
+    let condition = filter.condition(db.get_database_backend()).map_err(|e| e.under("filter"))?;
+    ranges = ranges.into_iter().map(|range| range.filter(condition.clone())).collect();
+    if let Some(ids) = &list.ids {
+        let of_ids = file::COLUMN.id.is_in(ids.iter().copied());
+        ranges = ranges.into_iter().map(|range| range.filter(of_ids.clone()).looked_up()).collect();
+    }
+    match &filter.search {
+        None => Ok(ranges),
+        Some(text) => {
+            let words = search::words(text).map_err(|e| e.under("filter"))?;
+            search::within(db, ranges, &words).await
+        }
+    }
+}
+
+impl Keyed<Column> for Model {
+    fn id(&self) -> Uuid {
+        self.id.0
+    }
+
+    fn key(&self, column: Column) -> Key {
+        match column {
+            Column::Size => Key::Number(self.size),
+            Column::UpdatedAt => Key::Time(self.updated_at),
+            _ => Key::Text(self.filename.clone()),
+        }
+    }
+}

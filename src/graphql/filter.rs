@@ -1,0 +1,232 @@
+//! Conditions on lists, as arguments have them.
+
+use async_graphql::{Enum, ID, InputObject};
+
+use crate::error::Result;
+use crate::file::filter as files;
+use crate::find;
+use crate::graphql::file::{FileStatus, ImageProvisionStatus};
+use crate::graphql::image::ImageFormat;
+use crate::graphql::parse;
+use crate::graphql::scalar::{ByteSize, DateTime};
+use crate::image::filter as images;
+
+/// Conditions on files. All given fields must hold. A list holds at most 100 values; an empty one is met by nothing.
+#[derive(Debug, Clone, Default, InputObject)]
+pub struct FileFilter {
+    /// Words, separated by spaces, all of which occur in filename or tags, also as parts of other words, whatever their
+    /// case. 1-200 characters.
+    search: Option<String>,
+    /// Name with extension.
+    filename: Option<StringFilter>,
+    /// Any of these; `image/*` style wildcards allowed. A file without bytes has no type.
+    mime_types: Option<Vec<String>>,
+    /// Any of these.
+    status: Option<Vec<FileStatus>>,
+    /// Any of these.
+    image_status: Option<Vec<ImageProvisionStatus>>,
+    /// Has (true) or lacks (false) an image projection.
+    has_image: Option<bool>,
+    /// Labels.
+    tags: Option<TagFilter>,
+    /// Bytes; a file without bytes counts as empty.
+    size: Option<ByteSizeRange>,
+    /// Exact lower-case hex SHA-256; finds duplicates.
+    sha256: Option<String>,
+    /// When it was made.
+    created_at: Option<DateTimeRange>,
+    /// `usr_` id of who uploaded it.
+    created_by: Option<ID>,
+    /// Look in the trash instead.
+    #[graphql(default_with = "Some(false)")]
+    trashed: Option<bool>,
+}
+
+/// Conditions on images. All given fields must hold. A list holds at most 100 values; an empty one is met by nothing.
+#[derive(Debug, Clone, Default, InputObject)]
+pub struct ImageFilter {
+    /// Words, separated by spaces, all of which occur in filename, alternative text or tags, also as parts of other
+    /// words, whatever their case. 1-200 characters.
+    search: Option<String>,
+    /// Name of the file, with extension.
+    filename: Option<StringFilter>,
+    /// Any of these.
+    format: Option<Vec<ImageFormat>>,
+    /// More than one frame.
+    animated: Option<bool>,
+    /// Pixels. Images without a width are not found.
+    width: Option<IntRange>,
+    /// Pixels. Images without a height are not found.
+    height: Option<IntRange>,
+    /// Bytes of the original.
+    size: Option<ByteSizeRange>,
+    /// Any of these. Images without a size have none.
+    orientation: Option<Vec<ImageOrientation>>,
+    /// Delivered only through signed URLs.
+    require_signed_urls: Option<bool>,
+    /// Has (true) or lacks (false) alternative text; the empty text that marks a decorative image counts as one.
+    has_alt: Option<bool>,
+    /// Labels.
+    tags: Option<TagFilter>,
+    /// Only the image bound to each of these files.
+    file_ids: Option<Vec<ID>>,
+    /// Only the images with these ids in Cloudflare Images.
+    cf_image_ids: Option<Vec<String>>,
+    /// The image service's `creator` field, exactly; the empty string finds images without one.
+    creator: Option<String>,
+    /// When it was made.
+    created_at: Option<DateTimeRange>,
+    /// When the photo was taken, by its EXIF. Images that do not tell are not found.
+    taken_at: Option<DateTimeRange>,
+}
+
+/// Shape of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "images::Orientation")]
+pub enum ImageOrientation {
+    /// Wider than high.
+    Landscape,
+    /// Higher than wide.
+    Portrait,
+    /// As wide as high.
+    Square,
+}
+
+/// Condition on a string. All given fields must hold. Strings have 1-1024 characters.
+#[derive(Debug, Clone, Default, InputObject)]
+pub struct StringFilter {
+    /// Exactly this.
+    equals: Option<String>,
+    /// Exactly one of these.
+    any_of: Option<Vec<String>>,
+    /// Occurs in it, whatever the case of ASCII letters.
+    contains: Option<String>,
+    /// Begins with exactly this.
+    starts_with: Option<String>,
+}
+
+/// Condition on tags. All given fields must hold.
+#[derive(Debug, Clone, Default, InputObject)]
+pub struct TagFilter {
+    /// Has one or more of these.
+    has_any: Option<Vec<String>>,
+    /// Has each of these.
+    has_all: Option<Vec<String>>,
+    /// Has none of these.
+    has_none: Option<Vec<String>>,
+}
+
+/// Inclusive range.
+#[derive(Debug, Clone, Copy, Default, InputObject)]
+pub struct IntRange {
+    /// This or more; 0 or more.
+    min: Option<i32>,
+    /// This or less; not below `min`.
+    max: Option<i32>,
+}
+
+/// Inclusive range.
+#[derive(Debug, Clone, Copy, Default, InputObject)]
+pub struct ByteSizeRange {
+    /// This or more.
+    min: Option<ByteSize>,
+    /// This or less; not below `min`.
+    max: Option<ByteSize>,
+}
+
+/// From inclusive, to exclusive.
+#[derive(Debug, Clone, Copy, Default, InputObject)]
+pub struct DateTimeRange {
+    /// Then or later.
+    from: Option<DateTime>,
+    /// Earlier than then; not before `from`.
+    to: Option<DateTime>,
+}
+
+impl FileFilter {
+    /// The domain's filter.
+    ///
+    /// # Errors
+    /// `BAD_USER_INPUT` for what is no id.
+    pub fn decode(self) -> Result<files::Filter> {
+        Ok(files::Filter {
+            search: self.search,
+            filename: self.filename.map(Into::into),
+            mime_types: self.mime_types,
+            statuses: self.status.map(all_into),
+            image_statuses: self.image_status.map(all_into),
+            has_image: self.has_image,
+            tags: self.tags.map(Into::into),
+            size: self.size.map(Into::into),
+            sha256: self.sha256,
+            created_at: self.created_at.map(Into::into),
+            created_by: self.created_by.map(|id| parse(&id, "filter.createdBy")).transpose()?,
+            trashed: self.trashed.unwrap_or_default(),
+        })
+    }
+}
+
+impl ImageFilter {
+    /// The domain's filter.
+    ///
+    /// # Errors
+    /// `BAD_USER_INPUT` for what is no id.
+    pub fn decode(self) -> Result<images::Filter> {
+        let ids = |ids: Vec<ID>| ids.iter().map(|id| parse(id, "filter.fileIds")).collect::<Result<_>>();
+        Ok(images::Filter {
+            search: self.search,
+            filename: self.filename.map(Into::into),
+            formats: self.format.map(all_into),
+            animated: self.animated,
+            width: self.width.map(Into::into),
+            height: self.height.map(Into::into),
+            size: self.size.map(Into::into),
+            orientations: self.orientation.map(all_into),
+            require_signed_urls: self.require_signed_urls,
+            has_alt: self.has_alt,
+            tags: self.tags.map(Into::into),
+            file_ids: self.file_ids.map(ids).transpose()?,
+            cf_image_ids: self.cf_image_ids,
+            creator: self.creator,
+            created_at: self.created_at.map(Into::into),
+            taken_at: self.taken_at.map(Into::into),
+        })
+    }
+}
+
+fn all_into<A: Into<B>, B>(all: Vec<A>) -> Vec<B> {
+    all.into_iter().map(Into::into).collect()
+}
+
+impl From<StringFilter> for find::TextFilter {
+    fn from(filter: StringFilter) -> Self {
+        let StringFilter { equals, any_of, contains, starts_with } = filter;
+        find::TextFilter { equals, any_of, contains, starts_with }
+    }
+}
+
+impl From<TagFilter> for find::TagFilter {
+    fn from(filter: TagFilter) -> Self {
+        let TagFilter { has_any, has_all, has_none } = filter;
+        find::TagFilter { has_any, has_all, has_none }
+    }
+}
+
+impl From<IntRange> for find::Bounds {
+    fn from(range: IntRange) -> Self {
+        find::Bounds { min: range.min.map(i64::from), max: range.max.map(i64::from) }
+    }
+}
+
+impl From<ByteSizeRange> for find::Bounds {
+    fn from(range: ByteSizeRange) -> Self {
+        let bytes = |size: ByteSize| i64::try_from(size.0).unwrap_or(i64::MAX);
+        find::Bounds { min: range.min.map(bytes), max: range.max.map(bytes) }
+    }
+}
+
+impl From<DateTimeRange> for find::Period {
+    fn from(range: DateTimeRange) -> Self {
+        find::Period { from: range.from.map(|time| time.0), to: range.to.map(|time| time.0) }
+    }
+}
