@@ -5,6 +5,8 @@
 //! off anywhere: a draft that is never filled expires by itself, and what was sent but never reported is completed by
 //! the worker when the upload runs out.
 
+pub mod progress;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, sea_query::Expr};
 

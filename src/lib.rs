@@ -38,6 +38,9 @@ pub mod workspace;
 /// What happened.
 pub mod event;
 
+/// Connections that stay open.
+pub mod connections;
+
 /// Keyset pages.
 pub mod page;
 

@@ -9,6 +9,7 @@ use sea_orm_migration::sea_orm::DbBackend;
 
 mod m20261121_000001_first_tables;
 mod m20261125_000001_assets;
+mod m20261125_000003_event_order;
 
 /// All migrations, oldest first.
 pub struct Migrator;
@@ -16,7 +17,11 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m20261121_000001_first_tables::Migration), Box::new(m20261125_000001_assets::Migration)]
+        vec![
+            Box::new(m20261121_000001_first_tables::Migration),
+            Box::new(m20261125_000001_assets::Migration),
+            Box::new(m20261125_000003_event_order::Migration),
+        ]
     }
 }
 
