@@ -39,6 +39,8 @@ mod rest;
 
 mod over_http;
 
+mod live;
+
 mod schema;
 
 mod start;
