@@ -14,6 +14,7 @@ use crate::entity::event::{self, Column, Model};
 use crate::error::{Error, Result};
 use crate::id::WorkspaceId;
 use crate::viewer::{Credential, Viewer};
+use crate::workspace as workspaces;
 
 /// Most events read at once.
 const BATCH: u64 = 100;
@@ -41,6 +42,8 @@ pub async fn follow(
 ) -> Result<impl Stream<Item = Result<Batch>> + Send + use<>> {
     let viewer = credential.viewer(app, Credential::MAX_AGE).await?;
     check(&viewer, workspace)?;
+    // An admin sees every workspace, but only those that there are.
+    workspaces::find(app, &viewer, workspace).await?.ok_or_else(not_found)?;
     // Before the table is looked at: what is appended after that wakes us.
     let news = app.wakes.follow(workspace);
     let place = match after {
@@ -128,7 +131,11 @@ impl Follower {
 /// The events that a viewer may see of a workspace.
 fn check(viewer: &Viewer, workspace: WorkspaceId) -> Result<sea_orm::Select<event::Entity>> {
     viewer.require(Scope::FilesRead)?;
-    event::visible_to(viewer, workspace).ok_or_else(|| Error::not_found("workspace").at("workspaceId"))
+    event::visible_to(viewer, workspace).ok_or_else(not_found)
+}
+
+fn not_found() -> Error {
+    Error::not_found("workspace").at("workspaceId")
 }
 
 async fn newest(app: &App, viewer: &Viewer, workspace: WorkspaceId) -> Result<i64> {

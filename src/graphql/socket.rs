@@ -32,6 +32,9 @@ use crate::http::RequestId;
 use crate::viewer::Credential;
 
 const PROTOCOL: &str = "graphql-transport-ws";
+/// How much larger a message may be than a request, to be read at all: the rest of one that is not read cannot be read
+/// past, and the client would lose the reason of the close.
+const MARGIN: usize = 1024 * 1024;
 /// How long the closing of a socket may take.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
 
@@ -48,7 +51,7 @@ pub async fn upgrade(face: Face, id: RequestId, mut head: request::Parts) -> Res
         Ok(upgrade) => upgrade,
         Err(rejection) => return rejection.into_response(),
     };
-    let max = face.app.config.max_query_size;
+    let max = face.app.config.max_query_size + MARGIN;
     upgrade.max_message_size(max).max_frame_size(max).protocols([PROTOCOL]).on_upgrade(move |stream| {
         let app = face.app.clone();
         let socket = Socket {
@@ -110,7 +113,7 @@ impl Socket {
     async fn run(&mut self) -> End {
         let stop = self.face.app.connections.stop.clone();
         let keep_alive = self.face.app.config.keep_alive;
-        let mut tick = tokio::time::interval(keep_alive);
+        let mut tick = tokio::time::interval_at(Instant::now() + keep_alive, keep_alive);
         let init = tokio::time::sleep(self.face.app.config.socket_init_timeout);
         tokio::pin!(init);
         loop {
@@ -138,6 +141,9 @@ impl Socket {
     async fn receive(&mut self, received: Option<Result<Message, axum::Error>>) -> Result<(), End> {
         self.heard = Instant::now();
         let text = match received {
+            Some(Ok(Message::Text(text))) if text.len() > self.face.app.config.max_query_size => {
+                return Err(message::TOO_BIG.into());
+            }
             Some(Ok(Message::Text(text))) => text,
             Some(Ok(Message::Binary(_))) => return Err(message::NOT_TEXT.into()),
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => return Ok(()),

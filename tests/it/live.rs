@@ -17,7 +17,9 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::harness::{ADMIN, Database, Server, eventually};
 use crate::pictures::photo;
-use socket::{Socket, beginning};
+use socket::Socket;
+pub(crate) use socket::beginning;
+pub(crate) use stream::first;
 
 const FOLLOW: &str = "subscription($workspace: ID!, $kinds: [AssetEventKind!], $after: String) {
     assetEvents(workspaceId: $workspace, kinds: $kinds, after: $after) {

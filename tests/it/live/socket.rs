@@ -94,7 +94,7 @@ impl Socket {
 }
 
 /// A cursor before everything that happened in the first workspace.
-pub(super) fn beginning(server: &Server) -> String {
+pub(crate) fn beginning(server: &Server) -> String {
     imagegraph::event::cursor(&Model {
         seq: 0,
         workspace_id: server.workspace.parse().unwrap(),

@@ -23,7 +23,10 @@ impl Events {
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()[CONTENT_TYPE], "text/event-stream; charset=utf-8");
         assert_eq!(response.headers()[CACHE_CONTROL], "no-cache");
-        Events { response: response.bytes_stream().map(|chunk| chunk.map(|bytes| bytes.to_vec())).boxed(), received: String::new() }
+        Events {
+            response: response.bytes_stream().map(|chunk| chunk.map(|bytes| bytes.to_vec())).boxed(),
+            received: String::new(),
+        }
     }
 
     /// The next event's name and data; `None` at the end. Comments are passed over.
@@ -66,6 +69,12 @@ fn post(server: &Server, query: &str, variables: Value) -> RequestBuilder {
 
 fn get(server: &Server, query: &str) -> RequestBuilder {
     server.http.get(format!("{}/graphql", server.url)).bearer_auth(ADMIN).query(&[("query", query)])
+}
+
+/// The first answer of a subscription.
+pub(crate) async fn first(server: &Server, token: &str, query: &str) -> Value {
+    let request = server.http.post(format!("{}/graphql", server.url)).bearer_auth(token);
+    Events::of(request.json(&json!({ "query": query }))).await.answer().await
 }
 
 async fn refused(response: Response) -> (u16, String) {
