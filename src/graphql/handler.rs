@@ -243,8 +243,11 @@ pub(super) fn operation_type(document: &ExecutableDocument, name: Option<&str>) 
         }
         // Several and none named: validation refuses it, unless one of them must not run at all.
         (DocumentOperations::Multiple(operations), None) => {
-            let all = operations.values().all(|operation| operation.node.ty == OperationType::Query);
-            all.then_some(OperationType::Query)
+            let mut kinds = operations.values().map(|operation| operation.node.ty);
+            let first = kinds.next()?;
+            // One that has a name is alone as well.
+            (operations.len() == 1 || first == OperationType::Query && kinds.all(|kind| kind == first))
+                .then_some(first)
         }
     }
 }

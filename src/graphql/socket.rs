@@ -72,7 +72,9 @@ pub async fn upgrade(face: Face, id: RequestId, mut head: request::Parts) -> Res
 enum End {
     /// We close it.
     Close(Closing),
-    /// The client has closed it, or is gone.
+    /// The client closes it.
+    Closed,
+    /// The client is gone.
     Gone,
 }
 
@@ -106,7 +108,8 @@ impl Socket {
     async fn serve(mut self) {
         match self.run().await {
             End::Gone => {}
-            End::Close(closing) => self.close(closing).await,
+            End::Closed => self.finish(None).await,
+            End::Close(closing) => self.finish(Some(closing)).await,
         }
     }
 
@@ -147,7 +150,8 @@ impl Socket {
             Some(Ok(Message::Text(text))) => text,
             Some(Ok(Message::Binary(_))) => return Err(message::NOT_TEXT.into()),
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => return Ok(()),
-            Some(Ok(Message::Close(_))) | None => return Err(End::Gone),
+            Some(Ok(Message::Close(_))) => return Err(End::Closed),
+            None => return Err(End::Gone),
             Some(Err(problem)) if problem.to_string().contains("too long") => {
                 return Err(message::TOO_BIG.into());
             }
@@ -248,15 +252,16 @@ impl Socket {
         }
     }
 
-    /// Says why, and waits for the client to close as well: what it has sent meanwhile would else end the connection
-    /// before it has read the reason.
-    async fn close(mut self, Closing(code, reason): Closing) {
+    /// Says why, if it is us who close, and waits for the other half of the close: dropped before, the connection could
+    /// end before the client has read the reason, or our answer to its own close.
+    async fn finish(mut self, why: Option<Closing>) {
         self.running.clear();
         let closing = async {
-            let frame = CloseFrame { code, reason: reason.into() };
-            if self.stream.send(Message::Close(Some(frame))).await.is_ok() {
-                while let Some(Ok(_)) = self.stream.recv().await {}
+            if let Some(Closing(code, reason)) = why {
+                let frame = CloseFrame { code, reason: reason.into() };
+                let _ = self.stream.send(Message::Close(Some(frame))).await;
             }
+            while let Some(Ok(_)) = self.stream.recv().await {}
         };
         let _ = tokio::time::timeout(CLOSE_TIME, closing).await;
     }

@@ -14,6 +14,7 @@ use imagegraph::entity::membership::{self, Role};
 use sea_orm::{ActiveModelTrait, ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use crate::harness::{ADMIN, Database, Server, eventually};
 use crate::pictures::photo;
@@ -21,7 +22,7 @@ use socket::Socket;
 pub(crate) use socket::beginning;
 pub(crate) use stream::first;
 
-const FOLLOW: &str = "subscription($workspace: ID!, $kinds: [AssetEventKind!], $after: String) {
+const FOLLOW: &str = "subscription Follow($workspace: ID!, $kinds: [AssetEventKind!], $after: String) {
     assetEvents(workspaceId: $workspace, kinds: $kinds, after: $after) {
         cursor kind fileId imageId workspaceId image { id width } file { filename id image { id } } at
     }
@@ -245,6 +246,11 @@ both! {
         eventually("nobody follows", || async { (app.wakes.followers() == 0).then_some(()) }).await;
         socket.subscribe("s", "{ server { version } }", json!({})).await;
         assert_eq!(socket.message().await["type"], "next");
+        assert_eq!(socket.message().await["type"], "complete");
+        // A close of the client's is answered.
+        let frame = CloseFrame { code: 1000.into(), reason: "enough".into() };
+        socket.0.close(Some(frame)).await.unwrap();
+        assert_eq!(socket.next().await.unwrap_err().0, 1000);
     }
 
     /// At most so many operations per socket, and so many connections per token.
