@@ -1,8 +1,8 @@
 //! Events: what happened to files and images, within a workspace in the order of commits.
 
-use sea_orm::ExprTrait;
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::{Query, SelectStatement, UnionType};
+use sea_orm::sea_query::{Order, Query, SelectStatement, UnionType};
+use sea_orm::{DbBackend, ExprTrait, QueryOrder};
 
 use crate::id::{FileId, ImageId, WorkspaceId};
 use crate::viewer::Viewer;
@@ -51,19 +51,42 @@ pub struct Model {
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// The events of a workspace; `None` when the viewer may not see it.
-pub fn visible_to(viewer: &Viewer, workspace: WorkspaceId) -> Option<Select<Entity>> {
-    viewer.sees(workspace).then(|| Entity::find().filter(COLUMN.workspace_id.eq(workspace)))
+/// The events of a workspace after a number, oldest first; `None` when the viewer may not see it.
+///
+/// On PostgreSQL the workspace is part of what is compared and ordered, as in `page.rs`: with an equality the planner may
+/// walk the primary key instead, past everybody else's events.
+pub fn visible_to(
+    viewer: &Viewer,
+    workspace: WorkspaceId,
+    after: i64,
+    backend: DbBackend,
+) -> Option<Select<Entity>> {
+    if !viewer.sees(workspace) {
+        return None;
+    }
+    let events = match backend {
+        DbBackend::Postgres => Entity::find()
+            .filter(place().gt(Expr::tuple([Expr::val(workspace.0), Expr::val(after)])))
+            .filter(Expr::col(Column::WorkspaceId).lte(workspace.0))
+            .order_by_asc(Column::WorkspaceId),
+        _ => Entity::find().filter(COLUMN.workspace_id.eq(workspace)).filter(COLUMN.seq.gt(after)),
+    };
+    Some(events.order_by_asc(Column::Seq))
 }
 
-/// Asks for the newest number of each of these workspaces: one end of the index each.
-pub fn newest_of(workspaces: &[WorkspaceId]) -> Option<SelectStatement> {
+/// Asks for the newest number of each of these workspaces: one end of an index range each.
+pub fn newest_of(workspaces: &[WorkspaceId], backend: DbBackend) -> Option<SelectStatement> {
     let mut parts = workspaces.iter().map(|workspace| {
-        let newest = Query::select()
-            .expr(Expr::col(Column::Seq).max())
-            .from(Entity)
-            .and_where(Expr::col(Column::WorkspaceId).eq(workspace.0))
-            .to_owned();
+        let mut newest = Query::select();
+        newest.column(Column::Seq).from(Entity).limit(1);
+        match backend {
+            DbBackend::Postgres => newest
+                .and_where(place().lte(Expr::tuple([Expr::val(workspace.0), Expr::val(i64::MAX)])))
+                .and_where(Expr::col(Column::WorkspaceId).gte(workspace.0))
+                .order_by(Column::WorkspaceId, Order::Desc),
+            _ => newest.and_where(Expr::col(Column::WorkspaceId).eq(workspace.0)),
+        };
+        newest.order_by(Column::Seq, Order::Desc);
         Query::select()
             .expr_as(Expr::val(workspace.0), Column::WorkspaceId)
             .expr_as(newest, Column::Seq)
@@ -74,4 +97,8 @@ pub fn newest_of(workspaces: &[WorkspaceId]) -> Option<SelectStatement> {
         all.union(UnionType::All, part);
     }
     Some(all)
+}
+
+fn place() -> Expr {
+    Expr::tuple([Expr::col(Column::WorkspaceId), Expr::col(Column::Seq)])
 }

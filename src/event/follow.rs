@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, Stream};
-use sea_orm::{ColumnTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ConnectionTrait, QuerySelect};
 use tokio::sync::watch;
 
 use super::cursor;
 use crate::app::App;
 use crate::entity::api_token::Scope;
-use crate::entity::event::{self, Column, Model};
+use crate::entity::event::{self, Model};
 use crate::error::{Error, Result};
 use crate::id::WorkspaceId;
 use crate::viewer::{Credential, Viewer};
@@ -48,7 +48,7 @@ pub async fn follow(
     let news = app.wakes.follow(workspace);
     let place = match after {
         Some(text) => cursor::place(text, workspace, app.clock.now())?,
-        None => newest(app, &viewer, workspace).await?,
+        None => newest(app, workspace).await?,
     };
     let follower = Follower {
         app: app.clone(),
@@ -97,12 +97,10 @@ impl Follower {
 
     async fn read(&mut self) -> Result<Option<Batch>> {
         let viewer = self.credential.viewer(&self.app, Duration::ZERO).await?;
-        let events = check(&viewer, self.workspace)?
-            .filter(Column::Seq.gt(self.place))
-            .order_by_asc(Column::Seq)
-            .limit(BATCH)
-            .all(&self.app.db.read)
-            .await?;
+        check(&viewer, self.workspace)?;
+        let db = &self.app.db.read;
+        let events = event::visible_to(&viewer, self.workspace, self.place, db.get_database_backend());
+        let events = events.ok_or_else(not_found)?.limit(BATCH).all(db).await?;
         self.failures = 0;
         let Some(last) = events.last() else { return Ok(None) };
         self.place = last.seq;
@@ -118,7 +116,7 @@ impl Follower {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(gone)) => return Err(Error::fault("following events", gone)),
                 Err(_) => match self.credential.viewer(&self.app, Credential::MAX_AGE).await {
-                    Ok(viewer) => drop(check(&viewer, self.workspace)?),
+                    Ok(viewer) => check(&viewer, self.workspace)?,
                     // The next read, or the next look, will tell.
                     Err(fault @ Error::Fault { .. }) => fault.log(),
                     Err(refusal) => return Err(refusal),
@@ -128,17 +126,20 @@ impl Follower {
     }
 }
 
-/// The events that a viewer may see of a workspace.
-fn check(viewer: &Viewer, workspace: WorkspaceId) -> Result<sea_orm::Select<event::Entity>> {
+/// Whether a viewer may follow a workspace.
+fn check(viewer: &Viewer, workspace: WorkspaceId) -> Result<()> {
     viewer.require(Scope::FilesRead)?;
-    event::visible_to(viewer, workspace).ok_or_else(not_found)
+    if viewer.sees(workspace) { Ok(()) } else { Err(not_found()) }
 }
 
 fn not_found() -> Error {
     Error::not_found("workspace").at("workspaceId")
 }
 
-async fn newest(app: &App, viewer: &Viewer, workspace: WorkspaceId) -> Result<i64> {
-    let newest = check(viewer, workspace)?.order_by_desc(Column::Seq).one(&app.db.read).await?;
-    Ok(newest.map_or(0, |event| event.seq))
+async fn newest(app: &App, workspace: WorkspaceId) -> Result<i64> {
+    let Some(statement) = event::newest_of(&[workspace], app.db.read.get_database_backend()) else {
+        return Ok(0);
+    };
+    let row = app.db.read.query_one(&statement).await?;
+    Ok(row.map(|row| row.try_get_by::<Option<i64>, _>(1)).transpose()?.flatten().unwrap_or(0))
 }

@@ -99,7 +99,9 @@ async fn look_again_and_again(app: &App) {
 /// Looks at the newest number of each workspace that somebody follows.
 async fn look(app: &App) -> Result<()> {
     for workspaces in app.wakes.followed().chunks(CHUNK) {
-        let Some(statement) = event::newest_of(workspaces) else { continue };
+        let Some(statement) = event::newest_of(workspaces, app.db.read.get_database_backend()) else {
+            continue;
+        };
         for row in app.db.read.query_all(&statement).await? {
             let (workspace, seq): (Uuid, Option<i64>) = (row.try_get_by(0)?, row.try_get_by(1)?);
             app.wakes.saw(WorkspaceId(workspace), seq.unwrap_or(0));

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use imagegraph::app::App;
 use imagegraph::entity::event::{Column, Entity, Kind};
+use imagegraph::entity::membership::Role;
 use imagegraph::id::{FileId, WorkspaceId};
-use sea_orm::{ConnectionTrait, EntityTrait, QueryOrder};
+use sea_orm::{ConnectionTrait, EntityTrait, QueryOrder, Statement};
+use serde_json::json;
 
 use super::socket::{Socket, beginning};
 use super::{FOLLOW, from, kinds};
@@ -115,5 +117,55 @@ both! {
             assert_eq!(kinds(&socket.events(2).await), ["FILE_CREATED", "FILE_READY"]);
         }
         second.running.stop().await;
+    }
+
+    /// Every read of events is a range of one index, without a sort: an admin's and a member's, at both ends.
+    async fn reads_are_index_ranges(database: Database) {
+        let server = Server::start_with(database, |config| {
+            config.worker_interval = Duration::from_secs(3600);
+            config.event_poll = Duration::from_secs(1);
+        }).await;
+        let other = server.other_workspace("other").await;
+        let member = server.token("member@example.org", Some((&server.workspace, Role::Viewer))).await;
+        server.token("member@example.org", Some((&other, Role::Viewer))).await;
+        server.file("a.txt", b"text".to_vec()).await;
+        server.upload_as(ADMIN, json!({ "workspaceId": other }), "b.txt", "", b"text".to_vec()).await;
+        let db = &server.running.app.db;
+        let many = "INSERT INTO event (workspace_id, kind, file_id, image_id, at)
+            WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2500)
+            SELECT workspace_id, kind, file_id, image_id, at FROM event CROSS JOIN n";
+        db.write.execute_unprepared(many).await.unwrap();
+        if database == Database::Postgres {
+            db.write.execute_unprepared("ANALYZE event").await.unwrap();
+        }
+        for token in [ADMIN, member.as_str()] {
+            let statements = db.recorded(async {
+                let mut socket = Socket::connect(&server, token).await;
+                socket.subscribe("a", BARE, from(&server, &beginning(&server))).await;
+                socket.events(250).await;
+                let mut newest = Socket::connect(&server, token).await;
+                newest.subscribe("a", BARE, json!({ "workspace": server.workspace })).await;
+                eventually("two follow", || async { (server.running.app.wakes.followers() == 2).then_some(()) }).await;
+                // Once more than a look of the poll.
+                tokio::time::sleep(Duration::from_millis(1500)).await;
+            }).await;
+            let reads: Vec<_> = statements.iter().filter(|statement| statement.sql.contains("FROM \"event\"")).collect();
+            assert!(reads.len() >= 5, "{reads:?}");
+            for statement in reads {
+                let (explain, column) = match database {
+                    Database::Sqlite => ("EXPLAIN QUERY PLAN", "detail"),
+                    Database::Postgres => ("EXPLAIN", "QUERY PLAN"),
+                };
+                let explained = Statement { sql: format!("{explain} {}", statement.sql), ..statement.clone() };
+                let rows = db.read.query_all_raw(explained).await.unwrap();
+                let plan: Vec<String> = rows.iter().map(|row| row.try_get::<String>("", column).unwrap()).collect();
+                let plan = plan.join("\n");
+                assert!(plan.contains("event_by_workspace"), "{}\n{plan}", statement.sql);
+                for word in ["Sort", "TEMP B-TREE", "Seq Scan", "SCAN event"] {
+                    assert!(!plan.contains(word), "{}\n{plan}", statement.sql);
+                }
+            }
+            eventually("nobody follows", || async { (server.running.app.wakes.followers() == 0).then_some(()) }).await;
+        }
     }
 }
