@@ -49,8 +49,10 @@ impl Socket {
 
     /// What comes next: a message, or the code and reason of a close.
     pub(super) async fn next(&mut self) -> Result<Value, (u16, String)> {
+        // Signs of life do not count.
+        let late = tokio::time::Instant::now() + PATIENCE;
         loop {
-            let message = tokio::time::timeout(PATIENCE, self.0.next()).await.expect("a message in time");
+            let message = tokio::time::timeout_at(late, self.0.next()).await.expect("a message in time");
             match message {
                 Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).unwrap()),
                 Some(Ok(Message::Close(Some(frame)))) => {
