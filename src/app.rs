@@ -1,5 +1,7 @@
 //! What every operation is given: the parts of a running server.
 
+mod transaction;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -7,18 +9,22 @@ use std::time::Duration;
 
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use sea_orm::{
-    ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbBackend, SqliteTransactionMode,
-    Statement, TransactionOptions, TransactionTrait,
+    ConnectOptions, Database, DatabaseConnection, DbBackend, SqliteTransactionMode, Statement,
+    TransactionOptions, TransactionTrait,
 };
 use tokio::sync::{Notify, OnceCell};
 use tokio::time::Instant;
 use url::Url;
 
+pub use transaction::Transaction;
+
 use crate::blob::Blobs;
 use crate::cloudflare::client::Client;
 use crate::cloudflare::wire::{Key, Variant};
 use crate::config::Config;
+use crate::connections::Connections;
 use crate::error::{Error, Refusal, Result};
+use crate::event::Wakes;
 use crate::id::ApiTokenId;
 use crate::rate::Buckets;
 
@@ -49,6 +55,10 @@ pub struct Parts {
     pub imports: Notify,
     /// What the server signs its own URLs with, once it was needed.
     pub url_secret: OnceCell<Vec<u8>>,
+    /// Wakes whoever follows the events of a workspace.
+    pub wakes: Wakes,
+    /// Sockets and event streams.
+    pub connections: Connections,
 }
 
 impl std::ops::Deref for App {
@@ -76,6 +86,8 @@ impl App {
             token_uses: TokenUses::default(),
             imports: Notify::new(),
             url_secret: OnceCell::new(),
+            wakes: Wakes::default(),
+            connections: Connections::default(),
         }))
     }
 
@@ -110,6 +122,8 @@ impl App {
 pub struct Db {
     pub read: DatabaseConnection,
     pub write: DatabaseConnection,
+    /// Somebody in this process has committed something.
+    pub committed: Arc<Notify>,
     statements: Arc<Statements>,
 }
 
@@ -135,10 +149,11 @@ impl Db {
     /// Opens both pools; makes a missing SQLite file.
     pub async fn open(url: &str, connections: u32) -> Result<Db, sea_orm::DbErr> {
         let statements = Arc::new(Statements::default());
+        let committed = Arc::new(Notify::new());
         if url.starts_with("sqlite:") {
             let write = connect(sqlite(url, 1), &statements).await?;
             let read = connect(sqlite(url, connections), &statements).await?;
-            return Ok(Db { read, write, statements });
+            return Ok(Db { read, write, committed, statements });
         }
         let mut options = ConnectOptions::new(url);
         options
@@ -147,18 +162,18 @@ impl Db {
             .acquire_timeout(Duration::from_secs(10))
             .sqlx_logging(false);
         let both = connect(options, &statements).await?;
-        Ok(Db { read: both.clone(), write: both, statements })
+        Ok(Db { read: both.clone(), write: both, committed, statements })
     }
 
     /// Begins a transaction that is going to write.
-    pub async fn begin(&self) -> Result<DatabaseTransaction, sea_orm::DbErr> {
+    pub async fn begin(&self) -> Result<Transaction, sea_orm::DbErr> {
         // Immediate: a SQLite transaction that reads first and writes later could not wait for another process.
         let options = TransactionOptions {
             sqlite_transaction_mode: (self.write.get_database_backend() == DbBackend::Sqlite)
                 .then_some(SqliteTransactionMode::Immediate),
             ..Default::default()
         };
-        self.write.begin_with_options(options).await
+        Ok(Transaction::new(self.write.begin_with_options(options).await?, &self.committed))
     }
 
     /// SQL statements run so far.

@@ -180,6 +180,26 @@ pub struct Config {
     #[arg(long, global = true, env = "IMAGEGRAPH_RATE_LIMIT", value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
     pub rate_limit: Option<u32>,
 
+    /// Most WebSockets and event streams at once of one token
+    #[arg(long, global = true, env = "IMAGEGRAPH_MAX_CONNECTIONS", default_value_t = 100)]
+    pub max_connections: usize,
+
+    /// Seconds a WebSocket has for its `connection_init`
+    #[arg(long, global = true, env = "IMAGEGRAPH_SOCKET_INIT_TIMEOUT", default_value = "5", value_parser = seconds)]
+    pub socket_init_timeout: Duration,
+
+    /// Seconds between two signs of life on a WebSocket or an event stream
+    #[arg(long, global = true, env = "IMAGEGRAPH_KEEP_ALIVE", default_value = "12", value_parser = seconds)]
+    pub keep_alive: Duration,
+
+    /// Seconds after which a WebSocket or an event stream ends whose client does not read
+    #[arg(long, global = true, env = "IMAGEGRAPH_SEND_TIMEOUT", default_value = "30", value_parser = seconds)]
+    pub send_timeout: Duration,
+
+    /// Seconds between two looks for events that no notification has told of
+    #[arg(long, global = true, env = "IMAGEGRAPH_EVENT_POLL", default_value = "1", value_parser = seconds)]
+    pub event_poll: Duration,
+
     /// Seconds between two looks of the worker at what is due
     #[arg(long, global = true, env = "IMAGEGRAPH_WORKER_INTERVAL", default_value = "1", value_parser = seconds)]
     pub worker_interval: Duration,

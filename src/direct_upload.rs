@@ -11,11 +11,13 @@ pub mod put;
 
 mod form;
 
+pub mod progress;
+
 use chrono::{DateTime, TimeDelta, Utc};
-use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, sea_query::Expr};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, sea_query::Expr};
 use url::Url;
 
-use crate::app::App;
+use crate::app::{App, Transaction};
 use crate::blob::BlobKey;
 use crate::entity::api_token::Scope;
 use crate::entity::direct_upload::{self, Column, Entity, Model, Status, Transport};
@@ -188,7 +190,7 @@ async fn delete_file_row(
 /// Ends an upload whose bytes are here; false if somebody else ended it first. What it left in the byte store the worker
 /// removes.
 pub async fn end_completed(
-    transaction: &DatabaseTransaction,
+    transaction: &Transaction,
     upload: &Model,
     size: i64,
     now: DateTime<Utc>,

@@ -13,7 +13,11 @@ pub mod order;
 
 pub mod filter;
 
+pub mod operation;
+
 pub mod socket;
+
+pub mod sse;
 
 pub mod query;
 
@@ -22,6 +26,8 @@ pub mod mutation;
 pub mod edit;
 
 pub mod workspace_mutation;
+
+pub mod subscription;
 
 pub mod connection;
 
@@ -58,7 +64,7 @@ pub mod loader;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use async_graphql::{Context, EmptySubscription, Enum, ID, SDLExportOptions, TypeDirective};
+use async_graphql::{Context, Enum, ID, SDLExportOptions, TypeDirective};
 
 use crate::app::App;
 use crate::config::Config;
@@ -69,17 +75,28 @@ use crate::graphql::filter::{FileFilter, ImageFilter};
 use crate::graphql::image::{ImageOrder, ImageOrderField};
 use crate::graphql::loader::Loaders;
 use crate::graphql::mutation::Mutation;
+use crate::graphql::operation::PerDelivery;
 use crate::graphql::query::Query;
+use crate::graphql::subscription::Subscription;
 use crate::id::{ParseIdError, WorkspaceId};
 use crate::page::{MAX_PAGE, Order, PageArgs};
 use crate::viewer::Viewer;
 use crate::{file as files, image as images};
 
 /// The schema with its roots.
-pub type Schema = async_graphql::Schema<Query, Mutation, EmptySubscription>;
+pub type Schema = async_graphql::Schema<Query, Mutation, Subscription>;
 
 /// The executable schema of a running server.
 pub fn schema(app: &App) -> Schema {
+    limited(app).finish()
+}
+
+/// The same for subscriptions. An extension costs something at every field, so queries are run without it.
+pub fn live_schema(app: &App) -> Schema {
+    limited(app).extension(PerDelivery).finish()
+}
+
+fn limited(app: &App) -> async_graphql::SchemaBuilder<Query, Mutation, Subscription> {
     let config = &app.config;
     builder()
         .limit_depth(config.max_depth)
@@ -88,7 +105,6 @@ pub fn schema(app: &App) -> Schema {
         .disable_suggestions()
         .extension(cost::Costs)
         .data(app.clone())
-        .finish()
 }
 
 /// The schema as text: `schema.graphql`.
@@ -97,8 +113,8 @@ pub fn sdl() -> String {
     builder().finish().sdl_with_options(options)
 }
 
-fn builder() -> async_graphql::SchemaBuilder<Query, Mutation, EmptySubscription> {
-    Schema::build(Query, Mutation::default(), EmptySubscription)
+fn builder() -> async_graphql::SchemaBuilder<Query, Mutation, Subscription> {
+    Schema::build(Query, Mutation::default(), Subscription)
 }
 
 /// The field is null only if it failed, and then `errors` has an entry for its path.
@@ -133,7 +149,7 @@ impl Asked for Context<'_> {
     }
 
     fn loaders(&self) -> &Loaders {
-        self.data_unchecked()
+        self.data_unchecked::<Arc<Loaders>>()
     }
 }
 

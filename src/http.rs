@@ -138,7 +138,8 @@ fn below(base: &Url, path: &str) -> Url {
 
 /// Everything the server answers.
 pub fn router(app: App, emulator: Option<Router>) -> Router {
-    let face = handler::Face { schema: graphql::schema(&app), app: app.clone() };
+    let face =
+        handler::Face { schema: graphql::schema(&app), live: graphql::live_schema(&app), app: app.clone() };
     let cors = CorsLayer::new()
         .allow_origin(Any)
         .allow_methods([Method::GET, Method::POST, Method::DELETE])
@@ -286,8 +287,16 @@ async fn metrics(State(app): State<App>, viewer: Viewer, id: RequestId) -> Respo
     let text = format!(
         "# HELP imagegraph_sql_statements_total SQL statements run.\n\
          # TYPE imagegraph_sql_statements_total counter\n\
-         imagegraph_sql_statements_total {}\n",
-        app.db.statements()
+         imagegraph_sql_statements_total {}\n\
+         # HELP imagegraph_connections Open WebSockets and event streams.\n\
+         # TYPE imagegraph_connections gauge\n\
+         imagegraph_connections {}\n\
+         # HELP imagegraph_followers Subscriptions that follow a workspace.\n\
+         # TYPE imagegraph_followers gauge\n\
+         imagegraph_followers {}\n",
+        app.db.statements(),
+        app.connections.count(),
+        app.wakes.followers()
     );
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }

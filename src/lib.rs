@@ -56,6 +56,9 @@ pub mod api_token;
 /// What happened.
 pub mod event;
 
+/// Connections that stay open.
+pub mod connections;
+
 /// Keyset pages.
 pub mod page;
 

@@ -17,7 +17,7 @@ use crate::cloudflare::client::Client;
 use crate::config::Config;
 use crate::http::{self, Account, AccountError};
 use crate::setup::{self, First};
-use crate::worker;
+use crate::{event, worker};
 
 /// How long requests under way may take to end once the server is asked to.
 const STOP_TIME: Duration = Duration::from_secs(20);
@@ -73,7 +73,7 @@ pub async fn start(mut config: Config, clock: Clock) -> Result<Running, StartErr
     let first =
         setup::first_start(&db, &clock, config.admin_token.as_deref()).await.map_err(StartError::Setup)?;
     let app = App::new(config, db, blobs, cloudflare, clock);
-    let stop = CancellationToken::new();
+    let stop = app.connections.stop.clone();
     let router = http::router(app.clone(), account.emulator);
     let stopped = stop.clone().cancelled_owned();
     let serving = tokio::spawn(async move {
@@ -83,7 +83,8 @@ pub async fn start(mut config: Config, clock: Clock) -> Result<Running, StartErr
     });
     let working = tokio::spawn(worker::run(app.clone(), stop.clone()));
     let looking = tokio::spawn(worker::run_analysis(app.clone(), stop.clone()));
-    Ok(Running { app, address, public_url, first, stop, tasks: vec![serving, working, looking] })
+    let waking = tokio::spawn(event::run(app.clone(), stop.clone()));
+    Ok(Running { app, address, public_url, first, stop, tasks: vec![serving, working, looking, waking] })
 }
 
 /// Opens the database and brings its tables up to date.
@@ -96,11 +97,12 @@ pub async fn open_database(config: &Config) -> Result<Db, StartError> {
 }
 
 impl Running {
-    /// Stops taking requests, finishes those under way, and waits for the worker's round to end; not for ever, because a
-    /// WebSocket stays open for as long as its client likes.
+    /// Stops taking requests, closes sockets and event streams, finishes requests under way, and waits for the worker's
+    /// round to end; not for ever, because a client may take its time.
     pub async fn stop(self) {
         self.stop.cancel();
         self.app.due.notify_one();
+        self.app.connections.end().await;
         for task in self.tasks {
             let _ = tokio::time::timeout(STOP_TIME, task).await;
         }

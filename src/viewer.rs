@@ -1,11 +1,15 @@
 //! Who is asking: a user behind a bearer token, and what they may see and do.
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, EntityTrait, Select};
 use sha2::{Digest, Sha256};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
+use crate::app::App;
 use crate::entity::api_token::{self, Scope};
 use crate::entity::{membership, user};
 use crate::error::{Code, Error, Result};
@@ -167,6 +171,40 @@ impl Viewer {
                 ids.into_iter().map(|id| Range::within(all.clone(), id)).collect()
             }
         }
+    }
+}
+
+/// The token of a connection that stays open. Who is behind it is looked up again and again: rights may have changed.
+pub struct Credential {
+    secret: String,
+    last: Mutex<Option<(Instant, Arc<Viewer>)>>,
+}
+
+impl Credential {
+    /// How old a viewer may become while nothing is delivered.
+    pub const MAX_AGE: Duration = Duration::from_secs(3);
+
+    /// A credential nobody has looked at.
+    pub fn new(secret: String) -> Self {
+        Credential { secret, last: Mutex::new(None) }
+    }
+
+    /// The viewer, looked up at most `max_age` ago. All operations of a connection share the look-up.
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED` once the token is not usable.
+    pub async fn viewer(&self, app: &App, max_age: Duration) -> Result<Arc<Viewer>> {
+        let mut last = self.last.lock().await;
+        if let Some((at, viewer)) = &*last
+            && at.elapsed() < max_age
+        {
+            return Ok(Arc::clone(viewer));
+        }
+        let now = app.clock.now();
+        let viewer = Arc::new(Viewer::from_secret(&app.db.read, &self.secret, now).await?);
+        app.token_uses.note(viewer.token.id, now);
+        *last = Some((Instant::now(), Arc::clone(&viewer)));
+        Ok(viewer)
     }
 }
 

@@ -10,6 +10,7 @@ use sea_orm_migration::sea_orm::DbBackend;
 mod m20261121_000001_first_tables;
 mod m20261125_000001_assets;
 mod m20261125_000002_find;
+mod m20261125_000003_event_order;
 
 /// All migrations, oldest first.
 pub struct Migrator;
@@ -21,6 +22,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261121_000001_first_tables::Migration),
             Box::new(m20261125_000001_assets::Migration),
             Box::new(m20261125_000002_find::Migration),
+            Box::new(m20261125_000003_event_order::Migration),
         ]
     }
 }

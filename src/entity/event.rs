@@ -1,8 +1,11 @@
-//! Events: what happened to files and images, in the order of commits of one server.
+//! Events: what happened to files and images, within a workspace in the order of commits.
 
 use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::{Order, Query, SelectStatement, UnionType};
+use sea_orm::{DbBackend, ExprTrait, QueryOrder};
 
 use crate::id::{FileId, ImageId, WorkspaceId};
+use crate::viewer::Viewer;
 
 /// Kinds of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
@@ -36,6 +39,7 @@ pub enum Kind {
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "event")]
 pub struct Model {
+    /// Grows within a workspace from commit to commit: see the migration `event_order`.
     #[sea_orm(primary_key)]
     pub seq: i64,
     pub workspace_id: WorkspaceId,
@@ -46,3 +50,55 @@ pub struct Model {
 }
 
 impl ActiveModelBehavior for ActiveModel {}
+
+/// The events of a workspace after a number, oldest first; `None` when the viewer may not see it.
+///
+/// On PostgreSQL the workspace is part of what is compared and ordered, as in `page.rs`: with an equality the planner may
+/// walk the primary key instead, past everybody else's events.
+pub fn visible_to(
+    viewer: &Viewer,
+    workspace: WorkspaceId,
+    after: i64,
+    backend: DbBackend,
+) -> Option<Select<Entity>> {
+    if !viewer.sees(workspace) {
+        return None;
+    }
+    let events = match backend {
+        DbBackend::Postgres => Entity::find()
+            .filter(place().gt(Expr::tuple([Expr::val(workspace.0), Expr::val(after)])))
+            .filter(Expr::col(Column::WorkspaceId).lte(workspace.0))
+            .order_by_asc(Column::WorkspaceId),
+        _ => Entity::find().filter(COLUMN.workspace_id.eq(workspace)).filter(COLUMN.seq.gt(after)),
+    };
+    Some(events.order_by_asc(Column::Seq))
+}
+
+/// Asks for the newest number of each of these workspaces: one end of an index range each.
+pub fn newest_of(workspaces: &[WorkspaceId], backend: DbBackend) -> Option<SelectStatement> {
+    let mut parts = workspaces.iter().map(|workspace| {
+        let mut newest = Query::select();
+        newest.column(Column::Seq).from(Entity).limit(1);
+        match backend {
+            DbBackend::Postgres => newest
+                .and_where(place().lte(Expr::tuple([Expr::val(workspace.0), Expr::val(i64::MAX)])))
+                .and_where(Expr::col(Column::WorkspaceId).gte(workspace.0))
+                .order_by(Column::WorkspaceId, Order::Desc),
+            _ => newest.and_where(Expr::col(Column::WorkspaceId).eq(workspace.0)),
+        };
+        newest.order_by(Column::Seq, Order::Desc);
+        Query::select()
+            .expr_as(Expr::val(workspace.0), Column::WorkspaceId)
+            .expr_as(newest, Column::Seq)
+            .to_owned()
+    });
+    let mut all = parts.next()?;
+    for part in parts {
+        all.union(UnionType::All, part);
+    }
+    Some(all)
+}
+
+fn place() -> Expr {
+    Expr::tuple([Expr::col(Column::WorkspaceId), Expr::col(Column::Seq)])
+}

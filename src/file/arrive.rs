@@ -1,12 +1,12 @@
 //! How bytes become a usable file, whichever way they came: uploaded with the request, sent directly, or fetched.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter, sea_query::Expr};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::app::App;
+use crate::app::{App, Transaction};
 use crate::cloudflare::wire;
 use crate::entity::file::{self, Column, Entity, ImageStatus, Intent, Model, Status};
 use crate::entity::image::{self as image_entity, NewImage, State};
@@ -241,7 +241,7 @@ pub async fn settle(app: &App, arrival: &Arrival<'_>) -> Result<Settled> {
 /// Answers the file that has these bytes already, or refuses.
 async fn take_known(
     app: &App,
-    transaction: DatabaseTransaction,
+    transaction: Transaction,
     arrival: &Arrival<'_>,
     policy: DuplicatePolicy,
     file: Box<Model>,
@@ -265,12 +265,7 @@ pub fn duplicate(existing: FileId) -> Error {
     Error::refuse(Code::DuplicateContent, message)
 }
 
-async fn write(
-    app: &App,
-    transaction: DatabaseTransaction,
-    arrival: &Arrival<'_>,
-    blob_id: Uuid,
-) -> Result<Settled> {
+async fn write(app: &App, transaction: Transaction, arrival: &Arrival<'_>, blob_id: Uuid) -> Result<Settled> {
     let now = app.clock.now();
     let file = match &arrival.target {
         Target::New(row, key) => {
@@ -297,7 +292,7 @@ async fn write(
 
 async fn write_image(
     app: &App,
-    transaction: &DatabaseTransaction,
+    transaction: &Transaction,
     arrival: &Arrival<'_>,
     file: &Model,
     now: DateTime<Utc>,
@@ -350,7 +345,7 @@ fn image_status(arrival: &Arrival<'_>) -> ImageStatus {
 
 /// Fills a promised file, and ends its direct upload; `None` if somebody else did so first, or the file is gone.
 async fn fill(
-    transaction: &DatabaseTransaction,
+    transaction: &Transaction,
     promised: &Target<'_>,
     arrival: &Arrival<'_>,
     blob_id: Uuid,

@@ -4,13 +4,11 @@
 //! standing file owns them, which is asked after the last owner was marked: whoever marks it waits for the share to be
 //! committed, or the share finds nobody to take it from.
 
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, QueryFilter, QueryOrder, QuerySelect,
-};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbBackend, QueryFilter, QueryOrder, QuerySelect};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::app::App;
+use crate::app::{App, Transaction};
 use crate::blob::BlobKey;
 use crate::entity::file::{self, Column, Model};
 use crate::entity::workspace::DuplicatePolicy;
@@ -49,7 +47,7 @@ pub async fn find(
 /// Decides in a transaction where the bytes of a new file lie. `own` are those just stored for it. One transaction at a
 /// time decides on the same content of a workspace.
 pub async fn claim(
-    transaction: &DatabaseTransaction,
+    transaction: &Transaction,
     workspace: WorkspaceId,
     sha256: &[u8; 32],
     policy: DuplicatePolicy,
@@ -91,11 +89,7 @@ pub async fn discard(app: &App, blob_id: Uuid) {
 }
 
 /// Waits for others who decide on the same content. SQLite has one writer at a time anyway.
-async fn take_turn(
-    transaction: &DatabaseTransaction,
-    workspace: WorkspaceId,
-    sha256: &[u8; 32],
-) -> Result<()> {
+async fn take_turn(transaction: &Transaction, workspace: WorkspaceId, sha256: &[u8; 32]) -> Result<()> {
     if transaction.get_database_backend() != DbBackend::Postgres {
         return Ok(());
     }

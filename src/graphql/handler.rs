@@ -21,21 +21,24 @@ use crate::graphql::cost::{self, Paid};
 use crate::graphql::loader::{self, Sweeps};
 use crate::graphql::order::Order;
 use crate::graphql::request::{self, Asking, Parts, Unreadable};
-use crate::graphql::{Schema, limits, socket};
+use crate::graphql::{Schema, limits, socket, sse};
 use crate::http::RequestId;
 use crate::rate;
-use crate::viewer::Viewer;
+use crate::viewer::{Credential, Viewer};
 
 /// Most errors in one answer.
 const MAX_ERRORS: usize = 20;
 const RESPONSE_JSON: &str = "application/graphql-response+json";
 const JSON: &str = "application/json";
+const EVENTS: &str = "text/event-stream";
 
 /// What the GraphQL face runs on.
 #[derive(Clone)]
 pub struct Face {
     pub app: App,
     pub schema: Schema,
+    /// The schema that runs subscriptions.
+    pub live: Schema,
 }
 
 /// Answers GET, POST and WebSocket upgrades on `/graphql`.
@@ -46,10 +49,11 @@ pub async fn serve(State(face): State<Face>, id: RequestId, request: axum::http:
     if upgrade {
         return socket::upgrade(face, id, head).await;
     }
-    let Some(media_type) = negotiate(&head.headers) else {
-        let message = format!("This answers {JSON} and {RESPONSE_JSON}.");
+    let Some(accepted) = negotiate(&head.headers) else {
+        let message = format!("This answers {JSON}, {RESPONSE_JSON} and {EVENTS}.");
         return error(StatusCode::NOT_ACCEPTABLE, "NOT_ACCEPTABLE", &message);
     };
+    let media_type = accepted.media_type;
     let viewer = match crate::http::viewer(&face.app, &head.headers).await {
         Ok(viewer) => viewer,
         Err(problem) => return refuse(problem, id).typed(media_type),
@@ -73,6 +77,15 @@ pub async fn serve(State(face): State<Face>, id: RequestId, request: axum::http:
     };
     let only_queries = head.method == Method::GET;
     let mut response = match asking {
+        Asking::One(request) if accepted.streams(&face.app, &request) => {
+            let credential =
+                Credential::new(crate::http::bearer(&head.headers).unwrap_or_default().to_owned());
+            sse::answer(face.clone(), credential, viewer.token.id, *request, parts, only_queries, id)
+        }
+        Asking::Batch(_) if media_type == EVENTS => {
+            let message = format!("A batch is not streamed: accept {JSON}, or send one request.");
+            error(StatusCode::NOT_ACCEPTABLE, "NOT_ACCEPTABLE", &message)
+        }
         Asking::One(request) => match face.execute(*request, &viewer, parts, only_queries, id).await {
             Ok(answer) => encode(&answer, media_type),
             Err(refused) => refused,
@@ -93,43 +106,73 @@ impl Face {
     /// Runs one request. `Err` is an answer of its own, for a method that may not run the operation.
     pub(super) async fn execute(
         &self,
-        mut request: Request,
+        request: Request,
         viewer: &Arc<Viewer>,
         parts: Parts,
         only_queries: bool,
         id: RequestId,
     ) -> Result<Answer, Response> {
-        let document = match limits::parse(&request.query, super::limits(&self.app.config)) {
+        let document = match self.parse(&request, viewer) {
             Ok(document) => document,
-            // Not read to the end, and it took its time all the same.
-            Err(problem) => {
-                let problem = rate::take(&self.app, viewer, 1).map_or_else(cost::refused, |_| problem);
-                return Ok(polished(Answer::from_errors(vec![problem]), id));
-            }
+            Err(problem) => return Ok(polished(Answer::from_errors(vec![problem]), id)),
         };
-        if only_queries
-            && operation_type(&document, request.operation_name.as_deref()) != Some(OperationType::Query)
-        {
-            let message = "Over GET only a query is run; send mutations by POST.";
-            let mut refused = error(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message);
-            refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
-            return Err(refused);
+        let wanted = operation_type(&document, request.operation_name.as_deref());
+        if only_queries && wanted != Some(OperationType::Query) {
+            return Err(not_over_get());
         }
+        if wanted == Some(OperationType::Subscription) {
+            let message = format!(
+                "A subscription is answered as {EVENTS}, or over a WebSocket: accept {EVENTS}, or connect."
+            );
+            return Err(error(StatusCode::NOT_ACCEPTABLE, "NOT_ACCEPTABLE", &message));
+        }
+        Ok(self.run(request, document, viewer, parts, id).await)
+    }
+
+    /// Parses a request within the limits.
+    pub(super) fn parse(
+        &self,
+        request: &Request,
+        viewer: &Viewer,
+    ) -> Result<ExecutableDocument, ServerError> {
+        limits::parse(&request.query, super::limits(&self.app.config)).map_err(|problem| {
+            // Not read to the end, and it took its time all the same.
+            rate::take(&self.app, viewer, 1).map_or_else(cost::refused, |_| problem)
+        })
+    }
+
+    /// Runs a query or mutation that has been parsed within the limits.
+    pub(super) async fn run(
+        &self,
+        mut request: Request,
+        document: ExecutableDocument,
+        viewer: &Arc<Viewer>,
+        parts: Parts,
+        id: RequestId,
+    ) -> Answer {
         request.set_parsed_query(document.clone());
         let operation_name = request.operation_name.clone();
         let sweeps = Sweeps::default();
         let request = request
             .data(Arc::clone(viewer))
             .data(Arc::<Paid>::default())
-            .data(loader::loaders(self.app.clone(), Arc::clone(viewer), &sweeps))
+            .data(Arc::new(loader::loaders(self.app.clone(), Arc::clone(viewer), &sweeps)))
             .data(parts);
         let mut answer = sweeps.of(self.schema.execute(request)).await;
         if answer.data != Value::Null {
             // Only a document that passed validation is known to have no cycles.
             Order::of(&document, operation_name.as_deref()).sort(&mut answer.data);
         }
-        Ok(polished(answer, id))
+        polished(answer, id)
     }
+}
+
+/// The refusal of anything but a query over GET.
+pub(super) fn not_over_get() -> Response {
+    let message = "Over GET only a query is run; send mutations by POST.";
+    let mut refused = error(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message);
+    refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+    refused
 }
 
 async fn read_body(app: &App, headers: &HeaderMap, body: Body) -> Result<(Asking, Parts), Unreadable> {
@@ -160,8 +203,29 @@ fn utf8(parameters: &str) -> bool {
     })
 }
 
-/// The media type a client gets: plain JSON unless it asks for the newer one; `None` when it takes neither.
-fn negotiate(headers: &HeaderMap) -> Option<&'static str> {
+/// What a client takes.
+struct Accepted {
+    /// What it gets; `text/event-stream` only if it prefers that.
+    media_type: &'static str,
+    /// Whether it takes `text/event-stream` at all.
+    events: bool,
+}
+
+impl Accepted {
+    /// Whether this request is answered as a stream of events: when the client wants that, and for a subscription when it
+    /// takes that.
+    fn streams(&self, app: &App, request: &Request) -> bool {
+        self.media_type == EVENTS
+            || self.events
+                && limits::parse(&request.query, super::limits(&app.config)).is_ok_and(|document| {
+                    operation_type(&document, request.operation_name.as_deref())
+                        == Some(OperationType::Subscription)
+                })
+    }
+}
+
+/// What a client gets: plain JSON unless it asks for something else; `None` when it takes nothing of ours.
+fn negotiate(headers: &HeaderMap) -> Option<Accepted> {
     let accepts: Vec<&str> = headers
         .get_all(header::ACCEPT)
         .iter()
@@ -169,13 +233,14 @@ fn negotiate(headers: &HeaderMap) -> Option<&'static str> {
         .flat_map(|value| value.split(','))
         .collect();
     if accepts.iter().all(|accept| accept.trim().is_empty()) {
-        return Some(JSON);
+        return Some(Accepted { media_type: JSON, events: false });
     }
-    let mut best: Option<(&'static str, f32)> = None;
+    let (mut best, mut events): (Option<(&'static str, f32)>, bool) = (None, false);
     for accept in accepts {
         let (range, parameters) = accept.split_once(';').unwrap_or((accept, ""));
         let media_type = match range.trim().to_ascii_lowercase().as_str() {
             RESPONSE_JSON => RESPONSE_JSON,
+            EVENTS => EVENTS,
             JSON | "application/*" | "*/*" => JSON,
             _ => continue,
         };
@@ -184,14 +249,16 @@ fn negotiate(headers: &HeaderMap) -> Option<&'static str> {
             .filter_map(|parameter| parameter.trim().strip_prefix("q="))
             .find_map(|weight| weight.trim().parse().ok())
             .unwrap_or(1.0);
+        events |= media_type == EVENTS && weight > 0.0;
         if weight > 0.0 && best.is_none_or(|(_, known)| weight > known) {
             best = Some((media_type, weight));
         }
     }
-    best.map(|(media_type, _)| media_type)
+    best.map(|(media_type, _)| Accepted { media_type, events })
 }
 
-fn operation_type(document: &ExecutableDocument, name: Option<&str>) -> Option<OperationType> {
+/// The kind of the operation that a request asks for, as far as that is clear.
+pub(super) fn operation_type(document: &ExecutableDocument, name: Option<&str>) -> Option<OperationType> {
     match (&document.operations, name) {
         (DocumentOperations::Single(operation), _) => Some(operation.node.ty),
         (DocumentOperations::Multiple(operations), Some(name)) => {
@@ -199,8 +266,11 @@ fn operation_type(document: &ExecutableDocument, name: Option<&str>) -> Option<O
         }
         // Several and none named: validation refuses it, unless one of them must not run at all.
         (DocumentOperations::Multiple(operations), None) => {
-            let all = operations.values().all(|operation| operation.node.ty == OperationType::Query);
-            all.then_some(OperationType::Query)
+            let mut kinds = operations.values().map(|operation| operation.node.ty);
+            let first = kinds.next()?;
+            // One that has a name is alone as well.
+            (operations.len() == 1 || first == OperationType::Query && kinds.all(|kind| kind == first))
+                .then_some(first)
         }
     }
 }
@@ -248,10 +318,10 @@ trait Typed {
 
 impl Typed for Response {
     fn typed(mut self, media_type: &'static str) -> Self {
-        let value = if media_type == JSON {
-            HeaderValue::from_static("application/json; charset=utf-8")
-        } else {
+        let value = if media_type == RESPONSE_JSON {
             HeaderValue::from_static("application/graphql-response+json; charset=utf-8")
+        } else {
+            HeaderValue::from_static("application/json; charset=utf-8")
         };
         self.headers_mut().insert(header::CONTENT_TYPE, value);
         self

@@ -214,7 +214,8 @@ fn asking(value: Value, max_batch: usize) -> Result<Asking, Unreadable> {
     }
 }
 
-fn request(value: Value) -> Result<Request, Unreadable> {
+/// A request out of its JSON object.
+pub(super) fn request(value: Value) -> Result<Request, Unreadable> {
     let Value::Object(mut fields) = value else {
         return Err(bad("A request is an object with the field `query`."));
     };

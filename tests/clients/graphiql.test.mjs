@@ -11,7 +11,7 @@ import { findChromium, launch } from './chromium.mjs';
 import { jpeg } from './pictures.mjs';
 import { startServer } from './server.mjs';
 
-const SAMPLES = ['WhoAmI', 'GalleryPage', 'Files', 'CreateDirectUpload', 'CompleteDirectUpload', 'DeleteImage'];
+const SAMPLES = ['WhoAmI', 'GalleryPage', 'Files', 'AssetEvents', 'CreateDirectUpload', 'CompleteDirectUpload', 'DeleteImage'];
 
 const executable = findChromium();
 const missing = 'Chromium was not found: install it, or name it in CHROMIUM.';
@@ -73,6 +73,26 @@ test('GraphiQL in Chromium', { skip }, async t => {
   await t.test('Files', async () => {
     const { files } = await runTab(page, 'Files');
     assert.deepEqual(files.nodes.map(node => [node.id, node.image.id]), [[file.id, first.imageId]]);
+  });
+
+  await t.test('AssetEvents shows what happens while it runs', async () => {
+    await page.locator('.graphiql-tab-button', { hasText: /^AssetEvents$/ }).click();
+    await page.locator('.graphiql-tab-active', { hasText: 'AssetEvents' }).waitFor();
+    await page.waitForTimeout(500);
+    await page.getByRole('button', { name: /^Execute query/ }).click();
+    const stop = page.getByRole('button', { name: /^Stop query/ });
+    await stop.waitFor();
+    // Nothing on the page tells when it follows: something happens until it shows.
+    const shown = page.locator('.result-window .view-line', { hasText: '"FILE_READY"' }).first();
+    for (let n = 0; !(await shown.isVisible()); n += 1) {
+      assert.ok(n < 20, 'no event was shown');
+      const text = new File([`event ${n}`], `event-${n}.txt`);
+      assert.deepEqual((await upload(apollo(server), server.workspace, text)).userErrors, []);
+      await page.waitForTimeout(500);
+    }
+    await page.screenshot({ path: join(screenshots, 'events.png') });
+    await stop.click();
+    await page.getByRole('button', { name: /^Execute query/ }).waitFor();
   });
 
   await t.test('CreateDirectUpload, the form, CompleteDirectUpload', async () => {

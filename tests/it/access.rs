@@ -178,6 +178,20 @@ const ROUTES: [(&str, &str, [Sees; 5]); 5] = [
     ("/api/openapi.json", "get", [Common; 5]),
 ];
 
+/// The same for the fields of `Subscription`, asked over server-sent events: what comes first.
+const FOLLOWED: [(&str, &str, [Sees; 5]); 2] = [
+    (
+        "assetEvents",
+        "subscription { assetEvents(workspaceId: \"$workspace\", after: \"$beginning\") { workspaceId } }",
+        [Nothing, Nothing, It, It, It],
+    ),
+    (
+        "uploadProgress",
+        "subscription { uploadProgress(id: \"$upload\") { id } }",
+        [Nothing, Nothing, It, It, It],
+    ),
+];
+
 /// Things of one workspace, by the names the rows use.
 struct Things(Vec<(&'static str, String)>);
 
@@ -211,6 +225,7 @@ impl Things {
             ("$member", text_of(&member["setWorkspaceMember"]["member"]["id"])),
             ("$token", text_of(&token["createApiToken"]["apiToken"]["id"])),
             ("$workspace", server.workspace.clone()),
+            ("$beginning", crate::live::beginning(server)),
             ("$file", text_of(&photo["id"])),
             ("$image", text_of(&photo["image"]["id"])),
             ("$text", text_of(&text["id"])),
@@ -263,6 +278,26 @@ both! {
                     seen.push(sees(&answer, &things, field));
                 }
                 server.end().await;
+            }
+            assert_eq!(seen, expected, "{field}: {query}");
+        }
+    }
+
+    /// The table of subscriptions.
+    async fn subscriptions(database: Database) {
+        let server = Server::start(database).await;
+        let things = Things::make(&server).await;
+        let people = everybody(&server).await;
+        for (field, query, expected) in FOLLOWED {
+            let mut seen = Vec::new();
+            for token in &people {
+                let answer = crate::live::first(&server, token, &things.fill(query)).await;
+                seen.push(match answer["errors"][0]["extensions"]["code"].as_str() {
+                    Some("NOT_FOUND") => Nothing,
+                    Some(other) => panic!("{field}: {other}"),
+                    None if things.mentioned_in(&answer["data"][field].to_string()) => It,
+                    None => panic!("{field}: {answer}"),
+                });
             }
             assert_eq!(seen, expected, "{field}: {query}");
         }
@@ -431,14 +466,15 @@ fn every_operation_has_a_row() {
         let async_graphql::parser::types::TypeSystemDefinition::Type(definition) = definition else {
             continue;
         };
-        if !["Query", "Mutation"].contains(&definition.node.name.node.as_str()) {
+        if !["Query", "Mutation", "Subscription"].contains(&definition.node.name.node.as_str()) {
             continue;
         }
         if let async_graphql::parser::types::TypeKind::Object(object) = definition.node.kind {
             fields.extend(object.fields.iter().map(|field| field.node.name.node.to_string()));
         }
     }
-    let rows: BTreeSet<String> = ROWS.iter().map(|(field, ..)| (*field).to_owned()).collect();
+    let rows: BTreeSet<String> =
+        ROWS.iter().chain(&FOLLOWED).map(|(field, ..)| (*field).to_owned()).collect();
     assert_eq!(rows, fields, "each root field has its row in the access table, and no other");
     let api: Value =
         serde_json::from_str(&<imagegraph::rest::ApiDoc as utoipa::OpenApi>::openapi().to_json().unwrap())

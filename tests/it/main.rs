@@ -71,6 +71,7 @@ mod rest;
 mod over_http;
 
 mod limits;
+mod live;
 
 mod schema;
 

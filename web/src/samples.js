@@ -97,6 +97,36 @@ query Files($workspaceId: ID, $after: String) {
     ),
     tab(
       `
+# What happens in a workspace, as it happens: run this,
+# then upload, rename or delete something elsewhere.
+# To go on after an event, put its "cursor" into "after".
+subscription AssetEvents(
+  $workspaceId: ID!
+  $after: String
+) {
+  assetEvents(
+    workspaceId: $workspaceId
+    after: $after
+  ) {
+    kind
+    cursor
+    at
+    file {
+      id
+      filename
+      imageStatus
+    }
+    image {
+      id
+      url
+    }
+  }
+}
+`,
+      { workspaceId, after: null },
+    ),
+    tab(
+      `
 # Direct upload, step 1 of 3: a permission to send
 # one file without an API token.
 #

@@ -1,0 +1,171 @@
+//! The root of all live updates.
+
+use std::sync::Arc;
+
+use async_graphql::{Context, Enum, ID, Object, Subscription as Root};
+use futures_util::stream::{self, BoxStream, StreamExt};
+
+use crate::direct_upload::progress;
+use crate::entity::event;
+use crate::error::Error;
+use crate::event::{self as events, Batch};
+use crate::graphql::connection::shared;
+use crate::graphql::direct_upload::DirectUpload;
+use crate::graphql::error::top_level;
+use crate::graphql::file::File;
+use crate::graphql::image::Image;
+use crate::graphql::operation::Live;
+use crate::graphql::scalar::DateTime;
+use crate::graphql::{Asked, parse};
+use crate::id::{DirectUploadId, WorkspaceId};
+
+/// What a subscription delivers, one after the other. An error is the last.
+type Deliveries<T> = BoxStream<'static, Option<async_graphql::Result<T>>>;
+
+/// Root of all live updates, over `graphql-transport-ws` or server-sent events.
+pub struct Subscription;
+
+/// Root of all live updates, over `graphql-transport-ws` or server-sent events.
+#[Root]
+impl Subscription {
+    /// What happens to files and images of a workspace. With `after`, what was missed is sent first. Needs the scope
+    /// `FILES_READ`. Ends with an error when the rights to see it end.
+    async fn asset_events(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "`wsp_` id.")] workspace_id: ID,
+        #[graphql(desc = "Only these. Left out: all.")] kinds: Option<Vec<AssetEventKind>>,
+        #[graphql(
+            desc = "Cursor of the last event seen; kept for 24 hours. Left out: what happens from now on."
+        )]
+        after: Option<String>,
+    ) -> async_graphql::Result<Deliveries<AssetEvent>> {
+        let live = Arc::clone(ctx.data_unchecked::<Arc<Live>>());
+        let workspace = parse::<WorkspaceId>(&workspace_id, "workspaceId").map_err(top_level)?;
+        if kinds.as_ref().is_some_and(Vec::is_empty) {
+            let message = "Name at least one kind, or leave `kinds` out for all of them.";
+            return Err(top_level(Error::invalid("kinds", message)));
+        }
+        let kinds: Option<Vec<event::Kind>> = kinds.map(|kinds| kinds.into_iter().map(Into::into).collect());
+        let batches = events::follow(ctx.app(), live.credential(), workspace, after.as_deref());
+        let batches = batches.await.map_err(top_level)?;
+        let selected = ctx.look_ahead();
+        let (files, images) = (selected.field("file").exists(), selected.field("image").exists());
+        let delivered = batches.then(move |batch| {
+            let (live, kinds) = (Arc::clone(&live), kinds.clone());
+            async move {
+                let Batch { mut events, viewer } = match batch {
+                    Ok(batch) => batch,
+                    Err(problem) => return vec![Some(Err(top_level(problem)))],
+                };
+                events.retain(|event| kinds.as_ref().is_none_or(|kinds| kinds.contains(&event.kind)));
+                let loaders = live.deliver(viewer);
+                // One statement for all of them. What fails here fails again where it is asked for, and says so.
+                if files {
+                    let _ = loaders.load_many(events.iter().map(|event| event.file_id)).await;
+                }
+                if images {
+                    let _ = loaders.load_many(events.iter().filter_map(|event| event.image_id)).await;
+                }
+                events.into_iter().map(|event| Some(Ok(AssetEvent(event)))).collect()
+            }
+        });
+        Ok(delivered.flat_map(stream::iter).boxed())
+    }
+
+    /// Progress of one upload, at most twice a second, until it is over.
+    async fn upload_progress(
+        &self,
+        ctx: &Context<'_>,
+        #[graphql(desc = "`upl_` id.")] id: ID,
+    ) -> async_graphql::Result<Deliveries<DirectUpload>> {
+        let live = Arc::clone(ctx.data_unchecked::<Arc<Live>>());
+        let id = parse::<DirectUploadId>(&id, "id").map_err(top_level)?;
+        let uploads = progress::follow(ctx.app(), live.credential(), id).await.map_err(top_level)?;
+        let delivered = uploads.map(move |upload| match upload {
+            Ok((upload, viewer)) => {
+                live.deliver(viewer);
+                Some(Ok(DirectUpload(upload)))
+            }
+            Err(problem) => Some(Err(top_level(problem))),
+        });
+        Ok(delivered.boxed())
+    }
+}
+
+/// Something that happened to a file or image.
+pub struct AssetEvent(event::Model);
+
+/// Something that happened to a file or image.
+#[Object]
+impl AssetEvent {
+    /// What happened.
+    async fn kind(&self) -> AssetEventKind {
+        self.0.kind.into()
+    }
+
+    /// Give this as `after` to go on from here.
+    async fn cursor(&self) -> String {
+        events::cursor(&self.0)
+    }
+
+    /// When it happened.
+    async fn at(&self) -> DateTime {
+        DateTime(self.0.at)
+    }
+
+    /// The workspace it happened in.
+    async fn workspace_id(&self) -> ID {
+        self.0.workspace_id.to_string().into()
+    }
+
+    /// The file it happened to, or whose image it happened to.
+    async fn file_id(&self) -> ID {
+        self.0.file_id.to_string().into()
+    }
+
+    /// The file as it is when the event is delivered. Null once the file is gone.
+    async fn file(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<File>> {
+        let file = ctx.loaders().load_one(self.0.file_id).await;
+        file.map_err(shared).transpose().map(|row| row.map(File))
+    }
+
+    /// The image it happened to. Null for what happened to a file alone.
+    async fn image_id(&self) -> Option<ID> {
+        self.0.image_id.map(|id| id.to_string().into())
+    }
+
+    /// The image as it is when the event is delivered. Null for what happened to a file alone, and once the image is gone.
+    async fn image(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Image>> {
+        let image = ctx.loaders().load_one(self.0.image_id?).await;
+        image.map_err(shared).transpose().map(|row| row.map(Image))
+    }
+}
+
+/// Kinds of events. More may be added: clients need a default branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[graphql(remote = "event::Kind")]
+pub enum AssetEventKind {
+    /// There is a file; its bytes may have to come yet.
+    FileCreated,
+    /// The bytes of a file are here.
+    FileReady,
+    /// The bytes of a file could not be taken; its `failure` says why.
+    FileFailed,
+    /// A file was renamed, or its description changed.
+    FileUpdated,
+    /// A file was moved to the trash.
+    FileTrashed,
+    /// A file came back from the trash.
+    FileRestored,
+    /// A file was deleted for good.
+    FilePurged,
+    /// An image is there to be shown.
+    ImageProvisioned,
+    /// The image service refused an image; `imageFailure` of its file says why.
+    ImageProvisionFailed,
+    /// An image's description or access changed.
+    ImageUpdated,
+    /// An image was deleted. Its file may be there still.
+    ImageDeleted,
+}
