@@ -425,8 +425,8 @@ both! {
                     let file = &payload["file"];
                     match i {
                         1 | 3 => {
-                            let delete = "mutation($id: ID!) { deleteFile(input: { id: $id }) { success userErrors { code } } }";
-                            assert_eq!(server.query(delete, json!({ "id": file["id"] })).await["deleteFile"]["success"], true);
+                            let delete = "mutation($id: ID!, $p: Boolean) { deleteFile(input: { id: $id, permanently: $p }) { success userErrors { code } } }";
+                            assert_eq!(server.query(delete, json!({ "id": file["id"], "p": i == 1 })).await["deleteFile"]["success"], true);
                         }
                         2 => {
                             let delete = "mutation($id: ID!) { deleteImage(input: { id: $id }) { success userErrors { code } } }";
@@ -438,7 +438,7 @@ both! {
             }
         });
         futures_util::future::join_all(tasks).await;
-        let query = "{ workspaces(first: 2) { nodes { usage { fileCount fileBytes imageCount } files { nodes { size } } images { totalCount totalSize nodes { size } } } } }";
+        let query = "{ workspaces(first: 2) { nodes { usage { fileCount fileBytes imageCount trashedBytes } files { nodes { size } } images { totalCount totalSize nodes { size } } } } }";
         let found = server.query(query, json!({})).await["workspaces"]["nodes"].take();
         for workspace in found.as_array().unwrap() {
             let sizes = |list: &str| -> Vec<i64> {
@@ -447,8 +447,10 @@ both! {
             let (files, images) = (sizes("files"), sizes("images"));
             assert_eq!((files.len(), images.len()), (16, 8));
             let usage = &workspace["usage"];
-            assert_eq!(usage["fileCount"], json!(files.len()));
-            assert_eq!(usage["fileBytes"], json!(files.iter().sum::<i64>()));
+            // Four of each are in the trash, which counts too: `text`, four bytes.
+            assert_eq!(usage["fileCount"], json!(files.len() + 4));
+            assert_eq!(usage["fileBytes"], json!(files.iter().sum::<i64>() + 16));
+            assert_eq!(usage["trashedBytes"], 16);
             assert_eq!(usage["imageCount"], json!(images.len()));
             let counted = (&workspace["images"]["totalCount"], &workspace["images"]["totalSize"]);
             assert_eq!(counted, (&json!(images.len()), &json!(images.iter().sum::<i64>())));

@@ -68,7 +68,7 @@ both! {
         server.query(rename, json!({ "id": file["id"] })).await;
         let event = socket.event().await;
         assert_eq!((&event["kind"], &event["file"]["filename"]), (&json!("FILE_UPDATED"), &json!("new.jpg")));
-        server.query("mutation($id: ID!) { deleteFile(input: { id: $id }) { success } }", json!({ "id": file["id"] })).await;
+        server.query("mutation($id: ID!) { deleteFile(input: { id: $id, permanently: true }) { success } }", json!({ "id": file["id"] })).await;
         let gone = socket.events(2).await;
         assert_eq!(kinds(&gone), ["IMAGE_DELETED", "FILE_PURGED"]);
         assert_eq!((&gone[1]["file"], &gone[1]["image"]), (&Value::Null, &Value::Null));
@@ -82,6 +82,27 @@ both! {
         variables["kinds"] = json!(["FILE_PURGED", "FILE_READY"]);
         some.subscribe("c", FOLLOW, variables).await;
         assert_eq!(kinds(&some.events(2).await), ["FILE_READY", "FILE_PURGED"]);
+    }
+
+    /// What happens to a file in its later life is told as well, each with the state it leads to.
+    async fn changes_and_the_trash_are_told(database: Database) {
+        let server = Server::start(database).await;
+        let file = server.file("photo.jpg", photo(1)).await;
+        let mut socket = Socket::connect(&server, ADMIN).await;
+        socket.subscribe("a", FOLLOW, from(&server, &beginning(&server))).await;
+        socket.events(3).await;
+        let update = "mutation($id: ID!) { updateImage(input: { id: $id, requireSignedUrls: true }) { userErrors { code } } }";
+        server.query(update, json!({ "id": file["image"]["id"] })).await;
+        let event = socket.event().await;
+        assert_eq!((&event["kind"], &event["imageId"]), (&json!("IMAGE_UPDATED"), &file["image"]["id"]));
+        server.query("mutation($id: ID!) { deleteFile(input: { id: $id }) { success } }", json!({ "id": file["id"] })).await;
+        let trashed = socket.events(2).await;
+        assert_eq!(kinds(&trashed), ["IMAGE_DELETED", "FILE_TRASHED"]);
+        assert_eq!((&trashed[1]["file"]["id"], &trashed[1]["image"]), (&file["id"], &Value::Null));
+        server.query("mutation($id: ID!) { restoreFile(input: { id: $id }) { file { id } } }", json!({ "id": file["id"] })).await;
+        let restored = socket.events(2).await;
+        assert_eq!(kinds(&restored), ["FILE_RESTORED", "IMAGE_PROVISIONED"]);
+        assert_ne!(restored[1]["imageId"], file["image"]["id"]);
     }
 
     /// Without a cursor it begins now.
