@@ -164,4 +164,42 @@ both! {
         let unknown = server.query_as(&owner, revoke, json!({ "id": "tok_00000000000000000000000000" })).await["revokeApiToken"].clone();
         assert_eq!(unknown["userErrors"][0], json!({ "code": "NOT_FOUND", "field": ["input", "id"] }));
     }
+    /// Members and tokens page like every other list: the same rows in both directions, exact flags, cursors of their own.
+    async fn members_and_tokens_are_paged(database: Database) {
+        let server = Server::start(database).await;
+        for i in 0..4 {
+            server.token(&format!("{i}@example.org"), Some((&server.workspace, Role::Viewer))).await;
+            let input = json!({ "input": { "name": "a", "workspaceId": server.workspace, "scopes": ["FILES_READ"] } });
+            server.query(CREATE, input).await;
+        }
+        for (list, other) in [("members", "apiTokens"), ("apiTokens", "members")] {
+            let query = |list: &str| format!("query($w: ID!, $first: Int, $after: String, $last: Int, $before: String) {{ workspace(id: $w) {{
+                list: {list}(first: $first, after: $after, last: $last, before: $before) {{ totalCount nodes {{ id }} pageInfo {{ hasNextPage hasPreviousPage startCursor endCursor }} }} }} }}");
+            let page = async |mut arguments: Value| {
+                arguments["w"] = json!(server.workspace);
+                server.query(&query(list), arguments).await["workspace"]["list"].take()
+            };
+            let all = page(json!({})).await["nodes"].clone();
+            let all = all.as_array().unwrap();
+            assert!(all.len() >= 4, "{list}");
+            let (mut forward, mut after) = (Vec::new(), Value::Null);
+            loop {
+                let found = page(json!({ "first": 2, "after": after })).await;
+                assert_eq!(found["totalCount"], json!(all.len()), "{list}");
+                assert_eq!(found["pageInfo"]["hasPreviousPage"], !after.is_null(), "{list}");
+                forward.extend(found["nodes"].as_array().unwrap().clone());
+                after = found["pageInfo"]["endCursor"].clone();
+                assert_eq!(found["pageInfo"]["hasNextPage"], forward.len() < all.len(), "{list}");
+                if found["pageInfo"]["hasNextPage"] == false {
+                    break;
+                }
+            }
+            assert_eq!(&forward, all, "{list}");
+            let back = page(json!({ "last": 2, "before": after })).await;
+            let nodes = back["nodes"].as_array().unwrap();
+            assert_eq!(nodes[..], all[all.len() - 3..all.len() - 1], "{list}");
+            let foreign = json!({ "w": server.workspace, "after": after });
+            assert_eq!(server.refusal(ADMIN, &query(other), foreign).await, "BAD_USER_INPUT", "{list}");
+        }
+    }
 }
