@@ -1,4 +1,4 @@
-//! Files: find, list, rename, delete; how they come is below this.
+//! Files: finding and naming them, and the worker's last step for a deleted one; how they come, change and go is below.
 
 pub mod spool;
 

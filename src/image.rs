@@ -1,4 +1,4 @@
-//! Images: find, list, provision, delete.
+//! Images: find, provision, delete; what else is done to them is below.
 
 pub mod step;
 

@@ -132,7 +132,7 @@ pub struct UpdateFileInput {
     id: ID,
     /// New name: 1-255 characters, no slash and no control character.
     filename: Option<String>,
-    /// Replaces all tags: at most 50 of at most 100 characters.
+    /// Replaces all tags: at most 50, each of 1-100 characters.
     tags: Option<Vec<String>>,
     /// Replaces the whole object, at most 16 KiB; null clears it.
     metadata: MaybeUndefined<Json>,
@@ -202,7 +202,7 @@ pub struct UpdateImageInput {
     focal_point: MaybeUndefined<FocalPointInput>,
     /// Switching purges caches and gives the image a new `cfImageId`.
     require_signed_urls: Option<bool>,
-    /// The image service's `creator` field, at most 1024 characters. Null clears it.
+    /// The image service's `creator` field, 1-1024 characters. Null clears it.
     creator: MaybeUndefined<String>,
     /// Replaces what is kept with the image service: a JSON object of at most 978 bytes. Null clears it.
     cf_metadata: MaybeUndefined<Json>,

@@ -87,7 +87,7 @@ impl File {
         self.0.image_failure.as_ref().map(Failure::refusal).map(Into::into)
     }
 
-    /// Free labels, at most 50 of at most 100 characters.
+    /// Free labels, at most 50, each of 1-100 characters.
     async fn tags(&self) -> &[String] {
         &self.0.tags.0
     }

@@ -209,7 +209,7 @@ impl Image {
         self.0.dominant_color.as_deref()
     }
 
-    /// Up to six colours as `#rrggbb`, most frequent first. Empty while not computed.
+    /// Up to six colours as `#rrggbb`, most frequent first. Empty while not computed, and for vector images and HEIC.
     async fn palette(&self) -> &[String] {
         &self.0.palette.0
     }

@@ -22,7 +22,7 @@ pub struct NewImageInput {
     focal_point: Option<FocalPointInput>,
     /// Custom id in Cloudflare Images; cannot be combined with `requireSignedUrls`.
     cf_image_id: Option<String>,
-    /// The image service's `creator` field, at most 1024 characters.
+    /// The image service's `creator` field, 1-1024 characters.
     creator: Option<String>,
     /// A JSON object kept with the image service, at most 978 bytes.
     cf_metadata: Option<Json>,

@@ -226,7 +226,7 @@ pub struct ImportFileInput {
 /// Result of `importFile`.
 #[derive(SimpleObject)]
 pub struct ImportFilePayload {
-    /// Comes back at once with `status: PROCESSING`; poll it.
+    /// Comes back at once with `status: PROCESSING`; follow `assetEvents`, or poll it.
     file: Option<File>,
     /// False: whether the bytes are there already is known only once they were fetched, and `file` then shares them.
     deduplicated: bool,

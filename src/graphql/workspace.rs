@@ -23,10 +23,10 @@ use crate::page::PageArgs;
 use crate::viewer;
 use crate::{api_token as tokens, workspace as workspaces};
 
-/// A tenant: the unit of membership, quota and isolation.
+/// A tenant: the unit of membership and isolation.
 pub struct Workspace(pub workspace::Model);
 
-/// A tenant: the unit of membership, quota and isolation.
+/// A tenant: the unit of membership and isolation.
 #[Object]
 impl Workspace {
     /// Prefixed, globally unique, opaque id.
@@ -182,7 +182,7 @@ pub enum WorkspaceRole {
     Viewer,
     /// Reads, uploads, edits, deletes.
     Editor,
-    /// All of that, plus members, tokens, webhooks, policy.
+    /// All of that, plus members, tokens, policy.
     Owner,
 }
 
@@ -266,13 +266,13 @@ impl Viewer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "api_token::Scope")]
 pub enum TokenScope {
-    /// Read files.
+    /// Read files, usage and events.
     FilesRead,
-    /// Upload, rename and delete files.
+    /// Upload, import, change, delete and restore files.
     FilesWrite,
     /// Read images.
     ImagesRead,
-    /// Provision and delete images.
+    /// Provision, change and delete images.
     ImagesWrite,
     /// Make direct uploads and nothing else; for a browser-facing back end.
     UploadsCreate,
@@ -319,7 +319,7 @@ impl User {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "user::Role")]
 pub enum UserRole {
-    /// Sees and manages every workspace, variants, keys, imports.
+    /// Sees and manages every workspace, variants, keys.
     Admin,
     /// Sees the workspaces they are a member of.
     Member,

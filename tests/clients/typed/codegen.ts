@@ -19,7 +19,7 @@ const config: CodegenConfig = {
     // Each in a file of its own: both define the inputs.
     'generated/schema.ts': { plugins: ['typescript'] },
     'generated/operations.ts': {
-      documents: 'operations/*.graphql',
+      documents: 'operations/**/*.graphql',
       plugins: ['typescript-operations', 'typed-document-node'],
     },
   },

@@ -11,10 +11,14 @@ import {
   CompleteDirectUploadDocument,
   CreateDirectUploadDocument,
   DeleteImageDocument,
+  DescribeDocument,
   GalleryDocument,
   LimitsDocument,
   RefetchDocument,
+  RestoreDocument,
+  TrashDocument,
   UploadDocument,
+  WallDocument,
   type GalleryQueryVariables,
   type ImageFormat,
   type TileFragment,
@@ -139,4 +143,31 @@ test('limits and costs are typed and readable', async () => {
   assert.ok(Number.isSafeInteger(size));
   assert.equal(data.rateLimit, null);
   assert.deepEqual(Object.keys(extensions?.['cost']), ['complexity', 'depth']);
+});
+
+test('a wall of pictures is found, described, trashed and restored', async () => {
+  const image = await upload(picture('wall.png', 600, 300));
+  assert.ok(image.file);
+  const input = { id: image.id, alt: 'A wall', focalPoint: { x: 0.5, y: 0.25 } };
+  const { updateImage } = await mutate(DescribeDocument, { input });
+  assert.deepEqual(updateImage?.userErrors, []);
+  const find = async () => {
+    const filter = { search: 'wall', orientation: ['LANDSCAPE' as const], width: { min: 600 } };
+    const { data } = await query(WallDocument, { workspaceId: server.workspace, filter });
+    assert.ok(data.workspace?.images);
+    return data.workspace.images;
+  };
+  const found = await find();
+  assert.deepEqual([found.totalCount, found.totalCountPrecision, found.nodes.length], [1, 'EXACT', 1]);
+  const [tile] = found.nodes;
+  assert.ok(tile?.srcSet && tile.file?.downloadUrl);
+  assert.deepEqual([tile.alt, tile.aspectRatio, tile.srcSet.sizes], ['A wall', 2, '33vw']);
+  assert.equal((await fetch(tile.srcSet.src)).status, 200);
+  assert.equal((await (await fetch(tile.file.downloadUrl)).arrayBuffer()).byteLength, image.file.size);
+  const { deleteFile } = await mutate(TrashDocument, { id: image.file.id });
+  assert.deepEqual([deleteFile?.deletedFileId, deleteFile?.deletedImageId], [image.file.id, image.id]);
+  assert.equal((await find()).totalCount, 0);
+  const { restoreFile } = await mutate(RestoreDocument, { id: image.file.id });
+  assert.deepEqual([restoreFile?.file?.deletedAt, restoreFile?.file?.image?.alt], [null, 'A wall']);
+  assert.equal((await find()).totalCount, 1);
 });
