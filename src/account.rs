@@ -50,10 +50,13 @@ pub struct VariantChange {
 /// # Errors
 /// `FORBIDDEN`.
 pub fn require_admin(viewer: &Viewer) -> Result<()> {
-    if viewer.is_admin() {
+    if viewer.manages_server() {
         return Ok(());
     }
-    Err(Error::refuse(Code::Forbidden, "Only admins see and change the Cloudflare account."))
+    Err(Error::refuse(
+        Code::Forbidden,
+        "Only admins see and change the Cloudflare account, through a token that is not limited to a workspace.",
+    ))
 }
 
 /// The hash in the account's delivery URLs, from one of its images; `None` while it has none.

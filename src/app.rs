@@ -2,7 +2,7 @@
 
 mod transaction;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::config::Config;
 use crate::connections::Connections;
 use crate::error::{Error, Refusal, Result};
 use crate::event::Wakes;
-use crate::id::ApiTokenId;
+use crate::id::{ApiTokenId, DirectUploadId};
 use crate::rate::Buckets;
 
 /// A running server's parts; cheap to clone.
@@ -53,6 +53,8 @@ pub struct Parts {
     pub token_uses: TokenUses,
     /// Wakes the worker when there is something to fetch.
     pub imports: Notify,
+    /// Direct uploads whose bytes are arriving here.
+    pub receiving: std::sync::Mutex<HashSet<DirectUploadId>>,
     /// What the server signs its own URLs with, once it was needed.
     pub url_secret: OnceCell<Vec<u8>>,
     /// Wakes whoever follows the events of a workspace.
@@ -85,6 +87,7 @@ impl App {
             due: Notify::new(),
             token_uses: TokenUses::default(),
             imports: Notify::new(),
+            receiving: std::sync::Mutex::default(),
             url_secret: OnceCell::new(),
             wakes: Wakes::default(),
             connections: Connections::default(),

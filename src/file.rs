@@ -29,7 +29,7 @@ use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, Query
 
 use crate::app::App;
 use crate::entity::api_token::Scope;
-use crate::entity::file::{self, Column, Entity, Model};
+use crate::entity::file::{self, Column, Entity, ImageStatus, Model};
 use crate::entity::image as image_entity;
 use crate::error::{Code, Error, Result};
 pub use crate::file::list::{BY_CREATION, BY_FILENAME, BY_SIZE, BY_UPDATE, List, count, list};
@@ -59,6 +59,14 @@ pub async fn repeat(app: &App, file: &Model) -> Result<()> {
     }
     if file.deleted_at.is_some() {
         return trash::purge(app, file).await;
+    }
+    if file.image_status == ImageStatus::Removed && file.intent.is_some() {
+        let again = image::provision_again(app, file).await;
+        if again.is_err() {
+            let until = app.clock.now() + worker::backoff(file.attempts);
+            postpone(app, file.id, file.attempts, Some(until)).await?;
+        }
+        return again;
     }
     postpone(app, file.id, file.attempts, None).await
 }
@@ -127,13 +135,14 @@ pub fn require_standing(file: &Model) -> Result<()> {
 /// `BAD_USER_INPUT` for names that are empty, too long, or have slashes or control characters.
 pub fn checked_filename(name: &str) -> Result<String> {
     let length = name.chars().count();
-    if name.trim().is_empty()
+    if matches!(name.trim(), "" | "." | "..")
         || length > MAX_FILENAME
         || name.contains(['/', '\\'])
         || name.chars().any(char::is_control)
     {
-        let message =
-            format!("A file name has 1 to {MAX_FILENAME} characters, no slash and no control character.");
+        let message = format!(
+            "A file name has 1 to {MAX_FILENAME} characters, no slash and no control character, and is not `.` or `..`."
+        );
         return Err(Error::invalid("filename", message));
     }
     Ok(name.to_owned())

@@ -68,6 +68,8 @@ use async_graphql::{Context, Enum, ID, SDLExportOptions, TypeDirective};
 
 use crate::app::App;
 use crate::config::Config;
+use crate::entity;
+use crate::entity::api_token::Scope;
 use crate::error::{Error, Result};
 use crate::graphql::connection::{Counted, FileConnection, ImageConnection, Total, wants_both_ends};
 use crate::graphql::file::{FileOrder, FileOrderField};
@@ -165,6 +167,16 @@ pub enum OrderDirection {
 /// An id as an argument or input field gives it.
 pub fn parse<T: FromStr<Err = ParseIdError>>(id: &ID, field: &str) -> Result<T> {
     id.parse().map_err(|problem| Error::from(problem).at(field))
+}
+
+/// A file of an answer, as far as the token may read files: what it did is done all the same.
+fn readable_file(ctx: &Context<'_>, row: Option<entity::file::Model>) -> Option<file::File> {
+    row.filter(|_| ctx.viewer().require(Scope::FilesRead).is_ok()).map(file::File)
+}
+
+/// An image of an answer, as far as the token may read images.
+fn readable_image(ctx: &Context<'_>, row: Option<entity::image::Model>) -> Option<image::Image> {
+    row.filter(|_| ctx.viewer().require(Scope::ImagesRead).is_ok()).map(image::Image)
 }
 
 /// A page of files.

@@ -281,7 +281,7 @@ async fn ready(State(app): State<App>) -> Response {
 
 /// Numbers for Prometheus; for admins.
 async fn metrics(State(app): State<App>, viewer: Viewer, id: RequestId) -> Response {
-    if !viewer.is_admin() {
+    if !viewer.manages_server() {
         return rest::answer::<()>(Err(Error::refuse(Code::Forbidden, "Metrics are for admins.")), id);
     }
     let text = format!(

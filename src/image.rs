@@ -132,18 +132,28 @@ pub async fn provision(
     Ok((file, image))
 }
 
-/// Provisions the image of a file that came back from the trash, as it was.
+/// The step for a file that came back from the trash: provisions its image as it was.
 ///
 /// # Errors
-/// What the byte store or the database fails with; a refusal is left for `provisionImage` to repeat.
+/// What the byte store or the database fails with: the file stays due. A refusal is shown on the file.
 pub async fn provision_again(app: &App, file: &file::Model) -> Result<()> {
     let Some(new) = file.intent.clone().and_then(|intent| intent.image) else { return Ok(()) };
     match insert_again(app, file, &new, new.require_signed_urls.unwrap_or_default()).await {
-        Ok(image) => step::provision_in_time(app, image).await,
-        Err(Error::Refusal(why)) => tracing::warn!(file = %file.id, %why.message, "not provisioned again"),
-        Err(problem) => return Err(problem),
+        Ok(image) => step::provision(app, image).await,
+        Err(Error::Refusal(why)) => {
+            file::Entity::update_many()
+                .col_expr(file::Column::ImageFailure, Expr::val(Failure::from(why)))
+                .col_expr(file::Column::DueAt, Expr::val(None::<DateTime<Utc>>))
+                .filter(file::COLUMN.id.eq(file.id))
+                .filter(file::COLUMN.deleted_at.is_null())
+                .filter(file::COLUMN.removed_at.is_null())
+                .filter(file::Column::ImageStatus.eq(ImageStatus::Removed))
+                .exec(&app.db.write)
+                .await?;
+            Ok(())
+        }
+        Err(problem) => Err(problem),
     }
-    Ok(())
 }
 
 /// Deletes an image and leaves its file. The image is invisible when this returns; the account loses its copy now or by
@@ -318,6 +328,7 @@ async fn insert_again(
         .col_expr(file::Column::ImageStatus, ImageStatus::InProgress.into())
         .col_expr(file::Column::ImageFailure, Expr::val(None::<Failure>))
         .col_expr(file::Column::Intent, Expr::val(None::<file::Intent>))
+        .col_expr(file::Column::DueAt, Expr::val(None::<DateTime<Utc>>))
         .col_expr(file::Column::UpdatedAt, Expr::val(now))
         .filter(file::COLUMN.id.eq(file.id))
         .filter(file::COLUMN.removed_at.is_null())

@@ -72,6 +72,11 @@ impl Viewer {
         self.user.role == user::Role::Admin && self.token.scopes.0.contains(&Scope::ServerAdmin)
     }
 
+    /// Admin of the whole server: through a token that is not limited to a workspace.
+    pub fn manages_server(&self) -> bool {
+        self.reach() == Reach::All
+    }
+
     /// The workspaces this viewer may see.
     pub fn reach(&self) -> Reach {
         match (self.is_admin(), self.token.workspace_id) {

@@ -186,6 +186,10 @@ async fn known(
     else {
         return Ok(None);
     };
+    // Who may not read files learns nothing of them from a hash alone: they send the bytes, which are then shared.
+    if viewer.require(Scope::FilesRead).is_err() {
+        return Ok(None);
+    }
     let Some(file) = content::find(&app.db.read, workspace.id, sha256).await? else { return Ok(None) };
     if granted.on_duplicate == DuplicatePolicy::Reject {
         return Err(arrive::duplicate(file.id).at("sha256"));

@@ -1,5 +1,7 @@
 //! Direct uploads by PUT: the raw bytes, to this server at a URL it signed, or straight to its byte store.
 
+use std::sync::PoisonError;
+
 use bytes::Bytes;
 use chrono::DateTime;
 use futures_util::stream::{self, Stream, StreamExt};
@@ -23,6 +25,8 @@ use crate::id::{DirectUploadId, uuid_v7};
 use crate::image;
 use crate::secret;
 
+/// Longest silence of a client in the middle of its bytes.
+const MAX_SILENCE: Duration = Duration::from_secs(60);
 /// How often the number of bytes that have arrived is written down.
 const PROGRESS: Duration = Duration::from_millis(500);
 
@@ -63,6 +67,7 @@ where
     S: Stream<Item = Result<Bytes>> + Send + Unpin,
 {
     let upload = permitted(app, id, permit).await?;
+    let _turn = Turn::take(app, id)?;
     let most = u64::try_from(upload.size.unwrap_or(upload.max_size)).unwrap_or_default();
     if length.is_some_and(|length| length > most) {
         return Err(too_large(most));
@@ -88,6 +93,26 @@ where
     let these = file.filter(|file| file.sha256.as_deref() == Some(&spool.sha256[..]));
     let Some(file) = these else { return Err(over(&upload)) };
     Ok((upload, file))
+}
+
+/// Held while a body is received: the holder of one URL fills the disk with one body at a time.
+struct Turn(App, DirectUploadId);
+
+impl Turn {
+    fn take(app: &App, id: DirectUploadId) -> Result<Turn> {
+        let mut receiving = app.receiving.lock().unwrap_or_else(PoisonError::into_inner);
+        if receiving.insert(id) {
+            return Ok(Turn(app.clone(), id));
+        }
+        let message = "The bytes of this upload are arriving by another request; wait for its end.";
+        Err(Error::refuse(Code::Conflict, message))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.receiving.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+    }
 }
 
 /// Completes an upload whose bytes were sent straight to the byte store, if they are there.
@@ -127,7 +152,8 @@ async fn settle(app: &App, upload: &Model, spool: &Spool, stored: Option<Uuid>) 
         Ok(_) => return Ok(()),
         Err(problem) => problem,
     };
-    if let Some(blob_id) = stored {
+    // After a fault the commit may have happened all the same; the sweep finds out whether somebody owns the bytes.
+    if let (Some(blob_id), Error::Refusal(_)) = (stored, &problem) {
         content::discard(app, blob_id).await;
     }
     match problem {
@@ -214,7 +240,10 @@ where
 {
     let start = (chunks, 0i64, Instant::now(), app.clone());
     stream::unfold(start, move |(mut chunks, mut bytes, mut told, app)| async move {
-        let chunk = chunks.next().await?;
+        let chunk = match tokio::time::timeout(MAX_SILENCE, chunks.next()).await {
+            Ok(chunk) => chunk?,
+            Err(_) => Err(not_all()),
+        };
         bytes += chunk.as_ref().map_or(0, |chunk| i64::try_from(chunk.len()).unwrap_or(0));
         if told.elapsed() > PROGRESS {
             if let Err(problem) = note(&app, id, bytes).await {

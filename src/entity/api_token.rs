@@ -69,15 +69,23 @@ pub fn visible_to(viewer: &Viewer) -> Select<Entity> {
     if viewer.reach() == Reach::All {
         return Entity::find();
     }
-    let managed = viewer.managed();
-    Entity::find().filter(
-        Condition::any().add(COLUMN.user_id.eq(viewer.user.id)).add(COLUMN.workspace_id.is_in(managed)),
-    )
+    let own_or_managed = Condition::any()
+        .add(COLUMN.user_id.eq(viewer.user.id))
+        .add(COLUMN.workspace_id.is_in(viewer.managed()));
+    within_reach(viewer, Entity::find().filter(own_or_managed))
+}
+
+/// A token that is limited to a workspace reaches the tokens of no other.
+fn within_reach(viewer: &Viewer, tokens: Select<Entity>) -> Select<Entity> {
+    match viewer.token.workspace_id {
+        Some(only) => tokens.filter(COLUMN.workspace_id.eq(only)),
+        None => tokens,
+    }
 }
 
 /// The viewer's own tokens.
 pub fn own(viewer: &Viewer) -> Select<Entity> {
-    Entity::find().filter(COLUMN.user_id.eq(viewer.user.id))
+    within_reach(viewer, Entity::find().filter(COLUMN.user_id.eq(viewer.user.id)))
 }
 
 /// The token with this secret and its user, if it is neither revoked nor expired.

@@ -209,6 +209,11 @@ pub fn of_file_for_step(file: FileId) -> Select<Entity> {
     Entity::find().filter(COLUMN.file_id.eq(file))
 }
 
+/// An image that has this id in the account and is to lose it, for the steps that act for nobody.
+pub fn being_removed_for_step(cf_image_id: &str) -> Select<Entity> {
+    Entity::find().filter(COLUMN.cf_image_id.eq(cf_image_id)).filter(Column::State.eq(State::Removing))
+}
+
 fn provisioned() -> Select<Entity> {
     // A literal, not a parameter: a partial index serves only a condition the planner can read.
     Entity::find().filter(Expr::cust(r#""image"."state" = 'READY'"#))

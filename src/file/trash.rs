@@ -49,15 +49,18 @@ pub async fn delete(app: &App, viewer: &Viewer, id: FileId, permanently: bool) -
 /// Takes a file out of the trash and, if it had an image, provisions one again with the same settings.
 ///
 /// # Errors
-/// `NOT_FOUND`, `FORBIDDEN`; `CONFLICT` for a file that is not in the trash.
+/// `NOT_FOUND`, `FORBIDDEN`; `CONFLICT` for a file that is not in the trash. What stands in the way of the image is shown
+/// on the file, which is restored all the same.
 pub async fn restore(app: &App, viewer: &Viewer, id: FileId) -> Result<Model> {
     viewer.require(Scope::FilesWrite)?;
     let file = find_editable(app, viewer, id).await.map_err(|e| e.at("id"))?;
     let now = super::update::later(app.clock.now(), file.updated_at);
+    let imaged = file.intent.as_ref().is_some_and(|intent| intent.image.is_some());
     let transaction = app.db.begin().await?;
     let restored = Entity::update_many()
         .col_expr(Column::DeletedAt, Expr::val(None::<DateTime<Utc>>))
-        .col_expr(Column::DueAt, Expr::val(None::<DateTime<Utc>>))
+        // If this process ends before the image is on its way, the worker makes it.
+        .col_expr(Column::DueAt, Expr::val(imaged.then(|| app.lease(now))))
         .col_expr(Column::UpdatedAt, Expr::val(now))
         .filter(file::COLUMN.id.eq(id))
         .filter(file::COLUMN.deleted_at.is_not_null())
@@ -70,9 +73,9 @@ pub async fn restore(app: &App, viewer: &Viewer, id: FileId) -> Result<Model> {
     events::append(&transaction, event::Kind::FileRestored, file.workspace_id, id, None, now).await?;
     transaction.commit().await?;
     app.step("file-restored").await;
-    if file.intent.as_ref().is_some_and(|intent| intent.image.is_some()) {
-        // What stands in the way is shown on the file, which is restored all the same.
-        image::provision_again(app, &file).await?;
+    if imaged {
+        let (task_app, row) = (app.clone(), file.clone());
+        worker::in_time(app, async move { image::provision_again(&task_app, &row).await }).await;
     }
     Ok(file::visible_to(viewer).filter(file::COLUMN.id.eq(id)).one(&app.db.read).await?.unwrap_or(file))
 }

@@ -10,7 +10,7 @@ use crate::graphql::file::File;
 use crate::graphql::image::Image;
 use crate::graphql::new_image::{FocalPointInput, object};
 use crate::graphql::scalar::{DateTime, Json};
-use crate::graphql::{Asked, parse};
+use crate::graphql::{Asked, parse, readable_file, readable_image};
 use crate::id::{FileId, ImageId};
 use crate::image::update::{self as images, ImageChange};
 
@@ -32,7 +32,10 @@ impl EditMutation {
             files::update(ctx.app(), ctx.viewer(), id, input.try_into()?).await
         };
         let updated = outcome(updated.await);
-        Some(updated.map(|(file, user_errors)| UpdateFilePayload { file: file.map(File), user_errors }))
+        Some(
+            updated
+                .map(|(file, user_errors)| UpdateFilePayload { file: readable_file(ctx, file), user_errors }),
+        )
     }
 
     /// Delete a file and its image projection: to the trash, or for good.
@@ -50,7 +53,7 @@ impl EditMutation {
             deleted_file_id: deleted.as_ref().map(|deleted| deleted.file.to_string().into()),
             deleted_image_id:
                 deleted.as_ref().and_then(|deleted| deleted.image).map(|id| id.to_string().into()),
-            file: deleted.and_then(|deleted| deleted.trashed).map(File),
+            file: readable_file(ctx, deleted.and_then(|deleted| deleted.trashed)),
             user_errors,
         }))
     }
@@ -64,7 +67,12 @@ impl EditMutation {
         let restored =
             async { trash::restore(ctx.app(), ctx.viewer(), parse::<FileId>(&input.id, "id")?).await };
         let restored = outcome(restored.await);
-        Some(restored.map(|(file, user_errors)| RestoreFilePayload { file: file.map(File), user_errors }))
+        Some(
+            restored.map(|(file, user_errors)| RestoreFilePayload {
+                file: readable_file(ctx, file),
+                user_errors,
+            }),
+        )
     }
 
     /// Change alt text, focal point, privacy or metadata of an image.
@@ -78,7 +86,10 @@ impl EditMutation {
             images::update(ctx.app(), ctx.viewer(), id, input.try_into()?).await
         };
         let updated = outcome(updated.await);
-        Some(updated.map(|(image, user_errors)| UpdateImagePayload { image: image.map(Image), user_errors }))
+        Some(updated.map(|(image, user_errors)| UpdateImagePayload {
+            image: readable_image(ctx, image),
+            user_errors,
+        }))
     }
 }
 

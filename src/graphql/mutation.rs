@@ -2,7 +2,6 @@
 
 use async_graphql::{Context, ID, InputObject, MergedObject, Object, SimpleObject};
 
-use crate::entity::api_token::Scope;
 use crate::error::{Code, Error, Refusal, Result};
 use crate::graphql::account::AccountMutation;
 use crate::graphql::api_token::TokenMutation;
@@ -14,7 +13,7 @@ use crate::graphql::image::Image;
 use crate::graphql::new_image::NewImageInput;
 use crate::graphql::upload::UploadMutation;
 use crate::graphql::workspace_mutation::WorkspaceMutation;
-use crate::graphql::{Asked, parse};
+use crate::graphql::{Asked, parse, readable_file, readable_image};
 use crate::id::{DirectUploadId, FileId, ImageId};
 use crate::{direct_upload, entity, file, image};
 
@@ -87,13 +86,11 @@ impl FileMutation {
             let new = input.image.unwrap_or_default().try_into()?;
             image::provision(ctx.app(), ctx.viewer(), id, &new).await
         };
-        let may = |scope| ctx.viewer().require(scope).is_ok();
         Some(outcome(provisioned.await).map(|(provisioned, user_errors)| {
             let (file, image) = provisioned.unzip();
-            // What the token may not read is left out; the deed is done all the same.
             ProvisionImagePayload {
-                image: image.flatten().filter(|_| may(Scope::ImagesRead)).map(Image),
-                file: file.filter(|_| may(Scope::FilesRead)).map(File),
+                image: readable_image(ctx, image.flatten()),
+                file: readable_file(ctx, file),
                 user_errors,
             }
         }))

@@ -197,7 +197,7 @@ impl Query {
 
     /// The Cloudflare Images account behind this server. Null for callers who are not admins.
     async fn cloudflare_account(&self, ctx: &Context<'_>) -> Option<CloudflareAccount> {
-        ctx.viewer().is_admin().then_some(CloudflareAccount)
+        ctx.viewer().manages_server().then_some(CloudflareAccount)
     }
 
     /// One direct upload.

@@ -14,7 +14,7 @@ use crate::graphql::new_image::{NewImageInput, object};
 use crate::graphql::policy::DuplicatePolicy;
 use crate::graphql::request::Parts;
 use crate::graphql::scalar::{ByteSize, Json, Upload, Url};
-use crate::graphql::{Asked, parse};
+use crate::graphql::{Asked, parse, readable_file};
 use crate::import::{NewImport, import};
 
 /// Writes that bring files in.
@@ -32,7 +32,7 @@ impl UploadMutation {
     ) -> Option<async_graphql::Result<UploadFilePayload>> {
         let uploaded = outcome(upload_file(ctx, input).await);
         Some(uploaded.map(|(uploaded, user_errors)| {
-            let (file, deduplicated) = split(uploaded);
+            let (file, deduplicated) = split(ctx, uploaded);
             UploadFilePayload { file, deduplicated, user_errors }
         }))
     }
@@ -45,7 +45,7 @@ impl UploadMutation {
     ) -> Option<async_graphql::Result<ImportFilePayload>> {
         let imported = outcome(import_file(ctx, input).await);
         Some(imported.map(|(imported, user_errors)| {
-            let (file, deduplicated) = split(imported);
+            let (file, deduplicated) = split(ctx, imported);
             ImportFilePayload { file, deduplicated, user_errors }
         }))
     }
@@ -75,8 +75,13 @@ impl UploadMutation {
     }
 }
 
-fn split(uploaded: Option<Uploaded>) -> (Option<File>, bool) {
-    uploaded.map_or((None, false), |Uploaded { file, deduplicated }| (Some(File(file)), deduplicated))
+/// A new file is shown to whoever made it; one that was there before, to whoever may read files.
+fn split(ctx: &Context<'_>, uploaded: Option<Uploaded>) -> (Option<File>, bool) {
+    match uploaded {
+        Some(Uploaded { file, deduplicated: true }) => (readable_file(ctx, Some(file)), true),
+        Some(Uploaded { file, deduplicated: false }) => (Some(File(file)), false),
+        None => (None, false),
+    }
 }
 
 async fn upload_file(ctx: &Context<'_>, input: UploadFileInput) -> Result<Uploaded> {

@@ -18,8 +18,9 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
 use crate::app::App;
 use crate::blob::BlobKey;
 use crate::entity::image::{self as entity, Column, Entity, Format, Model};
-use crate::entity::{Texts, file};
+use crate::entity::{Texts, file, workspace};
 use crate::error::Result;
+use crate::file::exif;
 use crate::file::spool::Spool;
 use crate::image::{palette, photo};
 use crate::worker;
@@ -176,9 +177,13 @@ fn refused(why: &'static str) -> image::ImageError {
 /// Writes down what was seen; only whoever holds the newest claim does. Rows from before photos had a time get it here.
 async fn settle(app: &App, image: &Model, seen: Option<Findings>) -> Result<()> {
     let nothing: Option<DateTime<Utc>> = None;
+    // Rows from before there was a policy come here, too.
+    let policy = workspace::exif_policy(&app.db.read, image.workspace_id).await?;
+    let exif = image.exif.clone().and_then(|exif| exif::kept(exif, policy));
     let mut update = Entity::update_many()
         .col_expr(Column::AnalysisDueAt, Expr::val(nothing))
-        .col_expr(Column::TakenAt, Expr::val(photo::taken_at(image.exif.as_ref())));
+        .col_expr(Column::Exif, Expr::val(exif.clone()))
+        .col_expr(Column::TakenAt, Expr::val(photo::taken_at(exif.as_ref())));
     if let Some(Findings { thumbhash, blurhash, palette, has_alpha }) = seen {
         update = update
             .col_expr(Column::Thumbhash, Expr::val(thumbhash))

@@ -264,6 +264,11 @@ async fn remove_strays(app: &App, image: &Model) -> Result<()> {
     let Ok(strays) = find_strays(app, image.id).await else {
         return put_off(app, image, Some(app.clock.now() + worker::backoff(image.attempts))).await;
     };
+    if !strays.is_empty() && !strays.iter().any(|stray| Some(&stray.id) == image.cf_image_id.as_ref()) {
+        // None of them is the one we know: a change of access that was given up was carried out after all, and gave the
+        // image another id. Nothing here is one too many.
+        return update::resume(app, image).await;
+    }
     for stray in strays.iter().filter(|stray| Some(&stray.id) != image.cf_image_id.as_ref()) {
         tracing::info!(image = %image.id, "removing a second copy from the account");
         if app.cloudflare.delete(&stray.id).await.is_err() {
@@ -338,11 +343,19 @@ async fn settle_problem(app: &App, image: &Model, problem: &AccountError) -> Res
             | AccountError::Conflict(_)
             | AccountError::NotFound(_)
     );
+    // The id is still that of a former image of ours, which is on its way out.
+    let hopeless = hopeless && !is_being_freed(app, image, problem).await?;
     if hopeless {
         settle_failed(app, image, refusal(problem)).await
     } else {
         settle_later(app, image, refusal(problem)).await
     }
+}
+
+async fn is_being_freed(app: &App, image: &Model, problem: &AccountError) -> Result<bool> {
+    let (AccountError::Conflict(_), Some(id)) = (problem, &image.custom_id) else { return Ok(false) };
+    let former = image::being_removed_for_step(id).one(&app.db.read).await?;
+    Ok(former.is_some())
 }
 
 /// Leaves the row to the worker.

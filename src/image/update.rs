@@ -94,7 +94,8 @@ pub async fn resume(app: &App, image: &Model) -> Result<()> {
     let made = match step::find_strays(app, image.id).await {
         Ok(mut found) => {
             // Of several, the one that is what was wanted; the check for strays removes the others.
-            found.sort_by_key(|made| Some(made.require_signed_urls) != image.switching_to);
+            let wanted = image.switching_to.unwrap_or(image.require_signed_urls);
+            found.sort_by_key(|made| made.require_signed_urls != wanted);
             found.into_iter().next()
         }
         Err(_) => {
@@ -103,8 +104,9 @@ pub async fn resume(app: &App, image: &Model) -> Result<()> {
         }
     };
     let Some(made) = made else {
-        tracing::warn!(image = %image.id, "the account has no such image any more");
-        return step::put_off(app, image, Some(app.clock.now() + worker::backoff(image.attempts))).await;
+        // Gone there, or its list does not show it yet: the image can be changed again, and is looked for once more.
+        tracing::warn!(image = %image.id, "the account shows no such image");
+        return unlock(app, image, app.clock.now() + app.config.stray_check).await;
     };
     let mut metadata = made.meta.clone().unwrap_or_default();
     metadata.remove(METADATA_FIELD);
@@ -203,25 +205,27 @@ async fn lock_file(transaction: &impl sea_orm::ConnectionTrait, image: &Model) -
 /// After a failed edit: what was certainly not done is forgotten, what may have been done is left to the worker.
 async fn release(app: &App, claimed: &Model, problem: &AccountError) -> Result<()> {
     tracing::warn!(image = %claimed.id, %problem, "changing an image in the account did not work");
-    let refused = matches!(
-        problem,
-        AccountError::TooLarge(_)
-            | AccountError::Unsupported(_)
-            | AccountError::Invalid(_)
-            | AccountError::Conflict(_)
-            | AccountError::RateLimited { .. }
-    );
     let now = app.clock.now();
-    let mut release = Entity::update_many()
+    match problem {
+        AccountError::TooLarge(_)
+        | AccountError::Unsupported(_)
+        | AccountError::Invalid(_)
+        | AccountError::Conflict(_)
+        | AccountError::RateLimited { .. } => unlock(app, claimed, now + app.config.stray_check).await,
+        // It has another id than we know, or is gone: the worker looks for it.
+        AccountError::NotFound(_) => unlock(app, claimed, now).await,
+        _ => step::put_off(app, claimed, Some(now + worker::backoff(claimed.attempts))).await,
+    }
+}
+
+/// Lets others change the image again, and has the worker look at it at a moment.
+async fn unlock(app: &App, claimed: &Model, look: DateTime<Utc>) -> Result<()> {
+    Entity::update_many()
+        .col_expr(Column::SwitchingTo, Expr::val(None::<bool>))
+        .col_expr(Column::DueAt, Expr::val(look))
         .filter(image::COLUMN.id.eq(claimed.id))
-        .filter(image::COLUMN.attempts.eq(claimed.attempts));
-    release = if refused {
-        release
-            .col_expr(Column::SwitchingTo, Expr::val(None::<bool>))
-            .col_expr(Column::DueAt, Expr::val(now + app.config.stray_check))
-    } else {
-        release.col_expr(Column::DueAt, Expr::val(now + worker::backoff(claimed.attempts)))
-    };
-    release.exec(&app.db.write).await?;
+        .filter(image::COLUMN.attempts.eq(claimed.attempts))
+        .exec(&app.db.write)
+        .await?;
     Ok(())
 }

@@ -54,10 +54,13 @@ fn is_public(address: IpAddr) -> bool {
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
     let [a, b, c, _] = address.octets();
-    !matches!(
-        (a, b, c),
-        // This network, private, loopback.
-        (0 | 10 | 127, ..)
+    // Public by number, and yet inside every machine of one cloud, with its metadata.
+    const AZURE: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
+    address != AZURE
+        && !matches!(
+            (a, b, c),
+            // This network, private, loopback.
+            (0 | 10 | 127, ..)
             // Between a carrier and its customers.
             | (100, 64..=127, _)
             // Link-local, with the metadata services of clouds.
@@ -73,7 +76,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
             | (203, 0, 113)
             // Multicast, reserved, broadcast.
             | (224..=255, ..)
-    )
+        )
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {

@@ -404,6 +404,21 @@ both! {
         let delete = things.fill("mutation { deleteImage(input: { id: \"$image\" }) { success file { id } userErrors { code } } }");
         let deleted = server.query_as(&token, &delete, json!({})).await;
         assert_eq!(deleted["deleteImage"], json!({ "success": true, "file": null, "userErrors": [] }));
+        let edit = things.fill("mutation { updateFile(input: { id: \"$file\" }) { file { id } userErrors { code } } }");
+        let edited = server.query_as(&token, &edit, json!({})).await;
+        assert_eq!(edited["updateFile"], json!({ "file": null, "userErrors": [] }));
+        let photo = server.file("other.png", png(77)).await["image"].clone();
+        let change = "mutation($id: ID!) { updateImage(input: { id: $id }) { image { url } userErrors { code } } }";
+        let changed = server.query_as(&token, change, json!({ "id": photo["id"] })).await;
+        assert_eq!(changed["updateImage"], json!({ "image": null, "userErrors": [] }));
+        // A hash alone tells an uploader nothing of what is there.
+        let known = server.file("known.png", png(78)).await;
+        let token = server.token_with("owner@example.org", owner, vec![Scope::UploadsCreate], None).await;
+        let create = "mutation($w: ID!, $h: String!, $d: DuplicatePolicy!) { createDirectUpload(input: { workspaceId: $w, filename: \"a.png\", mimeType: \"image/png\", transport: PUT, sha256: $h, onDuplicate: $d }) { directUpload { uploadUrl } deduplicated userErrors { code } } }";
+        for policy in ["REUSE", "REJECT"] {
+            let made = server.query_as(&token, create, json!({ "w": server.workspace, "h": known["sha256"], "d": policy })).await;
+            assert!(made["createDirectUpload"]["directUpload"]["uploadUrl"].is_string(), "{made:#}");
+        }
         // The upload URL is a right to write, and not for those who may only read.
         let viewer = server.token("viewer@example.org", Some((&server.workspace, Role::Viewer))).await;
         let seen = server.query_as(&viewer, &things.fill("{ directUpload(id: \"$upload\") { id uploadUrl } }"), json!({})).await;
@@ -431,6 +446,9 @@ both! {
             let seen = server.query_as(&token, query, json!({})).await;
             assert_eq!(seen["workspaces"]["nodes"].as_array().unwrap().len(), workspaces, "{email} {only:?}");
             assert_eq!(seen["files"]["totalCount"], files, "{email} {only:?}");
+            // The account is the whole server's, and not for a token that is limited to a part of it.
+            let account = server.query_as(&token, "{ cloudflareAccount { accountId } }", json!({})).await;
+            assert_eq!(account["cloudflareAccount"].is_object(), email == "admin@localhost" && workspaces == 2, "{email} {only:?}");
         }
     }
 }

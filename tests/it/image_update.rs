@@ -137,6 +137,51 @@ both! {
         }
     }
 
+    /// A switch that the account carries out after the worker has looked gives the image another id all the same: the
+    /// later look takes it over, and does not take the only copy for one too many.
+    async fn a_late_switch_is_followed(database: Database) {
+        let server = Server::start_with(database, |config| config.cloudflare_timeout = Duration::from_millis(500)).await;
+        let image = server.file("photo.jpg", photo(1)).await["image"].clone();
+        server.fault(json!({ "call": "images.edit", "fault": { "kind": "drop" } })).await;
+        let refused = update(&server, &image, json!({ "requireSignedUrls": true })).await;
+        assert_eq!(refused["userErrors"][0]["code"], "UPSTREAM_ERROR", "{refused:#}");
+        server.heal().await;
+        let id = image["id"].as_str().unwrap().parse().unwrap();
+        let row = async || imagegraph::entity::image::for_step(id).one(&server.running.app.db.read).await.unwrap().unwrap();
+        eventually("looked", || async {
+            server.clock.advance(Duration::from_secs(30));
+            row().await.switching_to.is_none().then_some(())
+        })
+        .await;
+        assert_eq!(json!(row().await.cf_image_id), image["cfImageId"], "looked before the account did it");
+        // As the account does it, with the request that we gave up.
+        let late = imagegraph::cloudflare::wire::ImageEdit { require_signed_urls: Some(true), ..Default::default() };
+        server.running.app.cloudflare.edit(image["cfImageId"].as_str().unwrap(), &late).await.unwrap();
+        let query = "query($id: ID!) { image(id: $id) { cfImageId requireSignedUrls url } }";
+        let found = eventually("followed", || async {
+            server.clock.advance(Duration::from_secs(60));
+            let found = server.query(query, json!({ "id": image["id"] })).await["image"].clone();
+            (found["requireSignedUrls"] == true).then_some(found)
+        })
+        .await;
+        assert_eq!(status(&server, &found["url"]).await, 200);
+        assert_eq!(json!(server.account_images().await[0].id), found["cfImageId"]);
+    }
+
+    /// An image that somebody deleted in the account can still be spoken of, and is no lock for ever.
+    async fn an_image_gone_from_the_account_is_no_lock(database: Database) {
+        let server = Server::start(database).await;
+        let image = server.file("photo.jpg", photo(1)).await["image"].clone();
+        server.running.app.cloudflare.delete(image["cfImageId"].as_str().unwrap()).await.unwrap();
+        for _ in 0..2 {
+            let refused = update(&server, &image, json!({ "creator": "me" })).await;
+            assert_eq!(refused["userErrors"][0]["code"], "UPSTREAM_ERROR", "{refused:#}");
+            server.clock.advance(Duration::from_secs(700));
+            imagegraph::worker::round(&server.running.app).await.unwrap();
+        }
+        assert_eq!(update(&server, &image, json!({ "alt": "gone" })).await["image"]["alt"], "gone");
+    }
+
     /// Ten switches at once: each is made or refused as a conflict, and the row agrees with the account.
     async fn switches_at_once_do_not_mix(database: Database) {
         let server = Server::start(database).await;

@@ -96,7 +96,7 @@ both! {
         assert_eq!(listed["images"]["nodes"], json!([{ "id": c["image"]["id"] }, { "id": b["image"]["id"] }]));
         let unchanged = server.query(RENAME, json!({ "id": b["id"] })).await["updateFile"].clone();
         assert_eq!(unchanged["file"]["filename"], "b.png");
-        for name in ["", "a/b", "a\\b", "a\nb"] {
+        for name in ["", ".", " .. ", "a/b", "a\\b", "a\nb"] {
             let refused = server.query(RENAME, json!({ "id": b["id"], "name": name })).await["updateFile"].clone();
             assert_eq!(refused["userErrors"][0], json!({ "code": "INVALID_INPUT", "field": ["input", "filename"] }), "{name:?}");
         }

@@ -155,6 +155,14 @@ both! {
             let refused = create(token, input.clone()).await;
             assert_eq!(refused["userErrors"][0], json!({ "code": code, "field": ["input", field] }), "{input}");
         }
+        // A token limited to a workspace sees and revokes no token of its user beyond it.
+        let listed = server.query_as(&narrow, "{ viewer { apiTokens { nodes { workspaceId } } } }", json!({})).await;
+        let seen = listed["viewer"]["apiTokens"]["nodes"].as_array().unwrap();
+        assert!(!seen.is_empty() && seen.iter().all(|token| token["workspaceId"] == json!(server.workspace)), "{listed:#}");
+        let wide = server.query_as(&owner, "{ viewer { apiTokens { nodes { id workspaceId } } } }", json!({})).await;
+        let wide = wide["viewer"]["apiTokens"]["nodes"].as_array().unwrap().iter().find(|token| token["workspaceId"].is_null()).unwrap()["id"].clone();
+        let beyond = server.query_as(&narrow, "mutation($id: ID!) { revokeApiToken(input: { id: $id }) { userErrors { code } } }", json!({ "id": wide })).await;
+        assert_eq!(beyond["revokeApiToken"]["userErrors"][0]["code"], "NOT_FOUND");
         let revoke = "mutation($id: ID!) { revokeApiToken(input: { id: $id }) { apiToken { revokedAt } userErrors { code field } } }";
         let revoked = server.query_as(&owner, revoke, json!({ "id": made["apiToken"]["id"] })).await["revokeApiToken"].clone();
         assert!(revoked["apiToken"]["revokedAt"].is_string());
