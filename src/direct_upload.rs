@@ -24,6 +24,7 @@ use crate::entity::direct_upload::{self, Column, Entity, Model, Status, Transpor
 use crate::entity::{Failure, event, file};
 use crate::error::{Code, Error, Refusal, Result};
 use crate::id::{DirectUploadId, FileId};
+use crate::image::step;
 use crate::viewer::Viewer;
 use crate::{event as events, worker};
 
@@ -233,7 +234,7 @@ async fn end(
 async fn remove_draft(app: &App, upload: &Model) -> Result<()> {
     let later = Some(app.clock.now() + worker::backoff(upload.attempts));
     if let (Some(id), true) = (&upload.cf_image_id, upload.status != Status::Completed)
-        && app.cloudflare.delete(id).await.is_err()
+        && step::delete_ours(app, id, upload.image_id).await.is_err()
     {
         return put_off(app, upload, later).await;
     }

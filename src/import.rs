@@ -27,6 +27,8 @@ use crate::{event as events, image, worker, workspace};
 
 /// How often a source that does not answer properly is asked.
 const MAX_ATTEMPTS: i32 = 4;
+/// After so many attempts that failed on our side the source is left in peace: some four hours.
+const MAX_FAULTS: i32 = 30;
 /// Longest URL that is taken, in bytes.
 const MAX_URL: usize = 4096;
 
@@ -131,6 +133,9 @@ pub async fn step(app: &App, file: &Model) -> Result<()> {
         }
         Err(Trouble::Fault(problem)) => {
             problem.log();
+            if file.attempts >= MAX_FAULTS {
+                return settle_failed(app, file, problem.public()).await;
+            }
             put_off(app, file, app.clock.now() + worker::backoff(file.attempts)).await
         }
     }

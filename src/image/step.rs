@@ -75,7 +75,7 @@ pub async fn provision(app: &App, image: Model) -> Result<()> {
 pub async fn remove(app: &App, image: &Model) -> Result<bool> {
     let unremoved = |problem| Error::fault("removing an image from the account", problem);
     if let Some(id) = &image.cf_image_id {
-        app.cloudflare.delete(id).await.map_err(unremoved)?;
+        delete_ours(app, id, image.id).await.map_err(unremoved)?;
     }
     // A create whose answer was lost has left its copy under an id we never learned.
     let strays = match image.cf_image_id.is_none() || image.attempts > 1 {
@@ -94,6 +94,19 @@ pub async fn remove(app: &App, image: &Model) -> Result<bool> {
     }
     Entity::delete_by_id(image.id).exec(&app.db.write).await?;
     Ok(true)
+}
+
+/// Deletes an image of ours from the account; already gone is fine. An id that a user chose may be another image's by
+/// now, which stays: Cloudflare's own ids are used once.
+pub async fn delete_ours(app: &App, id: &str, image: ImageId) -> std::result::Result<(), AccountError> {
+    if uuid::Uuid::try_parse(id).is_err() {
+        let found = app.cloudflare.find(id).await?;
+        let owner = found.and_then(|found| found.meta?.remove(METADATA_FIELD));
+        if owner.is_some_and(|owner| owner != Value::String(image.to_string())) {
+            return Ok(());
+        }
+    }
+    app.cloudflare.delete(id).await.map(drop)
 }
 
 /// Claims a queued or failed image for an attempt now; `None` if somebody is at it already.

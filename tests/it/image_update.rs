@@ -76,6 +76,30 @@ both! {
         assert_eq!(refused["userErrors"][0]["code"], "CUSTOM_ID_NOT_ALLOWED");
     }
 
+    /// An id that a user chose can be another image's by the time its former image is removed: that one stays.
+    async fn a_chosen_id_is_removed_only_with_its_image(database: Database) {
+        let server = Server::start_with(database, |config| config.cloudflare_timeout = Duration::from_millis(700)).await;
+        let wanted = json!({ "image": { "cfImageId": "logo" } });
+        let first = server.upload_as(ADMIN, wanted.clone(), "a.png", "", png(1)).await["file"].clone();
+        assert_eq!(first["image"]["cfImageId"], "logo");
+        // Gone from the account by another hand, and its name taken by another image, before we come to remove it.
+        let account = &server.running.app.cloudflare;
+        account.delete("logo").await.unwrap();
+        let meta = json!({ "imagegraph": "img_00000000000000000000000000" });
+        let new = imagegraph::cloudflare::client::NewImage { id: Some("logo"), metadata: meta.as_object(), ..Default::default() };
+        let upload = imagegraph::cloudflare::client::Upload {
+            filename: "b.png".to_owned(),
+            content_type: "image/png".to_owned(),
+            length: png(2).len() as u64,
+            stream: Box::pin(futures_util::stream::iter([Ok(png(2).into())])),
+        };
+        account.create(new, imagegraph::cloudflare::client::Body::Upload(upload)).await.unwrap();
+        let deleted = server.query("mutation($id: ID!) { deleteFile(input: { id: $id, permanently: true }) { success } }", json!({ "id": first["id"] })).await;
+        assert_eq!(deleted["deleteFile"]["success"], true);
+        eventually("removed here", || async { server.originals().is_empty().then_some(()) }).await;
+        assert_eq!(server.account_images().await.len(), 1);
+    }
+
     /// Switching access gives the image another id in the account; what is answered from then on works, the old does not.
     async fn switching_access_follows_the_new_id(database: Database) {
         let server = Server::start(database).await;
