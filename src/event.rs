@@ -10,7 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ActiveModelTrait, ActiveValue::Set, ConnectionTrait, EntityTrait, NotSet, QueryFilter};
 
 pub use cursor::cursor;
-pub use follow::{Batch, follow};
+pub use follow::{Batch, follow, still_allowed};
 pub use wake::{Wakes, run};
 
 use crate::entity::event;

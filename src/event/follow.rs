@@ -115,14 +115,26 @@ impl Follower {
             match tokio::time::timeout(Credential::MAX_AGE, news).await {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(gone)) => return Err(Error::fault("following events", gone)),
-                Err(_) => match self.credential.viewer(&self.app, Credential::MAX_AGE).await {
-                    Ok(viewer) => check(&viewer, self.workspace)?,
-                    // The next read, or the next look, will tell.
-                    Err(fault @ Error::Fault { .. }) => fault.log(),
-                    Err(refusal) => return Err(refusal),
-                },
+                Err(_) => still_allowed(&self.app, &self.credential, self.workspace).await?,
             }
         }
+    }
+}
+
+/// Whether the rights to follow a workspace still stand, as of a few seconds ago: also before each event of a batch, which
+/// a client may take slowly.
+///
+/// # Errors
+/// Those of [`follow`].
+pub async fn still_allowed(app: &App, credential: &Credential, workspace: WorkspaceId) -> Result<()> {
+    match credential.viewer(app, Credential::MAX_AGE).await {
+        Ok(viewer) => check(&viewer, workspace),
+        // The next read, or the next look, will tell.
+        Err(fault @ Error::Fault { .. }) => {
+            fault.log();
+            Ok(())
+        }
+        Err(refusal) => Err(refusal),
     }
 }
 

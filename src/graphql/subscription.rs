@@ -51,6 +51,7 @@ impl Subscription {
         let batches = batches.await.map_err(top_level)?;
         let selected = ctx.look_ahead();
         let (files, images) = (selected.field("file").exists(), selected.field("image").exists());
+        let (app, credential) = (ctx.app().clone(), Arc::clone(live.credential()));
         let delivered = batches.then(move |batch| {
             let (live, kinds) = (Arc::clone(&live), kinds.clone());
             async move {
@@ -70,7 +71,16 @@ impl Subscription {
                 events.into_iter().map(|event| Some(Ok(AssetEvent(event)))).collect()
             }
         });
-        Ok(delivered.flat_map(stream::iter).boxed())
+        let delivered = delivered.flat_map(stream::iter).then(move |event| {
+            let (app, credential) = (app.clone(), Arc::clone(&credential));
+            async move {
+                match events::still_allowed(&app, &credential, workspace).await {
+                    Ok(()) => event,
+                    Err(problem) => Some(Err(top_level(problem))),
+                }
+            }
+        });
+        Ok(delivered.boxed())
     }
 
     /// Progress of one upload, at most twice a second, until it is over.

@@ -45,6 +45,8 @@ async fn filled(server: &Server) {
     server.file("beta_2.jpg", picture(20, 40, image::ImageFormat::Jpeg)).await;
     server.file("gamma%3.png", picture(30, 30, image::ImageFormat::Png)).await;
     server.file("notes.txt", b"twelve bytes".to_vec()).await;
+    // What the worker sees in the pictures must not come after what is written here.
+    sql(server, "UPDATE image SET analysis_due_at = NULL, analysis_attempts = 99").await;
     for (name, tags, alt) in [
         ("Alpha 1.png", r#"["red","Summer 2026"]"#, "'A \"quoted\" dog'"),
         ("beta_2.jpg", r#"["red","blue"]"#, "''"),
