@@ -124,6 +124,40 @@ both! {
         .await;
     }
 
+    /// A chosen id that the account has not given up yet is waited for, and no reason to fail.
+    async fn a_chosen_id_comes_back(database: Database) {
+        let server = Server::start_with(database, |config| config.cloudflare_timeout = Duration::from_millis(700)).await;
+        let file = server.upload_as(ADMIN, json!({ "image": { "cfImageId": "logo" } }), "a.png", "", png(1)).await["file"].clone();
+        server.fault(json!({ "call": "images.delete", "fault": { "kind": "status", "status": 503 } })).await;
+        server.query(TRASH, json!({ "id": file["id"] })).await;
+        let restored = server.query(RESTORE, json!({ "id": file["id"] })).await["restoreFile"].clone();
+        assert_eq!((&restored["userErrors"], &restored["file"]["imageStatus"]), (&json!([]), &json!("QUEUED")), "{restored:#}");
+        server.heal().await;
+        eventually("back under its id", || async {
+            server.clock.advance(Duration::from_secs(60));
+            let found = server.query("{ images { nodes { cfImageId url } } }", json!({})).await;
+            let found = found["images"]["nodes"].get(0)?;
+            let there = server.http.get(found["url"].as_str()?).send().await.unwrap().status() == 200;
+            (found["cfImageId"] == "logo" && there).then_some(())
+        })
+        .await;
+    }
+
+    /// What stands in the way of a restored image is shown on its file, which is restored all the same.
+    async fn a_restored_file_says_why_it_has_no_image(database: Database) {
+        let server = Server::start(database).await;
+        let file = server.file("a.png", png(1)).await;
+        server.query(TRASH, json!({ "id": file["id"] })).await;
+        // As if the bytes had been damaged where they lie.
+        let folder = server.dir.path().join("blobs/originals");
+        std::fs::write(folder.join(&server.originals()[0]), b"\x89PNG\r\n\x1a\n").unwrap();
+        let restored = server.query(RESTORE, json!({ "id": file["id"] })).await["restoreFile"].clone();
+        assert_eq!((&restored["userErrors"], &restored["file"]["deletedAt"]), (&json!([]), &Value::Null));
+        let query = "query($id: ID!) { file(id: $id) { imageStatus imageFailure { code } } }";
+        let shown = server.query(query, json!({ "id": file["id"] })).await["file"].clone();
+        assert_eq!(shown, json!({ "imageStatus": "REMOVED", "imageFailure": { "code": "CORRUPT_IMAGE" } }));
+    }
+
     /// Tags and metadata are kept, checked, and changed only by who knows the newest state.
     async fn a_file_is_described(database: Database) {
         let server = Server::start(database).await;
