@@ -82,7 +82,7 @@ impl File {
         self.0.image_status.into()
     }
 
-    /// Why `imageStatus` is `FAILED`, or why it is still `QUEUED` after an attempt.
+    /// Why `imageStatus` is `FAILED`, is still `QUEUED` after an attempt, or is `REMOVED` for a restored file that had an image.
     async fn image_failure(&self) -> Option<UserError> {
         self.0.image_failure.as_ref().map(Failure::refusal).map(Into::into)
     }
