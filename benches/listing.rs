@@ -57,7 +57,7 @@ async fn main() {
     let workspace = running.first.as_ref().unwrap().workspace.to_string();
     let clock = Clock::default();
     let other = setup::insert_workspace(db, "other", clock.now()).await.unwrap().id.to_string();
-    filled::fill(db, [&workspace, &other], ROWS).await;
+    filled::fill(db.connection(), [&workspace, &other], ROWS).await;
     let bench = Bench {
         http: reqwest::Client::builder().no_proxy().build().unwrap(),
         url: format!("{}graphql", running.public_url),

@@ -2,7 +2,10 @@
 
 mod transaction;
 
+mod writer;
+
 use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,15 +20,17 @@ use tokio::time::Instant;
 use url::Url;
 
 pub use transaction::Transaction;
+pub use writer::Writer;
 
 use crate::blob::Blobs;
 use crate::cloudflare::client::Client;
 use crate::cloudflare::wire::{Key, Variant};
-use crate::config::Config;
+use crate::config::{Config, Durability};
 use crate::connections::Connections;
 use crate::error::{Error, Refusal, Result};
 use crate::event::Wakes;
-use crate::id::{ApiTokenId, DirectUploadId};
+use crate::folder;
+use crate::id::{ApiTokenId, DirectUploadId, FileId};
 use crate::rate::Buckets;
 
 /// A running server's parts; cheap to clone.
@@ -53,6 +58,8 @@ pub struct Parts {
     pub token_uses: TokenUses,
     /// Wakes the worker when there is something to fetch.
     pub imports: Notify,
+    /// How far down the list of files their bytes were looked for; from the newest on when there is nothing.
+    pub checked_down_to: std::sync::Mutex<Option<FileId>>,
     /// Direct uploads whose bytes are arriving here.
     pub receiving: std::sync::Mutex<HashSet<DirectUploadId>>,
     /// What the server signs its own URLs with, once it was needed.
@@ -87,6 +94,7 @@ impl App {
             due: Notify::new(),
             token_uses: TokenUses::default(),
             imports: Notify::new(),
+            checked_down_to: std::sync::Mutex::default(),
             receiving: std::sync::Mutex::default(),
             url_secret: OnceCell::new(),
             wakes: Wakes::default(),
@@ -124,7 +132,7 @@ impl App {
 #[derive(Clone)]
 pub struct Db {
     pub read: DatabaseConnection,
-    pub write: DatabaseConnection,
+    pub write: Writer,
     /// Somebody in this process has committed something.
     pub committed: Arc<Notify>,
     statements: Arc<Statements>,
@@ -150,12 +158,15 @@ impl Statements {
 
 impl Db {
     /// Opens both pools; makes a missing SQLite file.
-    pub async fn open(url: &str, connections: u32) -> Result<Db, sea_orm::DbErr> {
+    pub async fn open(url: &str, connections: u32, durability: Durability) -> Result<Db, sea_orm::DbErr> {
         let statements = Arc::new(Statements::default());
         let committed = Arc::new(Notify::new());
         if url.starts_with("sqlite:") {
-            let write = connect(sqlite(url, 1), &statements).await?;
-            let read = connect(sqlite(url, connections), &statements).await?;
+            let file = Arc::new(std::sync::OnceLock::new());
+            let write = connect(sqlite(url, 1, &file), &statements).await?;
+            let read = connect(sqlite(url, connections, &file), &statements).await?;
+            let durable = file.get().filter(|_| durability == Durability::Full);
+            let write = Writer::new(write, durable.map(|file| writer::Log::of(file)));
             return Ok(Db { read, write, committed, statements });
         }
         let mut options = ConnectOptions::new(url);
@@ -165,18 +176,19 @@ impl Db {
             .acquire_timeout(Duration::from_secs(10))
             .sqlx_logging(false);
         let both = connect(options, &statements).await?;
-        Ok(Db { read: both.clone(), write: both, committed, statements })
+        Ok(Db { read: both.clone(), write: Writer::new(both, None), committed, statements })
     }
 
     /// Begins a transaction that is going to write.
     pub async fn begin(&self) -> Result<Transaction, sea_orm::DbErr> {
         // Immediate: a SQLite transaction that reads first and writes later could not wait for another process.
         let options = TransactionOptions {
-            sqlite_transaction_mode: (self.write.get_database_backend() == DbBackend::Sqlite)
+            sqlite_transaction_mode: (self.write.connection().get_database_backend() == DbBackend::Sqlite)
                 .then_some(SqliteTransactionMode::Immediate),
             ..Default::default()
         };
-        Ok(Transaction::new(self.write.begin_with_options(options).await?, &self.committed))
+        let inner = self.write.connection().begin_with_options(options).await?;
+        Ok(Transaction::new(inner, self.write.clone(), &self.committed))
     }
 
     /// SQL statements run so far.
@@ -204,17 +216,36 @@ async fn connect(
     Ok(connection)
 }
 
-fn sqlite(url: &str, connections: u32) -> ConnectOptions {
-    let mut options = ConnectOptions::new(url);
-    options.max_connections(connections).sqlx_logging(false).map_sqlx_sqlite_opts(|options| {
+/// Notes in `file` where the database lies.
+fn sqlite(url: &str, connections: u32, file: &Arc<std::sync::OnceLock<PathBuf>>) -> ConnectOptions {
+    let (mut options, file) = (ConnectOptions::new(url), Arc::clone(file));
+    options.max_connections(connections).sqlx_logging(false).map_sqlx_sqlite_opts(move |options| {
+        if keep_private(options.get_filename()) {
+            let _ = file.set(options.get_filename().to_owned());
+        }
         options
             .create_if_missing(true)
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(10))
             .pragma("journal_mode", "WAL")
+            // The log is synced by the writer, for several commits at once.
             .pragma("synchronous", "NORMAL")
     });
     options
+}
+
+/// Closes a database to everybody else: secrets are in it. False if it is none on a disk. What is wrong with its folder is
+/// said when it is opened.
+fn keep_private(database: &Path) -> bool {
+    let name = database.to_string_lossy();
+    if name.starts_with(":memory:") || name.starts_with("file:") {
+        return false;
+    }
+    let _ = folder::make_file(database);
+    for log in ["-wal", "-shm"] {
+        let _ = folder::close(Path::new(&format!("{name}{log}")));
+    }
+    true
 }
 
 /// The latest use of each token that is not written down yet.

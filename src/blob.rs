@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
+use futures_util::stream::{BoxStream, Stream, StreamExt, TryStreamExt};
 use object_store::aws::AmazonS3Builder;
 use object_store::buffered::BufWriter;
 use object_store::local::LocalFileSystem;
@@ -14,12 +15,20 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::signer::{Method, Signer};
-use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
-use tokio::io::{AsyncRead, AsyncWriteExt};
+use object_store::{ClientOptions, GetOptions, GetRange, ObjectStore, ObjectStoreExt, RetryConfig};
+use sha2::{Digest, Sha256};
+use tokio::io::AsyncWriteExt;
 use url::Url;
 use uuid::Uuid;
 
-use crate::config::Config;
+use crate::config::{Config, Durability};
+use crate::folder;
+
+/// Longest silence of an S3 store, and longest time for one of its parts to be sent.
+const S3_SILENCE: Duration = Duration::from_secs(30);
+/// How often a call to an S3 store is repeated, and for how long.
+const S3_RETRIES: usize = 3;
+const S3_RETRY_TIME: Duration = Duration::from_secs(15);
 
 /// Everything that can be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,13 +71,21 @@ impl Blobs {
                 _ => url.to_file_path().map_err(|()| OpenError::Path)?,
             },
         };
-        std::fs::create_dir_all(&directory)?;
-        let store = LocalFileSystem::new_with_prefix(&directory)?;
+        let durable = config.durability == Durability::Full;
+        folder::make(&directory, durable)?;
+        // With this, an object's bytes and the folders that lead to it are on the disk before a call returns.
+        let store = LocalFileSystem::new_with_prefix(&directory)?.with_fsync(durable);
         Ok(Blobs { store: Arc::new(store), directory: Some(directory), signer: None })
     }
 
     fn s3(config: &Config, url: &url::Url) -> Result<Blobs, OpenError> {
+        let retry =
+            RetryConfig { max_retries: S3_RETRIES, retry_timeout: S3_RETRY_TIME, ..RetryConfig::default() };
+        // Silence is limited and not the whole time, which for a large file on a slow line is long.
+        let client = ClientOptions::new().with_timeout_disabled().with_read_timeout(S3_SILENCE);
         let mut builder = AmazonS3Builder::new()
+            .with_retry(retry)
+            .with_client_options(client)
             .with_bucket_name(url.host_str().unwrap_or_default())
             .with_region(&config.aws_region);
         if let Some(endpoint) = &config.aws_endpoint_url {
@@ -86,18 +103,24 @@ impl Blobs {
         Ok(Blobs { store, directory: None, signer: Some((signer, prefix)) })
     }
 
-    /// Stores what `source` yields. An object appears whole or not at all.
-    pub async fn put(&self, key: BlobKey, mut source: impl AsyncRead + Unpin) -> object_store::Result<()> {
+    /// Stores what `source` yields, and answers what that was. An object appears whole or not at all.
+    pub async fn put(
+        &self,
+        key: BlobKey,
+        source: impl Stream<Item = std::io::Result<Bytes>>,
+    ) -> object_store::Result<Stored> {
         let mut writer = BufWriter::new(Arc::clone(&self.store), key.path());
-        let copied = match tokio::io::copy(&mut source, &mut writer).await {
-            Ok(_) => writer.shutdown().await,
-            Err(problem) => Err(problem),
-        };
-        if let Err(problem) = copied {
-            let _ = writer.abort().await;
-            return Err(object_store::Error::Generic { store: "blob", source: problem.into() });
+        match copy(source, &mut writer).await {
+            Ok(stored) => {
+                // A shutdown that fails has ended the writer, which must not be aborted again.
+                writer.shutdown().await.map_err(unwritten)?;
+                Ok(stored)
+            }
+            Err(problem) => {
+                let _ = writer.abort().await;
+                Err(problem)
+            }
         }
-        Ok(())
     }
 
     /// The bytes as a stream.
@@ -108,14 +131,23 @@ impl Blobs {
         Ok(self.store.get(&key.path()).await?.into_stream())
     }
 
-    /// Part of the bytes as a stream.
+    /// Part of an object of `size` bytes as a stream; `None` if there is no such object, or it has another size.
     pub async fn get_range(
         &self,
         key: BlobKey,
+        size: u64,
         range: Range<u64>,
-    ) -> object_store::Result<BoxStream<'static, object_store::Result<Bytes>>> {
+    ) -> object_store::Result<Option<BoxStream<'static, object_store::Result<Bytes>>>> {
         let options = GetOptions::default().with_range(Some(GetRange::Bounded(range)));
-        Ok(self.store.get_opts(&key.path(), options).await?.into_stream())
+        match self.store.get_opts(&key.path(), options).await {
+            Ok(found) if found.meta.size == size => Ok(Some(found.into_stream())),
+            Ok(_) | Err(object_store::Error::NotFound { .. }) => Ok(None),
+            // A range beyond the end of an object that was cut off is an error of its own in every store.
+            Err(problem) => match self.size(key).await? {
+                Some(found) if found == size => Err(problem),
+                _ => Ok(None),
+            },
+        }
     }
 
     /// How many bytes there are; `None` if nothing is.
@@ -196,6 +228,32 @@ impl Blobs {
     pub async fn check(&self) -> object_store::Result<()> {
         self.store.list(Some(&Path::from("health"))).next().await.transpose().map(drop)
     }
+}
+
+/// What was written into the store.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Bytes.
+    pub size: u64,
+    pub sha256: [u8; 32],
+}
+
+async fn copy(
+    source: impl Stream<Item = std::io::Result<Bytes>>,
+    writer: &mut BufWriter,
+) -> object_store::Result<Stored> {
+    let (mut source, mut size, mut hasher) = (pin!(source), 0, Sha256::new());
+    while let Some(chunk) = source.next().await {
+        let chunk = chunk.map_err(unwritten)?;
+        size += chunk.len() as u64;
+        hasher.update(&chunk);
+        writer.put(chunk).await?;
+    }
+    Ok(Stored { size, sha256: hasher.finalize().into() })
+}
+
+fn unwritten(problem: std::io::Error) -> object_store::Error {
+    object_store::Error::Generic { store: "blob", source: problem.into() }
 }
 
 /// Why the byte store cannot be used.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use url::Url;
 
 const SPECIAL_IN_URL: &AsciiSet = &CONTROLS.add(b' ').add(b'#').add(b'%').add(b'?');
@@ -22,7 +22,7 @@ pub struct Config {
     pub data_dir: PathBuf,
 
     /// Where clients reach this server [default: http:// and the address it listens on]
-    #[arg(long, global = true, env = "IMAGEGRAPH_PUBLIC_URL", value_parser = base_url)]
+    #[arg(long, global = true, env = "IMAGEGRAPH_PUBLIC_URL", hide_env_values = true, value_parser = base_url)]
     pub public_url: Option<Url>,
 
     /// Token of the first admin, made on the first start; 32 characters or more [default: a random one]
@@ -39,8 +39,13 @@ pub struct Config {
     pub database_connections: u32,
 
     /// Byte store: file:///folder, s3://bucket/prefix, or memory: [default: blobs in the data folder]
-    #[arg(long, global = true, env = "IMAGEGRAPH_STORE_URL", value_parser = store_url)]
+    #[arg(long, global = true, env = "IMAGEGRAPH_STORE_URL", hide_env_values = true, value_parser = store_url)]
     pub store_url: Option<Url>,
+
+    /// When an upload is answered: `full` once its bytes and its row are on the disk, `relaxed` before, so that a power cut
+    /// takes the uploads of the last seconds with it
+    #[arg(long, global = true, env = "IMAGEGRAPH_DURABILITY", default_value = "full")]
+    pub durability: Durability,
 
     /// Access key for an s3:// store
     #[arg(long, global = true, env = "AWS_ACCESS_KEY_ID", hide_env_values = true)]
@@ -55,7 +60,7 @@ pub struct Config {
     pub aws_region: String,
 
     /// Endpoint of an s3:// store that is not Amazon's, such as ACCOUNT.r2.cloudflarestorage.com for R2, with https:// before it
-    #[arg(long, global = true, env = "AWS_ENDPOINT_URL")]
+    #[arg(long, global = true, env = "AWS_ENDPOINT_URL", hide_env_values = true, value_parser = base_url)]
     pub aws_endpoint_url: Option<Url>,
 
     /// Cloudflare account; without it the built-in emulator is the account
@@ -67,7 +72,13 @@ pub struct Config {
     pub cloudflare_api_token: Option<String>,
 
     /// E-mail of the Cloudflare account, with CLOUDFLARE_API_KEY instead of a token
-    #[arg(long, global = true, env = "CLOUDFLARE_EMAIL", requires = "cloudflare_api_key")]
+    #[arg(
+        long,
+        global = true,
+        env = "CLOUDFLARE_EMAIL",
+        hide_env_values = true,
+        requires = "cloudflare_api_key"
+    )]
     pub cloudflare_email: Option<String>,
 
     /// Global API key of the Cloudflare account, with CLOUDFLARE_EMAIL
@@ -81,22 +92,22 @@ pub struct Config {
     pub cloudflare_api_key: Option<String>,
 
     /// Base URL of Cloudflare's API
-    #[arg(long, global = true, env = "CLOUDFLARE_BASE_URL", value_parser = base_url,
+    #[arg(long, global = true, env = "CLOUDFLARE_BASE_URL", hide_env_values = true, value_parser = base_url,
           default_value = "https://api.cloudflare.com/client/v4")]
     pub cloudflare_base_url: Url,
 
     /// Base URL of Cloudflare's batch host for Images
-    #[arg(long, global = true, env = "CLOUDFLARE_BATCH_URL", value_parser = base_url,
+    #[arg(long, global = true, env = "CLOUDFLARE_BATCH_URL", hide_env_values = true, value_parser = base_url,
           default_value = "https://batch.imagedelivery.net")]
     pub cloudflare_batch_url: Url,
 
     /// Base URL of Cloudflare's upload host for Images
-    #[arg(long, global = true, env = "CLOUDFLARE_UPLOAD_URL", value_parser = base_url,
+    #[arg(long, global = true, env = "CLOUDFLARE_UPLOAD_URL", hide_env_values = true, value_parser = base_url,
           default_value = "https://upload.imagedelivery.net")]
     pub cloudflare_upload_url: Url,
 
     /// Base URL of image delivery; with a custom domain it ends in /cdn-cgi/imagedelivery
-    #[arg(long, global = true, env = "CLOUDFLARE_DELIVERY_URL", value_parser = base_url,
+    #[arg(long, global = true, env = "CLOUDFLARE_DELIVERY_URL", hide_env_values = true, value_parser = base_url,
           default_value = "https://imagedelivery.net")]
     pub cloudflare_delivery_url: Url,
 
@@ -237,6 +248,15 @@ pub struct Config {
     pub stand_still_at: Option<String>,
 }
 
+/// What an answer promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Durability {
+    /// What is acknowledged outlasts a power cut.
+    Full,
+    /// What is acknowledged outlasts the end of the process, and not always that of the machine.
+    Relaxed,
+}
+
 /// Form of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
@@ -260,6 +280,28 @@ impl Config {
         }
     }
 
+    /// What no output may show: keys, tokens and passwords.
+    pub fn secrets(&self) -> Vec<String> {
+        let plain = [
+            &self.admin_token,
+            &self.aws_access_key_id,
+            &self.aws_secret_access_key,
+            &self.cloudflare_api_token,
+            &self.cloudflare_api_key,
+        ];
+        let mut secrets: Vec<String> = plain.into_iter().flatten().cloned().collect();
+        if let Some(url) = self.database_url.as_deref().and_then(|url| Url::parse(url).ok()) {
+            let in_query = url.query_pairs().find(|(name, _)| name == "password");
+            secrets.extend(in_query.map(|(_, password)| password.into_owned()));
+            if let Some(password) = url.password() {
+                secrets.push(percent_decode_str(password).decode_utf8_lossy().into_owned());
+                secrets.push(password.to_owned());
+            }
+        }
+        secrets.retain(|secret| !secret.is_empty());
+        secrets
+    }
+
     /// Highest cost of a query that can ever be run: no query may cost more than a minute's points.
     pub fn highest_cost(&self) -> usize {
         let points = self.rate_limit.and_then(|points| usize::try_from(points).ok());
@@ -274,6 +316,9 @@ impl Config {
 
 fn base_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|problem| problem.to_string())?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("a URL without user and password is expected".to_owned());
+    }
     if !matches!(url.scheme(), "http" | "https") || url.query().is_some() || url.fragment().is_some() {
         return Err("an http:// or https:// URL without query and fragment is expected".to_owned());
     }
@@ -282,17 +327,60 @@ fn base_url(text: &str) -> Result<Url, String> {
 
 fn store_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|problem| problem.to_string())?;
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
+        return Err("keys are expected in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and none in the URL"
+            .to_owned());
+    }
     match url.scheme() {
         "file" | "s3" | "memory" => Ok(url),
         _ => Err("file:///folder, s3://bucket/prefix or memory: is expected".to_owned()),
     }
 }
 
+/// Checked here, because what cannot read it later on would show it, with its password.
 fn database_url(text: &str) -> Result<String, String> {
-    if ["sqlite:", "postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
+    const EXPECTED: &str = "sqlite://path or postgres://user:password@host:port/name is expected";
+    if text.starts_with("sqlite:") {
         return Ok(text.to_owned());
     }
-    Err("sqlite://path or postgres://user:password@host/name is expected".to_owned())
+    if !["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
+        return Err(EXPECTED.to_owned());
+    }
+    let url = Url::parse(text)
+        .map_err(|problem| format!("{problem}; {EXPECTED}, with special characters percent-encoded"))?;
+    match url.query_pairs().find(|(name, _)| !is_postgres_parameter(name)) {
+        Some((name, _)) => {
+            let name: String =
+                name.chars().filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).take(40).collect();
+            Err(format!("it has the unknown parameter {name}; {EXPECTED}"))
+        }
+        None => Ok(text.to_owned()),
+    }
+}
+
+/// What may stand in the query of a PostgreSQL URL.
+fn is_postgres_parameter(name: &str) -> bool {
+    const KNOWN: [&str; 18] = [
+        "application_name",
+        "dbname",
+        "host",
+        "hostaddr",
+        "options",
+        "password",
+        "port",
+        "ssl-ca",
+        "ssl-cert",
+        "ssl-key",
+        "ssl-mode",
+        "ssl-root-cert",
+        "sslcert",
+        "sslkey",
+        "sslmode",
+        "sslrootcert",
+        "statement-cache-capacity",
+        "user",
+    ];
+    KNOWN.contains(&name) || name.starts_with("options[")
 }
 
 fn admin_token(text: &str) -> Result<String, String> {

@@ -8,10 +8,10 @@ use futures_util::stream::BoxStream;
 use url::Url;
 
 use crate::app::App;
-use crate::blob::BlobKey;
 use crate::entity::api_token::Scope;
 use crate::entity::file::{self, Model, Status};
 use crate::error::{Code, Error, Result};
+use crate::file::presence;
 use crate::id::FileId;
 use crate::image::delivery;
 use crate::secret;
@@ -58,7 +58,7 @@ pub struct Download {
     /// Until then the URL works.
     pub expires_at: DateTime<Utc>,
     pub now: DateTime<Utc>,
-    blob: BlobKey,
+    file: Model,
 }
 
 /// The URL of a file's bytes; `None` while it has none to give, and in the trash.
@@ -117,16 +117,16 @@ pub async fn find(app: &App, id: FileId, permit: &Permit) -> Result<Download> {
     }
     let found = file::for_step(id).one(&app.db.read).await?;
     let standing = found.filter(|file| file.removed_at.is_none() && file.deleted_at.is_none());
-    let Some((file, blob)) = standing.and_then(|file| file.blob_id.map(|blob| (file, blob))) else {
+    let Some(file) = standing.filter(|file| file.blob_id.is_some()) else {
         return Err(Error::refuse(Code::NotFound, "There is no such file any more."));
     };
-    let mime_type = file.mime_type.unwrap_or_else(|| "application/octet-stream".to_owned());
+    let mime_type = file.mime_type.clone().unwrap_or_else(|| "application/octet-stream".to_owned());
     let inline = INLINE.contains(&mime_type.as_str())
         || mime_type.starts_with("audio/")
         || mime_type.starts_with("video/");
     let hash: String = file.sha256.iter().flatten().map(|byte| format!("{byte:02x}")).collect();
     Ok(Download {
-        filename: file.filename,
+        filename: file.filename.clone(),
         content_type: if mime_type == "text/plain" {
             format!("{mime_type}; charset=utf-8")
         } else {
@@ -137,17 +137,28 @@ pub async fn find(app: &App, id: FileId, permit: &Permit) -> Result<Download> {
         attachment: permit.attachment || !inline,
         expires_at,
         now,
-        blob: BlobKey::Original(blob),
+        file,
     })
 }
 
 /// Bytes of a download as they come out of the store.
+///
+/// # Errors
+/// `BYTES_MISSING`.
 pub async fn read(
     app: &App,
     download: &Download,
     range: Range<u64>,
 ) -> Result<BoxStream<'static, object_store::Result<Bytes>>> {
-    Ok(app.blobs.get_range(download.blob, range).await?)
+    presence::read_range(app, &download.file, range).await
+}
+
+/// Checks that [`read`] would find the bytes.
+///
+/// # Errors
+/// `BYTES_MISSING`.
+pub async fn check(app: &App, download: &Download) -> Result<()> {
+    presence::require(app, &download.file).await
 }
 
 fn message(id: FileId, expires: i64, attachment: bool) -> String {

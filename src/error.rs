@@ -24,6 +24,8 @@ pub enum Error {
         context: &'static str,
         /// Why it failed, for the log.
         source: Box<dyn StdError + Send + Sync>,
+        /// Something we depend on does not answer: the same request works once it does again.
+        passing: bool,
     },
 }
 
@@ -71,12 +73,14 @@ pub enum Code {
     UpstreamError,
     UpstreamRateLimited,
     RateLimited,
+    BytesMissing,
+    Unavailable,
     Internal,
 }
 
 impl Code {
     /// Every code, for the schema and for stored failures.
-    pub const ALL: [Code; 29] = [
+    pub const ALL: [Code; 31] = [
         Code::Unauthenticated,
         Code::Forbidden,
         Code::NotFound,
@@ -105,6 +109,8 @@ impl Code {
         Code::UpstreamError,
         Code::UpstreamRateLimited,
         Code::RateLimited,
+        Code::BytesMissing,
+        Code::Unavailable,
         Code::Internal,
     ];
 
@@ -139,6 +145,8 @@ impl Code {
             Code::UpstreamError => "UPSTREAM_ERROR",
             Code::UpstreamRateLimited => "UPSTREAM_RATE_LIMITED",
             Code::RateLimited => "RATE_LIMITED",
+            Code::BytesMissing => "BYTES_MISSING",
+            Code::Unavailable => "SERVICE_UNAVAILABLE",
             Code::Internal => "INTERNAL_SERVER_ERROR",
         }
     }
@@ -156,7 +164,7 @@ impl Code {
             | Code::NotReady
             | Code::AlreadyProvisioned
             | Code::UploadIncomplete => 409,
-            Code::UploadExpired | Code::UrlExpired => 410,
+            Code::UploadExpired | Code::UrlExpired | Code::BytesMissing => 410,
             Code::FileTooLarge => 413,
             Code::UnsupportedMimeType => 415,
             Code::InvalidInput
@@ -171,7 +179,7 @@ impl Code {
             | Code::NotAnImage => 400,
             Code::UpstreamError | Code::SourceUnreachable => 502,
             Code::RateLimited => 429,
-            Code::UpstreamRateLimited => 503,
+            Code::UpstreamRateLimited | Code::Unavailable => 503,
             Code::Internal => 500,
         }
     }
@@ -180,6 +188,11 @@ impl Code {
 /// The sentence every fault shows; the request id in the answer leads to the cause in the log.
 pub const FAULT_MESSAGE: &str =
     "Something went wrong on our side. Try again; if it stays, report the request id.";
+
+/// The sentence of a fault that passes by itself.
+const OUTAGE_MESSAGE: &str = "Something this server depends on does not work at the moment. Try again; if it stays, report the request id.";
+/// When to try again after such a fault.
+const OUTAGE_RETRY: Duration = Duration::from_secs(5);
 
 impl Error {
     /// A refusal that is not about one field.
@@ -199,7 +212,13 @@ impl Error {
 
     /// Wraps a cause that the client may not read.
     pub fn fault(context: &'static str, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Error::Fault { context, source: source.into() }
+        Error::Fault { context, source: source.into(), passing: false }
+    }
+
+    /// Wraps the cause of a fault that passes by itself: a byte store, a disk or a database that does not work for a
+    /// while.
+    pub fn outage(context: &'static str, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Error::Fault { context, source: source.into(), passing: true }
     }
 
     /// Names the input field; a path is written with dots.
@@ -220,10 +239,21 @@ impl Error {
         self
     }
 
+    /// Whether the cause passes by itself.
+    pub fn passes(&self) -> bool {
+        matches!(self, Error::Fault { passing: true, .. })
+    }
+
     /// What the client reads, whichever kind this is.
     pub fn public(&self) -> Refusal {
         match self {
             Error::Refusal(refusal) => refusal.clone(),
+            Error::Fault { passing: true, .. } => Refusal {
+                code: Code::Unavailable,
+                message: OUTAGE_MESSAGE.to_owned(),
+                field: None,
+                retry_after: Some(OUTAGE_RETRY),
+            },
             Error::Fault { .. } => Refusal {
                 code: Code::Internal,
                 message: FAULT_MESSAGE.to_owned(),
@@ -235,7 +265,7 @@ impl Error {
 
     /// Logs a fault with its chain of causes. Called once, where the answer is made.
     pub fn log(&self) {
-        if let Error::Fault { context, source } = self {
+        if let Error::Fault { context, source, .. } = self {
             let mut chain = source.to_string();
             let mut cause = source.source();
             while let Some(next) = cause {
@@ -247,15 +277,29 @@ impl Error {
     }
 }
 
+/// The refusal to work with a file whose bytes the store has lost.
+pub fn bytes_missing() -> Error {
+    let message = "The bytes of this file are missing from the byte store, or not all of them are there. Upload it again.";
+    Error::refuse(Code::BytesMissing, message)
+}
+
 impl From<sea_orm::DbErr> for Error {
     fn from(source: sea_orm::DbErr) -> Self {
-        Error::fault("using the database", source)
+        match source {
+            sea_orm::DbErr::ConnectionAcquire(_) | sea_orm::DbErr::Conn(_) => {
+                Error::outage("reaching the database", source)
+            }
+            _ => Error::fault("using the database", source),
+        }
     }
 }
 
 impl From<object_store::Error> for Error {
     fn from(source: object_store::Error) -> Self {
-        Error::fault("using the byte store", source)
+        match source {
+            object_store::Error::NotFound { .. } => bytes_missing(),
+            _ => Error::outage("using the byte store", source),
+        }
     }
 }
 

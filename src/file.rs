@@ -16,6 +16,8 @@ pub mod policy;
 
 pub mod content;
 
+pub mod presence;
+
 pub mod arrive;
 
 pub mod upload;

@@ -228,7 +228,8 @@ async fn identify(mut request: Request, next: Next) -> Response {
     let id = RequestId(Uuid::new_v4());
     request.extensions_mut().insert(id);
     // The path without its query: a signature in a query string is a secret.
-    let span = tracing::info_span!("request", %id, method = %request.method(), path = request.uri().path());
+    let span =
+        tracing::info_span!("request", %id, method = %request.method(), path = logged(request.uri().path()));
     let mut response = async move {
         let response = next.run(request).await;
         tracing::debug!(status = response.status().as_u16(), "answered");
@@ -236,12 +237,21 @@ async fn identify(mut request: Request, next: Next) -> Response {
     }
     .instrument(span)
     .await;
+    if response.extensions().get::<Panicked>().is_some() {
+        response = fault(id);
+    }
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
         headers.insert(REQUEST_ID, value);
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
+}
+
+/// A path as the log has it: of a one-time upload URL of the emulator the path itself is the secret.
+fn logged(path: &str) -> &str {
+    let upload = path.match_indices("/upload/").next();
+    upload.map_or(path, |(start, found)| &path[..start + found.len()])
 }
 
 /// A panic is a fault like any other; what it said stays in the log.
@@ -252,10 +262,21 @@ fn panicked(cause: Box<dyn std::any::Any + Send>) -> http::Response<Body> {
         .or_else(|| cause.downcast_ref::<&str>().copied())
         .unwrap_or("unknown");
     tracing::error!(cause, "panic");
-    let code = Code::Internal.as_str();
+    let mut response = StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    response.extensions_mut().insert(Panicked);
+    response
+}
+
+/// Marks the answer to a request whose handling panicked.
+#[derive(Clone)]
+struct Panicked;
+
+/// A fault as both faces show it.
+fn fault(id: RequestId) -> Response {
+    let (code, id) = (Code::Internal.as_str(), id.to_string());
     let body = json!({
-        "error": { "code": code, "message": FAULT_MESSAGE },
-        "errors": [{ "message": FAULT_MESSAGE, "extensions": { "code": code } }],
+        "error": { "code": code, "message": FAULT_MESSAGE, "requestId": id },
+        "errors": [{ "message": FAULT_MESSAGE, "extensions": { "code": code, "requestId": id } }],
     });
     (StatusCode::INTERNAL_SERVER_ERROR, Json(body)).into_response()
 }

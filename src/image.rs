@@ -28,16 +28,15 @@ use sea_orm::{
 };
 
 use crate::app::App;
-use crate::blob::BlobKey;
 use crate::entity::api_token::Scope;
 use crate::entity::file::{self, ImageStatus};
 use crate::entity::image::{self, Column, Entity, Model, State};
 pub use crate::entity::image::{FocalPoint, NewImage};
 use crate::entity::{Failure, Texts, event, workspace};
 use crate::error::{Code, Error, Result};
-use crate::file::exif;
 use crate::file::kind::{Kind, Picture};
 use crate::file::spool::Spool;
+use crate::file::{exif, presence};
 use crate::id::{FileId, ImageId};
 pub use crate::image::list::{
     BY_CREATION, BY_FILENAME, BY_HEIGHT, BY_SIZE, BY_TAKEN, BY_UPDATE, BY_WIDTH, List, count, list,
@@ -312,10 +311,10 @@ async fn insert_again(
     new: &NewImage,
     require_signed_urls: bool,
 ) -> Result<Model> {
-    let Some(blob_id) = file.blob_id else {
+    if file.blob_id.is_none() {
         return Err(Error::refuse(Code::NotReady, "The bytes of this file have not arrived yet."));
-    };
-    let bytes = app.blobs.get(BlobKey::Original(blob_id)).await?;
+    }
+    let bytes = presence::read(app, file).await?;
     let spool = Spool::receive(&app.config.data_dir, u64::MAX, bytes).await?;
     let Some(picture) = Kind::of(&spool).await?.picture else {
         return Err(Error::refuse(Code::NotAnImage, "This file is of no type that Cloudflare Images takes."));

@@ -8,6 +8,12 @@ pub mod config;
 /// What every operation is given.
 pub mod app;
 
+/// The cryptography under TLS.
+pub mod tls;
+
+/// Folders and files into which nobody else may look.
+pub mod folder;
+
 /// Typed ids.
 pub mod id;
 

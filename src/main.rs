@@ -15,6 +15,7 @@ use imagegraph::graphql;
 use imagegraph::id::WorkspaceId;
 use imagegraph::serve::{self, Running};
 use imagegraph::setup::{self, NewToken};
+use imagegraph::tls;
 
 /// A GraphQL API server over a unified file and image model, in front of Cloudflare Images.
 #[derive(Parser)]
@@ -58,6 +59,9 @@ enum Token {
         /// E-mail of the token's user, made if there is none [default: the oldest admin]
         #[arg(long)]
         email: Option<String>,
+        /// Name of that user, as others see it [default: User and a part of its id]
+        #[arg(long, requires = "email", value_parser = user_name)]
+        user_name: Option<String>,
         /// What the token is for
         #[arg(long, default_value = "made by command")]
         name: String,
@@ -76,6 +80,14 @@ enum Token {
     },
 }
 
+fn user_name(text: &str) -> Result<String, String> {
+    let name = text.trim();
+    if (1..=100).contains(&name.chars().count()) && !name.chars().any(char::is_control) {
+        return Ok(name.to_owned());
+    }
+    Err("1 to 100 characters are expected".to_owned())
+}
+
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum Role {
     Viewer,
@@ -84,10 +96,11 @@ enum Role {
 }
 
 fn main() -> ExitCode {
+    tls::install();
     if let Err(problem) = dotenvy::dotenv()
         && !problem.not_found()
     {
-        return fail(2, &format!("the .env file cannot be read: {problem}"));
+        return fail(2, &format!("the .env file cannot be read: {}", unread(&problem)));
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -98,10 +111,23 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(problem) => return fail(1, &problem.to_string()),
     };
+    let secrets = cli.config.secrets();
     match runtime.block_on(run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => fail(1, &problem.to_string()),
+        // Whatever a library has put into it.
+        Err(problem) => {
+            fail(1, &secrets.iter().fold(problem.to_string(), |line, secret| line.replace(secret, "…")))
+        }
     }
+}
+
+/// What is wrong with a `.env` file, without the line that is wrong: it may hold a secret.
+fn unread(problem: &dotenvy::Error) -> String {
+    let dotenvy::Error::LineParse(line, _) = problem else { return problem.to_string() };
+    let name = line.split('=').next().unwrap_or_default().trim();
+    let named = line.contains('=') && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let place = if named { format!("the line of {name}") } else { "one of its lines".to_owned() };
+    format!("{place} is no NAME=value; a value with spaces or quotes stands in single quotes")
 }
 
 async fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
@@ -174,10 +200,11 @@ fn greet(running: &Running) {
 }
 
 async fn create_token(config: &Config, token: Token) -> Result<String, Box<dyn std::error::Error>> {
-    let Token::Create { email, name, scopes, workspace, role, expires_in_days } = token;
+    let Token::Create { email, user_name, name, scopes, workspace, role, expires_in_days } = token;
     let (db, clock) = (serve::open_database(config).await?, Clock::default());
     let new = NewToken {
         email,
+        user_name,
         name,
         scopes: if scopes.is_empty() { Scope::ALL.to_vec() } else { scopes },
         workspace,
@@ -234,8 +261,6 @@ fn with_cause(problem: &dyn std::error::Error) -> String {
 }
 
 async fn healthcheck(listen: SocketAddr) -> Result<(), Box<dyn std::error::Error>> {
-    // The health check speaks plain HTTP; the client library wants a provider all the same.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).no_proxy().build()?;
     let url = serve::own_url(listen).join("/healthz")?;
     let status = client.get(url).send().await.map_err(|problem| problem.without_url())?.status();
@@ -279,8 +304,7 @@ fn misused(problem: &clap::Error) -> ExitCode {
         let _ = problem.print();
         return ExitCode::SUCCESS;
     }
-    let text = problem.to_string();
-    let mut line = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    let mut text = problem.to_string();
     let mut command = Cli::command();
     command.build();
     let argument = match problem.get(ContextKind::InvalidArg) {
@@ -289,17 +313,32 @@ fn misused(problem: &clap::Error) -> ExitCode {
         }
         _ => None,
     };
-    if let Some(argument) = argument {
-        if let (true, Some(ContextValue::String(secret))) =
-            (argument.is_hide_env_values_set(), problem.get(ContextKind::InvalidValue))
-        {
-            line = line.replacen(&format!("'{secret}' "), "", 1);
-        }
-        if let Some(variable) = argument.get_env() {
-            line = format!("{line} (variable {})", variable.to_string_lossy());
+    if let (Some(true), Some(ContextValue::String(secret))) =
+        (argument.map(clap::Arg::is_hide_env_values_set), problem.get(ContextKind::InvalidValue))
+    {
+        text = text.replacen(&format!("'{secret}' "), "", 1);
+    }
+    // A value without its flag, with a misspelt one, or with the one of another: nobody knows what it is.
+    for kind in [ContextKind::InvalidArg, ContextKind::InvalidSubcommand, ContextKind::InvalidValue] {
+        if let Some(ContextValue::String(stray)) = problem.get(kind) {
+            text = text.replace(&format!("'{stray}'"), &format!("'{}'", shown(stray)));
         }
     }
+    let lines = text.trim_start_matches("error: ").lines().map(str::trim);
+    let mut line = lines.take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+    if let Some(variable) = argument.and_then(clap::Arg::get_env) {
+        line = format!("{line} (variable {})", variable.to_string_lossy());
+    }
     fail(2, &line)
+}
+
+/// As much of an argument as is surely no secret: a flag without its value, a short word, or an address.
+fn shown(argument: &str) -> &str {
+    let flag = argument.split('=').next().unwrap_or_default();
+    let most = if flag.starts_with('-') { 60 } else { 30 };
+    let word = flag.chars().all(|c| c.is_ascii_alphanumeric() || "-_<>. ".contains(c));
+    let address = flag.chars().all(|c| c.is_ascii_hexdigit() || "[]:.".contains(c));
+    if flag.len() <= most && (word || address) { flag } else { "…" }
 }
 
 fn fail(code: u8, message: &str) -> ExitCode {

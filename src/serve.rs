@@ -14,10 +14,11 @@ use url::Url;
 use crate::app::{App, Clock, Db};
 use crate::blob::{self, Blobs};
 use crate::cloudflare::client::Client;
-use crate::config::Config;
+use crate::config::{Config, Durability};
+use crate::folder;
 use crate::http::{self, Account, AccountError};
 use crate::setup::{self, First};
-use crate::{event, worker};
+use crate::{event, tls, worker};
 
 /// How long requests under way may take to end once the server is asked to.
 const STOP_TIME: Duration = Duration::from_secs(20);
@@ -55,6 +56,7 @@ pub enum StartError {
 
 /// Starts a server with everything it needs.
 pub async fn start(mut config: Config, clock: Clock) -> Result<Running, StartError> {
+    tls::install();
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|problem| StartError::Listen(config.listen, problem))?;
@@ -90,8 +92,8 @@ pub async fn start(mut config: Config, clock: Clock) -> Result<Running, StartErr
 /// Opens the database and brings its tables up to date.
 pub async fn open_database(config: &Config) -> Result<Db, StartError> {
     make_data_dir(config)?;
-    let db =
-        Db::open(&config.database_url(), config.database_connections).await.map_err(StartError::Database)?;
+    let (url, connections) = (config.database_url(), config.database_connections);
+    let db = Db::open(&url, connections, config.durability).await.map_err(StartError::Database)?;
     migrate(&db).await.map_err(StartError::Database)?;
     Ok(db)
 }
@@ -125,7 +127,12 @@ pub fn own_url(address: SocketAddr) -> Url {
 
 fn make_data_dir(config: &Config) -> Result<(), StartError> {
     let unusable = |problem| StartError::DataDir(config.data_dir.clone(), problem);
-    std::fs::create_dir_all(&config.data_dir).map_err(unusable)?;
+    let ours = ["blobs", "emulator", "imagegraph.sqlite"];
+    // Only a folder that we made or have used is ours to close: somebody may point us at one that is shared.
+    if ours.iter().any(|name| config.data_dir.join(name).exists()) {
+        folder::close(&config.data_dir).map_err(unusable)?;
+    }
+    folder::make(&config.data_dir, config.durability == Durability::Full).map_err(unusable)?;
     tempfile::tempfile_in(&config.data_dir).map_err(unusable)?;
     Ok(())
 }
@@ -134,15 +141,15 @@ async fn migrate(db: &Db) -> Result<(), sea_orm::DbErr> {
     // Two servers that start at once on one PostgreSQL take turns; the lock goes with the transaction.
     let turn = match db.write.get_database_backend() {
         DbBackend::Postgres => {
-            let transaction = db.write.begin().await?;
+            let transaction = db.write.connection().begin().await?;
             transaction.execute_unprepared("SELECT pg_advisory_xact_lock(7316512907)").await?;
             Some(transaction)
         }
         _ => None,
     };
-    Migrator::up(&db.write, None).await?;
+    Migrator::up(db.write.connection(), None).await?;
     match turn {
         Some(transaction) => transaction.commit().await,
-        None => Ok(()),
+        None => db.write.sync().await,
     }
 }

@@ -1,7 +1,9 @@
 //! What a first start makes: an admin, a workspace, a token. And tokens and users by command.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, QueryFilter};
+use sea_orm::{
+    ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, IntoActiveModel, QueryFilter,
+};
 
 use crate::app::{Clock, Db};
 use crate::entity::api_token::{self, Scope, Scopes};
@@ -23,6 +25,8 @@ pub struct First {
 pub struct NewToken {
     /// Whose: a user with this e-mail, made as a `MEMBER` if there is none. `None` means the oldest admin.
     pub email: Option<String>,
+    /// What that user is called from now on. An e-mail address is no name: every colleague sees it.
+    pub user_name: Option<String>,
     pub name: String,
     pub scopes: Vec<Scope>,
     /// Limits the token to one workspace.
@@ -59,6 +63,7 @@ pub async fn first_start(db: &Db, clock: &Clock, admin_token: Option<&str>) -> R
     let secret = admin_token.map_or_else(new_secret, str::to_owned);
     let token = NewToken {
         email: None,
+        user_name: None,
         name: "first admin".to_owned(),
         scopes: Scope::ALL.to_vec(),
         workspace: None,
@@ -86,7 +91,7 @@ pub async fn create_token(db: &Db, clock: &Clock, new: &NewToken) -> Result<Stri
         None => user::oldest_admin(&transaction)
             .await?
             .ok_or_else(|| Error::not_found("admin; start the server once to make one"))?,
-        Some(email) => find_or_insert_user(&transaction, email, now).await?,
+        Some(email) => find_or_insert_user(&transaction, email, new.user_name.as_deref(), now).await?,
     };
     match (new.role, new.workspace) {
         (Some(role), Some(workspace)) => {
@@ -131,19 +136,30 @@ pub async fn insert_workspace(
 async fn find_or_insert_user(
     transaction: &impl ConnectionTrait,
     email: &str,
+    name: Option<&str>,
     now: DateTime<Utc>,
 ) -> Result<user::Model> {
     if let Some(user) = user::find_by_email(transaction, email).await? {
-        return Ok(user);
+        let Some(name) = name else { return Ok(user) };
+        let mut user = user.into_active_model();
+        user.name = Set(name.to_owned());
+        return Ok(user.update(transaction).await?);
     }
+    let id = UserId::new(now);
     let row = user::ActiveModel {
-        id: Set(UserId::new(now)),
-        name: Set(email.chars().take(100).collect()),
+        id: Set(id),
+        name: Set(name.map_or_else(|| neutral_name(id), str::to_owned)),
         email: Set(Some(email.to_owned())),
         role: Set(user::Role::Member),
         created_at: Set(now),
     };
     Ok(row.insert(transaction).await?)
+}
+
+/// A name that tells users apart and says nothing about them.
+fn neutral_name(id: UserId) -> String {
+    let text = id.to_string();
+    format!("User {}", &text[text.len().saturating_sub(6)..])
 }
 
 /// Makes a user a member.

@@ -152,9 +152,13 @@ pub async fn round(app: &App) -> Result<usize> {
     Ok(done)
 }
 
-/// Removes bytes that no file owns, half-written objects, old idempotency keys and old events.
+/// Removes bytes that no file owns, half-written objects, old idempotency keys and old events, and looks whether files
+/// still have their bytes.
 pub async fn sweep(app: &App) -> Result<()> {
     let (age, now) = (app.config.sweep_age, app.clock.now());
+    // These first: they need no byte store, which may not work at the moment.
+    idempotency::purge(&app.db.write, now).await?;
+    event::purge(&app.db.write, now).await?;
     let half_written = app.blobs.sweep_half_written(age, now.into()).await;
     half_written.map_err(|io| Error::fault("sweeping half-written bytes", io))?;
     for ids in app.blobs.originals_older_than(age, now.into()).await?.chunks(500) {
@@ -170,8 +174,7 @@ pub async fn sweep(app: &App) -> Result<()> {
             app.blobs.delete(BlobKey::Original(*id)).await?;
         }
     }
-    idempotency::purge(&app.db.write, now).await?;
-    event::purge(&app.db.write, now).await
+    files::presence::check_some(app).await
 }
 
 /// How long to wait before the next attempt: doubling from two seconds to ten minutes, with jitter so that rows that

@@ -6,22 +6,25 @@ use sea_orm::entity::prelude::async_trait::async_trait;
 use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult, Statement};
 use tokio::sync::Notify;
 
+use super::Writer;
+
 /// A transaction that is going to write. Its commit wakes whoever looks for what is new.
 pub struct Transaction {
     inner: DatabaseTransaction,
+    writer: Writer,
     committed: Arc<Notify>,
 }
 
 impl Transaction {
-    pub(super) fn new(inner: DatabaseTransaction, committed: &Arc<Notify>) -> Self {
-        Transaction { inner, committed: Arc::clone(committed) }
+    pub(super) fn new(inner: DatabaseTransaction, writer: Writer, committed: &Arc<Notify>) -> Self {
+        Transaction { inner, writer, committed: Arc::clone(committed) }
     }
 
-    /// Makes the changes visible to everybody, and says so.
+    /// Makes the changes visible to everybody, and says so. They are on the disk when this returns, if that is wanted.
     pub async fn commit(self) -> Result<(), DbErr> {
         self.inner.commit().await?;
         self.committed.notify_one();
-        Ok(())
+        self.writer.sync().await
     }
 
     /// Undoes the changes.

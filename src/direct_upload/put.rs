@@ -131,7 +131,11 @@ pub(super) async fn settle_presigned(app: &App, upload: &Model) -> Result<()> {
     }
     // The URL works until it expires: from here on the bytes are those of a copy that nobody else can change.
     let blob_id = uuid_v7(app.clock.now());
-    app.blobs.copy(incoming, BlobKey::Original(blob_id)).await?;
+    match app.blobs.copy(incoming, BlobKey::Original(blob_id)).await {
+        // The worker removed them at this moment.
+        Err(object_store::Error::NotFound { .. }) => return Err(incomplete()),
+        copied => copied?,
+    }
     app.step("upload-copied").await;
     let bytes = app.blobs.get(BlobKey::Original(blob_id)).await?;
     let spool = Spool::receive(&app.config.data_dir, most, bytes).await?;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 use super::answer::Refusal;
+use super::store::close;
 use super::{Emulator, OpenError, hex, random_text};
 use crate::cloudflare::wire::BatchToken;
 
@@ -42,8 +43,11 @@ const BATCH_TOKEN_HOURS: i64 = 1;
 pub(super) fn load(data_dir: &Path, given: Option<(String, String)>) -> Result<Credentials, OpenError> {
     let path = data_dir.join("credentials.json");
     let mut credentials = match std::fs::read(&path) {
-        Ok(text) => serde_json::from_slice(&text)
-            .map_err(|source| OpenError::Credentials { path: path.clone(), source })?,
+        Ok(text) => {
+            close(&path, 0o600).map_err(|source| OpenError::Files { path: path.clone(), source })?;
+            serde_json::from_slice(&text)
+                .map_err(|source| OpenError::Credentials { path: path.clone(), source })?
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let made = Credentials {
                 account_id: hex(&rand::random::<[u8; 16]>()),

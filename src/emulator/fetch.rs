@@ -38,10 +38,6 @@ const WHOLE: Duration = Duration::from_secs(30);
 
 /// Built per call: uploads by URL are rare, and a host without certificates must not keep the emulator from opening.
 fn client() -> Result<reqwest::Client, Refusal> {
-    if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // An error means someone else was first, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    }
     let builder = reqwest::Client::builder().no_proxy().connect_timeout(CONNECT).timeout(WHOLE);
     builder.redirect(reqwest::redirect::Policy::limited(5)).build().map_err(failed)
 }

@@ -30,7 +30,10 @@ pub(super) async fn store(emulator: &Emulator, spooled: Spooled) -> Result<Store
         probe::verify(path, &mut found).map(|()| found)
     };
     let found = blocking(path, verified).await?;
-    let blob = emulator.0.store.files.adopt(spooled.path)?;
+    let (shared, path) = (emulator.clone(), spooled.path);
+    // It waits for the disk.
+    let adopted = tokio::task::spawn_blocking(move || shared.0.store.files.adopt(path));
+    let blob = adopted.await.map_err(std::io::Error::other)??;
     Ok(Stored { blob, probe: found, filename: spooled.filename.chars().take(MAX_FILENAME).collect() })
 }
 

@@ -16,7 +16,7 @@ use sea_orm::{
 };
 use tokio::sync::Mutex;
 
-pub(super) use files::Files;
+pub(super) use files::{Files, close};
 pub(super) use image::Format;
 
 use super::OpenError;
@@ -34,7 +34,17 @@ impl Store {
     /// and forgets drafts and files nothing can need any more.
     pub(super) async fn open(data_dir: &Path, now: DateTime<Utc>) -> Result<Store, OpenError> {
         let files = Files::open(data_dir, now)?;
-        let db = connect(&data_dir.join("emulator.sqlite")).await?;
+        let database = data_dir.join("emulator.sqlite");
+        let unusable = |source| OpenError::Files { path: database.clone(), source };
+        std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&database)
+            .map_err(unusable)?;
+        // What SQLite keeps beside it gets the same permissions.
+        close(&database, 0o600).map_err(unusable)?;
+        let db = connect(&database).await?;
         create_tables(&db).await?;
         variant::ensure_public(&db, now).await?;
         signing_key::ensure_one(&db, now).await?;
@@ -60,7 +70,7 @@ async fn connect(path: &Path) -> Result<DatabaseConnection, DbErr> {
     let mut options =
         ConnectOptions::new(format!("sqlite://{}?mode=rwc", utf8_percent_encode(&path, NON_ALPHANUMERIC)));
     options.max_connections(CONNECTIONS).sqlx_logging(false).map_sqlx_sqlite_opts(|options| {
-        options.busy_timeout(BUSY).pragma("journal_mode", "WAL").pragma("synchronous", "NORMAL")
+        options.busy_timeout(BUSY).pragma("journal_mode", "WAL").pragma("synchronous", "FULL")
     });
     Database::connect(options).await
 }

@@ -146,6 +146,15 @@ pub fn owners_for_step(blob: Uuid) -> Select<Entity> {
     standing().filter(COLUMN.blob_id.eq(blob))
 }
 
+/// Files that own stored bytes, whether these are there or not, below an id.
+pub fn stored_for_step(before: Option<FileId>) -> Select<Entity> {
+    let stored = standing().filter(COLUMN.blob_id.is_not_null());
+    match before {
+        Some(id) => stored.filter(COLUMN.id.lt(id)),
+        None => stored,
+    }
+}
+
 fn standing() -> Select<Entity> {
     Entity::find().filter(COLUMN.removed_at.is_null())
 }

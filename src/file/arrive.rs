@@ -17,7 +17,7 @@ use crate::file::content::{self, Claim};
 use crate::file::description::{check_metadata, check_sha256, check_tags};
 use crate::file::kind::Kind;
 use crate::file::spool::{Spool, too_large};
-use crate::file::{checked_filename, policy};
+use crate::file::{checked_filename, policy, presence};
 use crate::id::{FileId, ImageId, UserId};
 use crate::idempotency::Key;
 use crate::{direct_upload as uploads, event as events, image};
@@ -204,9 +204,14 @@ pub async fn checked_kind(
 /// `DUPLICATE_CONTENT`.
 pub async fn settle(app: &App, arrival: &Arrival<'_>) -> Result<Settled> {
     let (workspace, sha256) = (arrival.workspace.id, &arrival.spool.sha256);
-    let mut own = arrival.stored;
-    if own.is_none() && content::find(&app.db.read, workspace, sha256).await?.is_none() {
-        own = Some(content::store(app, arrival.spool).await?);
+    let (mut own, mut seen) = (arrival.stored, None);
+    if own.is_none() {
+        if let Some(standing) = content::find(&app.db.read, workspace, sha256).await? {
+            seen = presence::seen(app, &standing).await?;
+        }
+        if seen.is_none() {
+            own = Some(content::store(app, arrival.spool).await?);
+        }
     }
     app.step("bytes-stored").await;
     // A promised file has its id already: it shares the bytes of the one that is there.
@@ -216,10 +221,14 @@ pub async fn settle(app: &App, arrival: &Arrival<'_>) -> Result<Settled> {
     };
     let (settled, used) = loop {
         let transaction = app.db.begin().await?;
-        match content::claim(&transaction, workspace, sha256, policy, own).await? {
+        match content::claim(&transaction, workspace, sha256, policy, own, seen).await? {
             Claim::Missing => {
                 transaction.rollback().await?;
                 own = Some(content::store(app, arrival.spool).await?);
+            }
+            Claim::Unseen(standing) => {
+                transaction.rollback().await?;
+                seen = presence::seen(app, &standing).await?;
             }
             Claim::Exists(file) => break (take_known(app, transaction, arrival, policy, file).await, None),
             // If this fails, the commit may have happened all the same; the sweep finds out whether somebody owns the

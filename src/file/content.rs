@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::app::{App, Transaction};
-use crate::blob::BlobKey;
+use crate::blob::{BlobKey, Stored};
 use crate::entity::file::{self, Column, Model};
 use crate::entity::workspace::DuplicatePolicy;
 use crate::error::{Error, Result};
@@ -25,13 +25,23 @@ pub enum Claim {
     Exists(Box<Model>),
     /// Nobody has stored the bytes yet.
     Missing,
+    /// This file has them by its row; whether they are there is to be looked at first.
+    Unseen(Box<Model>),
 }
 
 /// Puts received bytes into the byte store under a key nobody else will use.
+///
+/// # Errors
+/// A fault when the store does not work, or has other bytes than were received.
 pub async fn store(app: &App, spool: &Spool) -> Result<Uuid> {
     let blob_id = uuid_v7(app.clock.now());
-    let reader = spool.reader().map_err(|io| Error::fault("reading a spooled upload", io))?;
-    app.blobs.put(BlobKey::Original(blob_id), tokio::fs::File::from_std(reader)).await?;
+    let key = BlobKey::Original(blob_id);
+    let stored = app.blobs.put(key, spool.chunks()).await?;
+    let received = Stored { size: spool.size, sha256: spool.sha256 };
+    if stored != received || app.blobs.size(key).await? != Some(spool.size) {
+        discard(app, blob_id).await;
+        return Err(Error::fault("storing an upload", "the store has other bytes than were received"));
+    }
     Ok(blob_id)
 }
 
@@ -44,14 +54,16 @@ pub async fn find(
     Ok(file::of_content_for_step(workspace, sha256).order_by_asc(Column::Id).limit(1).one(db).await?)
 }
 
-/// Decides in a transaction where the bytes of a new file lie. `own` are those just stored for it. One transaction at a
-/// time decides on the same content of a workspace.
+/// Decides in a transaction where the bytes of a new file lie. `own` are those just stored for it, `seen` those of a file
+/// with the same content that were looked for and found. One transaction at a time decides on the same content of a
+/// workspace.
 pub async fn claim(
     transaction: &Transaction,
     workspace: WorkspaceId,
     sha256: &[u8; 32],
     policy: DuplicatePolicy,
     own: Option<Uuid>,
+    seen: Option<Uuid>,
 ) -> Result<Claim> {
     take_turn(transaction, workspace, sha256).await?;
     loop {
@@ -65,6 +77,9 @@ pub async fn claim(
             .await?;
         // Gone between the two: there may be another one.
         let Some(held) = held else { continue };
+        if held.blob_id != seen {
+            return Ok(Claim::Unseen(Box::new(held)));
+        }
         return Ok(match (policy, held.blob_id) {
             (DuplicatePolicy::Create, Some(blob_id)) => Claim::Bytes(blob_id),
             _ => Claim::Exists(Box::new(held)),

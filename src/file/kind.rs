@@ -1,6 +1,5 @@
 //! What bytes are, found by looking at them: type, pixel size, frames, EXIF. Nothing here decodes pixels.
 
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 
 use quick_xml::events::Event;
@@ -9,7 +8,7 @@ use crate::cloudflare::wire::{MAX_IMAGE_BYTES, MAX_PIXELS, MAX_SIDE};
 use crate::entity::image::Format;
 use crate::error::{Code, Error, Result};
 use crate::file::exif;
-use crate::file::spool::Spool;
+use crate::file::spool::{Reader, Spool};
 
 /// How much of a file is looked at to tell its type.
 const SNIFFED: u64 = 8 * 1024;
@@ -42,7 +41,7 @@ impl Kind {
     /// # Errors
     /// `CORRUPT_IMAGE` if they begin like a picture but its header makes no sense.
     pub async fn of(spool: &Spool) -> Result<Kind> {
-        let file = spool.reader().map_err(|io| Error::fault("reading a spooled upload", io))?;
+        let file = spool.reader();
         // A parser's panic on hostile bytes ends up here as well, and is the bytes' fault.
         tokio::task::spawn_blocking(move || look(file)).await.unwrap_or_else(|_| Err(corrupt()))
     }
@@ -77,7 +76,7 @@ impl Picture {
     }
 }
 
-fn look(mut file: File) -> Result<Kind> {
+fn look(mut file: Reader) -> Result<Kind> {
     let unreadable = |io| Error::fault("reading a spooled upload", io);
     let mut head = Vec::new();
     file.by_ref().take(SNIFFED).read_to_end(&mut head).map_err(unreadable)?;

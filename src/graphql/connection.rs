@@ -280,7 +280,9 @@ pub fn shared(problem: Arc<Error>) -> async_graphql::Error {
         Ok(problem) => top_level(problem),
         Err(problem) => match &*problem {
             Error::Refusal(refusal) => top_level(Error::Refusal(refusal.clone())),
-            Error::Fault { context, source } => top_level(Error::fault(context, source.to_string())),
+            Error::Fault { context, source, passing } => {
+                top_level(Error::Fault { context, source: source.to_string().into(), passing: *passing })
+            }
         },
     }
 }

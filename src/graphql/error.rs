@@ -56,6 +56,8 @@ pub enum UserErrorCode {
     ChecksumMismatch,
     /// Metadata above its limit.
     MetadataTooLarge,
+    /// The byte store has lost the bytes of the file.
+    BytesMissing,
     /// The URL to import from does not answer, or not with a file.
     SourceUnreachable,
     /// The URL to import from leads to an address that is not imported from.
@@ -101,7 +103,8 @@ impl From<Code> for UserErrorCode {
             Code::VariantLimitReached => Self::VariantLimitReached,
             // A request over its token's limit is refused whole and has no payload.
             Code::UpstreamRateLimited | Code::RateLimited => Self::UpstreamRateLimited,
-            Code::UpstreamError | Code::Internal => Self::UpstreamError,
+            Code::BytesMissing => Self::BytesMissing,
+            Code::UpstreamError | Code::Unavailable | Code::Internal => Self::UpstreamError,
         }
     }
 }

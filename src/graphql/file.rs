@@ -153,7 +153,7 @@ pub enum FileStatus {
     Processing,
     /// Usable.
     Ready,
-    /// Will not become usable; see `failure`.
+    /// Not usable; see `failure`. With `BYTES_MISSING` it is usable again once its bytes are back.
     Failed,
 }
 

@@ -16,7 +16,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::app::App;
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::graphql::cost::{self, Paid};
 use crate::graphql::loader::{self, Sweeps};
 use crate::graphql::order::Order;
@@ -73,7 +73,7 @@ pub async fn serve(State(face): State<Face>, id: RequestId, request: axum::http:
     };
     let (asking, parts) = match read {
         Ok(read) => read,
-        Err(unreadable) => return unreadable.into_response().typed(media_type),
+        Err(unreadable) => return unreadable.answer(id).typed(media_type),
     };
     let only_queries = head.method == Method::GET;
     let mut response = match asking {
@@ -283,13 +283,32 @@ pub(super) fn polished(mut answer: Answer, id: RequestId) -> Answer {
         let extensions = error.extensions.get_or_insert_default();
         match extensions.get("code") {
             None => extensions.set("code", code),
-            Some(Value::String(code)) if code == "INTERNAL_SERVER_ERROR" => {
-                extensions.set("requestId", id.to_string())
-            }
+            Some(Value::String(code)) if is_fault(code) => extensions.set("requestId", id.to_string()),
             Some(_) => {}
         }
     }
     answer
+}
+
+/// Whether a code is one of ours to look into: its sentence speaks of the request id.
+fn is_fault(code: &str) -> bool {
+    [Code::Internal, Code::Unavailable].iter().any(|fault| fault.as_str() == code)
+}
+
+/// For how many seconds an answer says to wait because something does not work at the moment, and nothing of it was done.
+fn outage(answer: &Answer) -> Option<u64> {
+    let undone = match &answer.data {
+        Value::Null => true,
+        Value::Object(fields) => fields.values().all(|value| *value == Value::Null),
+        _ => false,
+    };
+    let passing = Value::from(Code::Unavailable.as_str());
+    let extensions = answer.errors.iter().filter_map(|error| error.extensions.as_ref());
+    let mut outages = extensions.filter(|extensions| extensions.get("code") == Some(&passing));
+    match outages.next()?.get("retryAfter") {
+        Some(Value::Number(seconds)) if undone => seconds.as_u64(),
+        _ => None,
+    }
 }
 
 fn encode(answer: &Answer, media_type: &'static str) -> Response {
@@ -307,6 +326,9 @@ fn encode(answer: &Answer, media_type: &'static str) -> Response {
     // Under either media type, because whatever repeats requests goes by the status and knows nothing of GraphQL.
     if let Some(seconds) = cost::wait(answer) {
         *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    } else if let Some(seconds) = outage(answer) {
+        *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response.typed(media_type)
@@ -350,9 +372,24 @@ pub fn error(status: StatusCode, code: &str, message: &str) -> Response {
     (status, Json(json!({ "errors": [error] }))).into_response()
 }
 
-impl IntoResponse for Unreadable {
-    fn into_response(self) -> Response {
+impl Unreadable {
+    fn answer(self, id: RequestId) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_REQUEST);
-        error(status, self.code, &self.message)
+        if !is_fault(self.code) {
+            return error(status, self.code, &self.message);
+        }
+        let mut error = ServerError::new(self.message, None);
+        error.extensions.get_or_insert_default().set("code", self.code);
+        let mut answer = polished(Answer::from_errors(vec![error]), id);
+        let outage = Error::outage("reading a request", "").public().retry_after;
+        let wait = outage.filter(|_| status == StatusCode::SERVICE_UNAVAILABLE);
+        if let (Some(wait), Some(error)) = (wait, answer.errors.first_mut()) {
+            error.extensions.get_or_insert_default().set("retryAfter", wait.as_secs());
+        }
+        let mut response = (status, Json(json!({ "errors": answer.errors }))).into_response();
+        if let Some(wait) = wait {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs()));
+        }
+        response
     }
 }

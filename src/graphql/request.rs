@@ -48,7 +48,8 @@ impl Parts {
     }
 }
 
-/// Why a request cannot be read: status, code and sentence of the answer.
+/// Why a request cannot be read: status, code and sentence of the answer. A fault of ours gets the request id, and one that
+/// passes the time to wait, where it is answered.
 #[derive(Debug)]
 pub struct Unreadable {
     pub status: u16,

@@ -158,9 +158,9 @@ impl AssetEvent {
 pub enum AssetEventKind {
     /// There is a file; its bytes may have to come yet.
     FileCreated,
-    /// The bytes of a file are here.
+    /// The bytes of a file are here, or here again.
     FileReady,
-    /// The bytes of a file could not be taken; its `failure` says why.
+    /// The bytes of a file could not be taken, or were lost; its `failure` says why.
     FileFailed,
     /// A file was renamed, or its description changed.
     FileUpdated,

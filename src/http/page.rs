@@ -1,11 +1,16 @@
 //! The GraphiQL page at `/`, embedded in the binary.
 
+use std::sync::LazyLock;
+
 use axum::Router;
 use axum::extract::Path;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use rust_embed::{EmbeddedFile, RustEmbed};
+use sha2::{Digest, Sha256};
 
 use crate::app::App;
 
@@ -21,10 +26,18 @@ const FALLBACK: &str = include_str!("../../web/fallback.html");
 const BUILT_CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
     font-src 'self' data:; img-src 'self' data: https:; connect-src 'self'; worker-src 'self'; base-uri 'none'; \
     form-action 'none'; frame-ancestors 'none'";
-const FALLBACK_CSP: &str = "default-src 'none'; script-src 'self' 'unsafe-inline' https://esm.sh; \
-    style-src 'self' 'unsafe-inline' https://esm.sh; font-src 'self' data: https://esm.sh; \
-    img-src 'self' data: https:; connect-src 'self' https://esm.sh; worker-src 'self' blob: https://esm.sh; \
-    base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// The page's own script runs by its hash, and the others by theirs: see `integrity` in the page. Nothing may be sent
+/// anywhere but here.
+static FALLBACK_CSP: LazyLock<String> = LazyLock::new(|| {
+    let own = FALLBACK.split_once("<script>").and_then(|(_, rest)| rest.split_once("</script>"));
+    let hash = BASE64_STANDARD.encode(Sha256::digest(own.map_or("", |(script, _)| script)));
+    format!(
+        "default-src 'none'; script-src 'sha256-{hash}' https://cdn.jsdelivr.net/npm/; \
+         style-src 'unsafe-inline' https://cdn.jsdelivr.net/npm/; font-src data:; img-src 'self' data: https:; \
+         connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+});
 
 /// Routes of the page.
 pub(super) fn router() -> Router<App> {
@@ -37,7 +50,7 @@ pub(super) fn router() -> Router<App> {
 async fn page() -> Response {
     let (body, policy) = match Dist::get("index.html") {
         Some(file) => (file.data.into_owned(), BUILT_CSP),
-        None => (FALLBACK.into(), FALLBACK_CSP),
+        None => (FALLBACK.into(), FALLBACK_CSP.as_str()),
     };
     let headers = [
         (header::CONTENT_TYPE, "text/html; charset=utf-8"),

@@ -151,6 +151,9 @@ async fn respond(app: &App, found: &Download, method: &Method, headers: &HeaderM
     };
     let length = range.end - range.start;
     let empty = matches!(asked, Asked::Known | Asked::Nothing) || *method == Method::HEAD || length == 0;
+    if *method == Method::HEAD {
+        download::check(app, found).await?;
+    }
     let body = match empty {
         true => Body::empty(),
         false => Body::from_stream(download::read(app, found, range.clone()).await?),

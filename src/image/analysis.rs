@@ -3,10 +3,9 @@
 //! A row is analysed when `analysis_due_at` has come. The worker claims one at a time, so a process holds one decoded
 //! picture at most, and a picture that takes the process down costs itself a try and nobody else.
 
-use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Read, Seek};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use image::codecs::gif::GifDecoder;
 use image::codecs::jpeg::JpegDecoder;
 use image::codecs::png::PngDecoder;
@@ -16,17 +15,18 @@ use image::{DynamicImage, ImageDecoder, ImageResult, Limits, RgbaImage};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
 
 use crate::app::App;
-use crate::blob::BlobKey;
 use crate::entity::image::{self as entity, Column, Entity, Format, Model};
 use crate::entity::{Texts, file, workspace};
 use crate::error::Result;
-use crate::file::exif;
 use crate::file::spool::Spool;
+use crate::file::{exif, presence};
 use crate::image::{palette, photo};
 use crate::worker;
 
-/// How often a picture is tried when the byte store fails, or the process ends over it.
+/// How often a picture is tried when its bytes are missing, or the process ends over it.
 const MAX_ATTEMPTS: i32 = 5;
+/// How long a picture waits while the byte store or the disk does not work.
+const OUTAGE_PAUSE: TimeDelta = TimeDelta::seconds(30);
 /// Most bytes of one decoded picture: 100 megapixels of RGBA, which is the most Cloudflare takes, and a little more. A
 /// progressive JPEG needs some more while it is decoded, for its coefficients.
 const MAX_DECODED: u64 = 420 * 1024 * 1024;
@@ -57,9 +57,16 @@ pub async fn analyse(app: &App, image: Model) -> Result<()> {
     let seen = match bytes_of(app, &image).await {
         Ok(Some(spool)) => see(&image, &spool).await,
         Ok(None) => None,
+        // While the store or the disk does not work, no picture uses up its tries.
+        Err(problem) if problem.passes() => {
+            problem.log();
+            let tried = image.analysis_attempts - 1;
+            return put_off(app, &image, tried, app.clock.now() + OUTAGE_PAUSE).await;
+        }
         Err(problem) => {
             problem.log();
-            return put_off(app, &image, app.clock.now() + worker::backoff(image.analysis_attempts)).await;
+            let (tried, pause) = (image.analysis_attempts, worker::backoff(image.analysis_attempts));
+            return put_off(app, &image, tried, app.clock.now() + pause).await;
         }
     };
     settle(app, &image, seen).await
@@ -68,14 +75,14 @@ pub async fn analyse(app: &App, image: Model) -> Result<()> {
 /// The original; `None` when its file has no bytes any more.
 async fn bytes_of(app: &App, image: &Model) -> Result<Option<Spool>> {
     let file = file::for_step(image.file_id).one(&app.db.read).await?;
-    let Some(blob_id) = file.and_then(|file| file.blob_id) else { return Ok(None) };
-    let bytes = app.blobs.get(BlobKey::Original(blob_id)).await?;
+    let Some(file) = file.filter(|file| file.blob_id.is_some()) else { return Ok(None) };
+    let bytes = presence::read(app, &file).await?;
     Spool::receive(&app.config.data_dir, u64::MAX, bytes).await.map(Some)
 }
 
 /// Decodes where it holds up nobody; `None` for what cannot be decoded, which never will be.
 async fn see(image: &Model, spool: &Spool) -> Option<Findings> {
-    let (format, reader) = (image.format, spool.reader().ok()?);
+    let (format, reader) = (image.format, spool.reader());
     // A panic in a decoder ends up here as well, and is the bytes' fault.
     let looked = tokio::task::spawn_blocking(move || look(reader, format)).await;
     match looked {
@@ -92,7 +99,7 @@ async fn see(image: &Model, spool: &Spool) -> Option<Findings> {
 }
 
 /// Decodes a picture, or the first frame of an animation, within limits and looks at it. Blocks.
-pub fn look(file: File, format: Format) -> ImageResult<Findings> {
+pub fn look(file: impl Read + Seek + 'static, format: Format) -> ImageResult<Findings> {
     let mut decoder = decoder(BufReader::new(file), format)?;
     // Damaged metadata does not make a picture undecodable.
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
@@ -104,7 +111,10 @@ pub fn look(file: File, format: Format) -> ImageResult<Findings> {
     Ok(findings(small.into_rgba8(), has_alpha))
 }
 
-fn decoder(file: BufReader<File>, format: Format) -> ImageResult<Box<dyn ImageDecoder>> {
+fn decoder(
+    file: BufReader<impl Read + Seek + 'static>,
+    format: Format,
+) -> ImageResult<Box<dyn ImageDecoder>> {
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_DECODED);
     let mut decoder: Box<dyn ImageDecoder> = match format {
@@ -200,8 +210,9 @@ async fn settle(app: &App, image: &Model, seen: Option<Findings>) -> Result<()> 
     Ok(())
 }
 
-async fn put_off(app: &App, image: &Model, until: DateTime<Utc>) -> Result<()> {
+async fn put_off(app: &App, image: &Model, tried: i32, until: DateTime<Utc>) -> Result<()> {
     Entity::update_many()
+        .col_expr(Column::AnalysisAttempts, Expr::val(tried))
         .col_expr(Column::AnalysisDueAt, Expr::val(until))
         .filter(entity::COLUMN.id.eq(image.id))
         .filter(Column::AnalysisAttempts.eq(image.analysis_attempts))

@@ -9,13 +9,13 @@ use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter,
 use serde_json::{Map, Value};
 
 use crate::app::App;
-use crate::blob::BlobKey;
 use crate::cloudflare::client::{self, Body, ListQuery, MetaFilter, MetaTest, Upload};
 use crate::cloudflare::{Error as AccountError, signing, wire};
 use crate::entity::file::{self, ImageStatus};
 use crate::entity::image::{self, Column, Entity, Model, NewImage, State};
 use crate::entity::{Failure, event};
 use crate::error::{Code, Error, Refusal, Result};
+use crate::file::presence;
 use crate::id::{FileId, ImageId};
 use crate::image::settings::{self, METADATA_FIELD};
 use crate::image::update;
@@ -243,10 +243,10 @@ async fn adopt_or_create(app: &App, image: &Model) -> Made {
 
 async fn create(app: &App, image: &Model) -> Made {
     let file = file::for_step(image.file_id).one(&app.db.read).await?;
-    let Some(blob_id) = file.and_then(|file| file.blob_id) else {
+    let Some(file) = file.filter(|file| file.blob_id.is_some()) else {
         return Err(Error::fault("provisioning an image", "its file has no bytes"));
     };
-    let bytes = app.blobs.get(BlobKey::Original(blob_id)).await?;
+    let bytes = presence::read(app, &file).await?;
     let upload = Upload {
         filename: image.filename.clone(),
         content_type: image.mime_type.clone(),

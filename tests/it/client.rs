@@ -47,6 +47,8 @@ impl Account {
         let dir = TempDir::new().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let root = format!("http://{}/cloudflare", listener.local_addr().unwrap());
+        // As a program does first.
+        imagegraph::tls::install();
         let settings = emulator::Settings {
             data_dir: dir.path().to_owned(),
             public_url: root.parse().unwrap(),

@@ -130,6 +130,8 @@ impl Scripted {
     }
 
     fn settings(&self) -> Settings {
+        // As a program does first.
+        imagegraph::tls::install();
         let at = |path: &str| self.url.join(path).unwrap();
         Settings {
             account_id: "acc".to_owned(),

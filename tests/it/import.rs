@@ -140,7 +140,12 @@ both! {
         assert_eq!((&file["tags"], &file["metadata"]), (&json!(["a"]), &json!({ "b": 1 })));
         let headers = source.headers.lock().unwrap().clone();
         assert!(headers.get("authorization").is_none() && headers.get("cookie").is_none() && headers.get("referer").is_none());
-        let images = server.query("{ images { nodes { width requireSignedUrls file { filename } } } }", json!({})).await;
+        // The file is ready when its bytes are there, its image a little later.
+        let images = eventually("the image is there", || async {
+            let images = server.query("{ images { nodes { width requireSignedUrls file { filename } } } }", json!({})).await;
+            (images["images"]["nodes"] != json!([])).then_some(images)
+        })
+        .await;
         assert_eq!(images["images"]["nodes"], json!([{ "width": 60, "requireSignedUrls": true, "file": { "filename": "photo.jpg" } }]));
         // The name: what the caller wants, what the source says, what the path says.
         assert_eq!(imported(&server, &format!("{}/named", source.url), json!({})).await["filename"], "naïve.png");

@@ -48,6 +48,16 @@ mod direct_upload;
 
 mod put_upload;
 
+mod shared_parts;
+
+mod s3;
+
+mod store_faults;
+
+mod durable;
+
+mod secrets;
+
 mod arrivals;
 
 mod import;

@@ -106,7 +106,7 @@ async fn filled(database: Database) -> (Server, [(&'static str, String); 3]) {
         Server::start_with(database, |config| config.worker_interval = std::time::Duration::from_secs(3600))
             .await;
     let other = server.other_workspace("other").await;
-    fill(&server.running.app.db.write, [&server.workspace, &other], ROWS).await;
+    fill(server.running.app.db.write.connection(), [&server.workspace, &other], ROWS).await;
     let one = server.token("one@example.org", Some((&server.workspace, Role::Viewer))).await;
     server.token("two@example.org", Some((&server.workspace, Role::Viewer))).await;
     let two = server.token("two@example.org", Some((&other, Role::Viewer))).await;

@@ -1,16 +1,13 @@
 //! Direct uploads by PUT: to this server, and presigned for its byte store.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::{Request, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use crate::arrivals::{policy, sha256};
-use crate::harness::{Database, Server, eventually};
+use crate::harness::{Bucket, Database, Server, eventually};
 use crate::pictures::{photo, png};
 
 const CREATE: &str = "mutation($input: CreateDirectUploadInput!) { createDirectUpload(input: $input) {
@@ -198,13 +195,7 @@ both! {
     /// Where the store is S3, bytes go there by a presigned URL; completing verifies them, and nobody can change them later.
     async fn presigned_for_the_store(database: Database) {
         let bucket = Bucket::start().await;
-        let server = Server::start_with(database, |config| {
-            config.store_url = Some("s3://bucket/some/prefix".parse().unwrap());
-            config.aws_endpoint_url = Some(bucket.url.parse().unwrap());
-            config.aws_access_key_id = Some("id".to_owned());
-            config.aws_secret_access_key = Some("secret".to_owned());
-        })
-        .await;
+        let server = Server::start_with(database, |config| bucket.configure(config)).await;
         let upload = create(&server, json!({ "filename": "a.png", "mimeType": "image/png" })).await;
         let url = upload["uploadUrl"].as_str().unwrap();
         assert!(url.starts_with(&format!("{}/bucket/some/prefix/incoming/", bucket.url)) && url.contains("X-Amz-Signature="), "{url}");
@@ -240,81 +231,5 @@ both! {
         .await;
         eventually("what came in is gone", || async { bucket.keys("incoming").is_empty().then_some(()) }).await;
         assert_eq!(bucket.keys("originals").len(), 2);
-    }
-}
-
-/// As much of S3 as the store asks for, in memory. It looks at no signature.
-struct Bucket {
-    url: String,
-    objects: Objects,
-}
-
-type Objects = Arc<Mutex<std::collections::BTreeMap<String, Bytes>>>;
-
-impl Bucket {
-    async fn start() -> Bucket {
-        let objects = Objects::default();
-        let router = axum::Router::new().fallback(answer).with_state(Arc::clone(&objects));
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        Bucket { url, objects }
-    }
-
-    fn keys(&self, folder: &str) -> Vec<String> {
-        let prefix = format!("/bucket/some/prefix/{folder}/");
-        self.objects.lock().unwrap().keys().filter(|key| key.starts_with(&prefix)).cloned().collect()
-    }
-}
-
-async fn answer(State(objects): State<Objects>, request: Request) -> Response {
-    let (head, body) = request.into_parts();
-    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-    let (key, query) = (head.uri.path().to_owned(), head.uri.query().unwrap_or_default().to_owned());
-    let mut objects = objects.lock().unwrap();
-    let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let described = [("etag", "\"e\""), ("last-modified", "Wed, 25 Nov 2026 00:00:00 GMT")];
-    match head.method.as_str() {
-        "PUT" => {
-            let bytes = match header("x-amz-copy-source") {
-                Some(from) => match objects.get(&format!("/{}", from.trim_start_matches('/'))) {
-                    Some(bytes) => bytes.clone(),
-                    None => return StatusCode::NOT_FOUND.into_response(),
-                },
-                None => body,
-            };
-            objects.insert(key, bytes);
-            (described, "<CopyObjectResult><ETag>\"e\"</ETag></CopyObjectResult>").into_response()
-        }
-        "POST" if query.contains("delete") => {
-            let text = String::from_utf8(body.to_vec()).unwrap();
-            for part in text.split("<Key>").skip(1) {
-                objects.remove(&format!("/bucket/{}", part.split("</Key>").next().unwrap()));
-            }
-            "<DeleteResult></DeleteResult>".into_response()
-        }
-        "DELETE" => {
-            objects.remove(&key);
-            StatusCode::NO_CONTENT.into_response()
-        }
-        _ if query.contains("list-type") => {
-            "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>".into_response()
-        }
-        _ => match (objects.get(&key), header("range")) {
-            (None, _) => StatusCode::NOT_FOUND.into_response(),
-            (Some(bytes), None) => (described, bytes.clone()).into_response(),
-            (Some(bytes), Some(range)) => {
-                let (start, end) = range.trim_start_matches("bytes=").split_once('-').unwrap();
-                let (start, end): (usize, usize) = (start.parse().unwrap(), end.parse().unwrap());
-                let content_range = format!("bytes {start}-{end}/{}", bytes.len());
-                (
-                    StatusCode::PARTIAL_CONTENT,
-                    described,
-                    [("content-range", content_range)],
-                    bytes.slice(start..=end),
-                )
-                    .into_response()
-            }
-        },
     }
 }

@@ -149,8 +149,10 @@ both! {
         let file = server.file("a.png", png(1)).await;
         server.query(TRASH, json!({ "id": file["id"] })).await;
         // As if the bytes had been damaged where they lie.
-        let folder = server.dir.path().join("blobs/originals");
-        std::fs::write(folder.join(&server.originals()[0]), b"\x89PNG\r\n\x1a\n").unwrap();
+        let blob = server.dir.path().join("blobs/originals").join(&server.originals()[0]);
+        let mut bytes = std::fs::read(&blob).unwrap();
+        bytes[8..].fill(0);
+        std::fs::write(&blob, bytes).unwrap();
         let restored = server.query(RESTORE, json!({ "id": file["id"] })).await["restoreFile"].clone();
         assert_eq!((&restored["userErrors"], &restored["file"]["deletedAt"]), (&json!([]), &Value::Null));
         let query = "query($id: ID!) { file(id: $id) { imageStatus imageFailure { code } } }";

@@ -57,7 +57,6 @@ impl Settings {
     /// The connections every host of this client shares.
     pub(super) fn http(&self) -> Result<reqwest::Client, Error> {
         self.check()?;
-        install_crypto();
         let mut http = reqwest::Client::builder()
             .user_agent(concat!("imagegraph/", env!("CARGO_PKG_VERSION")))
             // Sooner than a try ends, so that it shows as what it is.
@@ -134,13 +133,5 @@ impl From<String> for Secret {
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Secret(…)")
-    }
-}
-
-/// TLS needs a crypto provider for the whole process; whoever comes first installs it.
-fn install_crypto() {
-    if rustls::crypto::CryptoProvider::get_default().is_none() {
-        // Failing means that another thread was first, which is as good.
-        rustls::crypto::ring::default_provider().install_default().ok();
     }
 }

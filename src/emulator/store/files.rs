@@ -35,14 +35,17 @@ impl Files {
         SpoolFile::new(tempfile::NamedTempFile::new_in(&self.incoming)?)
     }
 
-    /// Moves a complete upload to its place and answers its name.
+    /// Moves a complete upload to its place, on the disk, and answers its name.
     pub(in crate::emulator) fn adopt(&self, upload: TempPath) -> std::io::Result<String> {
         let name = hex(&rand::random::<[u8; 16]>());
         let path = self.path(&name);
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
+        let folder = path.parent().unwrap_or(&self.kept);
+        std::fs::create_dir_all(folder)?;
+        std::fs::File::open(&upload)?.sync_all()?;
+        upload.persist(&path).map_err(|error| error.error)?;
+        for folder in [folder, &self.kept] {
+            sync_folder(folder)?;
         }
-        upload.persist(path).map_err(|error| error.error)?;
         Ok(name)
     }
 
@@ -80,7 +83,26 @@ fn make_folder(folder: &Path) -> std::io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.recursive(true).create(folder)
+    builder.recursive(true).create(folder)?;
+    close(folder, 0o700)
+}
+
+/// Writes the names in a folder to the disk.
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    #[cfg(unix)]
+    std::fs::File::open(folder)?.sync_all()?;
+    #[cfg(not(unix))]
+    let _ = folder;
+    Ok(())
+}
+
+/// Takes what was made by an earlier version, or by hand, away from everybody else.
+pub(in crate::emulator) fn close(path: &Path, mode: u32) -> std::io::Result<()> {
+    #[cfg(unix)]
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode))?;
+    #[cfg(not(unix))]
+    let _ = (path, mode);
+    Ok(())
 }
 
 fn old_files(folder: &Path, now: DateTime<Utc>) -> std::io::Result<Vec<PathBuf>> {

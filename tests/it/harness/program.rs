@@ -5,6 +5,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use reqwest::multipart::{Form, Part};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::ADMIN;
+
 /// A started program; killed when dropped.
 pub(crate) struct Program {
     child: Child,
@@ -13,9 +19,13 @@ pub(crate) struct Program {
 
 impl Program {
     /// Starts a command and listens to its standard output.
-    pub(crate) fn start(mut command: Command) -> Program {
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+    pub(crate) fn start(command: Command) -> Program {
+        Self::start_logging(command, Stdio::inherit())
+    }
+
+    /// Starts a command whose log goes somewhere.
+    pub(crate) fn start_logging(mut command: Command, log: impl Into<Stdio>) -> Program {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let said = Arc::new(Mutex::new(String::new()));
         let (output, heard) = (child.stdout.take().unwrap(), Arc::clone(&said));
         std::thread::spawn(move || {
@@ -75,5 +85,74 @@ impl Drop for Program {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A server that runs as a program, and words for talking to it as the admin.
+pub(crate) struct Remote {
+    pub(crate) program: Program,
+    pub(crate) url: String,
+    pub(crate) workspace: String,
+    pub(crate) http: reqwest::Client,
+}
+
+impl Remote {
+    /// Starts the program in a folder with no settings but these.
+    pub(crate) async fn start(dir: &TempDir, variables: &[(&'static str, String)]) -> Remote {
+        Self::start_as(Command::new(env!("CARGO_BIN_EXE_imagegraph")), dir, variables, Stdio::inherit()).await
+    }
+
+    /// The same by a command that runs the program, its log going somewhere.
+    pub(crate) async fn start_as(
+        mut command: Command,
+        dir: &TempDir,
+        variables: &[(&'static str, String)],
+        log: impl Into<Stdio>,
+    ) -> Remote {
+        command
+            .env_clear()
+            .env("IMAGEGRAPH_DATA_DIR", dir.path().join("data"))
+            .env("IMAGEGRAPH_ADMIN_TOKEN", ADMIN)
+            .env("IMAGEGRAPH_LISTEN", "127.0.0.1:0")
+            .env("IMAGEGRAPH_WORKER_INTERVAL", "0.1")
+            .env("IMAGEGRAPH_IMPORT_ALLOW_LOOPBACK", "true")
+            .envs(variables.iter().map(|(name, value)| (name, value)))
+            .current_dir(dir.path());
+        let mut program = Program::start_logging(command, log);
+        let said = program.said_until("listens on").await;
+        let address = said.lines().find_map(|line| line.split(" listens on ").nth(1)).unwrap().to_owned();
+        let url = format!("http://{address}");
+        let mut remote = Remote { program, url, workspace: String::new(), http: super::http() };
+        let first = remote.query("{ workspaces { nodes { id } } }", json!({})).await;
+        remote.workspace = first["workspaces"]["nodes"][0]["id"].as_str().unwrap().to_owned();
+        remote
+    }
+
+    /// Runs an operation; answers its `data` and panics on top-level errors.
+    pub(crate) async fn query(&self, query: &str, variables: Value) -> Value {
+        let body = json!({ "query": query, "variables": variables });
+        let request = self.http.post(format!("{}/graphql", self.url)).bearer_auth(ADMIN).json(&body);
+        let answer: Value = request.send().await.unwrap().json().await.unwrap();
+        assert!(answer.get("errors").is_none(), "{query}\n{answer:#}");
+        answer["data"].clone()
+    }
+
+    /// Uploads bytes; answers the whole response.
+    pub(crate) async fn upload(&self, name: &str, bytes: Vec<u8>) -> reqwest::Response {
+        let input = json!({ "workspaceId": self.workspace, "file": null });
+        let operations = json!({ "query": super::UPLOAD, "variables": { "input": input } });
+        let form = Form::new()
+            .text("operations", operations.to_string())
+            .text("map", r#"{"0":["variables.input.file"]}"#)
+            .part("0", Part::bytes(bytes).file_name(name.to_owned()));
+        let request = self.http.post(format!("{}/graphql", self.url)).bearer_auth(ADMIN).multipart(form);
+        request.send().await.unwrap()
+    }
+
+    /// Uploads bytes that are accepted; answers the file.
+    pub(crate) async fn file(&self, name: &str, bytes: Vec<u8>) -> Value {
+        let answer: Value = self.upload(name, bytes).await.json().await.unwrap();
+        assert_eq!(answer["data"]["uploadFile"]["userErrors"], json!([]), "{answer:#}");
+        answer["data"]["uploadFile"]["file"].clone()
     }
 }

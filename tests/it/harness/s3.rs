@@ -1,0 +1,112 @@
+//! An S3 server of a test's own: it checks signatures, keeps objects in a folder, and misbehaves when told to.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use imagegraph::config::Config;
+use s3s::auth::SimpleAuth;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use tempfile::TempDir;
+
+/// What is wrong with the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ill {
+    /// Nothing.
+    No,
+    /// Every request is answered with this status.
+    Status(u16),
+    /// Requests of this method are.
+    Method(&'static str, u16),
+    /// Every answer takes this long.
+    Slow(Duration),
+}
+
+/// A bucket on a running server.
+pub(crate) struct Bucket {
+    pub(crate) url: String,
+    folder: TempDir,
+    state: Arc<Shared>,
+}
+
+struct Shared {
+    service: S3Service,
+    ill: Mutex<Ill>,
+    seen: Mutex<Vec<String>>,
+}
+
+const PREFIX: &str = "bucket/some/prefix";
+
+impl Bucket {
+    pub(crate) async fn start() -> Bucket {
+        let folder = TempDir::new().unwrap();
+        std::fs::create_dir(folder.path().join("bucket")).unwrap();
+        let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder.path()).unwrap());
+        builder.set_auth(SimpleAuth::from_single("id", "secret"));
+        let (service, ill) = (builder.build(), Mutex::new(Ill::No));
+        let state = Arc::new(Shared { service, ill, seen: Mutex::default() });
+        let router = axum::Router::new().fallback(answer).with_state(Arc::clone(&state));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Bucket { url, folder, state }
+    }
+
+    /// Settings of a server that keeps its bytes here.
+    pub(crate) fn configure(&self, config: &mut Config) {
+        config.store_url = Some(format!("s3://{PREFIX}").parse().unwrap());
+        config.aws_endpoint_url = Some(self.url.parse().unwrap());
+        config.aws_access_key_id = Some("id".to_owned());
+        config.aws_secret_access_key = Some("secret".to_owned());
+    }
+
+    /// The same as variables of a program.
+    pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("IMAGEGRAPH_STORE_URL", format!("s3://{PREFIX}")),
+            ("AWS_ENDPOINT_URL", self.url.clone()),
+            ("AWS_ACCESS_KEY_ID", "id".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "secret".to_owned()),
+        ]
+    }
+
+    pub(crate) fn be(&self, ill: Ill) {
+        *self.state.ill.lock().unwrap() = ill;
+    }
+
+    /// Methods of the requests that came so far.
+    pub(crate) fn seen(&self) -> Vec<String> {
+        self.state.seen.lock().unwrap().clone()
+    }
+
+    /// Names of the objects in a folder of the store.
+    pub(crate) fn keys(&self, folder: &str) -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir(self.path(folder)) else { return Vec::new() };
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    /// Where the objects of a folder of the store lie.
+    pub(crate) fn path(&self, folder: &str) -> std::path::PathBuf {
+        self.folder.path().join(PREFIX).join(folder)
+    }
+}
+
+async fn answer(State(state): State<Arc<Shared>>, request: Request) -> Response {
+    state.seen.lock().unwrap().push(request.method().to_string());
+    let ill = *state.ill.lock().unwrap();
+    match ill {
+        Ill::Status(status) => return StatusCode::from_u16(status).unwrap().into_response(),
+        Ill::Method(method, status) if request.method() == method => {
+            return StatusCode::from_u16(status).unwrap().into_response();
+        }
+        Ill::Slow(pause) => tokio::time::sleep(pause).await,
+        Ill::Method(..) | Ill::No => {}
+    }
+    match state.service.call(request.map(s3s::Body::http_body_unsync)).await {
+        Ok(answer) => answer.map(Body::new).into_response(),
+        Err(problem) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{problem:?}")).into_response(),
+    }
+}
