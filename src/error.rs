@@ -66,8 +66,11 @@ pub enum Code {
     SourceUnreachable,
     SourceForbidden,
     CustomIdNotAllowed,
+    CustomIdTaken,
     FlexibleVariantsDisabled,
     VariantLimitReached,
+    SigningKeyLimitReached,
+    BytesMissing,
     UpstreamError,
     UpstreamRateLimited,
     RateLimited,
@@ -76,7 +79,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, for the schema and for stored failures.
-    pub const ALL: [Code; 29] = [
+    pub const ALL: [Code; 32] = [
         Code::Unauthenticated,
         Code::Forbidden,
         Code::NotFound,
@@ -100,8 +103,11 @@ impl Code {
         Code::SourceUnreachable,
         Code::SourceForbidden,
         Code::CustomIdNotAllowed,
+        Code::CustomIdTaken,
         Code::FlexibleVariantsDisabled,
         Code::VariantLimitReached,
+        Code::SigningKeyLimitReached,
+        Code::BytesMissing,
         Code::UpstreamError,
         Code::UpstreamRateLimited,
         Code::RateLimited,
@@ -134,8 +140,11 @@ impl Code {
             Code::SourceUnreachable => "SOURCE_UNREACHABLE",
             Code::SourceForbidden => "SOURCE_FORBIDDEN",
             Code::CustomIdNotAllowed => "CUSTOM_ID_NOT_ALLOWED",
+            Code::CustomIdTaken => "CUSTOM_ID_TAKEN",
             Code::FlexibleVariantsDisabled => "FLEXIBLE_VARIANTS_DISABLED",
             Code::VariantLimitReached => "VARIANT_LIMIT_REACHED",
+            Code::SigningKeyLimitReached => "SIGNING_KEY_LIMIT_REACHED",
+            Code::BytesMissing => "BYTES_MISSING",
             Code::UpstreamError => "UPSTREAM_ERROR",
             Code::UpstreamRateLimited => "UPSTREAM_RATE_LIMITED",
             Code::RateLimited => "RATE_LIMITED",
@@ -153,10 +162,12 @@ impl Code {
             | Code::DuplicateContent
             | Code::FlexibleVariantsDisabled
             | Code::VariantLimitReached
+            | Code::SigningKeyLimitReached
+            | Code::CustomIdTaken
             | Code::NotReady
             | Code::AlreadyProvisioned
             | Code::UploadIncomplete => 409,
-            Code::UploadExpired | Code::UrlExpired => 410,
+            Code::UploadExpired | Code::UrlExpired | Code::BytesMissing => 410,
             Code::FileTooLarge => 413,
             Code::UnsupportedMimeType => 415,
             Code::InvalidInput
