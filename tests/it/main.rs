@@ -82,3 +82,9 @@ mod crash;
 mod plan;
 
 mod tidy;
+
+mod repeats;
+
+mod trouble;
+
+mod doubt;
