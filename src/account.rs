@@ -9,9 +9,10 @@ use crate::cloudflare::wire::{
     self, AccountConfig, Fit, Key, Metadata, Stats, Variant, VariantEdit, VariantOptions,
 };
 use crate::cloudflare::{Error as AccountError, client};
-use crate::error::{Code, Error, Refusal, Result};
-use crate::image::step;
+use crate::error::{Code, Error, Result};
+use crate::image::settle;
 use crate::viewer::Viewer;
+use crate::worker;
 
 /// Most images of one page.
 pub const MAX_PAGE: u32 = 1000;
@@ -83,9 +84,13 @@ pub async fn config(app: &App, viewer: &Viewer) -> Result<AccountConfig> {
 pub async fn switch_flexible_variants(app: &App, viewer: &Viewer, on: bool) -> Result<AccountConfig> {
     require_admin(viewer)?;
     let change = AccountConfig { flexible_variants: Some(on), ..AccountConfig::default() };
-    let config = app.cloudflare.edit_config(&change).await.map_err(refused)?;
-    app.flexible_variants.forget().await;
-    Ok(config)
+    run_on(app, async move |app| {
+        let config = app.cloudflare.edit_config(&change).await;
+        // Lost answers too: the change may have been made.
+        app.flexible_variants.forget();
+        config.map_err(refused)
+    })
+    .await
 }
 
 /// The account's signing keys. The values are for signing and never leave the server.
@@ -98,20 +103,30 @@ pub async fn signing_keys(app: &App, viewer: &Viewer) -> Result<Vec<Key>> {
 pub async fn put_signing_key(app: &App, viewer: &Viewer, name: &str) -> Result<Vec<Key>> {
     require_admin(viewer)?;
     checked_name(name, 20)?;
-    let keys = app.cloudflare.put_key(name).await.map_err(refused)?.keys;
-    // A URL signed with a value of yesterday would be refused.
-    app.keys.forget().await;
-    Ok(keys)
+    let name = name.to_owned();
+    run_on(app, async move |app| {
+        let keys = app.cloudflare.put_key(&name).await;
+        // A URL signed with a value of yesterday would be refused.
+        app.keys.forget();
+        keys.map(|list| list.keys).map_err(|problem| {
+            let message = "The account has two signing keys, which is all it may have. Delete one first.";
+            limited(problem, Code::SigningKeyLimitReached, message)
+        })
+    })
+    .await
 }
 
 /// Deletes a signing key; URLs it signed stop working.
 pub async fn delete_signing_key(app: &App, viewer: &Viewer, name: &str) -> Result<Vec<Key>> {
     require_admin(viewer)?;
     checked_name(name, 20)?;
-    let keys =
-        app.cloudflare.delete_key(name).await.map_err(|problem| not_found(problem, "signing key"))?.keys;
-    app.keys.forget().await;
-    Ok(keys)
+    let name = name.to_owned();
+    run_on(app, async move |app| {
+        let keys = app.cloudflare.delete_key(&name).await;
+        app.keys.forget();
+        keys.map(|list| list.keys).map_err(|problem| not_found(problem, "signing key"))
+    })
+    .await
 }
 
 /// Makes a named variant.
@@ -122,9 +137,16 @@ pub async fn create_variant(app: &App, viewer: &Viewer, variant: &Variant) -> Re
     require_admin(viewer)?;
     checked_name(&variant.id, 99)?;
     checked_sides(variant.options.width, variant.options.height)?;
-    let made = app.cloudflare.create_variant(variant).await.map_err(refused)?;
-    app.variants.forget().await;
-    Ok(made)
+    let variant = variant.clone();
+    run_on(app, async move |app| {
+        let made = app.cloudflare.create_variant(&variant).await;
+        app.variants.forget();
+        made.map_err(|problem| {
+            let message = "The account has as many variants as it may have: 100. Delete one first.";
+            limited(problem, Code::VariantLimitReached, message)
+        })
+    })
+    .await
 }
 
 /// Changes a named variant; purges the cache of every image.
@@ -137,21 +159,24 @@ pub async fn update_variant(
     require_admin(viewer)?;
     checked_name(name, 99)?;
     checked_sides(change.width, change.height)?;
-    let found = app.cloudflare.find_variant(name).await.map_err(refused)?;
-    let old = found.ok_or_else(|| Error::not_found("variant").at("name"))?;
-    // The API takes the options as a whole.
-    let options = VariantOptions {
-        fit: change.fit.map_or(old.options.fit, Into::into),
-        width: change.width.or(old.options.width),
-        height: change.height.or(old.options.height),
-        metadata: change.metadata.map_or(old.options.metadata, Into::into),
-        ..old.options
-    };
-    let edit = VariantEdit { options, never_require_signed_urls: change.never_require_signed_urls };
-    let changed =
-        app.cloudflare.edit_variant(name, &edit).await.map_err(|problem| not_found(problem, "variant"))?;
-    app.variants.forget().await;
-    Ok(changed)
+    let name = name.to_owned();
+    run_on(app, async move |app| {
+        let found = app.cloudflare.find_variant(&name).await.map_err(refused)?;
+        let old = found.ok_or_else(|| Error::not_found("variant").at("name"))?;
+        // The API takes the options as a whole.
+        let options = VariantOptions {
+            fit: change.fit.map_or(old.options.fit, Into::into),
+            width: change.width.or(old.options.width),
+            height: change.height.or(old.options.height),
+            metadata: change.metadata.map_or(old.options.metadata, Into::into),
+            ..old.options
+        };
+        let edit = VariantEdit { options, never_require_signed_urls: change.never_require_signed_urls };
+        let changed = app.cloudflare.edit_variant(&name, &edit).await;
+        app.variants.forget();
+        changed.map_err(|problem| not_found(problem, "variant"))
+    })
+    .await
 }
 
 /// Deletes a named variant; purges the cache of every image.
@@ -161,12 +186,16 @@ pub async fn delete_variant(app: &App, viewer: &Viewer, name: &str) -> Result<()
     if name == "public" {
         return Err(Error::invalid("name", "The variant `public` is part of every account and stays."));
     }
-    let deleted = app.cloudflare.delete_variant(name).await.map_err(refused)?;
-    app.variants.forget().await;
-    match deleted {
-        client::Deleted::Done => Ok(()),
-        client::Deleted::AlreadyGone => Err(Error::not_found("variant").at("name")),
-    }
+    let name = name.to_owned();
+    run_on(app, async move |app| {
+        let deleted = app.cloudflare.delete_variant(&name).await;
+        app.variants.forget();
+        match deleted.map_err(refused)? {
+            client::Deleted::Done => Ok(()),
+            client::Deleted::AlreadyGone => Err(Error::not_found("variant").at("name")),
+        }
+    })
+    .await
 }
 
 /// One image of the account by Cloudflare's id, drafts too.
@@ -246,14 +275,36 @@ fn not_found(problem: AccountError, what: &str) -> Error {
     }
 }
 
+/// Changes the account and what is kept of it, even if the client leaves in between.
+async fn run_on<T: Send + 'static, F>(app: &App, change: impl FnOnce(App) -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>> + Send + 'static,
+{
+    worker::run_on(change(app.clone())).await
+}
+
+/// A refusal of something of which the account has only so many.
+fn limited(problem: AccountError, code: Code, message: &str) -> Error {
+    match problem.code() {
+        Some(5453) => Error::refuse(code, message).at("name"),
+        _ => refused(problem),
+    }
+}
+
 /// What the account refused, as a refusal: here the input is the admin's own, so the account's words are for them.
 #[expect(clippy::needless_pass_by_value, reason = "the shape map_err wants")]
 fn refused(problem: AccountError) -> Error {
-    let code = match (&problem, problem.code()) {
-        (_, Some(5453)) => Code::VariantLimitReached,
-        (AccountError::Invalid(_), _) => Code::InvalidInput,
-        (AccountError::Conflict(_), _) => Code::Conflict,
-        _ => return Error::Refusal(step::refusal(&problem)),
-    };
-    Error::Refusal(Refusal { code, ..step::refusal(&problem) })
+    match &problem {
+        AccountError::Invalid(said) => {
+            Error::refuse(Code::InvalidInput, format!("Cloudflare Images refused it: {said}."))
+        }
+        AccountError::Conflict(_) => {
+            Error::refuse(Code::Conflict, "The account has something of this name.").at("name")
+        }
+        // The admin may be the one who can mend it.
+        AccountError::Account(said) | AccountError::Unauthorized(said) => {
+            Error::refuse(Code::UpstreamError, format!("The Cloudflare account does not allow it: {said}."))
+        }
+        _ => Error::Refusal(settle::refusal(&problem)),
+    }
 }

@@ -1,5 +1,7 @@
 //! What every operation is given: the parts of a running server.
 
+mod cached;
+
 mod transaction;
 
 mod writer;
@@ -15,10 +17,10 @@ use sea_orm::{
     ConnectOptions, Database, DatabaseConnection, DbBackend, SqliteTransactionMode, Statement,
     TransactionOptions, TransactionTrait,
 };
-use tokio::sync::{Notify, OnceCell};
-use tokio::time::Instant;
+use tokio::sync::{Notify, OnceCell, Semaphore};
 use url::Url;
 
+pub use cached::Cached;
 pub use transaction::Transaction;
 pub use writer::Writer;
 
@@ -27,11 +29,14 @@ use crate::cloudflare::client::Client;
 use crate::cloudflare::wire::{Key, Variant};
 use crate::config::{Config, Durability};
 use crate::connections::Connections;
-use crate::error::{Error, Refusal, Result};
+use crate::error::{Error, Result};
 use crate::event::Wakes;
 use crate::folder;
 use crate::id::{ApiTokenId, DirectUploadId, FileId};
 use crate::rate::Buckets;
+
+/// Most steps with images the worker takes at once.
+const IMAGE_STEPS: usize = 32;
 
 /// A running server's parts; cheap to clone.
 #[derive(Clone)]
@@ -54,6 +59,8 @@ pub struct Parts {
     pub buckets: Buckets,
     /// Wakes the worker when something became due.
     pub due: Notify,
+    /// Turns of the worker's steps with images: each may hold a connection to the account for long.
+    pub image_steps: Arc<Semaphore>,
     /// Which tokens were used when.
     pub token_uses: TokenUses,
     /// Wakes the worker when there is something to fetch.
@@ -92,6 +99,7 @@ impl App {
             clock,
             buckets: Buckets::default(),
             due: Notify::new(),
+            image_steps: Arc::new(Semaphore::new(IMAGE_STEPS)),
             token_uses: TokenUses::default(),
             imports: Notify::new(),
             checked_down_to: std::sync::Mutex::default(),
@@ -295,59 +303,5 @@ impl Clock {
     pub fn advance(&self, by: Duration) {
         let millis = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
         self.ahead_millis.fetch_add(millis, Ordering::Relaxed);
-    }
-}
-
-/// Something of the account that changes rarely, kept for a minute.
-pub struct Cached<T> {
-    kept: tokio::sync::Mutex<Kept<T>>,
-}
-
-struct Kept<T> {
-    value: Option<Arc<T>>,
-    /// Until when nobody asks again.
-    until: Instant,
-    /// Why there is no newer value.
-    failure: Option<Refusal>,
-}
-
-impl<T> Default for Cached<T> {
-    fn default() -> Self {
-        Cached { kept: tokio::sync::Mutex::new(Kept { value: None, until: Instant::now(), failure: None }) }
-    }
-}
-
-impl<T> Cached<T> {
-    /// How long a value counts as fresh.
-    const FRESH: Duration = Duration::from_secs(60);
-    /// How long a failure is taken as the answer: callers must not queue up behind an account that is down.
-    const FAILED: Duration = Duration::from_secs(5);
-
-    /// The fresh value, or what `fetch` answers, or, when that fails, the stale value. One caller fetches, the others
-    /// wait for it.
-    pub async fn get(&self, fetch: impl Future<Output = Result<T, Refusal>>) -> Result<Arc<T>> {
-        let mut kept = self.kept.lock().await;
-        if Instant::now() >= kept.until {
-            let (for_time, failure) = match fetch.await {
-                Ok(value) => {
-                    kept.value = Some(Arc::new(value));
-                    (Self::FRESH, None)
-                }
-                Err(failure) => (Self::FAILED, Some(failure)),
-            };
-            kept.until = Instant::now() + for_time;
-            kept.failure = failure;
-        }
-        // A minute-old variant or key is right far more often than an error.
-        match (&kept.value, &kept.failure) {
-            (Some(value), _) => Ok(Arc::clone(value)),
-            (None, Some(failure)) => Err(Error::Refusal(failure.clone())),
-            (None, None) => Err(Error::fault("asking the account", "nothing was fetched")),
-        }
-    }
-
-    /// Makes the next caller fetch.
-    pub async fn forget(&self) {
-        self.kept.lock().await.until = Instant::now();
     }
 }

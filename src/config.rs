@@ -116,7 +116,8 @@ pub struct Config {
     #[arg(long, global = true, env = "CLOUDFLARE_FLEXIBLE_VARIANTS")]
     pub cloudflare_flexible_variants: Option<bool>,
 
-    /// Seconds one call to Cloudflare may take, its retries included; at most 45
+    /// Seconds one call to Cloudflare may take, its retries included, and seconds of silence after which one that sends or
+    /// fetches an image is given up; at most 45
     #[arg(long, global = true, env = "IMAGEGRAPH_CLOUDFLARE_TIMEOUT", default_value = "15", value_parser = call_seconds)]
     pub cloudflare_timeout: Duration,
 
@@ -124,6 +125,15 @@ pub struct Config {
     /// say why an image is queued
     #[arg(long, global = true, env = "IMAGEGRAPH_PROVISION_WAIT", default_value = "20", value_parser = seconds)]
     pub provision_wait: Duration,
+
+    /// Seconds after which an image that could not be provisioned is given up
+    #[arg(long, global = true, env = "IMAGEGRAPH_PROVISION_TIME", default_value = "86400", value_parser = seconds)]
+    pub provision_time: Duration,
+
+    /// Attempts after which an image that could not be provisioned is given up
+    #[arg(long, global = true, env = "IMAGEGRAPH_PROVISION_ATTEMPTS", default_value_t = 150,
+          value_parser = clap::value_parser!(i32).range(1..=1_000_000))]
+    pub provision_attempts: i32,
 
     /// Seconds a signed delivery URL stays valid at least; at most it is twice that
     #[arg(long, global = true, env = "IMAGEGRAPH_SIGNED_URL_TTL", default_value = "3600", value_parser = seconds)]

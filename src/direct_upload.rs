@@ -24,7 +24,7 @@ use crate::entity::direct_upload::{self, Column, Entity, Model, Status, Transpor
 use crate::entity::{Failure, event, file};
 use crate::error::{Code, Error, Refusal, Result};
 use crate::id::{DirectUploadId, FileId};
-use crate::image::step;
+use crate::image::{settle, step};
 use crate::viewer::Viewer;
 use crate::{event as events, worker};
 
@@ -60,29 +60,79 @@ pub async fn upload_url(app: &App, viewer: &Viewer, upload: &Model) -> Result<Op
     }
 }
 
-/// Checks that the bytes arrived, reads them, and settles file and image. Repeating it changes nothing.
+/// What a client was told where it sent the bytes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Told {
+    /// HTTP status.
+    pub status: Option<i64>,
+    /// The image service's number for an error, such as 5455.
+    pub number: Option<i64>,
+}
+
+impl Told {
+    /// Why the bytes were refused, if that is what the client was told.
+    ///
+    /// # Errors
+    /// `BAD_USER_INPUT` for what is no status or no number.
+    fn refusal(self) -> Result<Option<Refusal>> {
+        if self.status.is_some_and(|status| !(100..=599).contains(&status)) {
+            return Err(Error::invalid("uploadStatus", "An HTTP status is a number from 100 to 599."));
+        }
+        if self.number.is_some_and(|number| !(1000..=99_999).contains(&number)) {
+            let message = "The number of an error of the image service has 4 or 5 digits.";
+            return Err(Error::invalid("uploadErrorCode", message));
+        }
+        let known = match (self.number.and_then(|number| u32::try_from(number).ok()), self.status) {
+            (Some(number), _) => settle::of_picture(number),
+            (None, Some(413)) => settle::of_picture(5413),
+            (None, Some(415)) => settle::of_picture(5455),
+            // Trouble on the way, or an upload that is over: the same bytes may be taken the next time.
+            _ => None,
+        };
+        Ok(known.map(|(code, message)| Error::refuse(code, message).public()))
+    }
+}
+
+/// Checks that the bytes arrived, reads them, and settles file and image; or, where none have arrived because they were
+/// refused, settles that. Repeating it changes nothing and answers the same.
 ///
 /// # Errors
 /// `NOT_FOUND`, `FORBIDDEN`, `UPLOAD_INCOMPLETE` while there are no bytes, `UPLOAD_EXPIRED`, `CONFLICT` for a cancelled
 /// one, what [`arrive::checked_kind`](crate::file::arrive::checked_kind) refuses, and `UPSTREAM_ERROR` while the account does not answer.
-pub async fn complete(app: &App, viewer: &Viewer, id: DirectUploadId) -> Result<Model> {
-    let upload = find_changeable(app, viewer, id).await?;
-    if upload.status == Status::Open {
-        settle(app, &upload).await?;
-    }
-    // Somebody else may have ended it in the meantime.
-    let upload = find(app, viewer, id).await?.ok_or_else(|| Error::not_found("direct upload"))?;
-    match upload.status {
-        Status::Completed => Ok(upload),
-        Status::Failed => {
-            let failure = upload.failure.as_ref().map(Failure::refusal);
-            Err(failure.map_or_else(|| Error::refuse(Code::Conflict, "This upload failed."), Error::Refusal))
-        }
-        Status::Expired => Err(expired()),
-        Status::Cancelled => Err(cancelled()),
+pub async fn complete(app: &App, viewer: &Viewer, id: DirectUploadId, told: Told) -> Result<Model> {
+    let upload = find_changeable(app, viewer, id).await.map_err(|e| e.at("id"))?;
+    let refused = told.refusal()?;
+    let settled = match upload.status {
         Status::Open => {
-            Err(Error::refuse(Code::Conflict, "Somebody else is completing this upload; try again."))
+            let task_app = app.clone();
+            // What has begun comes to its end, even if the client has left.
+            worker::run_on(async move { settle_as_told(&task_app, &upload, refused).await }).await
         }
+        _ => Ok(()),
+    };
+    // However this attempt ended, what counts is how the upload did: somebody else may have ended it in the meantime.
+    let upload = find(app, viewer, id).await?.ok_or_else(|| Error::not_found("direct upload").at("id"))?;
+    let over = match upload.status {
+        Status::Completed => return Ok(upload),
+        Status::Failed => failed(&upload),
+        Status::Expired => expired(),
+        Status::Cancelled => cancelled(),
+        Status::Open => match settled {
+            Err(Error::Refusal(why)) => Error::Refusal(why),
+            Err(fault) => return Err(fault),
+            Ok(()) => Error::refuse(Code::Conflict, "Somebody else is completing this upload; try again."),
+        },
+    };
+    Err(over.at("id"))
+}
+
+async fn settle_as_told(app: &App, upload: &Model, refused: Option<Refusal>) -> Result<()> {
+    match (settle(app, upload).await, refused) {
+        // Nothing has arrived, as the client says.
+        (Err(Error::Refusal(Refusal { code: Code::UploadIncomplete, .. })), Some(why)) => {
+            refuse_bytes(app, upload, why).await
+        }
+        (settled, _) => settled,
     }
 }
 
@@ -91,12 +141,19 @@ pub async fn complete(app: &App, viewer: &Viewer, id: DirectUploadId) -> Result<
 /// # Errors
 /// `NOT_FOUND`, `FORBIDDEN`, `CONFLICT` for a completed one.
 pub async fn cancel(app: &App, viewer: &Viewer, id: DirectUploadId) -> Result<(Model, Option<FileId>)> {
-    let upload = find_changeable(app, viewer, id).await?;
-    if matches!(upload.status, Status::Completed) {
-        return Err(Error::refuse(Code::Conflict, "This upload is completed; delete its file instead."));
+    let upload = find_changeable(app, viewer, id).await.map_err(|e| e.at("id"))?;
+    let gone = match upload.status {
+        Status::Completed => None,
+        _ => {
+            let (task_app, upload) = (app.clone(), upload.clone());
+            worker::run_on(async move { give_up(&task_app, &upload, Status::Cancelled).await }).await?
+        }
+    };
+    let upload = find(app, viewer, id).await?.ok_or_else(|| Error::not_found("direct upload").at("id"))?;
+    if upload.status == Status::Completed {
+        let message = "This upload is completed; delete its file instead.";
+        return Err(Error::refuse(Code::Conflict, message).at("id"));
     }
-    let gone = give_up(app, &upload, Status::Cancelled).await?;
-    let upload = find(app, viewer, id).await?.ok_or_else(|| Error::not_found("direct upload"))?;
     Ok((upload, gone))
 }
 
@@ -109,7 +166,13 @@ pub async fn expire(app: &App, upload: Model) -> Result<()> {
     match settle(app, &upload).await {
         Ok(()) => Ok(()),
         Err(Error::Refusal(why)) if matches!(why.code, Code::UpstreamError | Code::UpstreamRateLimited) => {
-            put_off(app, &upload, Some(app.clock.now() + worker::backoff(upload.attempts))).await
+            let now = app.clock.now();
+            let patience = TimeDelta::from_std(app.config.provision_time).unwrap_or(TimeDelta::MAX);
+            if upload.attempts >= app.config.provision_attempts || now - upload.expires_at >= patience {
+                // What the account has of it, if it has anything, stays there: nobody has seen it.
+                return fail(app, &upload, why, None).await.map(drop);
+            }
+            put_off(app, &upload, Some(now + worker::backoff(upload.attempts))).await
         }
         Err(Error::Refusal(why)) if matches!(why.code, Code::UploadIncomplete | Code::UploadExpired) => {
             give_up(app, &upload, Status::Expired).await.map(drop)
@@ -138,10 +201,22 @@ async fn settle(app: &App, upload: &Model) -> Result<()> {
     }
 }
 
-/// Ends an upload whose bytes are no image we take: the file stays and says why.
+/// Ends an upload whose bytes are not accepted: the file stays and says why, and what the account and the byte store have
+/// of it is removed.
+///
+/// # Errors
+/// The refusal, unless somebody else ended the upload first: then that counts.
 async fn refuse_bytes(app: &App, upload: &Model, why: Refusal) -> Result<()> {
+    match fail(app, upload, why.clone(), Some(app.clock.now())).await? {
+        true => Err(Error::Refusal(why)),
+        false => Ok(()),
+    }
+}
+
+/// Ends an open upload as failed, with its file; false if somebody else ended it first.
+async fn fail(app: &App, upload: &Model, why: Refusal, due_at: Option<DateTime<Utc>>) -> Result<bool> {
     let now = app.clock.now();
-    let failure = Failure::from(why.clone());
+    let failure = Failure::from(Refusal { retry_after: None, ..why });
     let transaction = app.db.begin().await?;
     if let Some(file_id) = upload.file_id {
         file::Entity::update_many()
@@ -154,11 +229,13 @@ async fn refuse_bytes(app: &App, upload: &Model, why: Refusal) -> Result<()> {
         let kind = event::Kind::FileFailed;
         events::append(&transaction, kind, upload.workspace_id, file_id, None, now).await?;
     }
-    if end(&transaction, upload, Status::Failed, Some(failure), Some(now), now).await? {
-        transaction.commit().await?;
-        app.due.notify_one();
+    if !end(&transaction, upload, Status::Failed, Some(failure), due_at, now).await? {
+        transaction.rollback().await?;
+        return Ok(false);
     }
-    Err(Error::Refusal(why))
+    transaction.commit().await?;
+    app.due.notify_one();
+    Ok(true)
 }
 
 /// Ends an open upload and removes its file, which never had bytes; answers the file if this call removed it.
@@ -261,8 +338,15 @@ async fn put_off(app: &App, upload: &Model, until: Option<DateTime<Utc>>) -> Res
 }
 
 fn incomplete() -> Error {
-    let message = "The bytes have not arrived yet: send them to `uploadUrl`, then complete again.";
+    let message = "No bytes have arrived: send them to `uploadUrl`, then complete again. If they were refused there, say \
+                   with which status.";
     Error::refuse(Code::UploadIncomplete, message)
+}
+
+/// The refusal with which an upload ended.
+fn failed(upload: &Model) -> Error {
+    let failure = upload.failure.as_ref().map(Failure::refusal);
+    failure.map_or_else(|| Error::refuse(Code::Conflict, "This upload failed."), Error::Refusal)
 }
 
 fn cancelled() -> Error {

@@ -43,6 +43,9 @@ pub struct Failure {
     pub message: String,
     /// Seconds after which another attempt is made or makes sense.
     pub retry_after: Option<u64>,
+    /// Path into the input of the request, as in [`Refusal::field`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<Vec<String>>,
 }
 
 impl Failure {
@@ -54,7 +57,7 @@ impl Failure {
                 .find(|code| code.as_str() == self.code)
                 .unwrap_or(Code::UpstreamError),
             message: self.message.clone(),
-            field: None,
+            field: self.field.clone(),
             retry_after: self.retry_after.map(std::time::Duration::from_secs),
         }
     }
@@ -65,6 +68,7 @@ impl From<Refusal> for Failure {
         Failure {
             code: refusal.code.as_str().to_owned(),
             message: refusal.message,
+            field: refusal.field,
             retry_after: refusal.retry_after.map(|delay| delay.as_secs()),
         }
     }

@@ -68,19 +68,21 @@ pub enum Code {
     SourceUnreachable,
     SourceForbidden,
     CustomIdNotAllowed,
+    CustomIdTaken,
     FlexibleVariantsDisabled,
     VariantLimitReached,
+    SigningKeyLimitReached,
+    BytesMissing,
     UpstreamError,
     UpstreamRateLimited,
     RateLimited,
-    BytesMissing,
     Unavailable,
     Internal,
 }
 
 impl Code {
     /// Every code, for the schema and for stored failures.
-    pub const ALL: [Code; 31] = [
+    pub const ALL: [Code; 33] = [
         Code::Unauthenticated,
         Code::Forbidden,
         Code::NotFound,
@@ -104,12 +106,14 @@ impl Code {
         Code::SourceUnreachable,
         Code::SourceForbidden,
         Code::CustomIdNotAllowed,
+        Code::CustomIdTaken,
         Code::FlexibleVariantsDisabled,
         Code::VariantLimitReached,
+        Code::SigningKeyLimitReached,
+        Code::BytesMissing,
         Code::UpstreamError,
         Code::UpstreamRateLimited,
         Code::RateLimited,
-        Code::BytesMissing,
         Code::Unavailable,
         Code::Internal,
     ];
@@ -140,12 +144,14 @@ impl Code {
             Code::SourceUnreachable => "SOURCE_UNREACHABLE",
             Code::SourceForbidden => "SOURCE_FORBIDDEN",
             Code::CustomIdNotAllowed => "CUSTOM_ID_NOT_ALLOWED",
+            Code::CustomIdTaken => "CUSTOM_ID_TAKEN",
             Code::FlexibleVariantsDisabled => "FLEXIBLE_VARIANTS_DISABLED",
             Code::VariantLimitReached => "VARIANT_LIMIT_REACHED",
+            Code::SigningKeyLimitReached => "SIGNING_KEY_LIMIT_REACHED",
+            Code::BytesMissing => "BYTES_MISSING",
             Code::UpstreamError => "UPSTREAM_ERROR",
             Code::UpstreamRateLimited => "UPSTREAM_RATE_LIMITED",
             Code::RateLimited => "RATE_LIMITED",
-            Code::BytesMissing => "BYTES_MISSING",
             Code::Unavailable => "SERVICE_UNAVAILABLE",
             Code::Internal => "INTERNAL_SERVER_ERROR",
         }
@@ -161,6 +167,8 @@ impl Code {
             | Code::DuplicateContent
             | Code::FlexibleVariantsDisabled
             | Code::VariantLimitReached
+            | Code::SigningKeyLimitReached
+            | Code::CustomIdTaken
             | Code::NotReady
             | Code::AlreadyProvisioned
             | Code::UploadIncomplete => 409,

@@ -300,6 +300,13 @@ async fn ready(State(app): State<App>) -> Response {
     (status, Json(body)).into_response()
 }
 
+fn account_failures(app: &App) -> String {
+    let counts = app.cloudflare.failures.counts().into_iter();
+    counts
+        .map(|(kind, count)| format!("imagegraph_account_failures_total{{kind=\"{kind}\"}} {count}\n"))
+        .collect()
+}
+
 /// Numbers for Prometheus; for admins.
 async fn metrics(State(app): State<App>, viewer: Viewer, id: RequestId) -> Response {
     if !viewer.manages_server() {
@@ -314,10 +321,13 @@ async fn metrics(State(app): State<App>, viewer: Viewer, id: RequestId) -> Respo
          imagegraph_connections {}\n\
          # HELP imagegraph_followers Subscriptions that follow a workspace.\n\
          # TYPE imagegraph_followers gauge\n\
-         imagegraph_followers {}\n",
+         imagegraph_followers {}\n\
+         # HELP imagegraph_account_failures_total Calls to the Cloudflare account that failed.\n\
+         # TYPE imagegraph_account_failures_total counter\n{}",
         app.db.statements(),
         app.connections.count(),
-        app.wakes.followers()
+        app.wakes.followers(),
+        account_failures(&app)
     );
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }

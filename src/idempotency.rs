@@ -64,6 +64,12 @@ impl Key {
         Ok(Some(found))
     }
 
+    /// Whether a request with this key has made something, as a transaction sees it that decides on the same content.
+    pub async fn used(&self, transaction: &impl ConnectionTrait, now: DateTime<Utc>) -> Result<bool> {
+        let found = idempotency_key::of_user(self.user, &self.text).one(transaction).await?;
+        Ok(found.is_some_and(|found| found.created_at > now - KEPT))
+    }
+
     /// Writes down what the request made; false if another one with the same key was faster, and then nothing may be
     /// committed.
     pub async fn insert(

@@ -2,6 +2,8 @@
 
 pub mod step;
 
+pub mod settle;
+
 pub mod delivery;
 
 pub mod settings;
@@ -33,7 +35,7 @@ use crate::entity::file::{self, ImageStatus};
 use crate::entity::image::{self, Column, Entity, Model, State};
 pub use crate::entity::image::{FocalPoint, NewImage};
 use crate::entity::{Failure, Texts, event, workspace};
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Refusal, Result};
 use crate::file::kind::{Kind, Picture};
 use crate::file::spool::Spool;
 use crate::file::{exif, presence};
@@ -79,56 +81,85 @@ pub async fn find_by_file(app: &App, viewer: &Viewer, file: FileId) -> Result<Op
     Ok(find_by_files(app, viewer, &[file]).await?.pop())
 }
 
-/// Provisions, or tries again to provision, the image of a file. Answers the file and, once it is there, the image.
+/// A file whose image was to be provisioned.
+#[derive(Debug, Clone)]
+pub struct Provisioned {
+    pub file: file::Model,
+    /// Once it is there.
+    pub image: Option<Model>,
+    /// Why there will be none.
+    pub refusal: Option<Refusal>,
+}
+
+/// Provisions, or tries again to provision, the image of a file.
 ///
 /// # Errors
-/// `NOT_FOUND`, `FORBIDDEN`, `NOT_READY` while the bytes are not there, `NOT_AN_IMAGE`, `ALREADY_PROVISIONED`, and what
-/// Cloudflare Images would refuse.
-pub async fn provision(
-    app: &App,
-    viewer: &Viewer,
-    file_id: FileId,
-    new: &NewImage,
-) -> Result<(file::Model, Option<Model>)> {
+/// `NOT_FOUND`, `FORBIDDEN`, `NOT_READY` while the bytes are not there, `NOT_AN_IMAGE`, `ALREADY_PROVISIONED`,
+/// `CUSTOM_ID_TAKEN`, and what Cloudflare Images would refuse.
+pub async fn provision(app: &App, viewer: &Viewer, file_id: FileId, new: &NewImage) -> Result<Provisioned> {
     viewer.require(Scope::ImagesWrite)?;
     let file = files::find_editable(app, viewer, file_id).await.map_err(|e| e.at("fileId"))?;
-    files::require_standing(&file)?;
+    files::require_standing(&file).map_err(|e| e.at("fileId"))?;
     if !new.provision {
         return Err(Error::invalid(
             "image.provision",
             "To provision an image, leave this out or set it to true.",
         ));
     }
-    let claimed = match file.image_status {
-        ImageStatus::NotApplicable if file.blob_id.is_none() => {
-            return Err(Error::refuse(Code::NotReady, "The bytes of this file have not arrived yet."));
+    let workspace = workspaces::find_editable(app, viewer, file.workspace_id).await?;
+    let (task_app, new) = (app.clone(), new.clone());
+    let private = workspace.private_by_default;
+    worker::run_on(async move {
+        if let Some(image) = claim(&task_app, &file, &new, private).await? {
+            step::provision_in_time(&task_app, image).await;
         }
-        ImageStatus::NotApplicable => {
-            let message = "This file is of no type that Cloudflare Images takes.";
-            return Err(Error::refuse(Code::NotAnImage, message).at("fileId"));
-        }
+        Ok(())
+    })
+    .await?;
+    let file = files::find_editable(app, viewer, file_id).await.map_err(|e| e.at("fileId"))?;
+    let image = image::visible_to(viewer).filter(image::COLUMN.file_id.eq(file_id)).one(&app.db.read).await?;
+    let refusal = match file.image_status {
+        ImageStatus::Failed => file.image_failure.as_ref().map(Failure::refusal),
+        _ => None,
+    };
+    Ok(Provisioned { file, image, refusal })
+}
+
+/// Claims the image of a file for an attempt, made anew where there is none; `None` if somebody is at it already.
+async fn claim(app: &App, file: &file::Model, new: &NewImage, private: bool) -> Result<Option<Model>> {
+    match file.image_status {
+        ImageStatus::NotApplicable if file.blob_id.is_none() => Err(not_ready()),
+        ImageStatus::NotApplicable => Err(not_an_image()),
         ImageStatus::Ready => {
             let message = "This file has an image. Delete it first to provision another one.";
-            return Err(Error::refuse(Code::AlreadyProvisioned, message).at("fileId"));
+            Err(Error::refuse(Code::AlreadyProvisioned, message).at("fileId"))
         }
-        ImageStatus::InProgress => None,
-        ImageStatus::Queued | ImageStatus::Failed => step::claim_again(app, file_id, new).await?,
+        ImageStatus::InProgress => Ok(None),
+        ImageStatus::Queued | ImageStatus::Failed => {
+            let own = image::of_file_for_step(file.id).one(&app.db.read).await?;
+            let kept = own.as_ref().and_then(|image| image.custom_id.clone());
+            let wanted = new.custom_id.clone().or(kept);
+            settle::require_free_id(app, wanted.as_deref(), own.map(|image| image.id)).await?;
+            step::claim_again(app, file.id, new).await
+        }
         ImageStatus::Removed => {
-            let workspace = workspaces::find_editable(app, viewer, file.workspace_id).await?;
             // A file that came back from the trash knows what its image was.
             let kept = file.intent.clone().and_then(|intent| intent.image).unwrap_or_default();
             let new = new.clone().or(kept);
-            let signed = new.require_signed_urls.unwrap_or(workspace.private_by_default);
+            let signed = new.require_signed_urls.unwrap_or(private);
             settings::check(&new, signed).map_err(|e| e.under("image"))?;
-            Some(insert_again(app, &file, &new, signed).await?)
+            settle::require_free_id(app, new.custom_id.as_deref(), None).await?;
+            insert_again(app, file, &new, signed).await.map(Some)
         }
-    };
-    if let Some(image) = claimed {
-        step::provision_in_time(app, image).await;
     }
-    let file = files::find_editable(app, viewer, file_id).await?;
-    let image = image::visible_to(viewer).filter(image::COLUMN.file_id.eq(file_id)).one(&app.db.read).await?;
-    Ok((file, image))
+}
+
+fn not_ready() -> Error {
+    Error::refuse(Code::NotReady, "The bytes of this file have not arrived yet.").at("fileId")
+}
+
+fn not_an_image() -> Error {
+    Error::refuse(Code::NotAnImage, "This file is of no type that Cloudflare Images takes.").at("fileId")
 }
 
 /// The step for a file that came back from the trash: provisions its image as it was.
@@ -139,20 +170,34 @@ pub async fn provision_again(app: &App, file: &file::Model) -> Result<()> {
     let Some(new) = file.intent.clone().and_then(|intent| intent.image) else { return Ok(()) };
     match insert_again(app, file, &new, new.require_signed_urls.unwrap_or_default()).await {
         Ok(image) => step::provision(app, image).await,
-        Err(Error::Refusal(why)) => {
-            file::Entity::update_many()
-                .col_expr(file::Column::ImageFailure, Expr::val(Failure::from(why)))
-                .col_expr(file::Column::DueAt, Expr::val(None::<DateTime<Utc>>))
-                .filter(file::COLUMN.id.eq(file.id))
-                .filter(file::COLUMN.deleted_at.is_null())
-                .filter(file::COLUMN.removed_at.is_null())
-                .filter(file::Column::ImageStatus.eq(ImageStatus::Removed))
-                .exec(&app.db.write)
-                .await?;
-            Ok(())
+        Err(Error::Refusal(why)) => give_up_again(app, file, why).await,
+        Err(fault) if file.attempts >= app.config.provision_attempts => {
+            fault.log();
+            give_up_again(app, file, fault.public()).await
         }
-        Err(problem) => Err(problem),
+        Err(fault) => Err(fault),
     }
+}
+
+/// Shows on a file that came back from the trash why its image does not.
+async fn give_up_again(app: &App, file: &file::Model, why: Refusal) -> Result<()> {
+    let now = app.clock.now();
+    let transaction = app.db.begin().await?;
+    let shown = file::Entity::update_many()
+        .col_expr(file::Column::ImageFailure, Expr::val(Failure::from(why)))
+        .col_expr(file::Column::DueAt, Expr::val(None::<DateTime<Utc>>))
+        .filter(file::COLUMN.id.eq(file.id))
+        .filter(file::COLUMN.deleted_at.is_null())
+        .filter(file::COLUMN.removed_at.is_null())
+        .filter(file::Column::ImageStatus.eq(ImageStatus::Removed))
+        .exec(&transaction)
+        .await?;
+    if shown.rows_affected == 0 {
+        return Ok(transaction.rollback().await?);
+    }
+    let kind = event::Kind::ImageProvisionFailed;
+    events::append(&transaction, kind, file.workspace_id, file.id, None, now).await?;
+    Ok(transaction.commit().await?)
 }
 
 /// Deletes an image and leaves its file. The image is invisible when this returns; the account loses its copy now or by
@@ -163,9 +208,21 @@ pub async fn provision_again(app: &App, file: &file::Model) -> Result<()> {
 pub async fn delete(app: &App, viewer: &Viewer, id: ImageId) -> Result<FileId> {
     viewer.require(Scope::ImagesWrite)?;
     let image = image::visible_to(viewer).filter(image::COLUMN.id.eq(id)).one(&app.db.read).await?;
-    let Some(image) = image else { return Err(Error::not_found("image")) };
-    viewer.require_editor(image.workspace_id)?;
-    let now = app.clock.now();
+    let missing = || Error::not_found("image").at("id");
+    let image = image.ok_or_else(missing)?;
+    viewer.require_editor(image.workspace_id).map_err(|e| e.at("id"))?;
+    let task_app = app.clone();
+    let (file_id, marked) = worker::run_on(async move { mark(&task_app, image).await }).await?;
+    let marked = marked.ok_or_else(missing)?;
+    app.step("image-marked").await;
+    let task_app = app.clone();
+    worker::in_time(app, async move { step::repeat(&task_app, marked).await }).await;
+    Ok(file_id)
+}
+
+/// Makes an image invisible, to be removed from the account; `None` if somebody else did so first.
+async fn mark(app: &App, image: Model) -> Result<(FileId, Option<Model>)> {
+    let (id, now) = (image.id, app.clock.now());
     let transaction = app.db.begin().await?;
     show_on_file(&transaction, image.file_id, ImageStatus::Removed, None, now).await?;
     let marked = Entity::update_many()
@@ -177,14 +234,11 @@ pub async fn delete(app: &App, viewer: &Viewer, id: ImageId) -> Result<FileId> {
         .filter(Column::State.eq(State::Ready))
         .exec_with_returning(&transaction)
         .await?;
-    let Some(image) = marked.into_iter().next() else { return Err(Error::not_found("image")) };
+    let Some(marked) = marked.into_iter().next() else { return Ok((image.file_id, None)) };
     events::append(&transaction, event::Kind::ImageDeleted, image.workspace_id, image.file_id, Some(id), now)
         .await?;
     transaction.commit().await?;
-    app.step("image-marked").await;
-    let (task_app, file_id) = (app.clone(), image.file_id);
-    worker::in_time(app, async move { step::repeat(&task_app, image).await }).await;
-    Ok(file_id)
+    Ok((image.file_id, Some(marked)))
 }
 
 /// Inserts the row of an image that is about to be provisioned by whoever inserts it.
@@ -252,6 +306,8 @@ pub fn row(
         account_hash: None,
         due_at: None,
         attempts: 1,
+        wanted_at: Some(now),
+        wanted_attempts: 0,
         analysis_due_at: (picture.format != image::Format::Svg).then_some(now),
         analysis_attempts: 0,
         created_at: now,
@@ -291,8 +347,9 @@ pub async fn mark_removed(
     let Some(image) = standing else { return Ok(None) };
     // Somebody may be sending it to the account at this moment: nobody looks for it there before that is over.
     let due = if sending { image.due_at.unwrap_or(now) } else { now };
-    // What was refused is certainly not in the account.
-    let attempts = if image.state == State::Failed { 0 } else { image.attempts };
+    // What was refused at once is certainly not in the account.
+    let refused = image.state == State::Failed && image.attempts <= 1;
+    let attempts = if refused { 0 } else { image.attempts };
     Entity::update_many()
         .col_expr(Column::State, State::Removing.into())
         .col_expr(Column::DueAt, Expr::val(due))
@@ -312,14 +369,12 @@ async fn insert_again(
     require_signed_urls: bool,
 ) -> Result<Model> {
     if file.blob_id.is_none() {
-        return Err(Error::refuse(Code::NotReady, "The bytes of this file have not arrived yet."));
+        return Err(not_ready());
     }
-    let bytes = presence::read(app, file).await?;
+    let bytes = presence::read(app, file).await.map_err(|e| e.at("fileId"))?;
     let spool = Spool::receive(&app.config.data_dir, u64::MAX, bytes).await?;
-    let Some(picture) = Kind::of(&spool).await?.picture else {
-        return Err(Error::refuse(Code::NotAnImage, "This file is of no type that Cloudflare Images takes."));
-    };
-    picture.check(spool.size)?;
+    let Some(picture) = Kind::of(&spool).await?.picture else { return Err(not_an_image()) };
+    picture.check(spool.size).map_err(|e| e.at("fileId"))?;
     let now = app.clock.now();
     let transaction = app.db.begin().await?;
     // The file may have been renamed, deleted or provisioned by somebody else while its bytes were read.
@@ -336,7 +391,8 @@ async fn insert_again(
         .exec_with_returning(&transaction)
         .await?;
     let Some(file) = claimed.into_iter().next() else {
-        return Err(Error::refuse(Code::Conflict, "Somebody else changed this file at this moment."));
+        let message = "Somebody else changed this file at this moment; try again.";
+        return Err(Error::refuse(Code::Conflict, message).at("fileId"));
     };
     let image = insert_claimed(app, &transaction, &file, &picture, new, require_signed_urls, now).await?;
     transaction.commit().await?;

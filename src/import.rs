@@ -50,17 +50,20 @@ pub async fn import(app: &App, viewer: &Viewer, new: NewImport) -> Result<Upload
     viewer.require(Scope::FilesWrite)?;
     let workspace =
         workspace::find_editable(app, viewer, new.workspace_id).await.map_err(|e| e.at("workspaceId"))?;
-    let granted = new.wish.granted(&workspace)?;
     let mut url = new.url;
     url.set_fragment(None);
-    if url.as_str().len() > MAX_URL {
-        return Err(Error::invalid("url", format!("A URL has at most {MAX_URL} bytes.")));
-    }
-    address::check_url(&url, app.config.import_allow_loopback).map_err(|e| e.at("url"))?;
     let request = ("importFile", workspace.id.to_string(), &new.wish, url.as_str());
     let key = Key::new(viewer, new.wish.idempotency_key.as_deref(), &request)?;
     if let Some(first) = first(app, viewer, key.as_ref()).await? {
         return Ok(first);
+    }
+    if url.as_str().len() > MAX_URL {
+        return Err(Error::invalid("url", format!("A URL has at most {MAX_URL} bytes.")));
+    }
+    address::check_url(&url, app.config.import_allow_loopback).map_err(|e| e.at("url"))?;
+    let granted = new.wish.granted(&workspace)?;
+    if granted.image.provision {
+        image::settle::require_free_id(app, granted.image.custom_id.as_deref(), None).await?;
     }
     let now = app.clock.now();
     let named = granted.filename.is_some();
@@ -90,7 +93,7 @@ pub async fn import(app: &App, viewer: &Viewer, new: NewImport) -> Result<Upload
     events::append(&transaction, event::Kind::FileCreated, file.workspace_id, file.id, None, now).await?;
     transaction.commit().await?;
     app.imports.notify_one();
-    Ok(Uploaded { file, deduplicated: false })
+    Ok(Uploaded::new(file, false))
 }
 
 /// The worker's claim of files that are due to be fetched, at most `most`. The lease outlasts the attempt.

@@ -211,7 +211,8 @@ async fn list_images(
 async fn find_image(State(app): State<App>, viewer: Viewer, id: RequestId, image: PathId) -> Response {
     let found = async {
         let image: ImageId = image.id("id")?;
-        let row = images::find(&app, &viewer, image).await?.ok_or_else(|| Error::not_found("image"))?;
+        let row =
+            images::find(&app, &viewer, image).await?.ok_or_else(|| Error::not_found("image").at("id"))?;
         Ok(Image::of(&app, row).await)
     };
     answer(found.await, id)
@@ -229,8 +230,8 @@ async fn find_image(State(app): State<App>, viewer: Viewer, id: RequestId, image
 async fn find_image_by_file(State(app): State<App>, viewer: Viewer, id: RequestId, file: PathId) -> Response {
     let found = async {
         let file: FileId = file.id("file_id")?;
-        let row =
-            images::find_by_file(&app, &viewer, file).await?.ok_or_else(|| Error::not_found("image"))?;
+        let row = images::find_by_file(&app, &viewer, file).await?;
+        let row = row.ok_or_else(|| Error::not_found("image").at("file_id"))?;
         Ok(Image::of(&app, row).await)
     };
     answer(found.await, id)

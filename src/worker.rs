@@ -4,6 +4,7 @@
 //! the process dies, the row is due again when it ends. The raised number is the fence: whoever holds an older one can
 //! no longer settle the row. Several servers on one PostgreSQL share the work this way.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -13,8 +14,9 @@ use sea_orm::{
     ActiveModelTrait, ColumnTrait, EntityTrait, ExprTrait, IntoActiveModel, Iterable, ModelTrait,
     QueryFilter, QueryOrder, QuerySelect,
 };
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::app::App;
 use crate::blob::BlobKey;
@@ -26,6 +28,9 @@ use crate::{
 
 /// Rows of one kind claimed at once.
 const BATCH: u64 = 8;
+
+/// How long a round waits for what it has begun.
+const ROUND: Duration = Duration::from_secs(5);
 
 /// How long a fetch under way may take to end once the worker is asked to; another server takes it up otherwise.
 const IMPORT_STOP_TIME: Duration = Duration::from_secs(5);
@@ -118,9 +123,14 @@ pub async fn analyse_next(app: &App) -> Result<bool> {
 /// Does what is due now, at most a batch of each kind; answers how many rows that were.
 pub async fn round(app: &App) -> Result<usize> {
     let mut steps = Vec::new();
-    for image in claim_images(app).await? {
+    let free = u64::try_from(app.image_steps.available_permits()).unwrap_or(0);
+    for image in claim_images(app, Ord::min(free, BATCH)).await? {
         let app = app.clone();
-        steps.push(tokio::spawn(async move { images::step::repeat(&app, image).await }));
+        let turn = Arc::clone(&app.image_steps).try_acquire_owned();
+        steps.push(begin(async move {
+            let _turn = turn;
+            images::step::repeat(&app, image).await
+        }));
     }
     let (id, due_at, attempts) = (file::Column::Id, file::Column::DueAt, file::Column::Attempts);
     // What is to be fetched is not for these rounds.
@@ -130,7 +140,7 @@ pub async fn round(app: &App) -> Result<usize> {
         .or(file::COLUMN.deleted_at.is_not_null());
     for file in claim::<file::Entity>(app, id, due_at, attempts, others, BATCH).await? {
         let app = app.clone();
-        steps.push(tokio::spawn(async move { files::repeat(&app, &file).await }));
+        steps.push(begin(async move { files::repeat(&app, &file).await }));
     }
     let (id, due_at, attempts) =
         (direct_upload::Column::Id, direct_upload::Column::DueAt, direct_upload::Column::Attempts);
@@ -138,18 +148,23 @@ pub async fn round(app: &App) -> Result<usize> {
         claim::<direct_upload::Entity>(app, id, due_at, attempts, due_at.is_not_null(), BATCH).await?
     {
         let app = app.clone();
-        steps.push(tokio::spawn(async move { direct_uploads::expire(&app, upload).await }));
+        steps.push(begin(async move { direct_uploads::expire(&app, upload).await }));
     }
     let done = steps.len();
-    for step in join_all(steps).await {
-        match step {
+    // A step that takes long, such as sending an image over a slow line, keeps nothing else waiting.
+    let _ = tokio::time::timeout(ROUND, join_all(steps)).await;
+    Ok(done)
+}
+
+/// Begins a step, as a task of its own, so that a panic costs one step and not the worker.
+fn begin(step: impl Future<Output = Result<()>> + Send + 'static) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        match tokio::spawn(step).await {
             Ok(Ok(())) => {}
             Ok(Err(problem)) => problem.log(),
-            // A task of its own, so that a panic costs one step and not the worker.
             Err(panicked) => Error::fault("working", panicked).log(),
         }
-    }
-    Ok(done)
+    })
 }
 
 /// Removes bytes that no file owns, half-written objects, old idempotency keys and old events, and looks whether files
@@ -195,11 +210,25 @@ pub async fn in_time(app: &App, step: impl Future<Output = Result<()>> + Send + 
     let _ = tokio::time::timeout(app.config.provision_wait, task).await;
 }
 
-async fn claim_images(app: &App) -> Result<Vec<image::Model>> {
+/// Runs an operation to its end and waits for it, however soon the client leaves: what has begun is not left half done.
+///
+/// # Errors
+/// What the operation fails with.
+pub async fn run_on<T: Send + 'static>(
+    operation: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    let ended = tokio::spawn(operation.in_current_span()).await;
+    ended.unwrap_or_else(|panicked| Err(Error::fault("running an operation", panicked)))
+}
+
+async fn claim_images(app: &App, most: u64) -> Result<Vec<image::Model>> {
+    if most == 0 {
+        return Ok(Vec::new());
+    }
     let due = image::Entity::find()
         .filter(image::COLUMN.due_at.lte(app.clock.now()))
         .order_by_asc(image::Column::DueAt)
-        .limit(BATCH)
+        .limit(most)
         .all(&app.db.read)
         .await?;
     let mut claimed = Vec::new();

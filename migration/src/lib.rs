@@ -12,6 +12,7 @@ mod m20261125_000001_assets;
 mod m20261125_000002_find;
 mod m20261125_000003_event_order;
 mod m20261126_000001_neutral_names;
+mod m20261126_000002_provision_limits;
 
 /// All migrations, oldest first.
 pub struct Migrator;
@@ -25,6 +26,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000002_find::Migration),
             Box::new(m20261125_000003_event_order::Migration),
             Box::new(m20261126_000001_neutral_names::Migration),
+            Box::new(m20261126_000002_provision_limits::Migration),
         ]
     }
 }

@@ -19,6 +19,7 @@ mod answer;
 mod body;
 mod call;
 mod error;
+mod failures;
 mod host;
 mod pace;
 mod query;
@@ -26,6 +27,7 @@ mod settings;
 
 pub use body::{Blob, Body, NewDirectUpload, NewImage, Upload};
 pub use error::{Error, Said};
+pub use failures::Failures;
 pub use query::{ListQuery, MetaFilter, MetaTest, PageQuery, SortOrder};
 pub use settings::{Credentials, Secret, Settings};
 
@@ -39,6 +41,8 @@ pub use settings::{Credentials, Secret, Settings};
 pub struct Client {
     /// What the client was made with.
     pub settings: Arc<Settings>,
+    /// How many calls failed; clones count together.
+    pub failures: Arc<Failures>,
     /// The management API.
     account: Arc<Host>,
     /// The batch host.
@@ -62,10 +66,12 @@ impl Client {
     /// Fails with [`Error::Setup`] when a setting cannot be used; makes no connection.
     pub fn new(settings: Settings) -> Result<Self, Error> {
         let http = settings.http()?;
-        let account = Arc::new(Host::account(&settings, &http)?);
+        let failures = Arc::new(Failures::default());
+        let account = Arc::new(Host::account(&settings, &http, &failures)?);
         Ok(Self {
-            batch: Arc::new(Host::batch(&settings, &http, account.clone())),
-            upload: Arc::new(Host::upload(&settings, &http)),
+            batch: Arc::new(Host::batch(&settings, &http, account.clone(), &failures)),
+            upload: Arc::new(Host::upload(&settings, &http, &failures)),
+            failures,
             images: account.clone(),
             account,
             settings: Arc::new(settings),

@@ -4,31 +4,35 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
+use tokio::time::Instant;
 
 use super::{EXPIRES_IN, GRACE, delete_file_row};
 use crate::app::App;
 use crate::blob::BlobKey;
+use crate::cloudflare::Error as AccountError;
 use crate::cloudflare::client::{NewDirectUpload as Draft, NewImage};
-use crate::cloudflare::wire::MAX_IMAGE_BYTES;
+use crate::cloudflare::wire::{self, MAX_IMAGE_BYTES};
 use crate::entity::api_token::Scope;
 use crate::entity::direct_upload::{self, Column, Entity, Model, Status, Transport};
 use crate::entity::file::{self, Intent};
 use crate::entity::workspace::{DuplicatePolicy, Model as Workspace};
 use crate::entity::{event, idempotency_key};
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Refusal, Result};
 use crate::file::arrive::{self, Granted, Wish};
 use crate::file::kind::IMAGE_MIME_TYPES;
 use crate::file::{self as files, content, policy};
 use crate::id::{DirectUploadId, ImageId, WorkspaceId};
 use crate::idempotency::{self, Key};
-use crate::image::step;
+use crate::image::{settle, step};
 use crate::viewer::Viewer;
-use crate::{event as events, workspace};
+use crate::{event as events, worker, workspace};
 
 /// Most direct uploads of one batch.
 pub const MAX_BATCH: usize = 100;
 /// How many of a batch are made at a time: each may be a call to the account.
 pub const AT_ONCE: usize = 8;
+/// How often a repeated request looks whether the first one has its URL.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Longest claimed type, in bytes.
 const MAX_MIME_TYPE: usize = 255;
 
@@ -67,25 +71,54 @@ pub async fn create(app: &App, viewer: &Viewer, new: NewDirectUpload) -> Result<
     viewer.require_any(&[Scope::UploadsCreate, Scope::FilesWrite])?;
     let workspace =
         workspace::find_editable(app, viewer, new.workspace_id).await.map_err(|e| e.at("workspaceId"))?;
-    let granted = new.wish.granted(&workspace)?;
-    let claim = Claim::checked(app, &workspace, &new)?;
-    let asked = (new.transport.is_some().then_some(claim.form), &new.mime_type, new.size, new.expires_in);
+    let by_form = new.transport.map(|transport| transport == Transport::FormPost);
+    let asked = (by_form, &new.mime_type, new.size, new.expires_in);
     let request = ("createDirectUpload", workspace.id.to_string(), &new.wish, asked);
     let key = Key::new(viewer, new.wish.idempotency_key.as_deref(), &request)?;
-    if let Some(first) = first(app, viewer, key.as_ref()).await? {
-        return Ok(first);
+    let (app, viewer) = (app.clone(), viewer.clone());
+    // What has begun gets its URL or is removed, even if the client has left.
+    worker::run_on(async move {
+        let key = key.as_ref();
+        // A second time if the request that was first had to give up while this one waited for its URL.
+        for _ in 0..2 {
+            if let Some(first) = first(&app, &viewer, key).await? {
+                match first {
+                    First::Made(created) => return Ok(*created),
+                    First::GivenUp => continue,
+                }
+            }
+            if let Some(made) = make(&app, &viewer, &workspace, &new, key).await? {
+                return Ok(made);
+            }
+        }
+        Err(opening())
+    })
+    .await
+}
+
+/// Makes an upload, or finds the file that has the bytes; `None` if another request with the same key was faster.
+async fn make(
+    app: &App,
+    viewer: &Viewer,
+    workspace: &Workspace,
+    new: &NewDirectUpload,
+    key: Option<&Key>,
+) -> Result<Option<Created>> {
+    let granted = new.wish.granted(workspace)?;
+    let claim = Claim::checked(app, workspace, new)?;
+    if let Some(known) = known(app, viewer, workspace, &granted, key).await? {
+        return Ok(Some(known));
     }
-    if let Some(known) = known(app, viewer, &workspace, &granted, key.as_ref()).await? {
-        return Ok(known);
+    if claim.becomes_image && !claim.form {
+        // A form learns it from the account, which keeps the id for it.
+        settle::require_free_id(app, granted.image.custom_id.as_deref(), None).await?;
     }
-    let Some((upload, file)) =
-        insert_rows(app, viewer, &workspace, &granted, &new, claim, key.as_ref()).await?
-    else {
-        return first(app, viewer, key.as_ref()).await?.ok_or_else(idempotency::gone);
+    let Some((upload, file)) = insert_rows(app, viewer, workspace, &granted, new, claim, key).await? else {
+        return Ok(None);
     };
     app.step("upload-inserted").await;
-    let upload = open(app, upload, &file, key.as_ref()).await?;
-    Ok(Created { upload: Some(upload), file })
+    let upload = if needs_place(&upload) { open(app, upload, &file, key).await? } else { upload };
+    Ok(Some(Created { upload: Some(upload), file }))
 }
 
 /// What a caller says about bytes to come, checked.
@@ -93,6 +126,8 @@ struct Claim {
     mime_type: String,
     /// By form, straight to the image service.
     form: bool,
+    /// By its claimed type.
+    becomes_image: bool,
     /// Most bytes that are accepted.
     max_size: u64,
 }
@@ -138,7 +173,7 @@ impl Claim {
             );
             return Err(Error::invalid("expiresIn", message));
         }
-        Ok(Claim { mime_type, form, max_size })
+        Ok(Claim { mime_type, form, becomes_image, max_size })
     }
 
     fn transport(&self) -> Transport {
@@ -158,19 +193,75 @@ fn checked_type(text: &str) -> Result<String> {
     }
 }
 
-/// What the first request with this key made; an upload whose draft was not made then gets it now.
-async fn first(app: &App, viewer: &Viewer, key: Option<&Key>) -> Result<Option<Created>> {
+/// What became of the first request with a key.
+enum First {
+    Made(Box<Created>),
+    /// It had to give up: the account gave no URL.
+    GivenUp,
+}
+
+/// What the first request with this key made. One that is at it is waited for, and one that was cut off before the
+/// account gave a URL is gone on with.
+async fn first(app: &App, viewer: &Viewer, key: Option<&Key>) -> Result<Option<First>> {
     let Some(key) = key else { return Ok(None) };
     let Some(first) = key.first(app).await? else { return Ok(None) };
-    let idempotency_key::Model { file_id, direct_upload_id, .. } = first;
-    let found = file::visible_to(viewer).filter(file::COLUMN.id.eq(file_id)).one(&app.db.read).await?;
-    let file = found.ok_or_else(idempotency::gone)?;
-    let Some(id) = direct_upload_id else { return Ok(Some(Created { upload: None, file })) };
-    let found =
-        direct_upload::visible_to(viewer).filter(direct_upload::COLUMN.id.eq(id)).one(&app.db.read).await?;
-    let upload = found.ok_or_else(idempotency::gone)?;
-    let upload = open(app, upload, &file, Some(key)).await?;
-    Ok(Some(Created { upload: Some(upload), file }))
+    let patience = Instant::now() + app.config.provision_wait;
+    loop {
+        let Some(made) = made_under(app, viewer, &first).await? else {
+            // Given up, and its key with it; or deleted since, and then the key is still there.
+            return if key.first(app).await?.is_some() {
+                Err(idempotency::gone())
+            } else {
+                Ok(Some(First::GivenUp))
+            };
+        };
+        let Some(placeless) = made.upload.as_ref().filter(|upload| needs_place(upload)) else {
+            return Ok(Some(First::Made(Box::new(made))));
+        };
+        if let Some(upload) = take_over(app, placeless).await? {
+            let upload = open(app, upload, &made.file, Some(key)).await?;
+            return Ok(Some(First::Made(Box::new(Created { upload: Some(upload), ..made }))));
+        }
+        if Instant::now() >= patience {
+            return Err(opening());
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// What the request made that is written down under a key; `None` if it is gone.
+async fn made_under(app: &App, viewer: &Viewer, first: &idempotency_key::Model) -> Result<Option<Created>> {
+    let file = file::visible_to(viewer).filter(file::COLUMN.id.eq(first.file_id)).one(&app.db.read).await?;
+    let Some(file) = file else { return Ok(None) };
+    let Some(id) = first.direct_upload_id else { return Ok(Some(Created { upload: None, file })) };
+    let of_id = direct_upload::COLUMN.id.eq(id);
+    let upload = direct_upload::visible_to(viewer).filter(of_id).one(&app.db.read).await?;
+    Ok(upload.map(|upload| Created { upload: Some(upload), file }))
+}
+
+/// Whether an upload is still to get a place for its bytes from the account.
+fn needs_place(upload: &Model) -> bool {
+    upload.transport == Transport::FormPost && upload.status == Status::Open && upload.cf_image_id.is_none()
+}
+
+/// Claims the opening of an upload whose request was cut off; `None` while that request may be at it.
+async fn take_over(app: &App, upload: &Model) -> Result<Option<Model>> {
+    let now = app.clock.now();
+    let claimed = Entity::update_many()
+        .col_expr(Column::UpdatedAt, Expr::val(now))
+        .filter(direct_upload::COLUMN.id.eq(upload.id))
+        .filter(Column::Status.eq(Status::Open))
+        .filter(Column::CfImageId.is_null())
+        .filter(Column::UpdatedAt.lte(now - app.config.lease))
+        .exec_with_returning(&app.db.write)
+        .await?;
+    Ok(claimed.into_iter().next())
+}
+
+fn opening() -> Error {
+    let message = "The first request with this key still waits for the image service; try again.";
+    let refusal = Error::refuse(Code::Conflict, message).at("idempotencyKey").public();
+    Error::Refusal(Refusal { retry_after: Some(Duration::from_secs(5)), ..refusal })
 }
 
 /// The file that has the bytes already, if their hash was given and no other is wanted.
@@ -191,13 +282,20 @@ async fn known(
         return Ok(None);
     }
     let Some(file) = content::find(&app.db.read, workspace.id, sha256).await? else { return Ok(None) };
+    // The file may be what the same request made the first time.
+    if let Some(First::Made(created)) = first(app, viewer, key).await? {
+        return Ok(Some(*created));
+    }
     if granted.on_duplicate == DuplicatePolicy::Reject {
         return Err(arrive::duplicate(file.id).at("sha256"));
     }
     if let Some(key) = key
         && !key.insert(&app.db.write, file.id, None, true, app.clock.now()).await?
     {
-        return first(app, viewer, Some(key)).await;
+        return match first(app, viewer, Some(key)).await? {
+            Some(First::Made(created)) => Ok(Some(*created)),
+            _ => Err(idempotency::gone()),
+        };
     }
     Ok(Some(Created { upload: None, file }))
 }
@@ -269,30 +367,14 @@ async fn insert_rows(
     Ok(Some((upload, file)))
 }
 
-/// Gets a place for the bytes of an upload by form from the account, if it has none yet.
+/// Gets a place for the bytes of an upload by form from the account. One caller at a time does so.
 async fn open(app: &App, upload: Model, file: &file::Model, key: Option<&Key>) -> Result<Model> {
-    if upload.transport != Transport::FormPost
-        || upload.status != Status::Open
-        || upload.cf_image_id.is_some()
-    {
-        return Ok(upload);
-    }
-    let wanted = file.intent.clone().and_then(|intent| intent.image).unwrap_or_default();
-    let draft = Draft {
-        image: NewImage {
-            id: wanted.custom_id.as_deref(),
-            metadata: Some(&step::metadata(upload.image_id, wanted.cf_metadata.as_ref())),
-            require_signed_urls: upload.require_signed_urls,
-            creator: wanted.creator.as_deref(),
-        },
-        expiry: Some(upload.expires_at),
-    };
-    let made = match app.cloudflare.direct_upload(&draft).await {
+    let made = match make_draft(app, &upload, file).await {
         Ok(made) => made,
         Err(problem) => {
             // A draft whose answer was lost is never filled: the account forgets it by itself.
             discard(app, &upload, key).await?;
-            return Err(Error::Refusal(step::refusal(&problem)));
+            return Err(Error::Refusal(settle::refusal(&problem)));
         }
     };
     app.step("draft-made").await;
@@ -309,11 +391,42 @@ async fn open(app: &App, upload: Model, file: &file::Model, key: Option<&Key>) -
         return Ok(upload);
     }
     // Given up, or opened by a repetition, while the account was answering. What is left of the draft expires.
-    let _ = app.cloudflare.delete(&made.id).await;
     let now = direct_upload::for_step(upload.id).one(&app.db.read).await?;
-    now.filter(|upload| upload.cf_image_id.is_some()).ok_or_else(|| {
+    let now = now.filter(|upload| upload.cf_image_id.is_some());
+    if now.as_ref().and_then(|upload| upload.cf_image_id.as_deref()) != Some(&made.id) {
+        let _ = app.cloudflare.delete(&made.id).await;
+    }
+    now.ok_or_else(|| {
         Error::refuse(Code::Conflict, "Somebody else deleted the file of this upload at this moment.")
     })
+}
+
+/// Asks the account for a draft. An id that is taken by a draft of this very upload, whose answer was lost, is set free
+/// first: the account tells the URL of a draft only once.
+async fn make_draft(
+    app: &App,
+    upload: &Model,
+    file: &file::Model,
+) -> std::result::Result<wire::DirectUpload, AccountError> {
+    let wanted = file.intent.clone().and_then(|intent| intent.image).unwrap_or_default();
+    let draft = Draft {
+        image: NewImage {
+            id: wanted.custom_id.as_deref(),
+            metadata: Some(&step::metadata(upload.image_id, wanted.cf_metadata.as_ref())),
+            require_signed_urls: upload.require_signed_urls,
+            creator: wanted.creator.as_deref(),
+        },
+        expiry: Some(upload.expires_at),
+    };
+    let made = app.cloudflare.direct_upload(&draft).await;
+    let (Err(AccountError::Conflict(_)), Some(id)) = (&made, draft.image.id) else { return made };
+    match app.cloudflare.find(id).await {
+        Ok(Some(found)) if found.draft && step::is_ours(&found, upload.image_id) => {
+            app.cloudflare.delete(id).await?;
+            app.cloudflare.direct_upload(&draft).await
+        }
+        _ => made,
+    }
 }
 
 /// Removes an upload that never came to be, with its file and its key, unless a repetition has opened it.
@@ -322,6 +435,8 @@ async fn discard(app: &App, upload: &Model, key: Option<&Key>) -> Result<()> {
     let removed = Entity::delete_many()
         .filter(direct_upload::COLUMN.id.eq(upload.id))
         .filter(Column::CfImageId.is_null())
+        // A request that took it over goes on with it.
+        .filter(Column::UpdatedAt.eq(upload.updated_at))
         .exec(&transaction)
         .await?;
     if removed.rows_affected == 0 {

@@ -1,40 +1,100 @@
 //! Direct uploads by form: the bytes go to the account, and are copied from there.
 
+use futures_util::TryStreamExt;
+
 use super::{expired, incomplete, refuse_bytes};
 use crate::app::App;
+use crate::cloudflare::client::Blob;
+use crate::cloudflare::wire::MAX_IMAGE_BYTES;
 use crate::cloudflare::{Error as AccountError, signing};
 use crate::entity::direct_upload::Model;
 use crate::entity::file::{self, Intent};
 use crate::entity::workspace as workspace_entity;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Refusal, Result};
 use crate::file::arrive::{self, Arrival, ImageWish, Made, Target};
 use crate::file::description::check_sha256;
+use crate::file::kind::Kind;
 use crate::file::spool::Spool;
-use crate::image::step;
+use crate::image::{settle, step};
 
 /// Completes an upload whose bytes the account has.
 pub(super) async fn settle(app: &App, upload: &Model) -> Result<()> {
-    let upstream = |problem: &AccountError| Error::Refusal(step::refusal(problem));
-    let Some(id) = upload.cf_image_id.as_deref() else { return Err(incomplete()) };
-    let Some(image) = app.cloudflare.find(id).await.map_err(|e| upstream(&e))? else { return Err(expired()) };
-    if image.draft {
-        let over = app.clock.now() > upload.expires_at;
-        return Err(if over { expired() } else { incomplete() });
-    }
-    let Some(account_hash) = signing::account_hash(&image) else {
-        return Err(Error::refuse(Code::UpstreamError, "Cloudflare Images answered without a delivery URL."));
-    };
-    let blob = app.cloudflare.blob(id).await.map_err(|e| upstream(&e))?;
-    // What broke off comes as a fault; a refusal is about the bytes.
-    let filled = match Spool::receive(&app.config.data_dir, app.config.max_file_size, blob.stream).await {
-        Ok(spool) => fill(app, upload, &spool, &Made { image, account_hash }).await,
-        Err(problem) => Err(problem),
-    };
+    let made = look(app, upload).await?;
+    let spool = fetch(app, &made.image.id).await?;
+    let filled = fill(app, upload, &spool, &made).await;
     app.step("upload-settled").await;
-    match filled {
-        Err(Error::Refusal(why)) => refuse_bytes(app, upload, why).await,
-        other => other,
+    let Err(Error::Refusal(why)) = filled else { return filled };
+    // The account has the only copy, and it is deleted after this: what was seen is looked at once more.
+    let again = fetch(app, &made.image.id).await?;
+    if again.sha256 != spool.sha256 {
+        return Err(doubtful("it hands out different bytes from one time to the next"));
     }
+    refuse_bytes(app, upload, why).await
+}
+
+/// The image that has become of an upload's draft. The account is asked for it by its id and by ours: what one answer
+/// says is missing, the other may show.
+async fn look(app: &App, upload: &Model) -> Result<Made> {
+    let upstream = |problem: &AccountError| Error::Refusal(settle::refusal(problem));
+    let Some(id) = upload.cf_image_id.as_deref() else { return Err(incomplete()) };
+    let image = match app.cloudflare.find(id).await.map_err(|e| upstream(&e))? {
+        Some(image) if !image.draft => image,
+        other => {
+            let listed = step::find_strays(app, upload.image_id).await.map_err(|e| upstream(&e))?;
+            let over = app.clock.now() > upload.expires_at;
+            return Err(match (listed.is_empty(), other) {
+                (false, _) => doubtful("it lists an image that it does not find"),
+                (true, Some(_)) if !over => incomplete(),
+                (true, _) => expired(),
+            });
+        }
+    };
+    let Some(account_hash) = signing::account_hash(&image) else {
+        return Err(doubtful("it answers without a delivery URL"));
+    };
+    Ok(Made { image, account_hash })
+}
+
+/// The bytes of an image of the account, if what comes is an image, all of it, and what it says it is.
+async fn fetch(app: &App, id: &str) -> Result<Spool> {
+    let blob = app.cloudflare.blob(id).await.map_err(|e| Error::Refusal(settle::refusal(&e)))?;
+    let Blob { content_type, length, stream } = blob;
+    let said = content_type.unwrap_or_default().to_ascii_lowercase();
+    let said = said.split(';').next().unwrap_or_default().trim();
+    if !said.starts_with("image/") {
+        return Err(doubtful("it hands out something that is no image"));
+    }
+    // A little above what it takes, for what it has encoded again.
+    let most = MAX_IMAGE_BYTES * 4;
+    let chunks = stream.map_err(|problem| Error::Refusal(settle::refusal(&problem)));
+    let spool = Spool::receive(&app.config.data_dir, most, chunks).await.map_err(unreadable)?;
+    if spool.size == 0 || length.is_some_and(|length| length != spool.size) {
+        return Err(doubtful("it hands out other bytes than it announces"));
+    }
+    let kind = Kind::of(&spool).await.map_err(unreadable)?;
+    let same = kind.mime_type == said || [&*kind.mime_type, said].iter().all(|kind| HEIF.contains(kind));
+    if kind.picture.is_none() || !same {
+        return Err(doubtful("it hands out an image of another type than it announces"));
+    }
+    Ok(spool)
+}
+
+/// Two names for one kind of file.
+const HEIF: [&str; 2] = ["image/heic", "image/heif"];
+
+/// What cannot be read, or has no end, is no fault of the picture: the account has decoded it.
+fn unreadable(problem: Error) -> Error {
+    match problem {
+        Error::Refusal(Refusal { code: Code::UpstreamError | Code::UpstreamRateLimited, .. }) => problem,
+        Error::Refusal(_) => doubtful("it hands out bytes that cannot be read"),
+        fault @ Error::Fault { .. } => fault,
+    }
+}
+
+/// An answer that cannot be true. It is asked for again later, and nothing is concluded from it.
+fn doubtful(what: &'static str) -> Error {
+    tracing::error!(what, "the Cloudflare account contradicts itself");
+    Error::refuse(Code::UpstreamError, "Cloudflare Images cannot be reached or does not answer properly.")
 }
 
 async fn fill(app: &App, upload: &Model, spool: &Spool, made: &Made) -> Result<()> {
@@ -48,10 +108,6 @@ async fn fill(app: &App, upload: &Model, spool: &Spool, made: &Made) -> Result<(
     let sha256 = sha256.as_deref().map(check_sha256).transpose()?;
     // What the account took is not refused for its size again: it may hand out a re-encoding that is a little larger.
     let kind = arrive::checked_kind(app, &workspace, spool, sha256.as_ref(), None, false).await?;
-    if kind.picture.is_none() {
-        let message = format!("The bytes are {}, which is no image that is taken.", kind.mime_type);
-        return Err(Error::refuse(Code::UnsupportedMimeType, message));
-    }
     let arrival = Arrival {
         workspace: &workspace,
         spool,

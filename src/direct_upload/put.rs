@@ -10,11 +10,12 @@ use tokio::time::{Duration, Instant};
 use url::Url;
 use uuid::Uuid;
 
-use super::{GRACE, cancelled, expired, incomplete, refuse_bytes};
+use super::{GRACE, cancelled, expired, failed, incomplete, refuse_bytes};
 use crate::app::App;
 use crate::blob::BlobKey;
 use crate::entity::direct_upload::{self, Column, Entity, Model, Status, Transport};
 use crate::entity::file::{self, Intent};
+use crate::entity::image as image_entity;
 use crate::entity::workspace as workspace_entity;
 use crate::error::{Code, Error, Result};
 use crate::file::arrive::{self, Arrival, ImageWish, Settled, Target};
@@ -22,11 +23,12 @@ use crate::file::content;
 use crate::file::description::check_sha256;
 use crate::file::spool::{Spool, too_large};
 use crate::id::{DirectUploadId, uuid_v7};
-use crate::image;
-use crate::secret;
+use crate::{image, secret, worker};
 
 /// Longest silence of a client in the middle of its bytes.
 const MAX_SILENCE: Duration = Duration::from_secs(60);
+/// How often a request looks whether the one before it is over.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// How often the number of bytes that have arrived is written down.
 const PROGRESS: Duration = Duration::from_millis(500);
 
@@ -50,12 +52,13 @@ pub async fn url(app: &App, upload: &Model) -> Result<Url> {
     Ok(url)
 }
 
-/// Receives the bytes of an upload and settles it; the URL is the permission. Until the upload is over it can be repeated.
+/// Receives the bytes of an upload and settles it; the URL is the permission. It can be repeated: the bytes that have
+/// filled the file are answered with that file again, for as long as the URL is good.
 ///
 /// # Errors
-/// `FORBIDDEN` for a signature that is not ours, `UPLOAD_EXPIRED`, `CONFLICT` for one that is over, `UPLOAD_INCOMPLETE`
-/// and `CHECKSUM_MISMATCH` for bytes to be sent again, and what ends the upload: `DUPLICATE_CONTENT` and what
-/// [`arrive::checked_kind`] refuses.
+/// `FORBIDDEN` for a signature that is not ours, `UPLOAD_EXPIRED`, `CONFLICT` for other bytes than those that came first,
+/// `UPLOAD_INCOMPLETE` and `CHECKSUM_MISMATCH` for bytes to be sent again, and what ends the upload: `DUPLICATE_CONTENT`
+/// and what [`arrive::checked_kind`] refuses.
 pub async fn receive<S>(
     app: &App,
     id: DirectUploadId,
@@ -66,8 +69,41 @@ pub async fn receive<S>(
 where
     S: Stream<Item = Result<Bytes>> + Send + Unpin,
 {
+    permitted(app, id, permit).await?;
+    let turn = Turn::take(app, id).await?;
+    // As it is now: the request before this one may have ended it.
     let upload = permitted(app, id, permit).await?;
-    let _turn = Turn::take(app, id)?;
+    let spool = receive_bytes(app, &upload, length, chunks).await?;
+    app.step("upload-received").await;
+    let sha256 = spool.sha256;
+    if upload.status == Status::Open {
+        let task_app = app.clone();
+        // All the bytes are here: they are settled, even if the client has left.
+        worker::run_on(async move {
+            let image = settle(&task_app, &upload, &spool, None).await?;
+            drop((spool, turn));
+            provision(&task_app, image).await;
+            Ok(())
+        })
+        .await?;
+    }
+    let upload = direct_upload::for_step(id).one(&app.db.read).await?;
+    let upload = upload.ok_or_else(|| Error::not_found("direct upload"))?;
+    let file = match (upload.status, upload.file_id) {
+        (Status::Completed, Some(file)) => file::for_step(file).one(&app.db.read).await?,
+        _ => None,
+    };
+    // Other bytes came first, or somebody gave the upload up while these were on their way.
+    let these = file.filter(|file| file.removed_at.is_none() && file.sha256.as_deref() == Some(&sha256[..]));
+    let Some(file) = these else { return Err(over(&upload)) };
+    Ok((upload, file))
+}
+
+/// Receives the body of a PUT.
+async fn receive_bytes<S>(app: &App, upload: &Model, length: Option<u64>, chunks: S) -> Result<Spool>
+where
+    S: Stream<Item = Result<Bytes>> + Send + Unpin,
+{
     let most = u64::try_from(upload.size.unwrap_or(upload.max_size)).unwrap_or_default();
     if length.is_some_and(|length| length > most) {
         return Err(too_large(most));
@@ -81,31 +117,26 @@ where
     {
         return Err(not_all());
     }
-    app.step("upload-received").await;
-    settle(app, &upload, &spool, None).await?;
-    let upload = direct_upload::for_step(id).one(&app.db.read).await?;
-    let upload = upload.ok_or_else(|| Error::not_found("direct upload"))?;
-    let file = match (upload.status, upload.file_id) {
-        (Status::Completed, Some(file)) => file::for_step(file).one(&app.db.read).await?,
-        _ => None,
-    };
-    // Somebody else sent other bytes, or gave the upload up, while these were on their way.
-    let these = file.filter(|file| file.sha256.as_deref() == Some(&spool.sha256[..]));
-    let Some(file) = these else { return Err(over(&upload)) };
-    Ok((upload, file))
+    Ok(spool)
 }
 
 /// Held while a body is received: the holder of one URL fills the disk with one body at a time.
 struct Turn(App, DirectUploadId);
 
 impl Turn {
-    fn take(app: &App, id: DirectUploadId) -> Result<Turn> {
-        let mut receiving = app.receiving.lock().unwrap_or_else(PoisonError::into_inner);
-        if receiving.insert(id) {
-            return Ok(Turn(app.clone(), id));
+    /// Waits for the body that is being received, as long as an answer may wait.
+    async fn take(app: &App, id: DirectUploadId) -> Result<Turn> {
+        let until = Instant::now() + app.config.provision_wait;
+        loop {
+            if app.receiving.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
+                return Ok(Turn(app.clone(), id));
+            }
+            if Instant::now() >= until {
+                let message = "The bytes of this upload are arriving by another request; wait for its end.";
+                return Err(Error::refuse(Code::Conflict, message));
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
-        let message = "The bytes of this upload are arriving by another request; wait for its end.";
-        Err(Error::refuse(Code::Conflict, message))
     }
 }
 
@@ -139,21 +170,34 @@ pub(super) async fn settle_presigned(app: &App, upload: &Model) -> Result<()> {
     app.step("upload-copied").await;
     let bytes = app.blobs.get(BlobKey::Original(blob_id)).await?;
     let spool = Spool::receive(&app.config.data_dir, most, bytes).await?;
-    settle(app, upload, &spool, Some(blob_id)).await?;
+    if spool.size != size {
+        // Nothing is concluded from a store that contradicts itself.
+        content::discard(app, blob_id).await;
+        return Err(Error::fault("reading an upload", "the byte store hands out another number of bytes"));
+    }
+    let image = settle(app, upload, &spool, Some(blob_id)).await?;
     app.due.notify_one();
+    provision(app, image).await;
     Ok(())
 }
 
-/// Settles received bytes. Those that are not accepted end the upload, unless they were damaged on their way.
-async fn settle(app: &App, upload: &Model, spool: &Spool, stored: Option<Uuid>) -> Result<()> {
+async fn provision(app: &App, image: Option<Box<image_entity::Model>>) {
+    if let Some(image) = image {
+        image::step::provision_in_time(app, *image).await;
+    }
+}
+
+/// Settles received bytes; answers the image to be provisioned, if they are one. Those that are not accepted end the
+/// upload, unless they were damaged on their way.
+async fn settle(
+    app: &App,
+    upload: &Model,
+    spool: &Spool,
+    stored: Option<Uuid>,
+) -> Result<Option<Box<image_entity::Model>>> {
     let problem = match fill(app, upload, spool, stored).await {
-        Ok(Settled::Ready(_, image)) => {
-            if let Some(image) = image {
-                image::step::provision_in_time(app, *image).await;
-            }
-            return Ok(());
-        }
-        Ok(_) => return Ok(()),
+        Ok(Settled::Ready(_, image)) => return Ok(image),
+        Ok(_) => return Ok(None),
         Err(problem) => problem,
     };
     // After a fault the commit may have happened all the same; the sweep finds out whether somebody owns the bytes.
@@ -162,7 +206,7 @@ async fn settle(app: &App, upload: &Model, spool: &Spool, stored: Option<Uuid>) 
     }
     match problem {
         Error::Refusal(why) if why.code != Code::ChecksumMismatch || stored.is_some() => {
-            refuse_bytes(app, upload, why).await
+            refuse_bytes(app, upload, why).await.map(|()| None)
         }
         problem => Err(problem),
     }
@@ -197,7 +241,7 @@ async fn fill(app: &App, upload: &Model, spool: &Spool, stored: Option<Uuid>) ->
     arrive::settle(app, &arrival).await
 }
 
-/// The open upload that a URL of ours permits to fill.
+/// The upload that a URL of ours permits to fill, or to fill again with the same bytes.
 async fn permitted(app: &App, id: DirectUploadId, permit: &Permit) -> Result<Model> {
     if !secret::verify(app, &message(id, permit.expires), &permit.signature).await? {
         let message = "The signature of this URL does not fit: use it exactly as it was handed out.";
@@ -207,7 +251,7 @@ async fn permitted(app: &App, id: DirectUploadId, permit: &Permit) -> Result<Mod
     let Some(upload) = found.filter(|upload| upload.transport == Transport::Put) else {
         return Err(Error::not_found("direct upload"));
     };
-    if upload.status != Status::Open {
+    if !matches!(upload.status, Status::Open | Status::Completed) {
         return Err(over(&upload));
     }
     if DateTime::from_timestamp(permit.expires, 0).is_none_or(|until| until <= app.clock.now()) {
@@ -228,9 +272,7 @@ fn over(upload: &Model) -> Error {
     match upload.status {
         Status::Expired => expired(),
         Status::Cancelled => cancelled(),
-        Status::Failed => {
-            Error::refuse(Code::Conflict, "Bytes came that are not accepted; create another upload.")
-        }
+        Status::Failed => failed(upload),
         Status::Completed | Status::Open => {
             Error::refuse(Code::Conflict, "The bytes of this upload have arrived already.")
         }

@@ -156,6 +156,10 @@ pub struct Model {
     pub due_at: Option<DateTimeUtc>,
     /// How often the present work was tried. A claim raises it, and only the holder of the newest number settles.
     pub attempts: i32,
+    /// When the present provisioning was asked for; null for one asked for before this was written down.
+    pub wanted_at: Option<DateTimeUtc>,
+    /// `attempts` at that moment.
+    pub wanted_attempts: i32,
     /// When the worker looks at the picture itself, for placeholder and colours; null once it has, or need not.
     pub analysis_due_at: Option<DateTimeUtc>,
     pub analysis_attempts: i32,

@@ -255,6 +255,11 @@ async fn take_known(
     policy: DuplicatePolicy,
     file: Box<Model>,
 ) -> Result<Settled> {
+    // The file that has the bytes may be what the same request made the first time.
+    if let Some(settled) = settled_before(app, &transaction, &arrival.target).await? {
+        transaction.rollback().await?;
+        return Ok(settled);
+    }
     if policy == DuplicatePolicy::Reject {
         transaction.rollback().await?;
         return Err(duplicate(file.id));
@@ -266,6 +271,27 @@ async fn take_known(
     }
     transaction.commit().await?;
     Ok(Settled::Known(file))
+}
+
+/// What became of an arrival that is settled already. Asked while nobody else decides on the same content: all who did
+/// before have committed.
+async fn settled_before(
+    app: &App,
+    transaction: &Transaction,
+    target: &Target<'_>,
+) -> Result<Option<Settled>> {
+    let (promised, before) = match target {
+        Target::New(_, None) => return Ok(None),
+        Target::New(_, Some(key)) => {
+            let used = key.used(transaction, app.clock.now()).await?;
+            return Ok(used.then_some(Settled::Repeated));
+        }
+        Target::Import(file, _) => (Some(file.id), Status::Processing),
+        Target::Upload(upload) => (upload.file_id, Status::AwaitingUpload),
+    };
+    let Some(id) = promised else { return Ok(Some(Settled::TooLate)) };
+    let file = file::for_step(id).one(transaction).await?;
+    Ok(file.is_none_or(|file| file.status != before).then_some(Settled::TooLate))
 }
 
 /// The refusal of bytes the workspace has.

@@ -33,17 +33,21 @@ pub struct Deleted {
 pub async fn delete(app: &App, viewer: &Viewer, id: FileId, permanently: bool) -> Result<Deleted> {
     viewer.require(Scope::FilesWrite)?;
     let file = find_editable(app, viewer, id).await.map_err(|e| e.at("id"))?;
-    if permanently || file.status != Status::Ready {
-        return delete_for_good(app, id).await;
-    }
-    if file.deleted_at.is_some() {
+    let for_good = permanently || file.status != Status::Ready;
+    if file.deleted_at.is_some() && !for_good {
         return Ok(Deleted { file: id, image: None, trashed: Some(file) });
     }
     let workspace = workspace::find(app, viewer, file.workspace_id).await?;
-    match workspace.map_or(0, |workspace| workspace.trash_days) {
-        0 => delete_for_good(app, id).await,
-        days => put_in(app, &file, TimeDelta::days(i64::from(days))).await,
-    }
+    let days = workspace.filter(|_| !for_good).map_or(0, |workspace| workspace.trash_days);
+    let app = app.clone();
+    // A deletion that has begun goes on, even if the client has left.
+    worker::run_on(async move {
+        match days {
+            0 => delete_for_good(&app, id).await,
+            days => put_in(&app, &file, TimeDelta::days(i64::from(days))).await,
+        }
+    })
+    .await
 }
 
 /// Takes a file out of the trash and, if it had an image, provisions one again with the same settings.
@@ -54,6 +58,13 @@ pub async fn delete(app: &App, viewer: &Viewer, id: FileId, permanently: bool) -
 pub async fn restore(app: &App, viewer: &Viewer, id: FileId) -> Result<Model> {
     viewer.require(Scope::FilesWrite)?;
     let file = find_editable(app, viewer, id).await.map_err(|e| e.at("id"))?;
+    let task_app = app.clone();
+    let file = worker::run_on(async move { take_out(&task_app, &file).await }).await?;
+    Ok(file::visible_to(viewer).filter(file::COLUMN.id.eq(id)).one(&app.db.read).await?.unwrap_or(file))
+}
+
+async fn take_out(app: &App, file: &Model) -> Result<Model> {
+    let id = file.id;
     let now = super::update::later(app.clock.now(), file.updated_at);
     let imaged = file.intent.as_ref().is_some_and(|intent| intent.image.is_some());
     let transaction = app.db.begin().await?;
@@ -77,7 +88,7 @@ pub async fn restore(app: &App, viewer: &Viewer, id: FileId) -> Result<Model> {
         let (task_app, row) = (app.clone(), file.clone());
         worker::in_time(app, async move { image::provision_again(&task_app, &row).await }).await;
     }
-    Ok(file::visible_to(viewer).filter(file::COLUMN.id.eq(id)).one(&app.db.read).await?.unwrap_or(file))
+    Ok(file)
 }
 
 /// The worker's step for a file whose time in the trash is up.

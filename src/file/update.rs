@@ -33,7 +33,7 @@ pub struct FileChange {
 pub async fn update(app: &App, viewer: &Viewer, id: FileId, change: FileChange) -> Result<Model> {
     viewer.require(Scope::FilesWrite)?;
     let file = find_editable(app, viewer, id).await.map_err(|e| e.at("id"))?;
-    require_standing(&file)?;
+    require_standing(&file).map_err(|e| e.at("id"))?;
     require_unchanged(change.if_updated_at, file.updated_at)?;
     let now = later(app.clock.now(), file.updated_at);
     let filename = change.filename.as_deref().map(checked_filename).transpose()?;

@@ -3,7 +3,7 @@
 use async_graphql::{Context, Enum, ID, Object, SimpleObject};
 
 use crate::direct_upload as direct_uploads;
-use crate::entity::{Failure, direct_upload};
+use crate::entity::direct_upload;
 use crate::graphql::Asked;
 use crate::graphql::connection::shared;
 use crate::graphql::error::{UserError, top_level};
@@ -35,7 +35,7 @@ impl DirectUpload {
 
     /// Why `status` is `FAILED`.
     async fn failure(&self) -> Option<UserError> {
-        self.0.failure.as_ref().map(Failure::refusal).map(Into::into)
+        self.0.failure.as_ref().map(UserError::from)
     }
 
     /// How the bytes are sent.

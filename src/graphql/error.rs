@@ -2,6 +2,7 @@
 
 use async_graphql::{Enum, ErrorExtensionValues, SimpleObject};
 
+use crate::entity::Failure;
 use crate::error::{Code, Error, Refusal};
 
 /// A problem the caller can do something about. Not a failed request: those are in top-level `errors`.
@@ -64,10 +65,14 @@ pub enum UserErrorCode {
     SourceForbidden,
     /// A private image has no custom id.
     CustomIdNotAllowed,
+    /// Another image of the account has this custom id.
+    CustomIdTaken,
     /// The account does not deliver transformations by URL options.
     FlexibleVariantsDisabled,
-    /// The account has as many variants, or signing keys, as it may have.
+    /// The account has as many variants as it may have.
     VariantLimitReached,
+    /// The account has as many signing keys as it may have: one in use and one to change over to.
+    SigningKeyLimitReached,
     /// The image service refused, or does not answer properly.
     UpstreamError,
     /// The image service takes no more requests for the moment.
@@ -99,11 +104,13 @@ impl From<Code> for UserErrorCode {
             Code::SourceUnreachable => Self::SourceUnreachable,
             Code::SourceForbidden => Self::SourceForbidden,
             Code::CustomIdNotAllowed => Self::CustomIdNotAllowed,
+            Code::CustomIdTaken => Self::CustomIdTaken,
             Code::FlexibleVariantsDisabled => Self::FlexibleVariantsDisabled,
             Code::VariantLimitReached => Self::VariantLimitReached,
+            Code::SigningKeyLimitReached => Self::SigningKeyLimitReached,
+            Code::BytesMissing => Self::BytesMissing,
             // A request over its token's limit is refused whole and has no payload.
             Code::UpstreamRateLimited | Code::RateLimited => Self::UpstreamRateLimited,
-            Code::BytesMissing => Self::BytesMissing,
             Code::UpstreamError | Code::Unavailable | Code::Internal => Self::UpstreamError,
         }
     }
@@ -118,6 +125,18 @@ impl From<Refusal> for UserError {
             retry_after: refusal.retry_after.map(|delay| i32::try_from(delay.as_secs()).unwrap_or(i32::MAX)),
         }
     }
+}
+
+impl From<&Failure> for UserError {
+    fn from(failure: &Failure) -> Self {
+        of_input(failure.refusal()).into()
+    }
+}
+
+/// A refusal as payloads show it: domain functions name fields from the root of the input object.
+pub fn of_input(mut refusal: Refusal) -> Refusal {
+    refusal.field = refusal.field.map(|path| std::iter::once("input".to_owned()).chain(path).collect());
+    refusal
 }
 
 /// An error of a read, for the top-level list. Logs a fault: this is where it is answered.
@@ -141,12 +160,7 @@ pub fn top_level(problem: Error) -> async_graphql::Error {
 pub fn outcome<T>(result: Result<T, Error>) -> async_graphql::Result<(Option<T>, Vec<UserError>)> {
     match result {
         Ok(value) => Ok((Some(value), Vec::new())),
-        Err(Error::Refusal(mut refusal)) => {
-            // Domain functions name fields from the root of the input object.
-            refusal.field =
-                refusal.field.map(|path| std::iter::once("input".to_owned()).chain(path).collect());
-            Ok((None, vec![refusal.into()]))
-        }
+        Err(Error::Refusal(refusal)) => Ok((None, vec![of_input(refusal).into()])),
         Err(fault) => Err(top_level(fault)),
     }
 }

@@ -3,7 +3,7 @@
 use async_graphql::{Context, Enum, ID, InputObject, Object};
 
 use crate::download;
-use crate::entity::{Failure, file};
+use crate::entity::file;
 use crate::graphql::connection::shared;
 use crate::graphql::error::{UserError, top_level};
 use crate::graphql::image::Image;
@@ -66,7 +66,7 @@ impl File {
 
     /// Why `status` is `FAILED`.
     async fn failure(&self) -> Option<UserError> {
-        self.0.failure.as_ref().map(Failure::refusal).map(Into::into)
+        self.0.failure.as_ref().map(UserError::from)
     }
 
     /// The image projection. Null for a non-image, and while, or after, it is not provisioned.
@@ -84,7 +84,7 @@ impl File {
 
     /// Why `imageStatus` is `FAILED`, is still `QUEUED` after an attempt, or is `REMOVED` for a restored file that had an image.
     async fn image_failure(&self) -> Option<UserError> {
-        self.0.image_failure.as_ref().map(Failure::refusal).map(Into::into)
+        self.0.image_failure.as_ref().map(UserError::from)
     }
 
     /// Free labels, at most 50, each of 1-100 characters.

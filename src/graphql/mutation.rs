@@ -2,12 +2,13 @@
 
 use async_graphql::{Context, ID, InputObject, MergedObject, Object, SimpleObject};
 
+use crate::direct_upload::Told;
 use crate::error::{Code, Error, Refusal, Result};
 use crate::graphql::account::AccountMutation;
 use crate::graphql::api_token::TokenMutation;
 use crate::graphql::direct_upload::DirectUpload;
 use crate::graphql::edit::EditMutation;
-use crate::graphql::error::{UserError, outcome, top_level};
+use crate::graphql::error::{UserError, of_input, outcome, top_level};
 use crate::graphql::file::File;
 use crate::graphql::image::Image;
 use crate::graphql::new_image::NewImageInput;
@@ -86,10 +87,14 @@ impl FileMutation {
             let new = input.image.unwrap_or_default().try_into()?;
             image::provision(ctx.app(), ctx.viewer(), id, &new).await
         };
-        Some(outcome(provisioned.await).map(|(provisioned, user_errors)| {
-            let (file, image) = provisioned.unzip();
+        Some(outcome(provisioned.await).map(|(provisioned, mut user_errors)| {
+            let (mut file, mut image) = (None, None);
+            if let Some(provisioned) = provisioned {
+                user_errors.extend(provisioned.refusal.map(of_input).map(UserError::from));
+                (file, image) = (Some(provisioned.file), provisioned.image);
+            }
             ProvisionImagePayload {
-                image: readable_image(ctx, image.flatten()),
+                image: readable_image(ctx, image),
                 file: readable_file(ctx, file),
                 user_errors,
             }
@@ -132,7 +137,10 @@ type Completed =
 
 async fn complete_direct_upload(ctx: &Context<'_>, input: &CompleteDirectUploadInput) -> Result<Completed> {
     let (app, viewer) = (ctx.app(), ctx.viewer());
-    let upload = direct_upload::complete(app, viewer, parse::<DirectUploadId>(&input.id, "id")?).await?;
+    let id: DirectUploadId = parse(&input.id, "id")?;
+    let told =
+        Told { status: input.upload_status.map(i64::from), number: input.upload_error_code.map(i64::from) };
+    let upload = direct_upload::complete(app, viewer, id, told).await?;
     let Some(file_id) = upload.file_id else { return Ok((Some(upload), None, None)) };
     // What the token may not read is left out; the upload is complete all the same.
     let file = file::find(app, viewer, file_id).await.ok().flatten();
@@ -145,6 +153,12 @@ async fn complete_direct_upload(ctx: &Context<'_>, input: &CompleteDirectUploadI
 pub struct CompleteDirectUploadInput {
     /// `upl_` id.
     id: ID,
+    /// The HTTP status with which `uploadUrl` answered. Give it when it was no success: the image service tells nobody
+    /// else that it refused the bytes. With 413 or 415, and where no bytes have arrived, the file is then `FAILED` with
+    /// the reason.
+    upload_status: Option<i32>,
+    /// The number in that answer, such as 5455 in `ERROR 5455: …` or in `errors[0].code`. It tells more than the status.
+    upload_error_code: Option<i32>,
 }
 
 /// Result of `completeDirectUpload`.

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::file::arrive::Wish;
 use crate::file::upload::{NewFile, Uploaded, upload};
 use crate::graphql::direct_upload::{DirectUpload, UploadTransport};
-use crate::graphql::error::{UserError, outcome};
+use crate::graphql::error::{UserError, of_input, outcome};
 use crate::graphql::file::File;
 use crate::graphql::new_image::{NewImageInput, object};
 use crate::graphql::policy::DuplicatePolicy;
@@ -31,7 +31,9 @@ impl UploadMutation {
         #[graphql(desc = "What to upload, and where to.")] input: UploadFileInput,
     ) -> Option<async_graphql::Result<UploadFilePayload>> {
         let uploaded = outcome(upload_file(ctx, input).await);
-        Some(uploaded.map(|(uploaded, user_errors)| {
+        Some(uploaded.map(|(uploaded, mut user_errors)| {
+            let refusal = uploaded.as_ref().and_then(|uploaded| uploaded.refusal.clone());
+            user_errors.extend(refusal.map(of_input).map(UserError::from));
             let (file, deduplicated) = split(ctx, uploaded);
             UploadFilePayload { file, deduplicated, user_errors }
         }))
@@ -78,8 +80,8 @@ impl UploadMutation {
 /// A new file is shown to whoever made it; one that was there before, to whoever may read files.
 fn split(ctx: &Context<'_>, uploaded: Option<Uploaded>) -> (Option<File>, bool) {
     match uploaded {
-        Some(Uploaded { file, deduplicated: true }) => (readable_file(ctx, Some(file)), true),
-        Some(Uploaded { file, deduplicated: false }) => (Some(File(file)), false),
+        Some(Uploaded { file, deduplicated: true, .. }) => (readable_file(ctx, Some(file)), true),
+        Some(Uploaded { file, deduplicated: false, .. }) => (Some(File(file)), false),
         None => (None, false),
     }
 }
@@ -203,7 +205,7 @@ pub struct UploadFilePayload {
     file: Option<File>,
     /// The bytes were already there and `file` is the existing one.
     deduplicated: bool,
-    /// Empty exactly when the change was made.
+    /// Empty exactly when the change was made. With a `file`: the file is there, and its image was refused for this.
     user_errors: Vec<UserError>,
 }
 

@@ -14,7 +14,7 @@ use crate::error::{Code, Error, Result};
 use crate::image::delivery::srcset::{self, Candidate, SrcSet};
 use crate::image::delivery::transform::Transform;
 use crate::image::delivery::{self, Rendition, Signer};
-use crate::image::step;
+use crate::image::settle;
 
 /// The variant that every account has and nobody can delete.
 const PUBLIC: &str = "public";
@@ -117,12 +117,12 @@ pub async fn src_set(app: &App, image: &Model, request: &SrcSetRequest) -> Resul
 /// # Errors
 /// `UPSTREAM_ERROR` while the account has never told them.
 pub async fn variants(app: &App) -> Result<Arc<Vec<Variant>>> {
-    app.variants
-        .get(async {
-            let list = app.cloudflare.variants().await.map_err(|problem| step::refusal(&problem))?;
-            Ok(list.variants.into_values().collect())
-        })
-        .await
+    let account = app.cloudflare.clone();
+    let fetch = async move {
+        let list = account.variants().await.map_err(|problem| settle::refusal(&problem))?;
+        Ok(list.variants.into_values().collect())
+    };
+    app.variants.get(fetch).await
 }
 
 /// Whether the account delivers transformations by URL options.
@@ -133,10 +133,11 @@ pub async fn flexible_variants(app: &App) -> Result<bool> {
     if let Some(told) = app.config.cloudflare_flexible_variants.filter(|_| !app.config.emulated()) {
         return Ok(told);
     }
-    let fetch = async {
-        match app.cloudflare.config().await {
+    let account = app.cloudflare.clone();
+    let fetch = async move {
+        match account.config().await {
             Ok(config) => Ok(config.flexible_variants.unwrap_or(false)),
-            Err(problem) if problem.is_transient() => Err(step::refusal(&problem)),
+            Err(problem) if problem.is_transient() => Err(settle::refusal(&problem)),
             // Reading the switch is undocumented. Off is the safe side: no URL that would be refused.
             Err(_) => Ok(false),
         }
@@ -228,8 +229,9 @@ async fn signer(app: &App, signed: bool, expires_in: Option<i64>) -> Result<Opti
     if !signed {
         return Ok(None);
     }
-    let fetch = async {
-        app.cloudflare.keys().await.map(|list| list.keys).map_err(|problem| step::refusal(&problem))
+    let account = app.cloudflare.clone();
+    let fetch = async move {
+        account.keys().await.map(|list| list.keys).map_err(|problem| settle::refusal(&problem))
     };
     let keys = app.keys.get(fetch).await?;
     let key = keys.iter().find(|key| key.name == "default").or(keys.first()).cloned();

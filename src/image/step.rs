@@ -1,8 +1,6 @@
 //! The steps that bring an image into the account, and out of it again. A request takes them once, the worker as often
 //! as it needs: each may be repeated, and each tolerates that it was done before.
 
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt;
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, sea_query::Expr};
@@ -10,16 +8,16 @@ use serde_json::{Map, Value};
 
 use crate::app::App;
 use crate::cloudflare::client::{self, Body, ListQuery, MetaFilter, MetaTest, Upload};
-use crate::cloudflare::{Error as AccountError, signing, wire};
+use crate::cloudflare::{Error as AccountError, wire};
+use crate::entity::Failure;
 use crate::entity::file::{self, ImageStatus};
 use crate::entity::image::{self, Column, Entity, Model, NewImage, State};
-use crate::entity::{Failure, event};
-use crate::error::{Code, Error, Refusal, Result};
+use crate::error::{Code, Error, Refusal, Result, bytes_missing};
 use crate::file::presence;
 use crate::id::{FileId, ImageId};
 use crate::image::settings::{self, METADATA_FIELD};
-use crate::image::update;
-use crate::{event as events, worker};
+use crate::image::{settle, update};
+use crate::worker;
 
 /// The metadata an image of ours carries in the account: the user's, and our id.
 pub fn metadata(id: ImageId, users: Option<&Map<String, Value>>) -> Map<String, Value> {
@@ -54,17 +52,47 @@ pub async fn repeat(app: &App, image: Model) -> Result<()> {
 
 /// Copies a file's bytes into the account and settles the image row: `READY`, `FAILED`, or `PENDING` until later.
 pub async fn provision(app: &App, image: Model) -> Result<()> {
-    match adopt_or_create(app, &image).await {
+    match while_held(app, &image, adopt_or_create(app, &image)).await {
         Ok(Ok(made)) => {
             app.step("created").await;
-            settle_ready(app, &image, &made).await
+            settle::ready(app, &image, &made).await
         }
-        Ok(Err(problem)) => settle_problem(app, &image, &problem).await,
+        Ok(Err(AccountError::Source(cause))) if cause.kind() == std::io::ErrorKind::UnexpectedEof => {
+            settle::failed(app, &image, bytes_missing().public()).await
+        }
+        Ok(Err(AccountError::Source(cause))) => {
+            Error::fault("reading the bytes of a file", cause).log();
+            settle::later(app, &image, ours()).await
+        }
+        Ok(Err(problem)) => settle::problem(app, &image, &problem).await,
+        Err(Error::Refusal(why)) => settle::failed(app, &image, why).await,
         Err(fault) => {
             fault.log();
-            settle_later(app, &image, fault.public()).await
+            settle::later(app, &image, ours()).await
         }
     }
+}
+
+/// Does something for a claimed image, which stays claimed for as long as that takes.
+async fn while_held<T>(app: &App, image: &Model, work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    loop {
+        match tokio::time::timeout(app.config.lease / 3, &mut work).await {
+            Ok(done) => return done,
+            Err(_) => {
+                let until = app.lease(app.clock.now());
+                if let Err(problem) = put_off(app, image, Some(until)).await {
+                    problem.log();
+                }
+            }
+        }
+    }
+}
+
+/// What a client reads while the server's own parts fail: no request of theirs has an id for it.
+fn ours() -> Refusal {
+    let message = "The server cannot reach its own byte store or database at the moment; it tries again.";
+    Error::refuse(Code::Internal, message).public()
 }
 
 /// Deletes an image from the account, with all strays of it, and then its row. False when the row has to stay a while,
@@ -126,6 +154,8 @@ pub async fn claim_again(app: &App, file: FileId, new: &NewImage) -> Result<Opti
     let claimed = Entity::update_many()
         .col_expr(Column::State, State::Pending.into())
         .col_expr(Column::DueAt, Expr::val(app.lease(now)))
+        .col_expr(Column::WantedAt, Expr::val(now))
+        .col_expr(Column::WantedAttempts, Expr::col(Column::Attempts))
         .col_expr(Column::Attempts, Expr::col(Column::Attempts).add(1))
         .col_expr(Column::RequireSignedUrls, Expr::val(wanted.require_signed_urls.unwrap_or_default()))
         .col_expr(Column::Alt, Expr::val(wanted.alt))
@@ -197,29 +227,6 @@ async fn show_in_progress(
     Ok(shown.rows_affected == 1)
 }
 
-/// What a client may read about a problem with the account.
-pub fn refusal(problem: &AccountError) -> Refusal {
-    let refused = || {
-        let number = problem.code().map(|code| format!(" ({code})")).unwrap_or_default();
-        format!("Cloudflare Images refused it{number}: {}", problem.message())
-    };
-    let (code, message) = match problem {
-        AccountError::TooLarge(_) => (Code::ImageTooLarge, refused()),
-        AccountError::Unsupported(_) => (Code::CorruptImage, refused()),
-        AccountError::Invalid(_) | AccountError::Conflict(_) | AccountError::NotFound(_) => {
-            (Code::UpstreamError, refused())
-        }
-        AccountError::RateLimited { .. } => {
-            (Code::UpstreamRateLimited, "Cloudflare Images takes no more requests for the moment.".to_owned())
-        }
-        _ => (
-            Code::UpstreamError,
-            "Cloudflare Images cannot be reached or does not answer properly.".to_owned(),
-        ),
-    };
-    Refusal { code, message, field: None, retry_after: problem.retry_after() }
-}
-
 /// The account's own answer, or a fault of ours.
 type Made = Result<std::result::Result<wire::Image, AccountError>>;
 
@@ -243,9 +250,7 @@ async fn adopt_or_create(app: &App, image: &Model) -> Made {
 
 async fn create(app: &App, image: &Model) -> Made {
     let file = file::for_step(image.file_id).one(&app.db.read).await?;
-    let Some(file) = file.filter(|file| file.blob_id.is_some()) else {
-        return Err(Error::fault("provisioning an image", "its file has no bytes"));
-    };
+    let Some(file) = file else { return Err(bytes_missing()) };
     let bytes = presence::read(app, &file).await?;
     let upload = Upload {
         filename: image.filename.clone(),
@@ -259,7 +264,19 @@ async fn create(app: &App, image: &Model) -> Made {
         require_signed_urls: image.require_signed_urls,
         creator: image.creator.as_deref(),
     };
-    Ok(app.cloudflare.create(new, Body::Upload(upload)).await)
+    let made = app.cloudflare.create(new, Body::Upload(upload)).await;
+    let (Err(AccountError::Conflict(_)), Some(id)) = (&made, new.id) else { return Ok(made) };
+    // What has the id may be what an earlier attempt made, although no list shows it yet.
+    match app.cloudflare.find(id).await {
+        Ok(Some(found)) if is_ours(&found, image.id) && !found.draft => Ok(Ok(found)),
+        _ => Ok(made),
+    }
+}
+
+/// Whether an image of the account carries the id of one of ours.
+pub fn is_ours(found: &wire::Image, image: ImageId) -> bool {
+    let owner = found.meta.as_ref().and_then(|meta| meta.get(METADATA_FIELD));
+    owner.and_then(Value::as_str) == Some(&image.to_string())
 }
 
 /// The account's images that carry our id.
@@ -289,131 +306,6 @@ async fn remove_strays(app: &App, image: &Model) -> Result<()> {
         }
     }
     put_off(app, image, None).await
-}
-
-async fn settle_ready(app: &App, image: &Model, made: &wire::Image) -> Result<()> {
-    let Some(account_hash) = signing::account_hash(made) else {
-        let problem = Error::fault("provisioning an image", "the account's answer has no delivery URL");
-        problem.log();
-        let failure = Refusal {
-            code: Code::UpstreamError,
-            message: "Cloudflare Images answered without a delivery URL.".to_owned(),
-            field: None,
-            retry_after: None,
-        };
-        return settle_later(app, image, failure).await;
-    };
-    let now = app.clock.now();
-    // A request given up earlier may still be carried out.
-    let check = (image.attempts > 1).then_some(now + app.config.stray_check);
-    let transaction = app.db.begin().await?;
-    super::show_on_file(&transaction, image.file_id, ImageStatus::Ready, None, now).await?;
-    let settled = Entity::update_many()
-        .col_expr(Column::State, State::Ready.into())
-        .col_expr(Column::CfImageId, Expr::val(made.id.as_str()))
-        .col_expr(Column::AccountHash, Expr::val(account_hash))
-        .col_expr(Column::RequireSignedUrls, Expr::val(made.require_signed_urls))
-        .col_expr(Column::DueAt, Expr::val(check))
-        .col_expr(Column::UpdatedAt, Expr::val(now))
-        .filter(image::COLUMN.id.eq(image.id))
-        .filter(Column::State.eq(State::Pending))
-        .filter(image::COLUMN.attempts.eq(image.attempts))
-        .exec(&transaction)
-        .await?;
-    if settled.rows_affected == 0 {
-        transaction.rollback().await?;
-        return give_back(app, image.id, &made.id).await;
-    }
-    let kind = event::Kind::ImageProvisioned;
-    events::append(&transaction, kind, image.workspace_id, image.file_id, Some(image.id), now).await?;
-    transaction.commit().await?;
-    app.step("settled").await;
-    Ok(())
-}
-
-/// Somebody else took the row over while the account was answering us. What we made is theirs if they adopted it or
-/// still may; otherwise nobody wants it.
-async fn give_back(app: &App, id: ImageId, made: &str) -> Result<()> {
-    let row = image::for_step(id).one(&app.db.read).await?;
-    let wanted =
-        row.is_some_and(|row| row.state == State::Pending || row.cf_image_id.as_deref() == Some(made));
-    if !wanted {
-        app.cloudflare
-            .delete(made)
-            .await
-            .map_err(|e| Error::fault("removing a second copy from the account", e))?;
-    }
-    Ok(())
-}
-
-async fn settle_problem(app: &App, image: &Model, problem: &AccountError) -> Result<()> {
-    tracing::warn!(image = %image.id, attempts = image.attempts, %problem, "provisioning did not work");
-    let hopeless = matches!(
-        problem,
-        AccountError::TooLarge(_)
-            | AccountError::Unsupported(_)
-            | AccountError::Invalid(_)
-            | AccountError::Conflict(_)
-            | AccountError::NotFound(_)
-    );
-    // The id is still that of a former image of ours, which is on its way out.
-    let hopeless = hopeless && !is_being_freed(app, image, problem).await?;
-    if hopeless {
-        settle_failed(app, image, refusal(problem)).await
-    } else {
-        settle_later(app, image, refusal(problem)).await
-    }
-}
-
-async fn is_being_freed(app: &App, image: &Model, problem: &AccountError) -> Result<bool> {
-    let (AccountError::Conflict(_), Some(id)) = (problem, &image.custom_id) else { return Ok(false) };
-    let former = image::being_removed_for_step(id).one(&app.db.read).await?;
-    Ok(former.is_some())
-}
-
-/// Leaves the row to the worker.
-async fn settle_later(app: &App, image: &Model, mut why: Refusal) -> Result<()> {
-    let backoff = worker::backoff(image.attempts).to_std().unwrap_or(Duration::from_secs(60));
-    // The account's own wish counts, up to an hour.
-    let delay = why.retry_after.unwrap_or(backoff).min(Duration::from_secs(3600));
-    why.retry_after = Some(Duration::from_secs(Ord::max(delay.as_secs(), 1)));
-    let until = app.clock.now() + delay;
-    settle(app, image, State::Pending, Some(until), ImageStatus::Queued, why).await
-}
-
-async fn settle_failed(app: &App, image: &Model, mut why: Refusal) -> Result<()> {
-    why.retry_after = None;
-    settle(app, image, State::Failed, None, ImageStatus::Failed, why).await
-}
-
-async fn settle(
-    app: &App,
-    image: &Model,
-    state: State,
-    due: Option<DateTime<Utc>>,
-    status: ImageStatus,
-    why: Refusal,
-) -> Result<()> {
-    let now = app.clock.now();
-    let transaction = app.db.begin().await?;
-    super::show_on_file(&transaction, image.file_id, status, Some(why.into()), now).await?;
-    let settled = Entity::update_many()
-        .col_expr(Column::State, state.into())
-        .col_expr(Column::DueAt, Expr::val(due))
-        .col_expr(Column::UpdatedAt, Expr::val(now))
-        .filter(image::COLUMN.id.eq(image.id))
-        .filter(Column::State.eq(State::Pending))
-        .filter(image::COLUMN.attempts.eq(image.attempts))
-        .exec(&transaction)
-        .await?;
-    if settled.rows_affected == 0 {
-        return Ok(transaction.rollback().await?);
-    }
-    if status == ImageStatus::Failed {
-        let kind = event::Kind::ImageProvisionFailed;
-        events::append(&transaction, kind, image.workspace_id, image.file_id, Some(image.id), now).await?;
-    }
-    Ok(transaction.commit().await?)
 }
 
 /// Moves the moment the worker looks at a claimed row again, or says that it need not.

@@ -9,7 +9,7 @@ use sea_orm::{ColumnTrait, EntityTrait, ExprTrait, QueryFilter, sea_query::Expr}
 use serde_json::{Map, Value};
 
 use super::settings::{self, METADATA_FIELD};
-use super::{FocalPoint, step};
+use super::{FocalPoint, settle, step};
 use crate::app::App;
 use crate::cloudflare::{Error as AccountError, signing, wire};
 use crate::entity::api_token::Scope;
@@ -65,15 +65,22 @@ pub async fn update(app: &App, viewer: &Viewer, id: ImageId, change: ImageChange
     viewer.require(Scope::ImagesWrite)?;
     let found = image::visible_to(viewer).filter(image::COLUMN.id.eq(id)).one(&app.db.read).await?;
     let Some(image) = found else { return Err(Error::not_found("image").at("id")) };
-    viewer.require_editor(image.workspace_id)?;
+    viewer.require_editor(image.workspace_id).map_err(|e| e.at("id"))?;
     require_unchanged(change.if_updated_at, image.updated_at)?;
     change.check(&image)?;
     if !change.concerns_account() {
         return write(app, &image, &change, None).await;
     }
-    let claimed = claim(app, &image, &change).await?;
+    let task_app = app.clone();
+    // A change that has begun is carried out and written down, even if the client has left.
+    worker::run_on(async move { change_in_account(&task_app, &image, &change).await }).await
+}
+
+/// Changes what the account keeps of an image, and then the row.
+async fn change_in_account(app: &App, image: &Model, change: &ImageChange) -> Result<Model> {
+    let claimed = claim(app, image, change).await?;
     let edit = wire::ImageEdit {
-        metadata: change.cf_metadata.as_ref().map(|metadata| step::metadata(id, metadata.as_ref())),
+        metadata: change.cf_metadata.as_ref().map(|metadata| step::metadata(image.id, metadata.as_ref())),
         require_signed_urls: change.require_signed_urls.filter(|signed| *signed != image.require_signed_urls),
         // Cloudflare takes an empty text for none.
         creator: change.creator.clone().map(Option::unwrap_or_default),
@@ -81,10 +88,10 @@ pub async fn update(app: &App, viewer: &Viewer, id: ImageId, change: ImageChange
     let edited = app.cloudflare.edit(claimed.cf_image_id.as_deref().unwrap_or_default(), &edit).await;
     app.step("image-edited").await;
     match edited {
-        Ok(made) => write(app, &claimed, &change, Some(&made)).await,
+        Ok(made) => write(app, &claimed, change, Some(&made)).await,
         Err(problem) => {
             release(app, &claimed, &problem).await?;
-            Err(Error::Refusal(step::refusal(&problem)))
+            Err(Error::Refusal(settle::refusal(&problem)))
         }
     }
 }
@@ -142,7 +149,7 @@ async fn claim(app: &App, image: &Model, change: &ImageChange) -> Result<Model> 
 }
 
 fn overtaken() -> Error {
-    Error::refuse(Code::Conflict, "Somebody else is changing this image at this moment; try again.")
+    Error::refuse(Code::Conflict, "Somebody else is changing this image at this moment; try again.").at("id")
 }
 
 /// Writes a change, and what the account made of it.
@@ -204,13 +211,17 @@ async fn lock_file(transaction: &impl sea_orm::ConnectionTrait, image: &Model) -
 
 /// After a failed edit: what was certainly not done is forgotten, what may have been done is left to the worker.
 async fn release(app: &App, claimed: &Model, problem: &AccountError) -> Result<()> {
-    tracing::warn!(image = %claimed.id, %problem, "changing an image in the account did not work");
+    if !problem.is_of_account() {
+        tracing::warn!(image = %claimed.id, %problem, "changing an image in the account did not work");
+    }
     let now = app.clock.now();
     match problem {
         AccountError::TooLarge(_)
         | AccountError::Unsupported(_)
         | AccountError::Invalid(_)
         | AccountError::Conflict(_)
+        | AccountError::Account(_)
+        | AccountError::Unauthorized(_)
         | AccountError::RateLimited { .. } => unlock(app, claimed, now + app.config.stray_check).await,
         // It has another id than we know, or is gone: the worker looks for it.
         AccountError::NotFound(_) => unlock(app, claimed, now).await,

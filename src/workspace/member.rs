@@ -110,7 +110,7 @@ pub async fn remove(
     let found = find(app, viewer, workspace_id).await?;
     found.ok_or_else(|| Error::not_found("workspace").at("workspaceId"))?;
     if user_id != viewer.user.id {
-        viewer.require_owner(workspace_id)?;
+        viewer.require_owner(workspace_id).map_err(|e| e.at("workspaceId"))?;
     }
     let transaction = app.db.begin().await?;
     take_turns(&transaction, workspace_id).await?;

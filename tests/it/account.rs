@@ -31,7 +31,7 @@ both! {
         assert_eq!(changed["variant"], json!({ "name": "thumb", "fit": "COVER", "width": 10, "height": 20, "metadata": "KEEP", "neverRequireSignedUrls": true }));
         assert_eq!(sized().await["data"]["image"]["rendition"], json!({ "width": 10, "height": 20 }));
         for (mutation, input, code, field) in [
-            ("createVariant", json!({ "name": "thumb", "width": 1, "height": 1 }), "CONFLICT", Value::Null),
+            ("createVariant", json!({ "name": "thumb", "width": 1, "height": 1 }), "CONFLICT", json!(["input", "name"])),
             ("createVariant", json!({ "name": "a-b", "width": 1, "height": 1 }), "INVALID_INPUT", json!(["input", "name"])),
             ("createVariant", json!({ "name": "x".repeat(100), "width": 1, "height": 1 }), "INVALID_INPUT", json!(["input", "name"])),
             ("createVariant", json!({ "name": "a", "width": 0, "height": 1 }), "INVALID_INPUT", json!(["input", "width"])),
@@ -50,8 +50,8 @@ both! {
             let made = act(&server, "createVariant", json!({ "name": format!("v{i}"), "width": 1, "height": 1 }), "userErrors { code }").await;
             assert_eq!(made["userErrors"], json!([]), "{i}");
         }
-        let refused = act(&server, "createVariant", json!({ "name": "onemore", "width": 1, "height": 1 }), "userErrors { code }").await;
-        assert_eq!(refused["userErrors"], json!([{ "code": "VARIANT_LIMIT_REACHED" }]));
+        let refused = act(&server, "createVariant", json!({ "name": "onemore", "width": 1, "height": 1 }), "userErrors { code field }").await;
+        assert_eq!(refused["userErrors"], json!([{ "code": "VARIANT_LIMIT_REACHED", "field": ["input", "name"] }]));
     }
 
     /// Keys are made, given new values and deleted; no value is ever answered, and private URLs follow.
@@ -68,8 +68,8 @@ both! {
         assert_eq!(status, 200);
         let keys = act(&server, "createSigningKey", json!({ "name": "second" }), "signingKeys { name } userErrors { code }").await;
         assert_eq!(keys, json!({ "signingKeys": [{ "name": "default" }, { "name": "second" }], "userErrors": [] }));
-        let refused = act(&server, "createSigningKey", json!({ "name": "third" }), "userErrors { code }").await;
-        assert_eq!(refused["userErrors"], json!([{ "code": "VARIANT_LIMIT_REACHED" }]));
+        let refused = act(&server, "createSigningKey", json!({ "name": "third" }), "userErrors { code field }").await;
+        assert_eq!(refused["userErrors"], json!([{ "code": "SIGNING_KEY_LIMIT_REACHED", "field": ["input", "name"] }]));
         let rotated = act(&server, "createSigningKey", json!({ "name": "default" }), "signingKeys { name } userErrors { code }").await;
         assert_eq!(rotated["userErrors"], json!([]));
         assert_eq!(server.http.get(&old).send().await.unwrap().status(), 403, "signed with the old value");

@@ -140,7 +140,7 @@ both! {
         let mut fault = json!({ "call": "variants.list" });
         fault["fault"] = answer(&json!({ "variants": strange_variants() }));
         server.fault(fault).await;
-        server.running.app.variants.forget().await;
+        server.running.app.variants.forget();
         let query = "query($id: ID!) {
             variants { name fit width height metadata }
             image(id: $id) { renditions { variant width height } }

@@ -167,6 +167,7 @@ pub(crate) fn refusal<T: std::fmt::Debug>(answer: Result<T, Error>) -> (&'static
         Error::Unsupported(_) => "unsupported",
         Error::Invalid(_) => "invalid",
         Error::Unauthorized(_) => "unauthorized",
+        Error::Account(_) => "account",
         _ => panic!("{error:?}"),
     };
     assert!(!error.is_transient() && !error.ambiguous(), "{error:?}");
@@ -587,7 +588,7 @@ async fn keys_are_made_rotated_and_deleted() {
     assert_eq!((two.len(), &two[0], two[1].name.as_str()), (2, &first[0], "second"));
     assert_ne!(two[0].value, two[1].value);
     assert_eq!(client.keys().await.unwrap().keys, two);
-    assert_eq!(refusal(client.put_key("third").await), ("invalid", Some(5453)));
+    assert_eq!(refusal(client.put_key("third").await), ("account", Some(5453)));
     assert_eq!(refusal(client.put_key("no-name").await), ("invalid", Some(5400)));
     let rotated = client.put_key("default").await.unwrap().keys;
     assert_eq!((rotated.len(), &rotated[1]), (2, &two[1]));
@@ -694,7 +695,7 @@ async fn variants_have_a_limit() {
     for i in 1..100 {
         account.client.create_variant(&variant(i)).await.unwrap();
     }
-    assert_eq!(refusal(account.client.create_variant(&variant(100)).await), ("invalid", Some(5453)));
+    assert_eq!(refusal(account.client.create_variant(&variant(100)).await), ("account", Some(5453)));
     assert_eq!(account.client.variants().await.unwrap().variants.len(), 100);
 }
 
@@ -1059,12 +1060,12 @@ async fn wrong_credentials_are_refused() {
 
 /// A wrong base URL is no missing image.
 #[tokio::test]
-async fn a_wrong_base_url_is_invalid() {
+async fn a_wrong_base_url_is_trouble_of_the_account() {
     let account = Account::open().await;
     let lost = account.other(|settings| settings.api = account.root.parse().unwrap());
-    assert_eq!(refusal(lost.find("x").await), ("invalid", Some(7003)));
-    assert_eq!(refusal(lost.delete("x").await), ("invalid", Some(7003)));
-    assert_eq!(refusal(lost.delete_variant("x").await), ("invalid", Some(7003)));
+    assert_eq!(refusal(lost.find("x").await), ("account", Some(7003)));
+    assert_eq!(refusal(lost.delete("x").await), ("account", Some(7003)));
+    assert_eq!(refusal(lost.delete_variant("x").await), ("account", Some(7003)));
 }
 
 /// Whatever goes wrong once, a read goes on to its answer.

@@ -388,7 +388,7 @@ async fn deletions_tell_done_from_gone() {
     assert_eq!(server.client().delete_variant("x").await.unwrap(), Deleted::AlreadyGone);
     // No such route is a wrong base URL, and the image may well be there.
     let error = server.client().delete("x").await.unwrap_err();
-    assert!(matches!(error, Error::Invalid(_)), "{error:?}");
+    assert!(matches!(error, Error::Account(_)), "{error:?}");
 }
 
 /// Edits are repeated, except where the first one may have changed what the second would name.

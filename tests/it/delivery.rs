@@ -33,7 +33,7 @@ both! {
                 server.running.app.cloudflare.create_variant(&variant).await.unwrap();
             }
         }
-        server.running.app.variants.forget().await;
+        server.running.app.variants.forget();
         for (name, bytes) in [
             ("wide.jpg", picture(200, 100, ImageFormat::Jpeg)),
             ("tall.png", picture(45, 101, ImageFormat::Png)),
@@ -144,7 +144,7 @@ both! {
         assert_eq!(answer["errors"][0]["extensions"]["code"], "UPSTREAM_ERROR");
         server.heal().await;
         // A failure is taken as the answer for some seconds.
-        server.running.app.keys.forget().await;
+        server.running.app.keys.forget();
         let found = server.query("{ images { nodes { url } } }", json!({})).await;
         assert!(found["images"]["nodes"][0]["url"].as_str().unwrap().contains("sig="));
     }

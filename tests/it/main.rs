@@ -92,3 +92,9 @@ mod crash;
 mod plan;
 
 mod tidy;
+
+mod repeats;
+
+mod trouble;
+
+mod doubt;

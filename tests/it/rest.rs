@@ -82,8 +82,8 @@ both! {
             ("/api/images?limit=1&limit=2", 400, "BAD_USER_INPUT", "query"),
             ("/api/images/img_1", 400, "BAD_USER_INPUT", "id"),
             ("/api/images/%ff", 400, "BAD_USER_INPUT", "id"),
-            ("/api/images/img_00000000000000000000000000", 404, "NOT_FOUND", ""),
-            ("/api/images/by-file/fil_00000000000000000000000000", 404, "NOT_FOUND", ""),
+            ("/api/images/img_00000000000000000000000000", 404, "NOT_FOUND", "id"),
+            ("/api/images/by-file/fil_00000000000000000000000000", 404, "NOT_FOUND", "file_id"),
             ("/api/images/by-file/img_00000000000000000000000000", 400, "BAD_USER_INPUT", "file_id"),
             ("/api/nothing", 404, "NOT_FOUND", ""),
         ] {

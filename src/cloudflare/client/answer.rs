@@ -140,8 +140,7 @@ fn header_code(headers: &HeaderMap) -> Option<u32> {
 
 /// What a caller can do about it. Codes go before statuses, which are not documented for most of them.
 fn sorted(mut said: Said, retry_after: Option<Duration>, may_be_done: bool) -> Error {
-    let silent = said.message.is_empty();
-    if silent {
+    if said.message.is_empty() {
         "Cloudflare gave no explanation".clone_into(&mut said.message);
     }
     let unavailable = |said, ambiguous| Error::Unavailable { said, retry_after, ambiguous, source: None };
@@ -156,14 +155,16 @@ fn sorted(mut said: Said, retry_after: Option<Duration>, may_be_done: bool) -> E
         (5500..=5599, _) => unavailable(said, may_be_done),
         (5455, _) => Error::Unsupported(said),
         (9422, _) => Error::Unsupported(said),
-        (5403 | 10000, _) => Error::Unauthorized(said),
-        // 7003: no such route, which is a wrong base URL and no missing image.
-        (5400 | 5411 | 5415 | 5453 | 5454 | 7000 | 7003, _) => Error::Invalid(said),
+        (5403 | 9109 | 10000, _) => Error::Unauthorized(said),
+        // 5453: a limit of the service; 7000 and 7003: no such route, which is a wrong base URL and no missing image.
+        (5453 | 7000 | 7003, _) | (_, 402) => Error::Account(said),
+        (5400 | 5411 | 5415 | 5454, _) => Error::Invalid(said),
         (_, 401 | 403) => Error::Unauthorized(said),
+        (0, 404) if is_known_absence(&said.message) => Error::NotFound(said),
         // Something else than Cloudflare Images answers there.
-        (0, 404) if silent => Error::Nonsense { said, ambiguous: false },
-        (_, 404) => Error::NotFound(said),
+        (0, 404) => Error::Nonsense { said, ambiguous: false },
         (_, 408) => unavailable(said, false),
+        (_, 404) => Error::Account(said),
         (_, 409) => Error::Conflict(said),
         (_, 413) => Error::TooLarge(said),
         (_, 415) => Error::Unsupported(said),
@@ -171,6 +172,12 @@ fn sorted(mut said: Said, retry_after: Option<Duration>, may_be_done: bool) -> E
         (_, 500..=599) => unavailable(said, may_be_done),
         _ => Error::Nonsense { said, ambiguous: may_be_done },
     }
+}
+
+/// The texts without a number with which Cloudflare says that something is not there. Any other page for 404 may be that
+/// of a proxy, and what it says is missing is not the image.
+fn is_known_absence(message: &str) -> bool {
+    ["variant not found", "image not found"].iter().any(|text| message.eq_ignore_ascii_case(text))
 }
 
 /// `Retry-After-Ms` in milliseconds, or `Retry-After` in seconds or as a date.
@@ -218,8 +225,12 @@ mod tests {
         assert!(matches!(error(404, "<html>nginx</html>"), Error::Nonsense { ambiguous: false, .. }));
         assert!(matches!(
             error(404, r#"{"errors":[{"code":7003,"message":"No route"}]}"#),
-            Error::Invalid(_)
+            Error::Account(_)
         ));
+        assert!(matches!(error(404, "404 page not found"), Error::Nonsense { ambiguous: false, .. }));
+        assert!(matches!(error(403, "ERROR 5453: a service limit"), Error::Account(_)));
+        assert!(matches!(error(402, ""), Error::Account(_)));
+        assert!(matches!(error(400, r#"{"errors":[{"code":9109,"message":"x"}]}"#), Error::Unauthorized(_)));
         assert!(matches!(error(409, "ERROR 5409: Resource already exists"), Error::Conflict(_)));
         assert!(matches!(error(413, ""), Error::TooLarge(_)));
         assert!(matches!(
@@ -236,6 +247,32 @@ mod tests {
         assert!(matches!(error(408, ""), Error::Unavailable { ambiguous: false, .. }));
         assert!(matches!(error(302, ""), Error::Nonsense { .. }));
         assert!(matches!(error(400, "{"), Error::Invalid(_)));
+    }
+
+    #[test]
+    fn only_known_numbers_are_about_the_request() {
+        for (status, code) in
+            [(409, 5409), (400, 5411), (413, 5413), (400, 5443), (415, 5455), (413, 7011), (400, 9422)]
+        {
+            assert!(error(status, &format!("ERROR {code}: x")).about_request(), "{code}");
+        }
+        assert!(error(400, "ERROR 5400: Bad Request: metadata is not a JSON object").about_request());
+        for (status, body) in [
+            (403, "ERROR 5453: The given account has reached a service limit"),
+            (404, "ERROR 7003: Could not route"),
+            (400, "ERROR 5400: Bad request: incomplete multipart stream"),
+            (400, "ERROR 5415: Images must be uploaded as a form"),
+            (403, "ERROR 10000: Authentication error"),
+            (400, "ERROR 5999: something new"),
+            (422, "ERROR 1234: something new"),
+            (409, ""),
+            (413, "<html>413</html>"),
+            (415, ""),
+            (400, ""),
+        ] {
+            assert!(!error(status, body).about_request(), "{status} {body}");
+        }
+        assert!(Error::Invalid(Said::ours("no MIME type")).about_request());
     }
 
     #[test]

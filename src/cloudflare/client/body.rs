@@ -2,12 +2,14 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use futures_util::stream::{self, BoxStream, Stream, TryStreamExt};
 use reqwest::multipart::{Form, Part};
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use super::{Error, Said};
 
@@ -153,6 +155,14 @@ impl Content {
         }
     }
 
+    /// Until when a try may take that would end at `by`: longer, while the bytes of a file move.
+    pub(super) fn until(&self, by: Instant, silence: Duration) -> Instant {
+        match self {
+            Self::Form { file: Some(file), .. } => file.state().until(by, silence),
+            _ => by,
+        }
+    }
+
     /// What broke the source, if it broke.
     pub(super) fn failure(&self) -> Option<Error> {
         match self {
@@ -197,13 +207,15 @@ struct FileState {
     stream: Option<BoxStream<'static, io::Result<Bytes>>>,
     /// Bytes handed over.
     sent: u64,
+    /// When the first bytes were handed over, and when the last.
+    moved: Option<(Instant, Instant)>,
     failure: Option<io::Error>,
 }
 
 impl File {
     fn new(upload: Upload) -> Result<Self, Error> {
         let Upload { filename, content_type, length, stream } = upload;
-        let state = FileState { stream: Some(stream), sent: 0, failure: None };
+        let state = FileState { stream: Some(stream), sent: 0, moved: None, failure: None };
         let filename = filename.replace(char::is_control, "_");
         let file = Self { filename, content_type, length, state: Arc::new(Mutex::new(state)) };
         file.part()?;
@@ -239,17 +251,32 @@ impl File {
     }
 }
 
+/// Bytes a second that a line carries at least. What was handed over may still be on its way: connections buffer
+/// megabytes, and nobody tells when those have left.
+const SLOWEST: f64 = 64.0 * 1024.0;
+/// However slowly bytes move, a try ends after this.
+const LONGEST: Duration = Duration::from_secs(3600);
+
 impl FileState {
+    /// As [`Content::until`].
+    fn until(&self, by: Instant, silence: Duration) -> Instant {
+        let Some((first, last)) = self.moved else { return by };
+        let on_its_way = Duration::from_secs_f64(self.sent as f64 / SLOWEST);
+        let silent = (last + silence).max(first + on_its_way + silence);
+        by.max(silent.min(first + LONGEST))
+    }
+
     /// Lets a chunk pass, or keeps the reason why not and breaks the request off.
     fn count(&mut self, chunk: io::Result<Option<Bytes>>, length: u64) -> io::Result<Option<Bytes>> {
         let chunk = chunk.and_then(|chunk| {
             let sent = self.sent + chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
             if sent > length || (chunk.is_none() && sent < length) {
-                return Err(io::Error::other(format!(
-                    "the source does not have the {length} bytes it promised"
-                )));
+                let message = format!("the source does not have the {length} bytes it promised");
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
             }
             self.sent = sent;
+            let now = Instant::now();
+            self.moved = Some((self.moved.map_or(now, |(first, _)| first), now));
             Ok(chunk)
         });
         chunk.map_err(|error| {

@@ -34,6 +34,10 @@ pub enum Error {
     /// The credentials are wrong or may not do this.
     #[error("unauthorized: {0}")]
     Unauthorized(Said),
+    /// The account cannot take it, whatever was asked: a limit of the service is reached, a subscription has ended, or the
+    /// base URL leads to no route.
+    #[error("trouble of the account: {0}")]
+    Account(Said),
     /// Too many calls: Cloudflare refused, or our own limit says it would.
     #[error("rate limited: {said}")]
     RateLimited {
@@ -81,6 +85,11 @@ impl Error {
         self.said().and_then(|said| said.code)
     }
 
+    /// HTTP status, if there was an answer.
+    pub fn status(&self) -> Option<u16> {
+        self.said().and_then(|said| said.status)
+    }
+
     /// Cloudflare's text for the failure, or ours where it had none.
     pub fn message(&self) -> &str {
         match self {
@@ -96,6 +105,26 @@ impl Error {
             Self::RateLimited { retry_after, .. } | Self::Unavailable { retry_after, .. } => *retry_after,
             _ => None,
         }
+    }
+
+    /// Whether the refusal is certainly about what was sent, so that sending the same again is no use.
+    ///
+    /// Only known numbers count: a status without a known number may come from a proxy on the way, and a number
+    /// that is not known here may be about the account. What the client itself refuses was never sent, nor will it be.
+    pub fn about_request(&self) -> bool {
+        match (self, self.code()) {
+            (_, Some(5409 | 5411 | 5413 | 5443 | 5455 | 7011 | 9422)) => true,
+            // Of all that is a "bad request", only this is known to be about a value.
+            (Self::Invalid(said), Some(5400)) => said.message.to_ascii_lowercase().contains("metadata"),
+            (Self::Invalid(said), None) => said.status.is_none(),
+            _ => false,
+        }
+    }
+
+    /// Whether it is neither about what was sent nor known to pass by itself: the operator of the account has to look.
+    pub fn is_of_account(&self) -> bool {
+        let known = matches!(self, Self::NotFound(_) | Self::Source(_) | Self::Setup { .. });
+        !known && !self.is_transient() && !self.about_request()
     }
 
     /// Whether the same call may succeed later.
@@ -123,6 +152,7 @@ impl Error {
             | Self::Unsupported(said)
             | Self::Invalid(said)
             | Self::Unauthorized(said)
+            | Self::Account(said)
             | Self::RateLimited { said, .. }
             | Self::Unavailable { said, .. }
             | Self::Nonsense { said, .. } => Some(said),

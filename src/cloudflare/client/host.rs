@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::call::{Call, Failed, Tries};
+use super::failures::Failures;
 use super::pace::Pace;
 use super::settings::bearer;
 use super::{Blob, Deleted, Error, Said, Settings, answer};
@@ -28,6 +29,7 @@ pub(super) struct Host {
     base: Url,
     access: Access,
     pace: Pace,
+    failures: Arc<Failures>,
     /// Of one try.
     timeout: Duration,
     /// Of one call.
@@ -46,29 +48,42 @@ enum Access {
 
 impl Host {
     /// The management API.
-    pub(super) fn account(settings: &Settings, http: &reqwest::Client) -> Result<Self, Error> {
+    pub(super) fn account(
+        settings: &Settings,
+        http: &reqwest::Client,
+        failures: &Arc<Failures>,
+    ) -> Result<Self, Error> {
         let account = utf8_percent_encode(&settings.account_id, signing::NAME);
         let base = signing::below(&settings.api, &format!("/accounts/{account}/images"));
         let access = Access::Credentials(settings.credentials.headers()?);
         let pace = Pace::new(settings.rate, Duration::from_secs(300));
-        Ok(Self::new(settings, http, base, access, pace))
+        Ok(Self { base, access, pace, ..Self::upload(settings, http, failures) })
     }
 
     /// The batch host.
-    pub(super) fn batch(settings: &Settings, http: &reqwest::Client, account: Arc<Self>) -> Self {
+    pub(super) fn batch(
+        settings: &Settings,
+        http: &reqwest::Client,
+        account: Arc<Self>,
+        failures: &Arc<Failures>,
+    ) -> Self {
         let base = signing::below(&settings.batch, "/images");
         let access = Access::BatchToken { account, token: Mutex::new(None) };
-        Self::new(settings, http, base, access, Self::per_second())
+        Self { base, access, ..Self::upload(settings, http, failures) }
     }
 
     /// The host of direct uploads.
-    pub(super) fn upload(settings: &Settings, http: &reqwest::Client) -> Self {
-        Self::new(settings, http, settings.upload.clone(), Access::Free, Self::per_second())
-    }
-
-    fn new(settings: &Settings, http: &reqwest::Client, base: Url, access: Access, pace: Pace) -> Self {
+    pub(super) fn upload(settings: &Settings, http: &reqwest::Client, failures: &Arc<Failures>) -> Self {
         let &Settings { timeout, deadline, .. } = settings;
-        Self { http: http.clone(), base, access, pace, timeout, deadline }
+        Self {
+            http: http.clone(),
+            base: settings.upload.clone(),
+            access: Access::Free,
+            pace: Self::per_second(),
+            failures: Arc::clone(failures),
+            timeout,
+            deadline,
+        }
     }
 
     /// What Cloudflare allows a batch token, and any address.
@@ -108,9 +123,13 @@ impl Host {
         let mut tries = Tries::new(self.deadline);
         loop {
             match self.respond(&call, &mut tries).await {
-                Ok((response, by)) if is_json(&response) => return Err(not_a_blob(response, by).await),
+                Ok((response, by)) if is_json(&response) => {
+                    let error = not_a_blob(response, by).await;
+                    self.note(&call, &error);
+                    return Err(error);
+                }
                 Ok((response, _)) => return Ok(blob(response, self.timeout)),
-                Err(error) => tries.again(&call, error).await?,
+                Err(error) => self.again(&mut tries, &call, error).await?,
             }
         }
     }
@@ -126,9 +145,20 @@ impl Host {
         loop {
             match self.attempt_once(call, &mut tries).await {
                 Ok(result) => return Ok(result),
-                Err(error) => tries.again(call, error).await?,
+                Err(error) => self.again(&mut tries, call, error).await?,
             }
         }
+    }
+
+    /// Waits for the next try of a call, or gives the failure back when there is none.
+    async fn again(&self, tries: &mut Tries, call: &Call, error: Error) -> Result<(), Failed> {
+        tries.again(call, error).await.inspect_err(|failed| self.note(call, &failed.error))
+    }
+
+    fn note(&self, call: &Call, error: &Error) {
+        // What follows the host in the URL of a direct upload is a permission.
+        let path = if matches!(self.access, Access::Free) { "a direct upload" } else { &call.path };
+        self.failures.note(&format!("{} {path}", call.method), error);
     }
 
     async fn attempt_once<T: DeserializeOwned>(
@@ -150,14 +180,16 @@ impl Host {
         let request = call.content.attach(request.header(ACCEPT, call.accept))?;
         let now = Instant::now();
         let by = now + self.timeout.min(tries.until.saturating_duration_since(now));
-        let response = match timeout_at(by, request.send()).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => {
+        let response = match self.head(call, request, by).await {
+            Some(Ok(response)) => response,
+            Some(Err(error)) => {
                 let failure = call.content.failure();
                 return Err(failure.unwrap_or_else(|| answer::lost(error, call.may_be_done())));
             }
-            Err(_) => return Err(answer::late(call.may_be_done())),
+            None => return Err(answer::late(call.may_be_done())),
         };
+        // The answer to a file that took its time has a time of its own.
+        let by = if call.content.until(by, self.timeout) > by { Instant::now() + self.timeout } else { by };
         if response.status().is_success() {
             return Ok((response, by));
         }
@@ -171,6 +203,25 @@ impl Host {
                 Err(self.renew(token, tries, error).await)
             }
             _ => Err(error),
+        }
+    }
+
+    /// Sends a request and waits for the head of its answer, until `by` or, where a file is sent, until its bytes have
+    /// not moved for as long as a try may take. `None` when that is over.
+    async fn head(
+        &self,
+        call: &Call,
+        request: reqwest::RequestBuilder,
+        by: Instant,
+    ) -> Option<Result<Response, reqwest::Error>> {
+        let mut sending = std::pin::pin!(request.send());
+        loop {
+            let until = call.content.until(by, self.timeout);
+            match timeout_at(until, &mut sending).await {
+                Ok(answered) => return Some(answered),
+                Err(_) if call.content.until(by, self.timeout) > until => {}
+                Err(_) => return None,
+            }
         }
     }
 

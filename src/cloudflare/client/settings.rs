@@ -23,9 +23,11 @@ pub struct Settings {
     pub delivery: Url,
     /// Direct uploads, such as `https://upload.imagedelivery.net`.
     pub upload: Url,
-    /// Limit of one try, from connecting to the last byte of its answer; of a blob, the longest silence.
+    /// Limit of one try, from connecting to the last byte of its answer; of a file that is sent and of a blob, the
+    /// longest silence.
     pub timeout: Duration,
-    /// Limit of one call with all its tries and waits; at most an hour.
+    /// Limit of one call with all its tries and waits; at most an hour. A try that sends a file may outlast it, as long
+    /// as its bytes go on.
     pub deadline: Duration,
     /// Calls to the management API in any five minutes, a fifth of them at once; at least one.
     pub rate: u32,
@@ -66,6 +68,11 @@ impl Settings {
             .retry(reqwest::retry::never())
             // A proxy would come from the environment.
             .no_proxy();
+        #[cfg(any(target_os = "android", target_os = "linux"))]
+        {
+            // What the connection has buffered and the other end does not take is silence as well.
+            http = http.tcp_user_timeout(self.timeout);
+        }
         if self.bases().iter().all(|(_, url)| url.scheme() == "http") {
             // A system without certificates, such as a bare container, is no obstacle then.
             http = http.tls_certs_only([]);

@@ -1,0 +1,242 @@
+//! How an attempt to provision an image ends: with the image, later, or not at all; and what the account's refusals mean
+//! to a client.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
+
+use crate::app::App;
+use crate::cloudflare::{Error as AccountError, signing, wire};
+use crate::entity::event;
+use crate::entity::file::ImageStatus;
+use crate::entity::image::{self, Column, Entity, Model, State};
+use crate::error::{Code, Error, Refusal, Result};
+use crate::id::ImageId;
+use crate::image::step;
+use crate::{event as events, worker};
+
+/// What a client may read about a problem with the account: the reason where it is up to them, and one sentence for
+/// everything that is not. What the account said is in the log.
+pub fn refusal(problem: &AccountError) -> Refusal {
+    let known = problem.about_request().then(|| reason(problem)).flatten();
+    let (code, message, field) = match (known, problem) {
+        (Some((code, message, field)), _) => (code, message.to_owned(), field),
+        (None, AccountError::RateLimited { .. }) => (
+            Code::UpstreamRateLimited,
+            "Cloudflare Images takes no more requests for the moment.".to_owned(),
+            None,
+        ),
+        (None, _) => (
+            Code::UpstreamError,
+            "Cloudflare Images cannot be reached or does not answer properly.".to_owned(),
+            None,
+        ),
+    };
+    let refusal = Refusal { code, message, field: None, retry_after: problem.retry_after() };
+    match field {
+        Some(field) => Error::Refusal(refusal).at(field).public(),
+        None => refusal,
+    }
+}
+
+/// Why the account refuses a picture or its settings, and the field of an input that is about.
+fn reason(problem: &AccountError) -> Option<(Code, &'static str, Option<&'static str>)> {
+    let number = problem.code();
+    if let Some((code, message)) = number.and_then(of_picture) {
+        return Some((code, message, None));
+    }
+    Some(match (number, problem) {
+        (Some(5409), _) => (Code::CustomIdTaken, CUSTOM_ID_TAKEN, Some(CUSTOM_ID)),
+        (Some(5411), _) => {
+            let message = "Cloudflare Images does not take this custom id; its extension, if it has one, is that of an \
+                           image.";
+            (Code::InvalidInput, message, Some(CUSTOM_ID))
+        }
+        (Some(5400), _) => {
+            (Code::InvalidInput, "Cloudflare Images does not take this metadata.", Some("image.cfMetadata"))
+        }
+        (_, AccountError::Invalid(_)) => (
+            Code::InvalidInput,
+            "The image has settings that cannot be sent to Cloudflare Images.",
+            Some("image"),
+        ),
+        _ => return None,
+    })
+}
+
+/// What a number with which the account refuses an upload says about the picture itself; `None` if nothing.
+pub fn of_picture(number: u32) -> Option<(Code, &'static str)> {
+    Some(match number {
+        5413 | 7011 => (Code::FileTooLarge, "The image has more bytes than Cloudflare Images takes: 10 MB."),
+        5443 => {
+            let message =
+                "The frames of this animation have more pixels than Cloudflare Images takes: 100 million.";
+            (Code::ImageTooLarge, message)
+        }
+        5455 => (Code::UnsupportedMimeType, "Cloudflare Images takes no images of this type."),
+        9422 => {
+            let message = "Cloudflare Images cannot decode this image: it is damaged, or made in a way that is not \
+                           supported.";
+            (Code::CorruptImage, message)
+        }
+        _ => return None,
+    })
+}
+
+/// Field of an input with the id that an image is to have in the account.
+const CUSTOM_ID: &str = "image.cfImageId";
+const CUSTOM_ID_TAKEN: &str = "Another image has this custom id; choose another one.";
+
+/// Demands that no other image of the account has an id, as far as the account tells within a moment: whether it is free
+/// at last only making the image shows.
+///
+/// # Errors
+/// `CUSTOM_ID_TAKEN` at `image.cfImageId`.
+pub async fn require_free_id(app: &App, id: Option<&str>, own: Option<ImageId>) -> Result<()> {
+    let Some(id) = id else { return Ok(()) };
+    let found = tokio::time::timeout(Duration::from_secs(3), app.cloudflare.find(id)).await;
+    let Ok(Ok(Some(found))) = found else { return Ok(()) };
+    if found.draft || own.is_some_and(|own| step::is_ours(&found, own)) || is_leaving(app, id).await? {
+        return Ok(());
+    }
+    Err(Error::refuse(Code::CustomIdTaken, CUSTOM_ID_TAKEN).at(CUSTOM_ID))
+}
+
+/// Whether the image with this id in the account is one of ours, on its way out.
+async fn is_leaving(app: &App, id: &str) -> Result<bool> {
+    Ok(image::being_removed_for_step(id).one(&app.db.read).await?.is_some())
+}
+
+/// The account has the image.
+pub async fn ready(app: &App, image: &Model, made: &wire::Image) -> Result<()> {
+    let Some(account_hash) = signing::account_hash(made) else {
+        let problem = Error::fault("provisioning an image", "the account's answer has no delivery URL");
+        problem.log();
+        let failure = Refusal {
+            code: Code::UpstreamError,
+            message: "Cloudflare Images answered without a delivery URL.".to_owned(),
+            field: None,
+            retry_after: None,
+        };
+        return later(app, image, failure).await;
+    };
+    let now = app.clock.now();
+    // A request given up earlier may still be carried out.
+    let check = (image.attempts > 1).then_some(now + app.config.stray_check);
+    let transaction = app.db.begin().await?;
+    crate::image::show_on_file(&transaction, image.file_id, ImageStatus::Ready, None, now).await?;
+    let settled = Entity::update_many()
+        .col_expr(Column::State, State::Ready.into())
+        .col_expr(Column::CfImageId, Expr::val(made.id.as_str()))
+        .col_expr(Column::AccountHash, Expr::val(account_hash))
+        .col_expr(Column::RequireSignedUrls, Expr::val(made.require_signed_urls))
+        .col_expr(Column::DueAt, Expr::val(check))
+        .col_expr(Column::UpdatedAt, Expr::val(now))
+        .filter(image::COLUMN.id.eq(image.id))
+        .filter(Column::State.eq(State::Pending))
+        .filter(image::COLUMN.attempts.eq(image.attempts))
+        .exec(&transaction)
+        .await?;
+    if settled.rows_affected == 0 {
+        transaction.rollback().await?;
+        return give_back(app, image.id, &made.id).await;
+    }
+    let kind = event::Kind::ImageProvisioned;
+    events::append(&transaction, kind, image.workspace_id, image.file_id, Some(image.id), now).await?;
+    transaction.commit().await?;
+    app.step("settled").await;
+    Ok(())
+}
+
+/// Somebody else took the row over while the account was answering us. What we made is theirs if they adopted it or
+/// still may; otherwise nobody wants it.
+async fn give_back(app: &App, id: ImageId, made: &str) -> Result<()> {
+    let row = image::for_step(id).one(&app.db.read).await?;
+    let wanted =
+        row.is_some_and(|row| row.state == State::Pending || row.cf_image_id.as_deref() == Some(made));
+    if !wanted {
+        step::delete_ours(app, made, id)
+            .await
+            .map_err(|e| Error::fault("removing a second copy from the account", e))?;
+    }
+    Ok(())
+}
+
+/// The account did not take the image. Only what is certainly about this picture or its settings ends it; anything else
+/// waits.
+pub async fn problem(app: &App, image: &Model, problem: &AccountError) -> Result<()> {
+    // Trouble of the account is in the log already, once for the call.
+    if !problem.is_of_account() {
+        tracing::warn!(image = %image.id, attempts = image.attempts, %problem, "provisioning did not work");
+    }
+    // The id may still be that of a former image of ours, which is on its way out.
+    if problem.about_request() && !is_being_freed(app, image, problem).await? {
+        failed(app, image, refusal(problem)).await
+    } else {
+        later(app, image, refusal(problem)).await
+    }
+}
+
+async fn is_being_freed(app: &App, image: &Model, problem: &AccountError) -> Result<bool> {
+    let (AccountError::Conflict(_), Some(id)) = (problem, &image.custom_id) else { return Ok(false) };
+    is_leaving(app, id).await
+}
+
+/// Leaves the row to the worker, unless it was tried often or long enough.
+pub async fn later(app: &App, image: &Model, mut why: Refusal) -> Result<()> {
+    let now = app.clock.now();
+    let (attempts, since) =
+        (image.attempts - image.wanted_attempts, image.wanted_at.unwrap_or(image.created_at));
+    let time = TimeDelta::from_std(app.config.provision_time).unwrap_or(TimeDelta::MAX);
+    if attempts >= app.config.provision_attempts || now - since >= time {
+        let hours = (now - since).num_hours();
+        why.message = format!(
+            "{} It was tried {attempts} times in {hours} hours and is given up; `provisionImage` begins again.",
+            why.message
+        );
+        return failed(app, image, why).await;
+    }
+    let backoff = worker::backoff(attempts).to_std().unwrap_or(Duration::from_secs(60));
+    // The account's own wish counts, up to an hour.
+    let delay = why.retry_after.unwrap_or(backoff).min(Duration::from_secs(3600));
+    why.retry_after = Some(Duration::from_secs(Ord::max(delay.as_secs(), 1)));
+    let until = now + delay;
+    settle(app, image, State::Pending, Some(until), ImageStatus::Queued, why).await
+}
+
+/// Ends it, with the reason on the file and an event.
+pub async fn failed(app: &App, image: &Model, mut why: Refusal) -> Result<()> {
+    why.retry_after = None;
+    settle(app, image, State::Failed, None, ImageStatus::Failed, why).await
+}
+
+async fn settle(
+    app: &App,
+    image: &Model,
+    state: State,
+    due: Option<DateTime<Utc>>,
+    status: ImageStatus,
+    why: Refusal,
+) -> Result<()> {
+    let now = app.clock.now();
+    let transaction = app.db.begin().await?;
+    crate::image::show_on_file(&transaction, image.file_id, status, Some(why.into()), now).await?;
+    let settled = Entity::update_many()
+        .col_expr(Column::State, state.into())
+        .col_expr(Column::DueAt, Expr::val(due))
+        .col_expr(Column::UpdatedAt, Expr::val(now))
+        .filter(image::COLUMN.id.eq(image.id))
+        .filter(Column::State.eq(State::Pending))
+        .filter(image::COLUMN.attempts.eq(image.attempts))
+        .exec(&transaction)
+        .await?;
+    if settled.rows_affected == 0 {
+        return Ok(transaction.rollback().await?);
+    }
+    if status == ImageStatus::Failed {
+        let kind = event::Kind::ImageProvisionFailed;
+        events::append(&transaction, kind, image.workspace_id, image.file_id, Some(image.id), now).await?;
+    }
+    Ok(transaction.commit().await?)
+}

@@ -1,0 +1,444 @@
+//! Trouble with the account: what waits and what is final, what an operator sees of it and what a client reads, how long
+//! it is tried, and what goes on without those who asked.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use imagegraph::config::Config;
+use reqwest::multipart::{Form, Part};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::harness::{ADMIN, Database, Server, eventually};
+use crate::pictures::{photo, png};
+
+const FILE: &str = "query($id: ID!) { file(id: $id) { id status imageStatus imageFailure { code message field retryAfter } image { id } } }";
+const PROVISION: &str =
+    "mutation($id: ID!, $image: NewImageInput) { provisionImage(input: { fileId: $id, image: $image }) {
+    file { imageStatus } image { id cfImageId } userErrors { code field message } } }";
+const GALLERY: &str = "{ images { nodes { id url renditions { url } srcSet { src } } } }";
+
+async fn file(server: &Server, id: &Value) -> Value {
+    server.query(FILE, json!({ "id": id })).await["file"].clone()
+}
+
+async fn metrics(server: &Server) -> String {
+    let asked = server.http.get(format!("{}/metrics", server.url)).bearer_auth(ADMIN).send().await.unwrap();
+    asked.text().await.unwrap()
+}
+
+/// The value of a counter of failed calls.
+async fn failures(server: &Server, kind: &str) -> u64 {
+    let name = format!("imagegraph_account_failures_total{{kind=\"{kind}\"}} ");
+    let text = metrics(server).await;
+    text.lines().find_map(|line| line.strip_prefix(&name)).unwrap().parse().unwrap()
+}
+
+async fn kinds_of_events(server: &Server) -> Vec<String> {
+    use sea_orm::{EntityTrait, QueryOrder};
+    let db = &server.running.app.db.read;
+    let events =
+        imagegraph::entity::event::Entity::find().order_by_asc(imagegraph::entity::event::Column::Seq);
+    events.all(db).await.unwrap().iter().map(|event| format!("{:?}", event.kind)).collect()
+}
+
+/// A small photo made larger by what every reader skips.
+fn large_photo(size: usize) -> Vec<u8> {
+    let photo = photo(1);
+    let mut bytes = photo[..2].to_vec();
+    while bytes.len() + photo.len() + 60_004 < size {
+        bytes.extend([0xff, 0xfe]);
+        bytes.extend(60_002u16.to_be_bytes());
+        bytes.extend(std::iter::repeat_n(b'x', 60_000));
+    }
+    bytes.extend(&photo[2..]);
+    bytes
+}
+
+/// A way to another server's account, on which what is sent goes as slowly as `pace` lets it.
+async fn way<F: Future<Output = ()> + Send + 'static>(
+    to: String,
+    pace: impl Fn(usize) -> F + Send + Sync + 'static,
+) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let pace = Arc::new(pace);
+    tokio::spawn(async move {
+        while let Ok((from, _)) = listener.accept().await {
+            let (to, pace) = (TcpStream::connect(&to).await.unwrap(), Arc::clone(&pace));
+            let ((mut read, mut back), (mut answer, mut write)) = (from.into_split(), to.into_split());
+            tokio::spawn(async move { tokio::io::copy(&mut answer, &mut back).await });
+            tokio::spawn(async move {
+                let mut chunk = vec![0; 64 * 1024];
+                while let Ok(length @ 1..) = read.read(&mut chunk).await {
+                    pace(length).await;
+                    if write.write_all(&chunk[..length]).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    url
+}
+
+/// Settings that lead to the account of another server, by another way.
+fn account_of(server: &Server, way: &str, config: &mut Config) {
+    let app = &server.running.app;
+    let credentials = std::fs::read_to_string(server.dir.path().join("emulator/credentials.json")).unwrap();
+    let credentials: Value = serde_json::from_str(&credentials).unwrap();
+    config.cloudflare_account_id = Some(app.cloudflare.settings.account_id.clone());
+    config.cloudflare_api_token = credentials["api_token"].as_str().map(str::to_owned);
+    let api = app.cloudflare.settings.api.path();
+    config.cloudflare_base_url = format!("{way}{api}").parse().unwrap();
+}
+
+both! {
+    /// Whatever is not certainly about this picture waits, is tried again with success, reads neutrally to the client, and
+    /// is counted for the operator.
+    async fn trouble_of_the_account_waits(database: Database) {
+        for (status, code) in [
+            (403, 5453), (404, 7003), (404, 7000), (403, 5403), (401, 10000), (403, 9109), (402, 1000),
+            (400, 5400), (415, 5415), (400, 5999), (422, 31337), (404, 5404), (405, 7001), (409, 0), (413, 0), (415, 0), (400, 0),
+        ] {
+            let server = Server::start(database).await;
+            let message = "inner secret of the account";
+            let fault = match code {
+                0 => json!({ "kind": "answer", "status": status, "content_type": "text/plain", "body": message }),
+                _ => json!({ "kind": "status", "status": status, "code": code, "message": message }),
+            };
+            server.fault(json!({ "call": "images.create", "fault": fault })).await;
+            let made = server.file("a.png", png(1)).await;
+            assert_eq!((&made["status"], &made["imageStatus"]), (&json!("READY"), &json!("QUEUED")), "{status} {code} {made:#}");
+            assert_eq!(made["imageFailure"]["code"], "UPSTREAM_ERROR", "{status} {code}");
+            assert!(made["imageFailure"]["retryAfter"].as_i64().unwrap() >= 1);
+            assert!(!made.to_string().contains("secret") && (code == 0 || !made.to_string().contains(&code.to_string())), "{made}");
+            let kind = if code == 5404 { None } else { Some("account") };
+            if let Some(kind) = kind {
+                assert!(failures(&server, kind).await >= 1, "{status} {code}");
+            }
+            server.heal().await;
+            eventually("provisioned", || async {
+                server.clock.advance(Duration::from_secs(30));
+                (file(&server, &made["id"]).await["imageStatus"] == "READY").then_some(())
+            })
+            .await;
+            assert_eq!(server.account_images().await.len(), 1);
+            server.end().await;
+        }
+    }
+
+    /// What is about this picture is final at once, with a sentence of ours and an event.
+    async fn what_is_wrong_with_the_picture_is_final(database: Database) {
+        let server = Server::start(database).await;
+        for (status, number, code) in [
+            (413, 5413, "FILE_TOO_LARGE"), (413, 7011, "FILE_TOO_LARGE"), (400, 5443, "IMAGE_TOO_LARGE"),
+            (415, 5455, "UNSUPPORTED_MIME_TYPE"), (400, 9422, "CORRUPT_IMAGE"),
+        ] {
+            let fault = json!({ "kind": "status", "status": status, "code": number, "message": "inner secret" });
+            server.fault(json!({ "call": "images.create", "fault": fault })).await;
+            let made = server.file("a.png", png(number)).await;
+            assert_eq!((&made["imageStatus"], &made["imageFailure"]["code"]), (&json!("FAILED"), &json!(code)), "{made:#}");
+            assert_eq!(made["imageFailure"]["retryAfter"], Value::Null);
+            assert!(!made.to_string().contains("secret"), "{made}");
+            // Asked for again, it is refused again, and the caller is told.
+            let again = server.query(PROVISION, json!({ "id": made["id"] })).await["provisionImage"].clone();
+            assert_eq!((&again["userErrors"][0]["code"], &again["file"]["imageStatus"]), (&json!(code), &json!("FAILED")));
+            server.heal().await;
+        }
+        assert_eq!(kinds_of_events(&server).await.iter().filter(|kind| *kind == "ImageProvisionFailed").count(), 10);
+        assert!(failures(&server, "refused").await >= 10);
+        assert_eq!(failures(&server, "account").await, 0);
+    }
+
+    /// Attempts end after so many, or after so long, with the reason and an event; then somebody may ask again.
+    async fn attempts_are_bounded(database: Database) {
+        for (attempts, time) in [(3, 1_000_000), (1_000, 3600)] {
+            let server = Server::start_with(database, |config| {
+                config.provision_attempts = attempts;
+                config.provision_time = Duration::from_secs(time);
+            })
+            .await;
+            server.fault(json!({ "call": "images.create", "fault": { "kind": "status", "status": 503 } })).await;
+            let made = server.file("a.png", png(1)).await;
+            assert_eq!(made["imageStatus"], "QUEUED");
+            let ended = eventually("given up", || async {
+                server.clock.advance(Duration::from_secs(700));
+                let found = file(&server, &made["id"]).await;
+                (found["imageStatus"] == "FAILED").then_some(found)
+            })
+            .await;
+            assert_eq!((&ended["status"], &ended["imageFailure"]["code"]), (&json!("READY"), &json!("UPSTREAM_ERROR")));
+            assert_eq!(ended["imageFailure"]["retryAfter"], Value::Null);
+            assert!(ended["imageFailure"]["message"].as_str().unwrap().contains("given up"), "{ended:#}");
+            assert_eq!(kinds_of_events(&server).await.last().unwrap(), "ImageProvisionFailed");
+            // Asked for again it has as many attempts as at first.
+            let again = server.query(PROVISION, json!({ "id": made["id"] })).await["provisionImage"].clone();
+            assert_eq!((&again["userErrors"], &again["file"]["imageStatus"]), (&json!([]), &json!("QUEUED")), "{again:#}");
+            server.heal().await;
+            let again = server.query(PROVISION, json!({ "id": made["id"] })).await["provisionImage"].clone();
+            assert_eq!((&again["userErrors"], &again["file"]["imageStatus"]), (&json!([]), &json!("READY")));
+            server.end().await;
+        }
+    }
+
+    /// Bytes that are gone end it at once, however the image is asked for.
+    async fn missing_bytes_end_it_at_once(database: Database) {
+        let server = Server::start(database).await;
+        server.fault(json!({ "call": "images.create", "fault": { "kind": "status", "status": 503 } })).await;
+        let (gone, short) = (server.file("a.png", png(1)).await, server.file("b.png", png(2)).await);
+        let kept = server.upload_as(ADMIN, json!({ "image": { "provision": false } }), "c.png", "", png(3)).await["file"].clone();
+        let originals = server.dir.path().join("blobs/originals");
+        for entry in std::fs::read_dir(&originals).unwrap() {
+            let path = entry.unwrap().path();
+            match std::fs::read(&path).unwrap() == png(2) {
+                true => std::fs::write(path, &png(2)[..20]).unwrap(),
+                false => std::fs::remove_file(path).unwrap(),
+            }
+        }
+        server.heal().await;
+        for made in [&gone, &short] {
+            let ended = eventually("given up", || async {
+                server.clock.advance(Duration::from_secs(30));
+                let found = file(&server, &made["id"]).await;
+                (found["imageStatus"] == "FAILED").then_some(found)
+            })
+            .await;
+            assert_eq!(ended["imageFailure"]["code"], "BYTES_MISSING", "{ended:#}");
+        }
+        let refused = server.query(PROVISION, json!({ "id": kept["id"] })).await["provisionImage"].clone();
+        assert_eq!((&refused["userErrors"][0]["code"], &refused["userErrors"][0]["field"]), (&json!("BYTES_MISSING"), &json!(["input", "fileId"])));
+    }
+
+    /// An id that is taken has one code and one field, whichever way the file comes.
+    async fn a_taken_id_has_one_code(database: Database) {
+        let server = Server::start(database).await;
+        let image = json!({ "cfImageId": "taken" });
+        let first = server.upload_as(ADMIN, json!({ "image": image }), "a.png", "", png(1)).await;
+        assert_eq!(first["file"]["image"]["cfImageId"], "taken");
+        let expected = json!([{ "code": "CUSTOM_ID_TAKEN", "field": ["input", "image", "cfImageId"] }]);
+        let mut refused = server.upload_as(ADMIN, json!({ "image": image }), "b.png", "", png(2)).await["userErrors"].clone();
+        refused[0].as_object_mut().unwrap().retain(|key, _| key == "code" || key == "field");
+        assert_eq!(refused, expected);
+        let plain = server.upload_as(ADMIN, json!({ "image": { "provision": false } }), "c.png", "", png(3)).await["file"].clone();
+        for (mutation, mut input) in [
+            ("importFile", json!({ "workspaceId": server.workspace, "url": "http://127.0.0.1:1/a.png" })),
+            ("createDirectUpload", json!({ "workspaceId": server.workspace, "filename": "a.png", "mimeType": "image/png" })),
+            ("createDirectUpload", json!({ "workspaceId": server.workspace, "filename": "a.png", "mimeType": "image/png", "transport": "PUT" })),
+            ("provisionImage", json!({ "fileId": plain["id"] })),
+        ] {
+            input["image"] = image.clone();
+            let name = format!("{}{}Input", mutation[..1].to_uppercase(), &mutation[1..]);
+            let query = format!("mutation($input: {name}!) {{ {mutation}(input: $input) {{ userErrors {{ code field }} }} }}");
+            let answer = server.query(&query, json!({ "input": input })).await;
+            assert_eq!(answer[mutation]["userErrors"], expected, "{mutation}");
+        }
+        let files = server.query("{ files { totalCount } }", json!({})).await;
+        assert_eq!(files["files"]["totalCount"], 2, "what was refused left nothing");
+        // Taken while the upload was under way: the file is there, and the refusal is told in both places.
+        let at_once = (10..14).map(|i| server.upload_as(ADMIN, json!({ "image": { "cfImageId": "race" } }), "d.png", "", png(i)));
+        let answers = futures_util::future::join_all(at_once).await;
+        let (won, lost): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer["userErrors"] == json!([]));
+        assert_eq!((won.len(), lost.len()), (1, 3), "{answers:#?}");
+        for answer in lost {
+            assert_eq!((&answer["userErrors"][0]["code"], &answer["userErrors"][0]["field"]), (&expected[0]["code"], &expected[0]["field"]));
+            if answer["file"].is_object() {
+                assert_eq!((&answer["file"]["status"], &answer["file"]["imageStatus"]), (&json!("READY"), &json!("FAILED")));
+                let failure = file(&server, &answer["file"]["id"]).await["imageFailure"].clone();
+                assert_eq!((&failure["code"], &failure["field"]), (&expected[0]["code"], &expected[0]["field"]));
+            }
+        }
+        // The same bytes with the same wish are the file that is there, where that is the policy.
+        let known = server.upload_as(ADMIN, json!({ "image": image, "onDuplicate": "REUSE" }), "a.png", "", png(1)).await;
+        assert_eq!((&known["userErrors"], &known["deduplicated"]), (&json!([]), &json!(true)));
+    }
+
+    /// An answer that was lost leaves our own image under the id: it is taken for what it is.
+    async fn an_id_taken_by_ourselves_is_no_conflict(database: Database) {
+        let server = Server::start_with(database, |config| config.cloudflare_timeout = Duration::from_millis(500)).await;
+        server.fault(json!({ "call": "images.create", "fault": { "kind": "lost_answer" }, "times": 1 })).await;
+        // And the list does not show it yet.
+        let empty = json!({ "kind": "answer", "body": r#"{"success":true,"errors":[],"messages":[],"result":{"images":[],"continuation_token":null}}"# });
+        server.fault(json!({ "call": "images.list", "fault": empty })).await;
+        let made = server.upload_as(ADMIN, json!({ "image": { "cfImageId": "mine" } }), "a.png", "", png(1)).await;
+        assert_eq!((&made["userErrors"], &made["file"]["imageStatus"]), (&json!([]), &json!("QUEUED")));
+        let again = server.query(PROVISION, json!({ "id": made["file"]["id"] })).await["provisionImage"].clone();
+        assert_eq!((&again["userErrors"], &again["image"]["cfImageId"]), (&json!([]), &json!("mine")), "{again:#}");
+        server.heal().await;
+        assert_eq!(server.account_images().await.len(), 1);
+    }
+
+    /// What is not there is named by its field in every mutation.
+    async fn refusals_name_their_field(database: Database) {
+        let server = Server::start(database).await;
+        let nowhere = |prefix: &str| json!(format!("{prefix}_00000000000000000000000000"));
+        for (mutation, id, prefix) in [
+            ("deleteImage", "id", "img"), ("updateImage", "id", "img"), ("deleteFile", "id", "fil"), ("updateFile", "id", "fil"),
+            ("restoreFile", "id", "fil"), ("provisionImage", "fileId", "fil"), ("completeDirectUpload", "id", "upl"),
+            ("cancelDirectUpload", "id", "upl"), ("updateWorkspace", "id", "wsp"), ("revokeApiToken", "id", "tok"),
+        ] {
+            let name = format!("{}{}Input", mutation[..1].to_uppercase(), &mutation[1..]);
+            let query = format!("mutation($input: {name}!) {{ {mutation}(input: $input) {{ userErrors {{ code field }} }} }}");
+            let answer = server.query(&query, json!({ "input": { id: nowhere(prefix) } })).await;
+            assert_eq!(answer[mutation]["userErrors"], json!([{ "code": "NOT_FOUND", "field": ["input", id] }]), "{mutation}");
+        }
+        let made = server.file("a.png", png(1)).await;
+        let trash = "mutation($id: ID!) { deleteFile(input: { id: $id }) { success } }";
+        server.query(trash, json!({ "id": made["id"] })).await;
+        for (mutation, id) in [("provisionImage", "fileId"), ("updateFile", "id")] {
+            let name = format!("{}{}Input", mutation[..1].to_uppercase(), &mutation[1..]);
+            let query = format!("mutation($input: {name}!) {{ {mutation}(input: $input) {{ userErrors {{ code field }} }} }}");
+            let answer = server.query(&query, json!({ "input": { id: made["id"] } })).await;
+            assert_eq!(answer[mutation]["userErrors"], json!([{ "code": "CONFLICT", "field": ["input", id] }]), "{mutation}");
+        }
+    }
+
+    /// A gallery that has been shown once is shown at once, however long the account hangs, and asks it once at a time.
+    async fn a_hanging_account_holds_no_gallery(database: Database) {
+        let server = Server::start(database).await;
+        server.upload_as(ADMIN, json!({ "image": { "requireSignedUrls": true } }), "a.png", "", png(1)).await;
+        server.file("b.jpg", photo(1)).await;
+        let before = server.query(GALLERY, json!({})).await;
+        let app = &server.running.app;
+        for call in ["keys.list", "variants.list", "config.get"] {
+            server.fault(json!({ "call": call, "fault": { "kind": "delay", "ms": 60_000 } })).await;
+        }
+        app.variants.expire();
+        app.keys.expire();
+        app.flexible_variants.expire();
+        let begun = Instant::now();
+        for shown in futures_util::future::join_all((0..8).map(|_| server.query(GALLERY, json!({})))).await {
+            assert_eq!(shown, before);
+        }
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        let counts: Value = server.http.get(format!("{}/cloudflare/faults", server.url)).send().await.unwrap().json().await.unwrap();
+        for call in ["keys.list", "variants.list", "config.get"] {
+            assert!(counts["calls"][call].as_u64().unwrap() <= 2, "{call}: {counts}");
+        }
+    }
+
+    /// A first look at an account that hangs is an answer all the same, soon, with an error where something is missing.
+    async fn a_hanging_account_holds_no_first_answer(database: Database) {
+        let server = Server::start(database).await;
+        server.file("b.jpg", photo(1)).await;
+        server.fault(json!({ "call": "variants.list", "fault": { "kind": "delay", "ms": 60_000 } })).await;
+        let begun = Instant::now();
+        let query = "{ images { nodes { id url renditions { url } } } }";
+        for answer in futures_util::future::join_all((0..8).map(|_| server.ask(ADMIN, query, json!({})))).await {
+            assert_eq!(answer["errors"][0]["extensions"]["code"], "UPSTREAM_ERROR", "{answer:#}");
+            assert!(answer["data"]["images"]["nodes"][0]["url"].is_string());
+        }
+        assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
+    }
+
+    /// A client that leaves in the middle of a mutation leaves nothing half done: the next one finds it made.
+    async fn what_was_begun_goes_on_without_the_client(database: Database) {
+        let server = Server::start(database).await;
+        let made = server.file("a.png", png(1)).await;
+        let leaving = async |call: &str, mutation: &str, variables: Value| {
+            server.fault(json!({ "call": call, "fault": { "kind": "delay", "ms": 800 }, "times": 1 })).await;
+            let body = json!({ "query": mutation, "variables": variables });
+            let request = server.http.post(format!("{}/graphql", server.url)).bearer_auth(ADMIN).json(&body);
+            let left = tokio::time::timeout(Duration::from_millis(300), request.send()).await;
+            assert!(left.is_err(), "{mutation}: answered too soon");
+        };
+        let update = "mutation($id: ID!) { updateImage(input: { id: $id, creator: \"me\", alt: \"mine\" }) { image { id } } }";
+        leaving("images.edit", update, json!({ "id": made["image"]["id"] })).await;
+        eventually("changed", || async {
+            let query = "query($id: ID!) { image(id: $id) { creator alt } }";
+            let found = server.query(query, json!({ "id": made["image"]["id"] })).await;
+            (found["image"] == json!({ "creator": "me", "alt": "mine" })).then_some(())
+        })
+        .await;
+        let again = "mutation($id: ID!) { updateImage(input: { id: $id, creator: \"you\" }) { userErrors { code } } }";
+        let again = server.query(again, json!({ "id": made["image"]["id"] })).await;
+        assert_eq!(again["updateImage"]["userErrors"], json!([]));
+
+        let create = "mutation($w: ID!) { createDirectUpload(input: { workspaceId: $w, filename: \"b.png\", mimeType: \"image/png\", idempotencyKey: \"k\" }) { directUpload { id uploadUrl } userErrors { code } } }";
+        leaving("direct_upload.create", create, json!({ "w": server.workspace })).await;
+        let created = server.query(create, json!({ "w": server.workspace })).await["createDirectUpload"].clone();
+        assert!(created["directUpload"]["uploadUrl"].is_string(), "{created:#}");
+
+        let form = Form::new().part("file", Part::bytes(png(2)).file_name("b.png"));
+        let url = created["directUpload"]["uploadUrl"].as_str().unwrap();
+        assert_eq!(server.http.post(url).multipart(form).send().await.unwrap().status(), 200);
+        let complete = "mutation($id: ID!) { completeDirectUpload(input: { id: $id }) { file { status } } }";
+        leaving("images.blob", complete, json!({ "id": created["directUpload"]["id"] })).await;
+        eventually("completed", || async {
+            let query = "query($id: ID!) { directUpload(id: $id) { status } }";
+            let found = server.query(query, json!({ "id": created["directUpload"]["id"] })).await;
+            (found["directUpload"]["status"] == "COMPLETED").then_some(())
+        })
+        .await;
+
+        let variant = "mutation { createVariant(input: { name: \"thumb\", width: 4, height: 4 }) { variant { name } } }";
+        server.query("{ variants { name } }", json!({})).await;
+        leaving("variants.create", variant, json!({})).await;
+        eventually("the variant is known", || async {
+            server.query("{ variants { name } }", json!({})).await.to_string().contains("thumb").then_some(())
+        })
+        .await;
+    }
+}
+
+/// A line on which ten mebibytes take many times as long as the account may be silent carries them all the same; the
+/// lease is kept meanwhile, so that nobody sends them a second time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_line_is_no_silence() {
+    let account = Server::start(Database::Sqlite).await;
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&sent);
+    let slowly = way(account.running.address.to_string(), move |length| {
+        counter.fetch_add(length, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(length as u64 * 40 / (64 * 1024)))
+    });
+    let slowly = slowly.await;
+    let server = Server::start_with(Database::Sqlite, |config| {
+        account_of(&account, &slowly, config);
+        config.cloudflare_timeout = Duration::from_millis(800);
+        config.provision_wait = Duration::from_secs(40);
+        config.lease = Duration::from_secs(2);
+    })
+    .await;
+    let bytes = large_photo(10 << 20);
+    let begun = Instant::now();
+    let made = server.file("large.jpg", bytes.clone()).await;
+    assert_eq!(
+        (&made["imageStatus"], &made["imageFailure"]),
+        (&json!("READY"), &Value::Null),
+        "after {:?}",
+        begun.elapsed()
+    );
+    assert!(begun.elapsed() > Duration::from_secs(3), "the line was not slow: {:?}", begun.elapsed());
+    assert_eq!(account.account_images().await.len(), 1);
+    assert!(sent.load(Ordering::Relaxed) < bytes.len() * 3 / 2, "it was sent once");
+}
+
+/// A line that stops is an outage, soon.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_that_stops_is_an_outage() {
+    let account = Server::start(Database::Sqlite).await;
+    let stops = way(account.running.address.to_string(), |length| async move {
+        if length > 4096 {
+            std::future::pending::<()>().await;
+        }
+    });
+    let stops = stops.await;
+    let server = Server::start_with(Database::Sqlite, |config| {
+        account_of(&account, &stops, config);
+        config.cloudflare_timeout = Duration::from_millis(800);
+        config.provision_wait = Duration::from_secs(40);
+    })
+    .await;
+    let begun = Instant::now();
+    let made = server.file("large.jpg", large_photo(10 << 20)).await;
+    assert_eq!(
+        (&made["imageStatus"], &made["imageFailure"]["code"]),
+        (&json!("QUEUED"), &json!("UPSTREAM_ERROR"))
+    );
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    let small = server.file("small.png", png(1)).await;
+    assert_eq!(small["status"], "READY");
+}
