@@ -50,6 +50,12 @@ mod put_upload;
 
 mod arrivals;
 
+mod first_picture;
+
+mod jpeg;
+
+mod profiles;
+
 mod import;
 
 mod download;

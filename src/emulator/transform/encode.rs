@@ -4,12 +4,12 @@ use std::fmt;
 use std::path::Path;
 
 use axum::http::StatusCode;
-use exif::{In, Tag};
 use image::codecs::gif::{GifEncoder, Repeat};
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::metadata::LoopCount;
 use image::{DynamicImage, Frame, Frames, ImageEncoder, ImageResult};
+use media::exif;
 use serde_json::json;
 
 use super::plan::Plan;
@@ -185,15 +185,7 @@ fn kept(chunk: Vec<u8>, policy: Metadata) -> Option<Vec<u8>> {
     match policy {
         Metadata::Keep => Some(chunk),
         Metadata::None => None,
-        Metadata::Copyright => {
-            let exif = exif::Reader::new().read_raw(chunk).ok()?;
-            let notice = exif.get_field(Tag::Copyright, In::PRIMARY)?;
-            let mut writer = exif::experimental::Writer::new();
-            writer.push_field(notice);
-            let mut chunk = std::io::Cursor::new(Vec::new());
-            writer.write(&mut chunk, exif.little_endian()).ok()?;
-            Some(chunk.into_inner())
-        }
+        Metadata::Copyright => exif::copyright_only(chunk),
     }
 }
 

@@ -1,0 +1,278 @@
+//! JPEG. Source: ITU-T T.81; where files differ from it, libjpeg, which decodes them here and in every browser.
+
+use std::io::{BufRead, Seek};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use image::{GrayImage, RgbImage};
+use mozjpeg::decompress::DecompressStarted;
+use mozjpeg::{Decompress, Format};
+
+use crate::exif;
+use crate::raster::{Damaged, Head, MAX_METADATA, MAX_PIXELS, at_most, bytes, check_area, go_to};
+
+const END: u8 = 0xd9;
+const SCAN: u8 = 0xda;
+/// More scans than any encoder makes: each costs as much as the whole picture.
+const MAX_SCANS: u64 = 100;
+/// Pixels of all scans together: forty scans of the largest picture.
+const MAX_SCANNED: u64 = 40 * MAX_PIXELS;
+/// Most bytes of coefficients and pixels together.
+const MAX_DECODED: u64 = 1000 * 1024 * 1024;
+
+/// What stands before the first scan.
+#[derive(Default)]
+struct Header {
+    size: (u32, u32),
+    /// Horizontal and vertical sampling of each component.
+    sampling: Vec<(u32, u32)>,
+    arithmetic: bool,
+    adobe: bool,
+    exif: Option<Vec<u8>>,
+    /// Parts of the colour profile by their number, and how many there should be.
+    icc: Vec<(u8, u8, Vec<u8>)>,
+    /// Where the first scan's own header begins.
+    scan_at: u64,
+}
+
+/// A decoded picture as it is stored.
+pub(crate) enum Pixels {
+    Grey(GrayImage),
+    Rgb(RgbImage),
+    /// Four bytes a pixel, 255 for full ink.
+    Cmyk {
+        inks: Vec<u8>,
+        size: (u32, u32),
+    },
+}
+
+/// A decoded picture and what belongs to it.
+pub(crate) struct Decoded {
+    pub(crate) pixels: Pixels,
+    pub(crate) exif: Option<Vec<u8>>,
+    pub(crate) icc: Option<Vec<u8>>,
+}
+
+pub(crate) fn head(reader: &mut (impl BufRead + Seek)) -> Result<Head, Damaged> {
+    let header = header(reader)?;
+    Ok(Head { stored: header.size, frames: 1, exif: header.exif })
+}
+
+/// Decodes the first picture of a file, perhaps smaller, with its longer side no shorter than `side`.
+///
+/// # Errors
+/// It cannot be decoded, the file ends before it does, or it would take memory or time without bound.
+pub(crate) fn decode(file: &[u8], side: Option<u32>) -> Result<Decoded, Damaged> {
+    let header = header(&mut std::io::Cursor::new(file))?;
+    check_area(header.size)?;
+    let start = usize::try_from(header.scan_at).unwrap_or(usize::MAX);
+    let (scans, ended) = scans(file.get(start..).unwrap_or_default());
+    check_cost(&header, scans, file.len())?;
+    let scale = side.map_or(8, |side| (side * 8).div_ceil(header.size.0.max(header.size.1)).clamp(1, 8));
+    let pixels = if ended { run(file, &header, scale as u8)? } else { endless(file, &header)? };
+    let icc = profile(header.icc);
+    Ok(Decoded { pixels, exif: header.exif, icc })
+}
+
+/// Reads segments up to the first scan.
+fn header(reader: &mut (impl BufRead + Seek)) -> Result<Header, Damaged> {
+    if bytes::<2>(reader)? != [0xff, 0xd8] {
+        return Err(Damaged::new("the file does not begin with its header"));
+    }
+    let mut header = Header::default();
+    let mut profile = 0;
+    loop {
+        let marker = next_marker(reader)?;
+        // These stand alone.
+        if matches!(marker, 0x01 | 0xd0..=0xd8) {
+            continue;
+        }
+        if marker == END {
+            return Err(Damaged::new("there is no picture in the file"));
+        }
+        let place = reader.stream_position()?;
+        if marker == SCAN {
+            header.scan_at = place;
+            break;
+        }
+        let length = u64::from(u16::from_be_bytes(bytes(reader)?)).max(2);
+        let wanted = match marker {
+            0xc0..=0xcf => !matches!(marker, 0xc4 | 0xc8 | 0xcc) && header.sampling.is_empty(),
+            0xe1 => header.exif.is_none(),
+            0xe2 => profile < MAX_METADATA,
+            0xee => true,
+            _ => false,
+        };
+        if wanted {
+            let body = at_most(reader, length - 2)?;
+            profile += if marker == 0xe2 { length } else { 0 };
+            segment(&mut header, marker, body)?;
+        }
+        go_to(reader, place + length)?;
+    }
+    if header.sampling.is_empty() {
+        return Err(Damaged::new("there is no picture in the file"));
+    }
+    Ok(header)
+}
+
+/// The next marker's code, whatever stands before it: T.81 B.1.1.2 allows fill bytes, and decoders skip the rest.
+fn next_marker(reader: &mut impl BufRead) -> Result<u8, Damaged> {
+    loop {
+        while bytes::<1>(reader)? != [0xff] {}
+        let mut code = 0xff;
+        while code == 0xff {
+            [code] = bytes(reader)?;
+        }
+        if code != 0 {
+            return Ok(code);
+        }
+    }
+}
+
+fn segment(header: &mut Header, marker: u8, body: Vec<u8>) -> Result<(), Damaged> {
+    match (marker, &body[..]) {
+        (0xe1, _) if body.starts_with(b"Exif\0") => header.exif = Some(exif::without_prefix(body)),
+        (0xe1, _) => {}
+        (
+            0xe2,
+            [b'I', b'C', b'C', b'_', b'P', b'R', b'O', b'F', b'I', b'L', b'E', 0, number, count, part @ ..],
+        ) => {
+            header.icc.push((*number, *count, part.to_vec()));
+        }
+        (0xe2, _) => {}
+        (0xee, _) => header.adobe |= body.starts_with(b"Adobe") && body.len() >= 12,
+        (_, [_, high, low, wide, narrow, _, components @ ..]) => {
+            let side = |high: &u8, low: &u8| u32::from(u16::from_be_bytes([*high, *low]));
+            header.size = (side(wide, narrow), side(high, low));
+            header.arithmetic = marker >= 0xc9;
+            header.sampling = components
+                .chunks_exact(3)
+                .map(|component| (u32::from(component[1] >> 4), u32::from(component[1] & 15)))
+                .collect();
+        }
+        _ => return Err(Damaged::new("the header of the picture is too short")),
+    }
+    Ok(())
+}
+
+/// Counts scans from the header of the first one on, and tells whether the picture's end is there.
+fn scans(mut rest: &[u8]) -> (u64, bool) {
+    let mut count = 1;
+    loop {
+        // The segment's own bytes may look like markers.
+        let length = rest.first_chunk().map_or(2, |length| u16::from_be_bytes(*length)).max(2);
+        rest = rest.get(usize::from(length)..).unwrap_or_default();
+        loop {
+            let Some(at) = rest.iter().position(|byte| *byte == 0xff) else { return (count, false) };
+            let Some(code) = rest.get(at + 1) else { return (count, false) };
+            // A fill byte may be followed by a marker.
+            rest = if *code == 0xff { &rest[at + 1..] } else { &rest[at + 2..] };
+            match *code {
+                0 | 0x01 | 0xd0..=0xd8 | 0xff => {}
+                END => return (count, true),
+                SCAN => {
+                    count += 1;
+                    break;
+                }
+                _ => break,
+            }
+        }
+    }
+}
+
+/// Refuses what a header only claims, and what takes the decoder too long or too much memory.
+fn check_cost(header: &Header, scans: u64, length: usize) -> Result<(), Damaged> {
+    let area = u64::from(header.size.0) * u64::from(header.size.1);
+    // Every block of 64 pixels takes a bit at least, but for arithmetic coding.
+    if !header.arithmetic && (length as u64) * 8 * 64 < area {
+        return Err(Damaged::new("unexpected end of file"));
+    }
+    if scans > MAX_SCANS || scans.saturating_mul(area) > MAX_SCANNED {
+        return Err(Damaged::new("the picture has too many scans"));
+    }
+    let most = |side: fn(&(u32, u32)) -> u32| header.sampling.iter().map(side).max().unwrap_or(1).max(1);
+    let (across, down) = (u64::from(most(|sampling| sampling.0)), u64::from(most(|sampling| sampling.1)));
+    let samples: u64 = header
+        .sampling
+        .iter()
+        .map(|(x, y)| (area * u64::from(*x) * u64::from(*y)).div_ceil(across * down))
+        .sum();
+    let coefficients = if scans > 1 { samples * 2 } else { 0 };
+    if coefficients + area * header.sampling.len() as u64 > MAX_DECODED {
+        return Err(Damaged::new("the picture takes too much memory to decode"));
+    }
+    Ok(())
+}
+
+/// A picture whose end mark is missing: whole if what could follow makes no difference to it. What is missing the decoder
+/// would paint grey, and say nothing.
+fn endless(file: &[u8], header: &Header) -> Result<Pixels, Damaged> {
+    const FULL: u8 = 8;
+    let picture = run(&[file, &[0xff, END]].concat(), header, FULL)?;
+    let more: Vec<u8> = (1..=250_u8).map(|byte| byte.wrapping_mul(151)).collect();
+    let continued = run(&[file, &more, &[0xff, END]].concat(), header, FULL)?;
+    if picture.bytes() != continued.bytes() {
+        return Err(Damaged::new("unexpected end of file"));
+    }
+    Ok(picture)
+}
+
+impl Pixels {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Pixels::Grey(pixels) => pixels,
+            Pixels::Rgb(pixels) => pixels,
+            Pixels::Cmyk { inks, .. } => inks,
+        }
+    }
+}
+
+/// Decodes at so many eighths of the size.
+fn run(file: &[u8], header: &Header, scale: u8) -> Result<Pixels, Damaged> {
+    // libjpeg's errors unwind.
+    match catch_unwind(AssertUnwindSafe(|| unwinding(file, header, scale))) {
+        Ok(outcome) => outcome,
+        Err(panic) => Err(match panic.downcast::<String>() {
+            Ok(message) => Damaged(message.trim_start_matches("libjpeg fatal error: ").to_owned()),
+            Err(_) => Damaged::new("the decoder failed"),
+        }),
+    }
+}
+
+fn unwinding(file: &[u8], header: &Header, scale: u8) -> Result<Pixels, Damaged> {
+    let mut decoder = Decompress::builder().from_mem(file)?;
+    decoder.scale(scale);
+    let failed = || Damaged::new("the decoder failed");
+    Ok(match decoder.image()? {
+        Format::Gray(started) => {
+            let ((width, height), pixels) = all(started)?;
+            Pixels::Grey(GrayImage::from_raw(width, height, pixels).ok_or_else(failed)?)
+        }
+        Format::RGB(started) => {
+            let ((width, height), pixels) = all(started)?;
+            Pixels::Rgb(RgbImage::from_raw(width, height, pixels).ok_or_else(failed)?)
+        }
+        Format::CMYK(started) => {
+            let (size, mut inks) = all(started)?;
+            // Adobe's programs write the values inverted and say so by their marker.
+            if header.adobe {
+                inks.iter_mut().for_each(|ink| *ink = u8::MAX - *ink);
+            }
+            Pixels::Cmyk { inks, size }
+        }
+    })
+}
+
+fn all(mut started: DecompressStarted<&[u8]>) -> Result<((u32, u32), Vec<u8>), Damaged> {
+    let pixels = started.read_scanlines::<u8>()?;
+    Ok(((started.width() as u32, started.height() as u32), pixels))
+}
+
+/// The profile from its parts; `None` unless all are there. Source: ICC.1, annex B.4.
+fn profile(mut parts: Vec<(u8, u8, Vec<u8>)>) -> Option<Vec<u8>> {
+    parts.sort_by_key(|(number, _, _)| *number);
+    let count = parts.first()?.1;
+    let complete = parts.len() == usize::from(count)
+        && parts.iter().zip(1..).all(|((number, of, _), expected)| *number == expected && *of == count);
+    complete.then(|| parts.into_iter().flat_map(|(_, _, part)| part).collect())
+}
