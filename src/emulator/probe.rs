@@ -68,7 +68,7 @@ pub(super) fn verify(path: &Path, probe: &mut Probe) -> Result<(), Refusal> {
             let Some(raster) = decode::raster(probe.format) else { return Ok(()) };
             match decode::animation(path, raster).map_err(damaged)? {
                 Some(animation) => probe.frames = count(animation.frames, probe)?,
-                None => decode::pixels(path, raster).map(drop).map_err(damaged)?,
+                None => decode::check(path, raster).map_err(damaged)?,
             }
             Ok(())
         }

@@ -101,6 +101,29 @@ async fn what_cannot_be_decoded_is_refused() {
     }
 }
 
+/// A picture whose end is missing is whole, and one that lacks a component is none.
+#[tokio::test]
+async fn the_last_scan_need_not_end() {
+    let server = flexible().await;
+    for path in fixtures() {
+        let what = path.file_name().unwrap().to_string_lossy().into_owned();
+        // Arithmetic coding ends where it likes: what is missing of it nobody can tell.
+        if what.starts_with("arithmetic") {
+            continue;
+        }
+        let bytes = std::fs::read(&path).unwrap();
+        let whole = bytes.len() - 2;
+        assert_eq!(look(&bytes[..whole], Format::Jpeg), look(&bytes, Format::Jpeg), "{what}");
+        let cut = &bytes[..whole - 30];
+        assert_eq!(look(cut, Format::Jpeg).unwrap_err(), "unexpected end of file", "{what}");
+        assert_eq!(server.file(&what, cut.to_vec()).await["imageStatus"], "FAILED", "{what}");
+        if what.starts_with("scans") {
+            let last = bytes.windows(2).rposition(|pair| pair == [0xff, 0xda]).unwrap();
+            assert!(look(&bytes[..last], Format::Jpeg).is_err(), "{what}");
+        }
+    }
+}
+
 /// Thousands of scans over a large picture cost neither time nor memory: no encoder makes them.
 #[tokio::test]
 async fn endless_scans_are_refused() {

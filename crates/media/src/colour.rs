@@ -191,7 +191,7 @@ fn from_grey(profile: &ColorProfile) -> Option<Conversion> {
 fn levels(gamma: u32) -> [u8; 256] {
     let exponent = 100_000.0 / (f64::from(gamma) * 2.2);
     let mut levels = [0; 256];
-    for (level, before) in levels.iter_mut().zip(0_u8..) {
+    for (level, before) in levels.iter_mut().zip(0..=u8::MAX) {
         *level = ((f64::from(before) / 255.0).powf(exponent) * 255.0).round() as u8;
     }
     levels

@@ -16,8 +16,10 @@ const SCAN: u8 = 0xda;
 const MAX_SCANS: u64 = 100;
 /// Pixels of all scans together: forty scans of the largest picture.
 const MAX_SCANNED: u64 = 40 * MAX_PIXELS;
+/// Most bytes that are skipped on the way to a marker.
+const MAX_SKIPPED: usize = 4 * 1024 * 1024;
 /// Most bytes of coefficients and pixels together.
-const MAX_DECODED: u64 = 1000 * 1024 * 1024;
+const MAX_DECODED: u64 = 800 * 1024 * 1024;
 
 /// What stands before the first scan.
 #[derive(Default)]
@@ -65,10 +67,16 @@ pub(crate) fn decode(file: &[u8], side: Option<u32>) -> Result<Decoded, Damaged>
     let header = header(&mut std::io::Cursor::new(file))?;
     check_area(header.size)?;
     let start = usize::try_from(header.scan_at).unwrap_or(usize::MAX);
-    let (scans, ended) = scans(file.get(start..).unwrap_or_default());
-    check_cost(&header, scans, file.len())?;
+    let scans = scans(file.get(start..).unwrap_or_default());
+    check_cost(&header, scans.count, file.len())?;
     let scale = side.map_or(8, |side| (side * 8).div_ceil(header.size.0.max(header.size.1)).clamp(1, 8));
-    let pixels = if ended { run(file, &header, scale as u8)? } else { endless(file, &header)? };
+    let pixels = if scans.ended {
+        run(file, &header, scale as u8)?
+    } else if scans.components < header.sampling.len() {
+        return Err(Damaged::new("unexpected end of file"));
+    } else {
+        endless(file, &header)?
+    };
     let icc = profile(header.icc);
     Ok(Decoded { pixels, exif: header.exif, icc })
 }
@@ -117,16 +125,15 @@ fn header(reader: &mut (impl BufRead + Seek)) -> Result<Header, Damaged> {
 
 /// The next marker's code, whatever stands before it: T.81 B.1.1.2 allows fill bytes, and decoders skip the rest.
 fn next_marker(reader: &mut impl BufRead) -> Result<u8, Damaged> {
-    loop {
-        while bytes::<1>(reader)? != [0xff] {}
-        let mut code = 0xff;
-        while code == 0xff {
-            [code] = bytes(reader)?;
+    let mut after_fill = false;
+    for _ in 0..MAX_SKIPPED {
+        let [byte] = bytes(reader)?;
+        if after_fill && !matches!(byte, 0 | 0xff) {
+            return Ok(byte);
         }
-        if code != 0 {
-            return Ok(code);
-        }
+        after_fill = byte == 0xff;
     }
+    Err(Damaged::new("there is no picture in the file"))
 }
 
 fn segment(header: &mut Header, marker: u8, body: Vec<u8>) -> Result<(), Damaged> {
@@ -155,27 +162,51 @@ fn segment(header: &mut Header, marker: u8, body: Vec<u8>) -> Result<(), Damaged
     Ok(())
 }
 
-/// Counts scans from the header of the first one on, and tells whether the picture's end is there.
-fn scans(mut rest: &[u8]) -> (u64, bool) {
-    let mut count = 1;
+/// What follows the header.
+struct Scans {
+    count: u64,
+    /// How many components they hold, of whatever there is of them.
+    components: usize,
+    /// The picture's end is there.
+    ended: bool,
+}
+
+/// Walks the scans, from the header of the first one on.
+fn scans(mut rest: &[u8]) -> Scans {
+    let mut seen = [false; 256];
+    let mut scans = Scans { count: 0, components: 0, ended: false };
+    let mut marker = SCAN;
     loop {
         // The segment's own bytes may look like markers.
-        let length = rest.first_chunk().map_or(2, |length| u16::from_be_bytes(*length)).max(2);
-        rest = rest.get(usize::from(length)..).unwrap_or_default();
-        loop {
-            let Some(at) = rest.iter().position(|byte| *byte == 0xff) else { return (count, false) };
-            let Some(code) = rest.get(at + 1) else { return (count, false) };
-            // A fill byte may be followed by a marker.
-            rest = if *code == 0xff { &rest[at + 1..] } else { &rest[at + 2..] };
-            match *code {
-                0 | 0x01 | 0xd0..=0xd8 | 0xff => {}
-                END => return (count, true),
-                SCAN => {
-                    count += 1;
-                    break;
-                }
-                _ => break,
-            }
+        let length = usize::from(rest.first_chunk().map_or(2, |length| u16::from_be_bytes(*length)).max(2));
+        if marker == SCAN {
+            scans.count += 1;
+            let components = usize::from(rest.get(2).copied().unwrap_or_default());
+            let header = rest.get(3..length).unwrap_or_default();
+            header
+                .chunks_exact(2)
+                .take(components)
+                .for_each(|component| seen[usize::from(component[0])] = true);
+            scans.components = seen.iter().filter(|seen| **seen).count();
+        }
+        rest = rest.get(length..).unwrap_or_default();
+        match next_segment(&mut rest) {
+            None => return scans,
+            Some(END) => return Scans { ended: true, ..scans },
+            Some(found) => marker = found,
+        }
+    }
+}
+
+/// Goes behind the next marker that is no part of coded pixels, and has a segment or is the end.
+fn next_segment(rest: &mut &[u8]) -> Option<u8> {
+    loop {
+        let at = rest.iter().position(|byte| *byte == 0xff)?;
+        let code = *rest.get(at + 1)?;
+        // A fill byte may be followed by a marker.
+        *rest = &rest[if code == 0xff { at + 1 } else { at + 2 }..];
+        if !matches!(code, 0 | 0x01 | 0xd0..=0xd8 | 0xff) {
+            return Some(code);
         }
     }
 }
@@ -209,7 +240,9 @@ fn check_cost(header: &Header, scans: u64, length: usize) -> Result<(), Damaged>
 fn endless(file: &[u8], header: &Header) -> Result<Pixels, Damaged> {
     const FULL: u8 = 8;
     let picture = run(&[file, &[0xff, END]].concat(), header, FULL)?;
-    let more: Vec<u8> = (1..=250_u8).map(|byte| byte.wrapping_mul(151)).collect();
+    // All bytes in some order, but for that which begins markers.
+    let more: Vec<u8> =
+        (0..u8::MAX).map(|byte| byte.wrapping_mul(151)).filter(|byte| *byte != 0xff).collect();
     let continued = run(&[file, &more, &[0xff, END]].concat(), header, FULL)?;
     if picture.bytes() != continued.bytes() {
         return Err(Damaged::new("unexpected end of file"));
@@ -273,6 +306,9 @@ fn profile(mut parts: Vec<(u8, u8, Vec<u8>)>) -> Option<Vec<u8>> {
     parts.sort_by_key(|(number, _, _)| *number);
     let count = parts.first()?.1;
     let complete = parts.len() == usize::from(count)
-        && parts.iter().zip(1..).all(|((number, of, _), expected)| *number == expected && *of == count);
+        && parts
+            .iter()
+            .zip(1..=u8::MAX)
+            .all(|((number, of, _), expected)| *number == expected && *of == count);
     complete.then(|| parts.into_iter().flat_map(|(_, _, part)| part).collect())
 }

@@ -149,7 +149,10 @@ fn bitstream_size(name: &[u8; 4], start: &[u8]) -> Result<(u32, u32), Damaged> {
     match (name, start) {
         (b"VP8 ", [_, _, _, 0x9d, 0x01, 0x2a, a, b, c, d]) => {
             let side = |low: u8, high: u8| u32::from(u16::from_le_bytes([low, high]) & 0x3fff);
-            Ok((side(*a, *b), side(*c, *d)))
+            match (side(*a, *b), side(*c, *d)) {
+                (0, _) | (_, 0) => Err(Damaged::new("the image has no pixels")),
+                size => Ok(size),
+            }
         }
         (b"VP8L", [0x2f, a, b, c, d, ..]) => {
             let bits = u32::from_le_bytes([*a, *b, *c, *d]);

@@ -26,6 +26,11 @@ pub(in crate::emulator) fn pixels(path: &Path, format: raster::Format) -> Result
     decode::still(&std::fs::read(path)?, format, Size::Full)
 }
 
+/// Tells whether a picture can be decoded, as cheaply as its format allows.
+pub(in crate::emulator) fn check(path: &Path, format: raster::Format) -> Result<(), Damaged> {
+    decode::still(&std::fs::read(path)?, format, Size::AtLeast(1)).map(drop)
+}
+
 /// The frames of a GIF or an animated WebP; `None` for stills.
 pub(in crate::emulator) fn animation(
     path: &Path,
