@@ -14,6 +14,7 @@ import tempfile
 import time
 import urllib.request
 import uuid
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,7 +22,8 @@ from PIL import Image, ImageCms, ImageFile, ImageOps, ImageStat
 
 import corpus
 
-# Pillow refuses what browsers show.
+# Pillow refuses what browsers show, or warns of it.
+warnings.simplefilter("ignore")
 ImageFile.LOAD_TRUNCATED_IMAGES = True
 SRGB = ImageCms.createProfile("sRGB")
 # Levels of 255: between two decoders and two colour managers, and an encoder for what is delivered lossily.

@@ -294,6 +294,45 @@ async fn webps_are_read_as_browsers_do() {
     }
 }
 
+/// Animations keep all their frames, wherever the file ends, upright.
+#[tokio::test]
+async fn animations_end_where_their_frames_do() {
+    let server = flexible().await;
+    let moving = crate::pictures::gif(3);
+    let whole = moving.len();
+    let second = moving.windows(3).rposition(|bytes| bytes == [0x21, 0xf9, 4]).unwrap();
+    let webp = include_bytes!("fixtures/animated.webp").to_vec();
+    let flags = webp.windows(4).position(|name| name == b"VP8X").unwrap() + 8;
+    let mut promising = webp.clone();
+    promising[flags] |= 0x2c;
+    let turned = {
+        let exif = orientation(6);
+        let length = u32::try_from(exif.len()).unwrap().to_le_bytes();
+        let mut bytes = [&webp[..], b"EXIF", &length, &exif].concat();
+        let length = u32::try_from(bytes.len() - 8).unwrap().to_le_bytes();
+        bytes[4..8].copy_from_slice(&length);
+        bytes
+    };
+    for (what, bytes, size) in [
+        ("GIF, no trailer", moving[..whole - 1].to_vec(), (30, 20)),
+        ("GIF, zeros between frames", [&moving[..second], &[0; 5], &moving[second..]].concat(), (30, 20)),
+        ("GIF, more behind it", [&moving[..], &moving].concat(), (30, 20)),
+        ("WebP, more behind it", [&webp[..], b"odd"].concat(), (48, 32)),
+        ("WebP, flags for what is not there", promising, (48, 32)),
+        ("WebP, turned", turned, (32, 48)),
+    ] {
+        let told = server.file(what, bytes).await["image"].clone();
+        assert_eq!(told["animated"], true, "{what}: {told:#}");
+        assert_eq!((&told["width"], &told["height"]), (&size.0.into(), &size.1.into()), "{what}");
+        let base = told["url"].as_str().unwrap().rsplit_once('/').unwrap().0;
+        let delivered = get(&server, base, "f=webp", "*/*").await;
+        assert_eq!(delivered.size(), size, "{what}");
+        assert_eq!(delivered.bytes.windows(4).filter(|name| name == b"ANMF").count(), 3, "{what}");
+    }
+    let cut = moving[..whole - 12].to_vec();
+    assert_eq!(server.file("cut.gif", cut).await["imageStatus"], "FAILED");
+}
+
 /// The first EXIF of a file counts, with the name before it that JPEG wants or without, wherever the format allows it.
 #[tokio::test]
 async fn the_first_exif_counts() {

@@ -85,7 +85,8 @@ impl Conversion {
     /// `None` where nothing is to be done, or nobody knows what.
     pub(crate) fn new(profile: &Profile) -> Option<Conversion> {
         guarded(|| match profile {
-            Profile::Gamma(gamma) if is_srgb_gamma(*gamma) => None,
+            // libpng's threshold: less is not seen.
+            Profile::Gamma(gamma) if gamma.abs_diff(45_455) <= 2_272 => None,
             Profile::Gamma(gamma) => Some(Conversion(How::Levels(levels(*gamma)))),
             Profile::Measured { gamma, chromaticities }
                 if is_srgb_gamma(*gamma) && chromaticities.is_srgb() =>
