@@ -3,7 +3,6 @@
 //! A row is analysed when `analysis_due_at` has come. The worker claims one at a time, so a process holds one decoded
 //! picture at most, and a picture that takes the process down costs itself a try and nobody else.
 
-use std::fs::File;
 use std::io::Read;
 
 use chrono::{DateTime, Utc};
@@ -89,7 +88,7 @@ async fn see(image: &Model, spool: &Spool) -> Option<Findings> {
 ///
 /// # Errors
 /// Why it cannot be decoded.
-pub fn look(file: File, format: Format) -> Result<Findings, String> {
+pub fn look(file: impl Read, format: Format) -> Result<Findings, String> {
     let raster = kind::raster(format).ok_or("there is no decoder for its format")?;
     let mut bytes = Vec::new();
     file.take(MAX_IMAGE_BYTES).read_to_end(&mut bytes).map_err(|problem| problem.to_string())?;

@@ -22,18 +22,11 @@ fn fixtures() -> Vec<PathBuf> {
 
 /// What djpeg shows of a fixture: PPM, or PGM if it is grey.
 fn reference(jpeg: &std::path::Path) -> RgbImage {
-    let colours = std::fs::read(jpeg.with_extension("ppm"));
-    let (bytes, channels) = match colours {
-        Ok(bytes) => (bytes, 3),
-        Err(_) => (std::fs::read(jpeg.with_extension("pgm")).unwrap(), 1),
-    };
+    let (ending, repeated) = if jpeg.with_extension("ppm").exists() { ("ppm", 1) } else { ("pgm", 3) };
+    let bytes = std::fs::read(jpeg.with_extension(ending)).unwrap();
     let head: Vec<&[u8]> = bytes.splitn(4, |byte| *byte == b'\n').collect();
-    let size = std::str::from_utf8(head[1]).unwrap();
-    let (width, height) = size.split_once(' ').unwrap();
-    let pixels = head[3]
-        .iter()
-        .flat_map(|level| std::iter::repeat_n(*level, 4 - channels).take(if channels == 1 { 3 } else { 1 }))
-        .collect();
+    let (width, height) = std::str::from_utf8(head[1]).unwrap().split_once(' ').unwrap();
+    let pixels = head[3].iter().flat_map(|level| std::iter::repeat_n(*level, repeated)).collect();
     RgbImage::from_raw(width.parse().unwrap(), height.parse().unwrap(), pixels).unwrap()
 }
 
@@ -51,22 +44,20 @@ async fn every_jpeg_shows_what_djpeg_shows() {
     for path in fixtures() {
         let what = path.file_name().unwrap().to_string_lossy().into_owned();
         let (bytes, expected) = (std::fs::read(&path).unwrap(), reference(&path));
+        let plain = encoded(expected.clone(), ImageFormat::Png);
+        assert_eq!(look(&bytes, Format::Jpeg), look(&plain, Format::Png), "{what}");
+        // No browser shows arithmetic coding: whether it is taken is another matter than how it looks.
+        if what.starts_with("arithmetic") {
+            continue;
+        }
         let told = server.file(&what, bytes.clone()).await["image"].clone();
-        assert_eq!(
-            (&told["width"], &told["height"]),
-            (&expected.width().into(), &expected.height().into()),
-            "{what}"
-        );
-        let base = put(&server, bytes.clone()).await;
+        let size = (&told["width"], &told["height"]);
+        assert_eq!(size, (&expected.width().into(), &expected.height().into()), "{what}");
+        let base = put(&server, bytes).await;
         let delivered = get(&server, &base, "f=png", "*/*").await;
         assert_eq!(delivered.status, 200, "{what}: {}", String::from_utf8_lossy(&delivered.bytes));
         let pixels = image::load_from_memory(&delivered.bytes).unwrap().into_rgb8();
-        assert_eq!(pixels.dimensions(), expected.dimensions(), "{what}");
-        let farthest =
-            pixels.iter().zip(expected.iter()).map(|(found, wanted)| found.abs_diff(*wanted)).max();
-        assert!(farthest <= Some(2), "{what}: {farthest:?} from djpeg");
-        let plain = encoded(expected, ImageFormat::Png);
-        assert_eq!(look(&bytes, Format::Jpeg), look(&plain, Format::Png), "{what}");
+        assert!(pixels == expected, "{what} differs from djpeg");
     }
 }
 
