@@ -300,7 +300,7 @@ fn cyan() -> Vec<u8> {
             }
         }
     }
-    while bits.len() % 8 != 0 {
+    while !bits.len().is_multiple_of(8) {
         bits.push('1');
     }
     let mut pixels = Vec::new();

@@ -77,7 +77,7 @@ pub(crate) struct Conversion(How);
 
 enum How {
     /// The same for each channel.
-    Levels([u8; 256]),
+    Levels(Box<[u8; 256]>),
     Rgb(Arc<Transform8BitExecutor>),
 }
 
@@ -87,7 +87,7 @@ impl Conversion {
         guarded(|| match profile {
             // libpng's threshold: less is not seen.
             Profile::Gamma(gamma) if gamma.abs_diff(45_455) <= 2_272 => None,
-            Profile::Gamma(gamma) => Some(Conversion(How::Levels(levels(*gamma)))),
+            Profile::Gamma(gamma) => Some(Conversion(How::Levels(Box::new(levels(*gamma))))),
             Profile::Measured { gamma, chromaticities }
                 if is_srgb_gamma(*gamma) && chromaticities.is_srgb() =>
             {
@@ -185,7 +185,7 @@ fn from_grey(profile: &ColorProfile) -> Option<Conversion> {
     for (level, pixel) in levels.iter_mut().zip(after.chunks_exact(3)) {
         *level = pixel[1];
     }
-    Some(Conversion(How::Levels(levels)))
+    Some(Conversion(How::Levels(Box::new(levels))))
 }
 
 /// Source: PNG, section 13.13, for a display of gamma 2.2.

@@ -87,9 +87,7 @@ fn walk(reader: &mut (impl BufRead + Seek), keep: bool) -> Result<Webp, Damaged>
     let [_, _, _, _, length @ .., _, _, _, _] = header;
     let end = u64::from(u32::from_le_bytes(length)) + 8;
     let mut at = 12;
-    loop {
-        let Ok(header) = bytes::<8>(reader) else { break };
-        let [name @ .., a, b, c, d] = header;
+    while let Ok([name @ .., a, b, c, d]) = bytes::<8>(reader) {
         let length = u64::from(u32::from_le_bytes([a, b, c, d]));
         let found = webp.whole() || webp.animated() && webp.frames > 0;
         if found && at >= end {
