@@ -5,7 +5,8 @@ use std::io::{BufReader, Read, Seek};
 use std::path::Path;
 
 use axum::http::StatusCode;
-use image::{Frames, ImageDecoder};
+use image::Frames;
+use media::raster;
 
 use super::answer::Refusal;
 use super::store::Format;
@@ -37,17 +38,14 @@ pub(super) fn measure(path: &Path) -> Result<Probe, Refusal> {
     let format = sniff(&start).ok_or_else(Refusal::unsupported_type)?;
     let (width, height) = match format {
         Format::Svg => (0, 0),
-        _ => {
-            // The header alone, before a decoder makes room for what it claims.
-            let size = imagesize::reader_size(BufReader::new(file)).map_err(damaged)?;
-            let size = (pixels(size.width)?, pixels(size.height)?);
-            check_pixels(format, size.0, size.1)?;
-            if format == Format::Heic {
-                size
-            } else {
-                decode::still(path, format).map_err(damaged)?.dimensions()
+        // The header alone, before a decoder makes room for what it claims.
+        _ => match decode::raster(format) {
+            Some(raster) => raster::head(&mut BufReader::new(file), raster).map_err(damaged)?.stored,
+            None => {
+                let size = imagesize::reader_size(BufReader::new(file)).map_err(damaged)?;
+                (pixels(size.width)?, pixels(size.height)?)
             }
-        }
+        },
     };
     if format != Format::Svg {
         check_pixels(format, width, height)?;
@@ -67,27 +65,14 @@ pub(super) fn verify(path: &Path, probe: &mut Probe) -> Result<(), Refusal> {
         // There is no decoder for it; it is delivered as it came.
         Format::Heic => Ok(()),
         Format::Jpeg | Format::Png | Format::Gif | Format::Webp => {
-            if probe.format == Format::Jpeg && !jpeg_is_whole(path, probe)? {
-                return Err(damaged("unexpected end of file"));
-            }
-            match decode::animation(path, probe.format).map_err(damaged)? {
+            let Some(raster) = decode::raster(probe.format) else { return Ok(()) };
+            match decode::animation(path, raster).map_err(damaged)? {
                 Some(animation) => probe.frames = count(animation.frames, probe)?,
-                None => decode::pixels(path, probe.format).map(drop).map_err(damaged)?,
+                None => decode::check(path, raster).map_err(damaged)?,
             }
             Ok(())
         }
     }
-}
-
-/// Whether the last scan of a JPEG has an end, and the file a bit at least for each block of 64 pixels: the decoder
-/// paints what is missing grey and says nothing.
-fn jpeg_is_whole(path: &Path, probe: &Probe) -> Result<bool, Refusal> {
-    if probe.size * 8 * 64 < u64::from(probe.width) * u64::from(probe.height) {
-        return Ok(false);
-    }
-    let bytes = std::fs::read(path)?;
-    let last = |marker: [u8; 2]| bytes.windows(2).rposition(|pair| pair == marker);
-    Ok(last([0xff, 0xda]) < last([0xff, 0xd9]))
 }
 
 /// Decodes every frame, giving up where their pixels pass the limit.

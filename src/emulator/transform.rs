@@ -17,6 +17,7 @@ use axum::body::Bytes;
 use axum::http::StatusCode;
 use fast_image_resize::{ResizeOptions, Resizer};
 use image::{DynamicImage, Frame, Frames};
+use media::decode::Animation;
 
 use super::answer::Refusal;
 use super::store::Format;
@@ -44,10 +45,11 @@ pub(super) fn render(
     output: Output,
     moves: bool,
 ) -> Result<Rendered, Refusal> {
-    if moves && let Some(animation) = decode::animation(path, source).map_err(undecodable)? {
+    let raster = decode::raster(source).ok_or_else(|| undecodable("not a raster image"))?;
+    if moves && let Some(animation) = decode::animation(path, raster).map_err(undecodable)? {
         return animated(animation, plan, output);
     }
-    let decoded = decode::pixels(path, source).map_err(undecodable)?;
+    let decoded = decode::pixels(path, raster).map_err(undecodable)?;
     let original = (decoded.image.width(), decoded.image.height());
     let pixels = apply(decoded.image, plan)?;
     if output == Output::Json {
@@ -56,8 +58,8 @@ pub(super) fn render(
     encode::still(pixels, output, plan, decoded.exif, decoded.icc)
 }
 
-fn animated(animation: decode::Animation, plan: &Plan, output: Output) -> Result<Rendered, Refusal> {
-    let decode::Animation { frames, loops } = animation;
+fn animated(animation: Animation, plan: &Plan, output: Output) -> Result<Rendered, Refusal> {
+    let Animation { frames, loops } = animation;
     let frames = Transformed { frames, plan, pixels: 0 };
     match output {
         Output::Gif => encode::gif(Frames::new(Box::new(frames)), loops),

@@ -2,12 +2,12 @@
 
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 
+use media::{exif, raster};
 use quick_xml::events::Event;
 
 use crate::cloudflare::wire::{MAX_IMAGE_BYTES, MAX_PIXELS, MAX_SIDE};
 use crate::entity::image::Format;
 use crate::error::{Code, Error, Result};
-use crate::file::exif;
 use crate::file::spool::{Reader, Spool};
 
 /// How much of a file is looked at to tell its type.
@@ -88,21 +88,38 @@ fn look(mut file: Reader) -> Result<Kind> {
         let size = svg_size(reader)?;
         return Ok(Kind { mime_type, picture: Some(Picture { format, size, frames: 1, exif: None }) });
     }
-    let (exif, orientation) = exif::read(&mut reader);
-    reader.seek(SeekFrom::Start(0)).map_err(unreadable)?;
-    let size = imagesize::reader_size(&mut reader).map_err(|_| corrupt())?;
-    let mut size =
+    let picture = match raster(format) {
+        Some(raster) => {
+            let head = raster::head(&mut reader, raster).map_err(|_| corrupt())?;
+            let (size, frames) = (Some(head.size()), head.frames);
+            Picture { format, size, frames, exif: head.exif.and_then(exif::tags) }
+        }
+        None => {
+            let exif = exif::of_heic(&mut reader).and_then(exif::tags);
+            reader.seek(SeekFrom::Start(0)).map_err(unreadable)?;
+            Picture { format, size: Some(heic_size(&mut reader)?), frames: 1, exif }
+        }
+    };
+    Ok(Kind { mime_type, picture: Some(picture) })
+}
+
+/// The raster formats whose pixels can be decoded.
+pub fn raster(format: Format) -> Option<raster::Format> {
+    match format {
+        Format::Gif => Some(raster::Format::Gif),
+        Format::Jpeg => Some(raster::Format::Jpeg),
+        Format::Png => Some(raster::Format::Png),
+        Format::Webp => Some(raster::Format::Webp),
+        Format::Avif | Format::Heic | Format::Svg | Format::Other => None,
+    }
+}
+
+/// HEIC says its rotation in the container, and the size follows that.
+fn heic_size(reader: &mut (impl BufRead + Seek)) -> Result<(u32, u32)> {
+    let size = imagesize::reader_size(reader).map_err(|_| corrupt())?;
+    let size =
         (u32::try_from(size.width).unwrap_or(u32::MAX), u32::try_from(size.height).unwrap_or(u32::MAX));
-    if size.0 == 0 || size.1 == 0 {
-        return Err(corrupt());
-    }
-    // HEIC says its rotation in the container as well, and the size we were given already follows that.
-    if (5..=8).contains(&orientation) && format != Format::Heic {
-        size = (size.1, size.0);
-    }
-    reader.seek(SeekFrom::Start(0)).map_err(unreadable)?;
-    let frames = frames(format, &mut reader).unwrap_or(1).max(1);
-    Ok(Kind { mime_type, picture: Some(Picture { format, size: Some(size), frames, exif }) })
+    if size.0 == 0 || size.1 == 0 { Err(corrupt()) } else { Ok(size) }
 }
 
 fn sniff(head: &[u8]) -> String {
@@ -206,98 +223,4 @@ fn svg_size(reader: impl BufRead) -> Result<Option<(u32, u32)>> {
 
 fn rounded(number: f64) -> Option<u32> {
     (number.is_finite() && (0.5..1e9).contains(&number)).then(|| number.round() as u32)
-}
-
-/// How many frames a file shows one after the other; `None` if it ends early.
-fn frames(format: Format, reader: &mut (impl BufRead + Seek)) -> Option<u32> {
-    match format {
-        Format::Gif => Some(gif_frames(reader)),
-        Format::Png => png_frames(reader),
-        Format::Webp => Some(webp_frames(reader)),
-        _ => Some(1),
-    }
-}
-
-/// Counts the image descriptors of a GIF. A file that ends early has the frames seen so far.
-fn gif_frames(reader: &mut (impl BufRead + Seek)) -> u32 {
-    let mut count = 0;
-    let mut walk = || -> std::io::Result<()> {
-        let mut header = [0; 13];
-        reader.read_exact(&mut header)?;
-        skip_color_table(reader, header[10])?;
-        loop {
-            match byte(reader)? {
-                0x2c => {
-                    let mut descriptor = [0; 9];
-                    reader.read_exact(&mut descriptor)?;
-                    skip_color_table(reader, descriptor[8])?;
-                    byte(reader)?;
-                    count += 1;
-                }
-                0x21 => drop(byte(reader)?),
-                _ => return Ok(()),
-            }
-            loop {
-                let length = byte(reader)?;
-                if length == 0 {
-                    break;
-                }
-                reader.seek_relative(i64::from(length))?;
-            }
-        }
-    };
-    let _ = walk();
-    count
-}
-
-fn skip_color_table(reader: &mut impl Seek, flags: u8) -> std::io::Result<()> {
-    if flags & 0x80 == 0 {
-        return Ok(());
-    }
-    reader.seek_relative(3 << ((flags & 7) + 1))
-}
-
-fn byte(reader: &mut impl Read) -> std::io::Result<u8> {
-    let mut byte = [0];
-    reader.read_exact(&mut byte)?;
-    Ok(byte[0])
-}
-
-/// The frame count an animated PNG claims before its pixels.
-fn png_frames(reader: &mut (impl Read + Seek)) -> Option<u32> {
-    reader.seek_relative(8).ok()?;
-    loop {
-        let mut chunk = [0; 8];
-        reader.read_exact(&mut chunk).ok()?;
-        let length = u32::from_be_bytes([chunk[0], chunk[1], chunk[2], chunk[3]]);
-        match &chunk[4..] {
-            b"acTL" => {
-                let mut count = [0; 4];
-                reader.read_exact(&mut count).ok()?;
-                return Some(u32::from_be_bytes(count));
-            }
-            b"IDAT" => return Some(1),
-            _ => reader.seek_relative(i64::from(length) + 4).ok()?,
-        }
-    }
-}
-
-/// Counts the animation frames of a WebP. A file that ends early has the frames seen so far.
-fn webp_frames(reader: &mut (impl Read + Seek)) -> u32 {
-    let mut count = 0;
-    let mut walk = || -> std::io::Result<()> {
-        reader.seek_relative(12)?;
-        loop {
-            let mut chunk = [0; 8];
-            reader.read_exact(&mut chunk)?;
-            if &chunk[..4] == b"ANMF" {
-                count += 1;
-            }
-            let length = u32::from_le_bytes([chunk[4], chunk[5], chunk[6], chunk[7]]);
-            // Chunks are padded to even lengths.
-            reader.seek_relative(i64::from(length) + i64::from(length & 1))?;
-        }
-    };
-    let _ = walk();
-    count
 }

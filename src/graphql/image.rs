@@ -204,12 +204,12 @@ impl Image {
         self.0.thumbhash.as_deref().and_then(placeholder::data_url).map(Url)
     }
 
-    /// Dominant colour as `#rrggbb`. Null while not computed, and for vector images and HEIC.
+    /// Dominant colour as `#rrggbb`, in sRGB. Null while not computed, and for vector images and HEIC.
     async fn dominant_color(&self) -> Option<&str> {
         self.0.dominant_color.as_deref()
     }
 
-    /// Up to six colours as `#rrggbb`, most frequent first. Empty while not computed, and for vector images and HEIC.
+    /// Up to six colours as `#rrggbb` in sRGB, most frequent first. Empty while not computed, and for vector images and HEIC.
     async fn palette(&self) -> &[String] {
         &self.0.palette.0
     }

@@ -3,23 +3,20 @@
 //! A row is analysed when `analysis_due_at` has come. The worker claims one at a time, so a process holds one decoded
 //! picture at most, and a picture that takes the process down costs itself a try and nobody else.
 
-use std::io::{BufReader, Read, Seek};
+use std::io::Read;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use image::codecs::gif::GifDecoder;
-use image::codecs::jpeg::JpegDecoder;
-use image::codecs::png::PngDecoder;
-use image::codecs::webp::WebPDecoder;
-use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageResult, Limits, RgbaImage};
+use image::{DynamicImage, RgbaImage};
+use media::{colour, decode};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
 
 use crate::app::App;
+use crate::cloudflare::wire::MAX_IMAGE_BYTES;
 use crate::entity::image::{self as entity, Column, Entity, Format, Model};
 use crate::entity::{Texts, file, workspace};
 use crate::error::Result;
 use crate::file::spool::Spool;
-use crate::file::{exif, presence};
+use crate::file::{exif, kind, presence};
 use crate::image::{palette, photo};
 use crate::worker;
 
@@ -27,9 +24,6 @@ use crate::worker;
 const MAX_ATTEMPTS: i32 = 5;
 /// How long a picture waits while the byte store or the disk does not work.
 const OUTAGE_PAUSE: TimeDelta = TimeDelta::seconds(30);
-/// Most bytes of one decoded picture: 100 megapixels of RGBA, which is the most Cloudflare takes, and a little more. A
-/// progressive JPEG needs some more while it is decoded, for its coefficients.
-const MAX_DECODED: u64 = 420 * 1024 * 1024;
 /// Longer side of what is looked at, in pixels: the most a ThumbHash is made from.
 const LOOKED_AT: u32 = 100;
 /// Longer side of what a BlurHash is made from.
@@ -99,35 +93,19 @@ async fn see(image: &Model, spool: &Spool) -> Option<Findings> {
 }
 
 /// Decodes a picture, or the first frame of an animation, within limits and looks at it. Blocks.
-pub fn look(file: impl Read + Seek + 'static, format: Format) -> ImageResult<Findings> {
-    let mut decoder = decoder(BufReader::new(file), format)?;
-    // Damaged metadata does not make a picture undecodable.
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    if decoder.total_bytes() > MAX_DECODED {
-        return Err(refused("it is too large"));
-    }
-    let (mut small, has_alpha) = shrunk(DynamicImage::from_decoder(decoder)?);
-    small.apply_orientation(orientation);
+///
+/// # Errors
+/// Why it cannot be decoded.
+pub fn look(file: impl Read, format: Format) -> Result<Findings, String> {
+    let raster = kind::raster(format).ok_or("there is no decoder for its format")?;
+    let mut bytes = Vec::new();
+    file.take(MAX_IMAGE_BYTES).read_to_end(&mut bytes).map_err(|problem| problem.to_string())?;
+    // Twice as large as what is looked at, so that what is left out on the way does not show.
+    let decoded = decode::still(&bytes, raster, decode::Size::AtLeast(2 * LOOKED_AT));
+    let decode::Decoded { image, icc, .. } = decoded.map_err(|problem| problem.to_string())?;
+    let (mut small, has_alpha) = shrunk(image);
+    colour::to_srgb(&mut small, icc.as_deref());
     Ok(findings(small.into_rgba8(), has_alpha))
-}
-
-fn decoder(
-    file: BufReader<impl Read + Seek + 'static>,
-    format: Format,
-) -> ImageResult<Box<dyn ImageDecoder>> {
-    let mut limits = Limits::default();
-    limits.max_alloc = Some(MAX_DECODED);
-    let mut decoder: Box<dyn ImageDecoder> = match format {
-        Format::Jpeg => Box::new(JpegDecoder::new(file)?),
-        Format::Png => Box::new(PngDecoder::with_limits(file, limits.clone())?),
-        Format::Gif => Box::new(GifDecoder::new(file)?),
-        Format::Webp => Box::new(WebPDecoder::new(file)?),
-        Format::Avif | Format::Heic | Format::Svg | Format::Other => {
-            return Err(refused("there is no decoder for its format"));
-        }
-    };
-    decoder.set_limits(limits)?;
-    Ok(decoder)
 }
 
 /// The picture at the size that is looked at, and whether any of its pixels lets something through.
@@ -178,10 +156,6 @@ fn blurhash(mut picture: RgbaImage) -> Option<String> {
     let (width, height) = picture.dimensions();
     let (across, down) = if width >= height { (4, 3) } else { (3, 4) };
     blurhash::encode(across, down, width, height, picture.as_raw()).ok()
-}
-
-fn refused(why: &'static str) -> image::ImageError {
-    image::ImageError::IoError(std::io::Error::other(why))
 }
 
 /// Writes down what was seen; only whoever holds the newest claim does. Rows from before photos had a time get it here.

@@ -33,7 +33,7 @@ impl Emulator {
     }
 
     /// Status and body of the answer to an upload. A minute is for a machine that is busy with other things.
-    async fn upload(&self, bytes: Vec<u8>) -> (u16, Value) {
+    pub(crate) async fn upload(&self, bytes: Vec<u8>) -> (u16, Value) {
         let part = Part::bytes(bytes).file_name("picture");
         let upload =
             http().post(&self.root).bearer_auth("demo-token").multipart(Form::new().part("file", part));
@@ -41,7 +41,7 @@ impl Emulator {
         (answer.status().as_u16(), answer.json().await.unwrap())
     }
 
-    async fn refused(&self, what: &str, bytes: Vec<u8>, code: u32) {
+    pub(crate) async fn refused(&self, what: &str, bytes: Vec<u8>, code: u32) {
         let (status, body) = self.upload(bytes).await;
         assert_eq!(body["errors"][0]["code"], code, "{what}: {body}");
         assert!((400..500).contains(&status), "{what}: {status}");

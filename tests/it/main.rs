@@ -60,6 +60,12 @@ mod secrets;
 
 mod arrivals;
 
+mod first_picture;
+
+mod jpeg;
+
+mod profiles;
+
 mod import;
 
 mod download;

@@ -130,8 +130,9 @@ fn only_config_reads_the_environment() {
 
 #[test]
 fn files_are_small() {
-    let long: Vec<_> = sources("src")
+    let long: Vec<_> = ["src", "crates"]
         .into_iter()
+        .flat_map(sources)
         .filter(|(_, code)| code.lines().count() > 500)
         .map(|(path, _)| path)
         .collect();
@@ -139,8 +140,26 @@ fn files_are_small() {
 }
 
 #[test]
+fn pictures_are_read_in_one_place() {
+    let readers = [
+        "image::codecs::gif::GifDecoder",
+        "PngDecoder",
+        "WebPDecoder",
+        "JpegDecoder",
+        "load_from_memory",
+        "kamadak",
+    ];
+    forbid("the crate media reads pictures, for the API and the emulator alike", &readers, |_| true);
+    for (path, code) in sources("crates/media/src") {
+        for word in ["crate::emulator", "imagegraph::", "axum", "async_graphql", "sea_orm", "tokio"] {
+            assert!(!code.contains(word), "{path} knows {word}");
+        }
+    }
+}
+
+#[test]
 fn every_dependency_says_why() {
-    let manifest = include_str!("../../Cargo.toml");
+    let manifest = concat!(include_str!("../../Cargo.toml"), include_str!("../../crates/media/Cargo.toml"));
     let mut previous = "";
     let mut inside = false;
     for line in manifest.lines() {

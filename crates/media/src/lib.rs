@@ -2,3 +2,16 @@
 //!
 //! The product and the emulator read pictures through this crate, so that what the API says of a picture is what is
 //! delivered. It knows neither of them.
+
+/// Colours as they are seen: profiles to sRGB.
+pub mod colour;
+/// Pixels of raster pictures.
+pub mod decode;
+/// EXIF: orientation, and tags as JSON.
+pub mod exif;
+mod gif;
+mod jpeg;
+mod png;
+/// Raster pictures before their pixels are decoded.
+pub mod raster;
+mod webp;

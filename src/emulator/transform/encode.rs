@@ -4,12 +4,12 @@ use std::fmt;
 use std::path::Path;
 
 use axum::http::StatusCode;
-use exif::{In, Tag};
 use image::codecs::gif::{GifEncoder, Repeat};
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::metadata::LoopCount;
 use image::{DynamicImage, Frame, Frames, ImageEncoder, ImageResult};
+use media::exif;
 use serde_json::json;
 
 use super::plan::Plan;
@@ -49,7 +49,9 @@ pub(in crate::emulator) fn still(
     let media_type = match output {
         Output::Jpeg => {
             let mut encoder = JpegEncoder::new_with_quality(&mut bytes, plan.quality);
-            if let Some(exif) = exif.and_then(|chunk| kept(chunk, plan.metadata)) {
+            let exif = exif.and_then(|chunk| kept(chunk, plan.metadata));
+            // Other formats hold more than the one segment that JPEG has for it.
+            if let Some(exif) = exif.filter(|exif| exif.len() <= MAX_EXIF) {
                 encoder.set_exif_metadata(exif).map_err(unwritable)?;
             }
             write(adjust::opaque(pixels), encoder, icc)?;
@@ -180,20 +182,15 @@ fn write(pixels: DynamicImage, mut encoder: impl ImageEncoder, icc: Option<Vec<u
     pixels.write_with_encoder(encoder).map_err(unwritable)
 }
 
+/// Longest EXIF of a JPEG, in bytes: a segment less its length and its name.
+const MAX_EXIF: usize = 0xffff - 2 - 6;
+
 /// What the policy leaves of an EXIF chunk.
 fn kept(chunk: Vec<u8>, policy: Metadata) -> Option<Vec<u8>> {
     match policy {
         Metadata::Keep => Some(chunk),
         Metadata::None => None,
-        Metadata::Copyright => {
-            let exif = exif::Reader::new().read_raw(chunk).ok()?;
-            let notice = exif.get_field(Tag::Copyright, In::PRIMARY)?;
-            let mut writer = exif::experimental::Writer::new();
-            writer.push_field(notice);
-            let mut chunk = std::io::Cursor::new(Vec::new());
-            writer.write(&mut chunk, exif.little_endian()).ok()?;
-            Some(chunk.into_inner())
-        }
+        Metadata::Copyright => exif::copyright_only(chunk),
     }
 }
 

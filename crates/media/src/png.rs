@@ -1,0 +1,241 @@
+//! The structure of PNG files. Source: www.w3.org/TR/png-3; where files differ from it, libpng.
+
+use std::io::{BufRead, Cursor, Read, Seek};
+
+use flate2::read::ZlibDecoder;
+
+use crate::colour::{Chromaticities, Profile};
+use crate::exif;
+use crate::raster::{Damaged, Head, MAX_METADATA, at_most, bytes, go_to};
+
+const SIGNATURE: [u8; 8] = [0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a];
+
+/// What a file holds besides pixels.
+#[derive(Default)]
+pub(crate) struct Png {
+    size: (u32, u32),
+    /// 0 grey, 2 RGB, 3 palette, 4 grey with alpha, 6 RGB with alpha.
+    colours: u8,
+    frames: u32,
+    exif: Option<Vec<u8>>,
+    /// EXIF as older programs write it, as text.
+    raw_exif: Option<Vec<u8>>,
+    cicp: Option<[u8; 4]>,
+    icc: Option<Vec<u8>>,
+    srgb: bool,
+    gamma: Option<u32>,
+    chromaticities: Option<Chromaticities>,
+    palette: usize,
+    /// Compressed chunks that have been unpacked.
+    unpacked: u8,
+    pixels: Pixels,
+    /// Header, palette, transparency and pixels, if they were to be kept.
+    kept: Vec<u8>,
+}
+
+/// How far the pixels of the default image have been read. Only one row of chunks of them counts, as in libpng.
+#[derive(Default, Clone, Copy, PartialEq)]
+enum Pixels {
+    #[default]
+    Before,
+    Inside,
+    Behind,
+}
+
+impl Png {
+    /// How the colours are meant, by the order of precedence of the specification; `None` for sRGB.
+    pub(crate) fn profile(&self) -> Option<Profile> {
+        if let Some(cicp) = self.cicp {
+            return Some(Profile::Cicp(cicp));
+        }
+        if let Some(icc) = &self.icc {
+            return Some(Profile::Icc(icc.clone()));
+        }
+        let gamma = self.gamma.filter(|gamma| !self.srgb && *gamma > 0)?;
+        Some(match self.chromaticities {
+            Some(chromaticities) => Profile::Measured { gamma, chromaticities },
+            None => Profile::Gamma(gamma),
+        })
+    }
+
+    pub(crate) fn into_exif(self) -> Option<Vec<u8>> {
+        self.exif.or(self.raw_exif)
+    }
+}
+
+pub(crate) fn head(reader: &mut (impl BufRead + Seek)) -> Result<Head, Damaged> {
+    let png = walk(reader, false)?;
+    let (stored, frames) = (png.size, png.frames.max(1));
+    Ok(Head { stored, frames, exif: png.into_exif() })
+}
+
+/// The default image alone, as a decoder likes it, and what else is in the file.
+///
+/// # Errors
+/// There is no header.
+pub(crate) fn clean(file: &[u8]) -> Result<(Vec<u8>, Png), Damaged> {
+    let mut png = walk(&mut Cursor::new(file), true)?;
+    let mut clean = std::mem::take(&mut png.kept);
+    clean.extend(chunk(b"IEND", &[]));
+    Ok((clean, png))
+}
+
+fn walk(reader: &mut (impl BufRead + Seek), keep: bool) -> Result<Png, Damaged> {
+    let signature: [u8; 8] = bytes(reader)?;
+    let [length @ .., i, h, d, r] = bytes::<8>(reader)?;
+    if signature != SIGNATURE || [i, h, d, r] != *b"IHDR" || length != [0, 0, 0, 13] {
+        return Err(Damaged::new("the file does not begin with its header"));
+    }
+    let header: [u8; 17] = bytes(reader)?;
+    let side = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+    let mut png = Png { size: (side(0), side(4)), colours: header[9], frames: 1, ..Png::default() };
+    if keep {
+        png.kept = [&signature[..], &length, b"IHDR", &header].concat();
+    }
+    // The file may end wherever it likes: what is missing of the pixels the decoder will tell.
+    while let Ok([a, b, c, d, name @ ..]) = bytes::<8>(reader) {
+        let length = u64::from(u32::from_be_bytes([a, b, c, d]));
+        if &name == b"IEND" {
+            break;
+        }
+        let next = reader.stream_position()? + length + 4;
+        read_chunk(&mut png, reader, &name, length, keep)?;
+        go_to(reader, next)?;
+    }
+    Ok(png)
+}
+
+fn read_chunk(
+    png: &mut Png,
+    reader: &mut (impl BufRead + Seek),
+    name: &[u8; 4],
+    length: u64,
+    keep: bool,
+) -> Result<(), Damaged> {
+    match (name, png.pixels) {
+        (b"IDAT", Pixels::Before | Pixels::Inside) => {
+            png.pixels = Pixels::Inside;
+            return if keep { keep_pixels(png, reader, length) } else { Ok(()) };
+        }
+        (_, Pixels::Inside) => png.pixels = Pixels::Behind,
+        _ => {}
+    }
+    let wanted = match name {
+        b"eXIf" | b"zTXt" | b"tEXt" => png.exif.is_none(),
+        b"acTL" => png.pixels == Pixels::Before,
+        b"PLTE" | b"tRNS" | b"cICP" | b"iCCP" | b"sRGB" | b"gAMA" | b"cHRM" => {
+            keep && png.pixels == Pixels::Before
+        }
+        _ => false,
+    };
+    if !wanted || length > MAX_METADATA {
+        return Ok(());
+    }
+    let data = at_most(reader, length)?;
+    // An ancillary chunk with a wrong checksum is as good as none. A palette with one is for the decoder to refuse.
+    let Ok(crc) = bytes::<4>(reader) else { return Ok(()) };
+    if name != b"PLTE" && u32::from_be_bytes(crc) != checksum(name, &data) {
+        return Ok(());
+    }
+    take_chunk(png, name, data, crc);
+    Ok(())
+}
+
+fn take_chunk(png: &mut Png, name: &[u8; 4], data: Vec<u8>, crc: [u8; 4]) {
+    match (name, &data[..]) {
+        (b"PLTE", _) if png.colours == 3 && png.palette == 0 => {
+            png.palette = data.len() / 3;
+            png.kept.extend(raw_chunk(name, &data, crc));
+        }
+        (b"tRNS", _) if transparency_fits(png, data.len()) => png.kept.extend(raw_chunk(name, &data, crc)),
+        (b"eXIf", _) => png.exif = Some(exif::without_prefix(data)),
+        (b"zTXt" | b"tEXt", _) if png.raw_exif.is_none() && is_raw_exif(&data) && may_unpack(png) => {
+            png.raw_exif = raw_exif(name, &data);
+        }
+        (b"acTL", [a, b, c, d, ..]) => png.frames = u32::from_be_bytes([*a, *b, *c, *d]),
+        (b"cICP", [primaries, transfer, matrix, range]) => {
+            png.cicp = Some([*primaries, *transfer, *matrix, *range]);
+        }
+        (b"iCCP", _) if png.icc.is_none() && may_unpack(png) => png.icc = inflated(&data),
+        (b"sRGB", _) => png.srgb = true,
+        (b"gAMA", [a, b, c, d]) => png.gamma = Some(u32::from_be_bytes([*a, *b, *c, *d])),
+        (b"cHRM", _) if data.len() == 32 => {
+            let mut numbers = [0; 8];
+            for (number, bytes) in numbers.iter_mut().zip(data.chunks_exact(4)) {
+                *number = u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+            }
+            png.chromaticities = Some(Chromaticities(numbers));
+        }
+        _ => {}
+    }
+}
+
+/// A whole chunk as it is, or what there is of the last one.
+fn keep_pixels(png: &mut Png, reader: &mut (impl Read + Seek), length: u64) -> Result<(), Damaged> {
+    let mut data = Vec::new();
+    reader.by_ref().take(length).read_to_end(&mut data)?;
+    let crc = if data.len() as u64 == length { bytes::<4>(reader).ok() } else { None };
+    let crc = crc.unwrap_or_else(|| checksum(b"IDAT", &data).to_be_bytes());
+    png.kept.extend(raw_chunk(b"IDAT", &data, crc));
+    Ok(())
+}
+
+fn transparency_fits(png: &Png, length: usize) -> bool {
+    match png.colours {
+        0 => length == 2,
+        2 => length == 6,
+        3 => length <= png.palette,
+        _ => false,
+    }
+}
+
+/// What follows a keyword and the compression method.
+fn inflated(data: &[u8]) -> Option<Vec<u8>> {
+    let end = data.iter().position(|byte| *byte == 0)?;
+    let mut inflated = Vec::new();
+    let packed = ZlibDecoder::new(data.get(end + 2..)?);
+    packed.take(MAX_METADATA + 1).read_to_end(&mut inflated).ok()?;
+    (inflated.len() as u64 <= MAX_METADATA).then_some(inflated)
+}
+
+/// Whether another chunk may be unpacked: each may become a thousand times its size.
+fn may_unpack(png: &mut Png) -> bool {
+    const MOST: u8 = 8;
+    png.unpacked = png.unpacked.saturating_add(1);
+    png.unpacked <= MOST
+}
+
+fn is_raw_exif(data: &[u8]) -> bool {
+    [&b"Raw profile type exif\0"[..], b"Raw profile type APP1\0"].iter().any(|name| data.starts_with(name))
+}
+
+/// EXIF in hexadecimal digits, as ImageMagick writes it; `None` if it is none.
+fn raw_exif(name: &[u8; 4], data: &[u8]) -> Option<Vec<u8>> {
+    let end = data.iter().position(|byte| *byte == 0)?;
+    let text = if name == b"zTXt" { inflated(data)? } else { data[end + 1..].to_vec() };
+    let text = String::from_utf8(text).ok()?;
+    // A line with the name, one with the length, then the digits.
+    let mut lines = text.trim_start().lines();
+    let (_, length) = (lines.next()?, lines.next()?.trim().parse::<usize>().ok()?);
+    let digits: Vec<u32> = lines.flat_map(str::chars).filter_map(|c| c.to_digit(16)).collect();
+    let bytes: Vec<u8> =
+        digits.chunks_exact(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).take(length).collect();
+    let exif = exif::without_prefix(bytes);
+    exif::is_tiff(&exif).then_some(exif)
+}
+
+fn checksum(name: &[u8; 4], data: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(name);
+    hasher.update(data);
+    hasher.finalize()
+}
+
+fn chunk(name: &[u8; 4], data: &[u8]) -> Vec<u8> {
+    raw_chunk(name, data, checksum(name, data).to_be_bytes())
+}
+
+fn raw_chunk(name: &[u8; 4], data: &[u8], crc: [u8; 4]) -> Vec<u8> {
+    let length = u32::try_from(data.len()).unwrap_or(u32::MAX);
+    [&length.to_be_bytes()[..], name, data, &crc].concat()
+}

@@ -1,0 +1,139 @@
+//! JPEG as libjpeg's own programs write and read it: the API's colours and what is delivered are djpeg's pixels.
+
+use std::path::PathBuf;
+
+use image::{ImageFormat, RgbImage};
+use imagegraph::entity::image::Format;
+use imagegraph::image::analysis::{self, Findings};
+
+use crate::golden::{flexible, get, put};
+use crate::hostile::Emulator;
+use crate::pictures::{encoded, picture};
+
+fn fixtures() -> Vec<PathBuf> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/fixtures/jpeg");
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|ending| ending == "jpg"));
+    files.sort();
+    assert!(files.len() > 20);
+    files
+}
+
+/// What djpeg shows of a fixture: PPM, or PGM if it is grey.
+fn reference(jpeg: &std::path::Path) -> RgbImage {
+    let (ending, repeated) = if jpeg.with_extension("ppm").exists() { ("ppm", 1) } else { ("pgm", 3) };
+    let bytes = std::fs::read(jpeg.with_extension(ending)).unwrap();
+    let head: Vec<&[u8]> = bytes.splitn(4, |byte| *byte == b'\n').collect();
+    let (width, height) = std::str::from_utf8(head[1]).unwrap().split_once(' ').unwrap();
+    let pixels = head[3].iter().flat_map(|level| std::iter::repeat_n(*level, repeated)).collect();
+    RgbImage::from_raw(width.parse().unwrap(), height.parse().unwrap(), pixels).unwrap()
+}
+
+fn look(bytes: &[u8], format: Format) -> Result<Findings, String> {
+    let mut file = tempfile::tempfile().unwrap();
+    std::io::Write::write_all(&mut file, bytes).unwrap();
+    std::io::Seek::rewind(&mut file).unwrap();
+    analysis::look(file, format)
+}
+
+/// Every sampling, order of scans and coding is delivered in djpeg's pixels, and its colours are those of the pixels.
+#[tokio::test]
+async fn every_jpeg_shows_what_djpeg_shows() {
+    let server = flexible().await;
+    for path in fixtures() {
+        let what = path.file_name().unwrap().to_string_lossy().into_owned();
+        let (bytes, expected) = (std::fs::read(&path).unwrap(), reference(&path));
+        let plain = encoded(expected.clone(), ImageFormat::Png);
+        assert_eq!(look(&bytes, Format::Jpeg), look(&plain, Format::Png), "{what}");
+        // No browser shows arithmetic coding: whether it is taken is another matter than how it looks.
+        if what.starts_with("arithmetic") {
+            continue;
+        }
+        let told = server.file(&what, bytes.clone()).await["image"].clone();
+        let size = (&told["width"], &told["height"]);
+        assert_eq!(size, (&expected.width().into(), &expected.height().into()), "{what}");
+        let base = put(&server, bytes).await;
+        let delivered = get(&server, &base, "f=png", "*/*").await;
+        assert_eq!(delivered.status, 200, "{what}: {}", String::from_utf8_lossy(&delivered.bytes));
+        let pixels = image::load_from_memory(&delivered.bytes).unwrap().into_rgb8();
+        assert!(pixels == expected, "{what} differs from djpeg");
+    }
+}
+
+/// Positions of a marker's code in a JPEG.
+fn marker(bytes: &[u8], code: u8) -> usize {
+    bytes.windows(2).position(|pair| pair == [0xff, code]).unwrap()
+}
+
+/// What no decoder here reads is refused by name, and never shown wrong.
+#[tokio::test]
+async fn what_cannot_be_decoded_is_refused() {
+    let emulator = Emulator::start().await;
+    let plain = picture(40, 30, ImageFormat::Jpeg);
+    let frame = marker(&plain, 0xc0);
+    let with = |changes: &[(usize, u8)]| {
+        let mut bytes = plain.clone();
+        for (at, value) in changes {
+            bytes[frame + at] = *value;
+        }
+        bytes
+    };
+    for (what, bytes) in [
+        ("lossless", with(&[(1, 0xc3)])),
+        ("hierarchical", with(&[(1, 0xc5)])),
+        ("12 bits", with(&[(4, 12)])),
+        ("sampling of 0", with(&[(11, 0x00)])),
+        ("sampling of 5", with(&[(11, 0x51)])),
+        ("no such table", with(&[(12, 3)])),
+    ] {
+        emulator.refused(what, bytes.clone(), 9422).await;
+        assert!(look(&bytes, Format::Jpeg).is_err(), "{what}");
+    }
+}
+
+/// A picture whose end is missing is whole, and one that lacks a component is none.
+#[tokio::test]
+async fn the_last_scan_need_not_end() {
+    let server = flexible().await;
+    for path in fixtures() {
+        let what = path.file_name().unwrap().to_string_lossy().into_owned();
+        // Arithmetic coding ends where it likes: what is missing of it nobody can tell.
+        if what.starts_with("arithmetic") {
+            continue;
+        }
+        let bytes = std::fs::read(&path).unwrap();
+        let whole = bytes.len() - 2;
+        assert_eq!(look(&bytes[..whole], Format::Jpeg), look(&bytes, Format::Jpeg), "{what}");
+        let cut = &bytes[..whole - 30];
+        assert_eq!(look(cut, Format::Jpeg).unwrap_err(), "unexpected end of file", "{what}");
+        assert_eq!(server.file(&what, cut.to_vec()).await["imageStatus"], "FAILED", "{what}");
+        if what.starts_with("scans") {
+            let last = bytes.windows(2).rposition(|pair| pair == [0xff, 0xda]).unwrap();
+            assert!(look(&bytes[..last], Format::Jpeg).is_err(), "{what}");
+        }
+    }
+}
+
+/// Thousands of scans over a large picture cost neither time nor memory: no encoder makes them.
+#[tokio::test]
+async fn endless_scans_are_refused() {
+    let emulator = Emulator::start().await;
+    let path = fixtures().into_iter().find(|path| path.ends_with("progressive_2x2.jpg")).unwrap();
+    let plain = std::fs::read(path).unwrap();
+    let (first, end) = (marker(&plain, 0xda), plain.len() - 2);
+    // The last scan refines what is there already; repeated, it is refined again.
+    let last = plain.windows(2).rposition(|pair| pair == [0xff, 0xda]).unwrap();
+    let mut bytes = plain[..end].to_vec();
+    let frame = marker(&plain, 0xc2);
+    bytes[frame + 5..frame + 9].copy_from_slice(&[0x23, 0x28, 0x23, 0x28]);
+    while bytes.len() < 4 * 1024 * 1024 {
+        bytes.extend(&plain[last..end]);
+    }
+    bytes.extend([0xff, 0xd9]);
+    assert!(first < last);
+    let began = std::time::Instant::now();
+    emulator.refused("tens of thousands of scans of 81 megapixels", bytes.clone(), 9422).await;
+    assert!(look(&bytes, Format::Jpeg).is_err());
+    assert!(began.elapsed() < std::time::Duration::from_secs(60));
+}
