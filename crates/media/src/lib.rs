@@ -2,3 +2,10 @@
 //!
 //! The product and the emulator read pictures through this crate, so that what the API says of a picture is what is
 //! delivered. It knows neither of them.
+
+/// Pixel size of HEIF pictures.
+pub mod heic;
+/// Types, from the bytes.
+pub mod sniff;
+/// Size and characters of drawings.
+pub mod svg;
