@@ -37,6 +37,7 @@ use crate::entity::{Failure, Texts, event, workspace};
 use crate::error::{Code, Error, Result};
 use crate::file::exif;
 use crate::file::kind::{Kind, Picture};
+use crate::file::mime::Declared;
 use crate::file::spool::Spool;
 use crate::id::{FileId, ImageId};
 pub use crate::image::list::{
@@ -317,10 +318,11 @@ async fn insert_again(
     };
     let bytes = app.blobs.get(BlobKey::Original(blob_id)).await?;
     let spool = Spool::receive(&app.config.data_dir, u64::MAX, bytes).await?;
-    let Some(picture) = Kind::of(&spool).await?.picture else {
+    let kind = Kind::of(&spool, Declared::default()).await?;
+    kind.check_image(spool.size)?;
+    let Some(picture) = kind.picture else {
         return Err(Error::refuse(Code::NotAnImage, "This file is of no type that Cloudflare Images takes."));
     };
-    picture.check(spool.size)?;
     let now = app.clock.now();
     let transaction = app.db.begin().await?;
     // The file may have been renamed, deleted or provisioned by somebody else while its bytes were read.

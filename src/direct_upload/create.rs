@@ -18,7 +18,7 @@ use crate::entity::{event, idempotency_key};
 use crate::error::{Code, Error, Result};
 use crate::file::arrive::{self, Granted, Wish};
 use crate::file::kind::IMAGE_MIME_TYPES;
-use crate::file::{self as files, content, policy};
+use crate::file::{self as files, content, mime, policy};
 use crate::id::{DirectUploadId, ImageId, WorkspaceId};
 use crate::idempotency::{self, Key};
 use crate::image::step;
@@ -29,8 +29,6 @@ use crate::{event as events, workspace};
 pub const MAX_BATCH: usize = 100;
 /// How many of a batch are made at a time: each may be a call to the account.
 pub const AT_ONCE: usize = 8;
-/// Longest claimed type, in bytes.
-const MAX_MIME_TYPE: usize = 255;
 
 /// A direct upload to be made.
 #[derive(Debug, Clone)]
@@ -103,7 +101,7 @@ impl Claim {
             return Err(Error::invalid("filename", "A direct upload needs the name of the file."));
         }
         let mime_type = checked_type(&new.mime_type)?;
-        let image_type = IMAGE_MIME_TYPES.contains(&mime_type.as_str());
+        let image_type = IMAGE_MIME_TYPES.contains(&mime::canonical(&mime_type));
         let becomes_image = image_type && new.wish.image.provision;
         let form = match new.transport {
             None => becomes_image,
@@ -148,14 +146,9 @@ impl Claim {
 
 /// A claimed type in lower case and without parameters.
 fn checked_type(text: &str) -> Result<String> {
-    let bare = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let token = |text: &str| {
-        !text.is_empty() && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&c))
-    };
-    match bare.split_once('/') {
-        Some((kind, subtype)) if token(kind) && token(subtype) && bare.len() <= MAX_MIME_TYPE => Ok(bare),
-        _ => Err(Error::invalid("mimeType", "A type is written as in image/jpeg or application/pdf.")),
-    }
+    Some(mime::bare(text))
+        .filter(|bare| mime::is_type(bare))
+        .ok_or_else(|| Error::invalid("mimeType", "A type is written as in image/jpeg or application/pdf."))
 }
 
 /// What the first request with this key made; an upload whose draft was not made then gets it now.

@@ -9,6 +9,7 @@ use crate::entity::workspace as workspace_entity;
 use crate::error::{Code, Error, Result};
 use crate::file::arrive::{self, Arrival, ImageWish, Made, Target};
 use crate::file::description::check_sha256;
+use crate::file::mime::Declared;
 use crate::file::spool::Spool;
 use crate::image::step;
 
@@ -47,7 +48,8 @@ async fn fill(app: &App, upload: &Model, spool: &Spool, made: &Made) -> Result<(
     let Intent { image, on_duplicate, sha256, .. } = file.intent.unwrap_or_default();
     let sha256 = sha256.as_deref().map(check_sha256).transpose()?;
     // What the account took is not refused for its size again: it may hand out a re-encoding that is a little larger.
-    let kind = arrive::checked_kind(app, &workspace, spool, sha256.as_ref(), None, false).await?;
+    let declared = Declared::default();
+    let kind = arrive::checked_kind(app, &workspace, spool, sha256.as_ref(), declared, false).await?;
     if kind.picture.is_none() {
         let message = format!("The bytes are {}, which is no image that is taken.", kind.mime_type);
         return Err(Error::refuse(Code::UnsupportedMimeType, message));

@@ -8,6 +8,7 @@ use crate::entity::file::{self, Model};
 use crate::error::Result;
 use crate::file::arrive::{self, Arrival, ImageWish, Settled, Target, Wish};
 use crate::file::cleaned_filename;
+use crate::file::mime::Declared;
 use crate::file::spool::Spool;
 use crate::id::{ImageId, WorkspaceId};
 use crate::idempotency::{self, Key};
@@ -52,9 +53,10 @@ pub async fn upload(app: &App, viewer: &Viewer, new: NewFile) -> Result<Uploaded
     if let Some(first) = first(app, viewer, key.as_ref()).await? {
         return Ok(first);
     }
-    let (sha256, sent_type) = (granted.sha256.as_ref(), new.sent_type.as_deref());
-    let provision = new.wish.image.provision;
-    let kind = arrive::checked_kind(app, &workspace, &new.spool, sha256, sent_type, provision)
+    let filename = granted.filename.as_deref().or(new.sent_filename.as_deref());
+    let declared = Declared { mime_type: new.sent_type.as_deref(), filename };
+    let (sha256, provision) = (granted.sha256.as_ref(), new.wish.image.provision);
+    let kind = arrive::checked_kind(app, &workspace, &new.spool, sha256, declared, provision)
         .await
         .map_err(|e| e.at("file"))?;
     app.step("spooled").await;
