@@ -14,6 +14,8 @@ pub mod trash;
 
 pub mod policy;
 
+pub mod mime;
+
 pub mod content;
 
 pub mod presence;

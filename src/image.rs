@@ -37,6 +37,7 @@ pub use crate::entity::image::{FocalPoint, NewImage};
 use crate::entity::{Failure, Texts, event, workspace};
 use crate::error::{Code, Error, Refusal, Result};
 use crate::file::kind::{Kind, Picture};
+use crate::file::mime::Declared;
 use crate::file::spool::Spool;
 use crate::file::{exif, presence};
 use crate::id::{FileId, ImageId};
@@ -373,8 +374,9 @@ async fn insert_again(
     }
     let bytes = presence::read(app, file).await.map_err(|e| e.at("fileId"))?;
     let spool = Spool::receive(&app.config.data_dir, u64::MAX, bytes).await?;
-    let Some(picture) = Kind::of(&spool).await?.picture else { return Err(not_an_image()) };
-    picture.check(spool.size).map_err(|e| e.at("fileId"))?;
+    let kind = Kind::of(&spool, Declared::default()).await?;
+    kind.check_image(spool.size).map_err(|e| e.at("fileId"))?;
+    let Some(picture) = kind.picture else { return Err(not_an_image()) };
     let now = app.clock.now();
     let transaction = app.db.begin().await?;
     // The file may have been renamed, deleted or provisioned by somebody else while its bytes were read.

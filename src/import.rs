@@ -17,6 +17,7 @@ use crate::entity::file::{self, Column, Entity, Intent, Model, Status};
 use crate::entity::{Failure, event, workspace as workspace_entity};
 use crate::error::{Code, Error, Refusal, Result};
 use crate::file::arrive::{self, Arrival, ImageWish, Settled, Target, Wish};
+use crate::file::mime::Declared;
 use crate::file::upload::{Uploaded, first};
 use crate::file::{self as files, policy};
 use crate::id::{ImageId, WorkspaceId};
@@ -156,9 +157,12 @@ async fn fill(app: &App, file: &Model) -> std::result::Result<(), Trouble> {
     let fetched = fetch::fetch(app, &url, policy::max_size(app, &workspace)).await?;
     app.step("fetched").await;
     let sha256 = intent.sha256.as_deref().map(files::description::check_sha256).transpose()?;
-    let (spool, sent_type) = (&fetched.spool, fetched.content_type.as_deref());
+    let better = fetched.filename.filter(|_| !intent.named);
+    let filename = Some(better.as_ref().unwrap_or(&file.filename).as_str());
+    let declared = Declared { mime_type: fetched.content_type.as_deref(), filename };
+    let spool = &fetched.spool;
     let kind =
-        arrive::checked_kind(app, &workspace, spool, sha256.as_ref(), sent_type, wanted.provision).await?;
+        arrive::checked_kind(app, &workspace, spool, sha256.as_ref(), declared, wanted.provision).await?;
     let arrival = Arrival {
         workspace: &workspace,
         spool,
@@ -171,7 +175,7 @@ async fn fill(app: &App, file: &Model) -> std::result::Result<(), Trouble> {
             signed: wanted.require_signed_urls.unwrap_or(workspace.private_by_default),
             made: None,
         },
-        target: Target::Import(file, fetched.filename.filter(|_| !intent.named)),
+        target: Target::Import(file, better),
     };
     if let Settled::Ready(_, Some(image)) = arrive::settle(app, &arrival).await? {
         image::step::provision(app, *image).await?;

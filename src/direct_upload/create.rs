@@ -20,7 +20,7 @@ use crate::entity::{event, idempotency_key};
 use crate::error::{Code, Error, Refusal, Result};
 use crate::file::arrive::{self, Granted, Wish};
 use crate::file::kind::IMAGE_MIME_TYPES;
-use crate::file::{self as files, content, policy};
+use crate::file::{self as files, content, mime, policy};
 use crate::id::{DirectUploadId, ImageId, WorkspaceId};
 use crate::idempotency::{self, Key};
 use crate::image::{settle, step};
@@ -33,8 +33,6 @@ pub const MAX_BATCH: usize = 100;
 pub const AT_ONCE: usize = 8;
 /// How often a repeated request looks whether the first one has its URL.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// Longest claimed type, in bytes.
-const MAX_MIME_TYPE: usize = 255;
 
 /// A direct upload to be made.
 #[derive(Debug, Clone)]
@@ -138,7 +136,7 @@ impl Claim {
             return Err(Error::invalid("filename", "A direct upload needs the name of the file."));
         }
         let mime_type = checked_type(&new.mime_type)?;
-        let image_type = IMAGE_MIME_TYPES.contains(&mime_type.as_str());
+        let image_type = IMAGE_MIME_TYPES.contains(&mime::canonical(&mime_type));
         let becomes_image = image_type && new.wish.image.provision;
         let form = match new.transport {
             None => becomes_image,
@@ -183,14 +181,9 @@ impl Claim {
 
 /// A claimed type in lower case and without parameters.
 fn checked_type(text: &str) -> Result<String> {
-    let bare = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let token = |text: &str| {
-        !text.is_empty() && text.bytes().all(|c| c.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&c))
-    };
-    match bare.split_once('/') {
-        Some((kind, subtype)) if token(kind) && token(subtype) && bare.len() <= MAX_MIME_TYPE => Ok(bare),
-        _ => Err(Error::invalid("mimeType", "A type is written as in image/jpeg or application/pdf.")),
-    }
+    Some(mime::bare(text))
+        .filter(|bare| mime::is_type(bare))
+        .ok_or_else(|| Error::invalid("mimeType", "A type is written as in image/jpeg or application/pdf."))
 }
 
 /// What became of the first request with a key.

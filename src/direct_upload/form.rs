@@ -14,6 +14,7 @@ use crate::error::{Code, Error, Refusal, Result};
 use crate::file::arrive::{self, Arrival, ImageWish, Made, Target};
 use crate::file::description::check_sha256;
 use crate::file::kind::Kind;
+use crate::file::mime::{self, Declared};
 use crate::file::spool::Spool;
 use crate::image::{settle, step};
 
@@ -71,16 +72,12 @@ async fn fetch(app: &App, id: &str) -> Result<Spool> {
     if spool.size == 0 || length.is_some_and(|length| length != spool.size) {
         return Err(doubtful("it hands out other bytes than it announces"));
     }
-    let kind = Kind::of(&spool).await.map_err(unreadable)?;
-    let same = kind.mime_type == said || [&*kind.mime_type, said].iter().all(|kind| HEIF.contains(kind));
-    if kind.picture.is_none() || !same {
+    let kind = Kind::of(&spool, Declared::default()).await.map_err(unreadable)?;
+    if kind.picture.is_none() || !mime::names(&kind.mime_type).contains(&said) {
         return Err(doubtful("it hands out an image of another type than it announces"));
     }
     Ok(spool)
 }
-
-/// Two names for one kind of file.
-const HEIF: [&str; 2] = ["image/heic", "image/heif"];
 
 /// What cannot be read, or has no end, is no fault of the picture: the account has decoded it.
 fn unreadable(problem: Error) -> Error {
@@ -107,7 +104,8 @@ async fn fill(app: &App, upload: &Model, spool: &Spool, made: &Made) -> Result<(
     let Intent { image, on_duplicate, sha256, .. } = file.intent.unwrap_or_default();
     let sha256 = sha256.as_deref().map(check_sha256).transpose()?;
     // What the account took is not refused for its size again: it may hand out a re-encoding that is a little larger.
-    let kind = arrive::checked_kind(app, &workspace, spool, sha256.as_ref(), None, false).await?;
+    let declared = Declared::default();
+    let kind = arrive::checked_kind(app, &workspace, spool, sha256.as_ref(), declared, false).await?;
     let arrival = Arrival {
         workspace: &workspace,
         spool,

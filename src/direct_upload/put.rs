@@ -21,6 +21,7 @@ use crate::error::{Code, Error, Result};
 use crate::file::arrive::{self, Arrival, ImageWish, Settled, Target};
 use crate::file::content;
 use crate::file::description::check_sha256;
+use crate::file::mime::Declared;
 use crate::file::spool::{Spool, too_large};
 use crate::id::{DirectUploadId, uuid_v7};
 use crate::{image, secret, worker};
@@ -222,8 +223,9 @@ async fn fill(app: &App, upload: &Model, spool: &Spool, stored: Option<Uuid>) ->
     let Intent { image, on_duplicate, sha256, mime_type, .. } = file.intent.unwrap_or_default();
     let wanted = image.unwrap_or_default();
     let sha256 = sha256.as_deref().map(check_sha256).transpose()?;
-    let (sha256, sent_type) = (sha256.as_ref(), mime_type.as_deref());
-    let kind = arrive::checked_kind(app, &workspace, spool, sha256, sent_type, wanted.provision).await?;
+    let declared = Declared { mime_type: mime_type.as_deref(), filename: Some(&file.filename) };
+    let kind =
+        arrive::checked_kind(app, &workspace, spool, sha256.as_ref(), declared, wanted.provision).await?;
     let arrival = Arrival {
         workspace: &workspace,
         spool,

@@ -16,6 +16,7 @@ use crate::error::{Code, Error, Result};
 use crate::file::content::{self, Claim};
 use crate::file::description::{check_metadata, check_sha256, check_tags};
 use crate::file::kind::Kind;
+use crate::file::mime::Declared;
 use crate::file::spool::{Spool, too_large};
 use crate::file::{checked_filename, policy, presence};
 use crate::id::{FileId, ImageId, UserId};
@@ -164,7 +165,7 @@ pub async fn checked_kind(
     workspace: &Workspace,
     spool: &Spool,
     sha256: Option<&[u8; 32]>,
-    sent_type: Option<&str>,
+    declared: Declared<'_>,
     provision: bool,
 ) -> Result<Kind> {
     if spool.size == 0 {
@@ -179,20 +180,11 @@ pub async fn checked_kind(
             "The bytes do not have the SHA-256 that was given: they were changed or cut off on their way.";
         return Err(Error::refuse(Code::ChecksumMismatch, message));
     }
-    let kind = Kind::of(spool).await?;
-    let claimed_image =
-        sent_type.is_some_and(|sent| sent.trim_start().to_ascii_lowercase().starts_with("image/"));
-    if claimed_image && !kind.mime_type.starts_with("image/") {
-        let message = format!(
-            "The file was sent as {}, but its bytes are {}. Send it under its own type.",
-            sent_type.unwrap_or_default(),
-            kind.mime_type
-        );
-        return Err(Error::refuse(Code::MimeTypeMismatch, message));
-    }
+    let kind = Kind::of(spool, declared).await?;
+    kind.check_claim(declared)?;
     policy::check_type(workspace, &kind.mime_type)?;
-    if let (Some(picture), true) = (&kind.picture, provision) {
-        picture.check(spool.size)?;
+    if provision {
+        kind.check_image(spool.size)?;
     }
     Ok(kind)
 }

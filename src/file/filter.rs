@@ -5,6 +5,7 @@ use sea_orm::{ColumnTrait, DbBackend};
 
 use crate::entity::file::{self, Column, ImageStatus, Status};
 use crate::error::{Error, Result};
+use crate::file::mime;
 use crate::find::{Bounds, Period, TagFilter, TextFilter, column, few};
 use crate::id::UserId;
 
@@ -77,13 +78,13 @@ impl Filter {
     }
 }
 
-/// Any of some types.
+/// Any of some types, by whichever of its names a file has.
 fn mime_types(column: &Expr, types: &[String]) -> Result<Condition> {
     let mut any = Condition::any().add(Expr::cust("1 = 0"));
     for pattern in few(types, "mimeTypes")? {
-        let pattern = pattern.to_ascii_lowercase();
+        let pattern = mime::bare(pattern);
         let Some((kind, subtype)) = pattern.split_once('/').filter(|(kind, subtype)| {
-            pattern.len() <= 255 && is_name(kind) && (is_name(subtype) || *subtype == "*")
+            pattern.len() <= 255 && mime::is_name(kind) && (mime::is_name(subtype) || *subtype == "*")
         }) else {
             let message = "A type such as image/png is expected, or a wildcard such as image/*.";
             return Err(Error::invalid("mimeTypes", message));
@@ -91,15 +92,10 @@ fn mime_types(column: &Expr, types: &[String]) -> Result<Condition> {
         any = any.add(match subtype {
             // All that begin with `image/`: `0` comes after `/`, and types are compared byte by byte.
             "*" => column.clone().gte(format!("{kind}/")).and(column.clone().lt(format!("{kind}0"))),
-            _ => column.clone().eq(pattern.as_str()),
+            _ => column.clone().is_in(mime::names(&pattern)),
         });
     }
     Ok(any)
-}
-
-/// A name as RFC 6838 has them in types.
-fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&byte))
 }
 
 fn sha256(hex: &str) -> Result<Vec<u8>> {

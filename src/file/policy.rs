@@ -3,6 +3,7 @@
 use crate::app::App;
 use crate::entity::workspace::Model as Workspace;
 use crate::error::{Code, Error, Result};
+use crate::file::mime;
 
 /// Largest file a workspace takes, in bytes: its own limit, or the server's where that is lower.
 pub fn max_size(app: &App, workspace: &Workspace) -> u64 {
@@ -23,12 +24,12 @@ pub fn check_type(workspace: &Workspace, mime_type: &str) -> Result<()> {
     Err(Error::refuse(Code::UnsupportedMimeType, message))
 }
 
-/// Whether a type is one of those a pattern such as `image/png`, `image/*` or `*/*` stands for.
+/// Whether a type is one of those a pattern such as `image/png`, `image/*` or `*/*` stands for, by any of its names.
 pub fn matches(pattern: &str, mime_type: &str) -> bool {
-    let (pattern, mime_type) = (pattern.trim().to_ascii_lowercase(), mime_type.trim().to_ascii_lowercase());
+    let (pattern, mime_type) = (mime::bare(pattern), mime::bare(mime_type));
     match pattern.strip_suffix("/*") {
         Some("*") => true,
         Some(kind) => mime_type.split_once('/').is_some_and(|(found, _)| found == kind),
-        None => pattern == mime_type,
+        None => mime::names(&pattern).contains(&mime_type.as_str()),
     }
 }

@@ -9,6 +9,7 @@ use crate::entity::file::{self, ImageStatus, Model};
 use crate::entity::workspace::{DuplicatePolicy, Model as Workspace};
 use crate::error::{Refusal, Result};
 use crate::file::arrive::{self, Arrival, ImageWish, Settled, Target, Wish};
+use crate::file::mime::Declared;
 use crate::file::spool::Spool;
 use crate::file::{cleaned_filename, content};
 use crate::id::{ImageId, UserId, WorkspaceId};
@@ -98,9 +99,10 @@ async fn store(
     key: Option<&Key>,
 ) -> Result<Settled> {
     let granted = new.wish.granted(workspace)?;
-    let (sha256, sent_type) = (granted.sha256.as_ref(), new.sent_type.as_deref());
-    let provision = new.wish.image.provision;
-    let kind = arrive::checked_kind(app, workspace, &new.spool, sha256, sent_type, provision)
+    let filename = granted.filename.as_deref().or(new.sent_filename.as_deref());
+    let declared = Declared { mime_type: new.sent_type.as_deref(), filename };
+    let (sha256, provision) = (granted.sha256.as_ref(), new.wish.image.provision);
+    let kind = arrive::checked_kind(app, workspace, &new.spool, sha256, declared, provision)
         .await
         .map_err(|e| e.at("file"))?;
     app.step("spooled").await;

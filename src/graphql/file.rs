@@ -44,7 +44,8 @@ impl File {
         &self.0.filename
     }
 
-    /// Type found by looking at the bytes, not the one the client claimed. Null until the bytes have arrived.
+    /// Type found by looking at the bytes. Where they do not tell, which is so for kinds of text and for types without a
+    /// known signature, the one that was declared. Null until the bytes have arrived.
     async fn mime_type(&self) -> Option<&str> {
         self.0.mime_type.as_deref()
     }

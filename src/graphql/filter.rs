@@ -19,7 +19,8 @@ pub struct FileFilter {
     search: Option<String>,
     /// Name with extension.
     filename: Option<StringFilter>,
-    /// Any of these; `image/*` style wildcards allowed. A file without bytes has no type.
+    /// Any of these, by any name of a type: `image/jpg` finds `image/jpeg`, `image/heic` finds `image/heif`. `image/*` style
+    /// wildcards allowed. A file without bytes has no type.
     mime_types: Option<Vec<String>>,
     /// Any of these.
     status: Option<Vec<FileStatus>>,

@@ -64,12 +64,14 @@ impl Image {
         self.0.cf_image_id.as_deref().unwrap_or_default()
     }
 
-    /// Pixels after EXIF rotation. Null for vector images without an intrinsic size.
+    /// Pixels of the picture as it is shown: after EXIF rotation, for HEIC after its clean aperture and rotation. Null for
+    /// vector images without an intrinsic size.
     async fn width(&self) -> Option<i32> {
         self.0.width
     }
 
-    /// Pixels after EXIF rotation. Null for vector images without an intrinsic size.
+    /// Pixels of the picture as it is shown: after EXIF rotation, for HEIC after its clean aperture and rotation. Null for
+    /// vector images without an intrinsic size.
     async fn height(&self) -> Option<i32> {
         self.0.height
     }

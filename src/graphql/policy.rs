@@ -10,7 +10,7 @@ use crate::workspace::edit::PolicyChange;
 /// Rules applied to new uploads of a workspace.
 #[derive(Debug, Clone, SimpleObject)]
 pub struct WorkspacePolicy {
-    /// Accepted MIME types; `image/*` style wildcards allowed. Empty means any.
+    /// Accepted MIME types, by any of their names; `image/*` style wildcards allowed. Empty means any.
     allowed_mime_types: Vec<String>,
     /// Largest accepted file.
     max_file_size: ByteSize,
@@ -42,7 +42,7 @@ impl WorkspacePolicy {
 /// Rules applied to new uploads. Fields left out stay as they are.
 #[derive(Debug, Default, InputObject)]
 pub struct WorkspacePolicyInput {
-    /// Accepted MIME types, at most 50; `image/*` style wildcards allowed. Empty means any.
+    /// Accepted MIME types, at most 50, by any of their names; `image/*` style wildcards allowed. Empty means any.
     allowed_mime_types: Option<Vec<String>>,
     /// Largest accepted file, at most the server's limit.
     max_file_size: Option<ByteSize>,

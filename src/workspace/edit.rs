@@ -9,6 +9,7 @@ use crate::entity::api_token::Scope;
 use crate::entity::workspace::{self, DuplicatePolicy, Entity, ExifPolicy, Model};
 use crate::entity::{Texts, membership};
 use crate::error::{Code, Error, Result};
+use crate::file::mime;
 use crate::id::WorkspaceId;
 use crate::setup;
 use crate::viewer::Viewer;
@@ -100,7 +101,7 @@ fn changed(
         row.name = Set(name);
     }
     if let Some(types) = &policy.allowed_mime_types {
-        let mut types: Vec<String> = types.iter().map(|known| known.to_ascii_lowercase()).collect();
+        let mut types: Vec<String> = types.iter().map(|known| mime::bare(known)).collect();
         types.dedup();
         row.allowed_mime_types = Set(Texts(types));
     }
@@ -134,7 +135,7 @@ fn checked_name(name: &str) -> Result<String> {
 
 fn check_policy(app: &App, policy: &PolicyChange) -> Result<()> {
     if let Some(types) = &policy.allowed_mime_types
-        && (types.len() > MAX_TYPES || !types.iter().all(|known| is_mime_type(known)))
+        && (types.len() > MAX_TYPES || !types.iter().all(|known| is_mime_type(&mime::bare(known))))
     {
         let message = format!(
             "At most {MAX_TYPES} MIME types such as `image/png` or `image/*` are listed; none means any."

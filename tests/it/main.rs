@@ -39,6 +39,12 @@ mod hostile;
 
 mod kinds;
 
+mod heic;
+
+mod svg;
+
+mod types;
+
 mod sheet;
 mod transforms;
 

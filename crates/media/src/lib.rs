@@ -10,8 +10,14 @@ pub mod decode;
 /// EXIF: orientation, and tags as JSON.
 pub mod exif;
 mod gif;
+/// Pixel size of HEIF pictures.
+pub mod heic;
 mod jpeg;
 mod png;
 /// Raster pictures before their pixels are decoded.
 pub mod raster;
+/// Types, from the bytes.
+pub mod sniff;
+/// Size and characters of drawings.
+pub mod svg;
 mod webp;

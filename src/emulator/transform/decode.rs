@@ -6,6 +6,7 @@ use std::path::Path;
 
 use media::decode::{self, Animation, Decoded, Size};
 use media::raster::{self, Damaged};
+use media::svg;
 use quick_xml::events::Event;
 
 use crate::emulator::store::Format;
@@ -42,7 +43,8 @@ pub(in crate::emulator) fn animation(
 /// Refuses a drawing that is nested deeper than any program draws: cleaning it would take time by the square of that.
 pub(in crate::emulator) fn check_depth(path: &Path) -> Result<(), String> {
     const MAX_DEPTH: usize = 256;
-    let mut reader = quick_xml::Reader::from_file(path).map_err(|error| error.to_string())?;
+    let file = File::open(path).and_then(svg::utf8).map_err(|error| error.to_string())?;
+    let mut reader = quick_xml::Reader::from_reader(BufReader::new(file));
     // What else is wrong with it is for the filter to say.
     reader.config_mut().check_end_names = false;
     let (mut depth, mut event) = (0_usize, Vec::new());
@@ -62,10 +64,15 @@ pub(in crate::emulator) fn check_depth(path: &Path) -> Result<(), String> {
 
 /// The drawing without scripts, links and anything else that reaches outside of it.
 pub(in crate::emulator) fn sanitised_svg(path: &Path) -> Result<Vec<u8>, String> {
-    let file = File::open(path).map_err(|error| error.to_string())?;
+    let file = File::open(path).and_then(svg::utf8).map_err(|error| error.to_string())?;
     let mut filter = svg_hush::Filter::new();
     filter.set_data_url_filter(svg_hush::data_url_filter::allow_standard_images);
     let mut clean = Vec::new();
     filter.filter(BufReader::new(file), &mut clean).map_err(|error| error.to_string())?;
+    // The filter takes prefixes away and with them what they stood for: without a namespace no browser shows it.
+    let bare = svg::Root::read(clean.as_slice()).is_some_and(|root| !root.has_namespace());
+    if bare && let Some(tag) = clean.windows(4).position(|name| name == b"<svg") {
+        clean.splice(tag + 4..tag + 4, format!(" xmlns=\"{}\"", svg::NAMESPACE).into_bytes());
+    }
     Ok(clean)
 }

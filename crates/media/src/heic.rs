@@ -1,0 +1,254 @@
+//! Pixel size of HEIF pictures (ISO/IEC 23008-12): that of the primary item after its clean aperture and rotation, as
+//! libheif tells it. Nothing is decoded.
+//!
+//! EXIF inside of HEIF may name an orientation as well; readers do not apply it, since the file turns the picture itself.
+
+use std::io::{self, Read, Seek, SeekFrom};
+
+/// Largest box of metadata that is read, in bytes: that of a camera's picture has some ten thousand.
+const MAX_METADATA: u64 = 16 * 1024 * 1024;
+/// Boxes of a file that are looked at on their way to the metadata.
+const MAX_BOXES: usize = 4096;
+/// Longest chain of derived pictures without a size of their own.
+const MAX_CHAIN: usize = 8;
+
+type Size = (u32, u32);
+
+/// Width and height in pixels of the picture that is shown; of a sequence without a primary picture, those of its first
+/// visual track. `None` if the structure makes no sense.
+///
+/// # Errors
+/// Those of the reader.
+pub fn size(reader: &mut (impl Read + Seek)) -> io::Result<Option<Size>> {
+    if let Some(meta) = find(reader, *b"meta")?
+        && let Some(size) = Items::of(&meta).and_then(|items| items.size(items.primary?, MAX_CHAIN))
+    {
+        return Ok(Some(size));
+    }
+    Ok(find(reader, *b"moov")?.as_deref().and_then(track_size).filter(not_empty))
+}
+
+/// The body of the first box of a kind at the top level of a file.
+fn find(reader: &mut (impl Read + Seek), wanted: Kind) -> io::Result<Option<Vec<u8>>> {
+    let end = reader.seek(SeekFrom::End(0))?;
+    let mut at = 0;
+    for _ in 0..MAX_BOXES {
+        reader.seek(SeekFrom::Start(at))?;
+        let mut head = Vec::with_capacity(16);
+        reader.take(16).read_to_end(&mut head)?;
+        let Some((kind, header, length)) = header(&head, end - at) else { break };
+        if kind == wanted {
+            let body = length - header;
+            if body > MAX_METADATA {
+                return Ok(None);
+            }
+            reader.seek(SeekFrom::Start(at + header))?;
+            let mut bytes = Vec::new();
+            reader.take(body).read_to_end(&mut bytes)?;
+            return Ok(Some(bytes));
+        }
+        at += length;
+        if at >= end {
+            break;
+        }
+    }
+    Ok(None)
+}
+
+type Kind = [u8; 4];
+
+/// Kind, bytes of the header and of the whole box, for one that begins here and ends within `room` bytes.
+fn header(head: &[u8], room: u64) -> Option<(Kind, u64, u64)> {
+    let kind = *head.get(4..)?.first_chunk()?;
+    let (header, length) = match u32::from_be_bytes(*head.first_chunk()?) {
+        // It reaches to the end.
+        0 => (8, room),
+        1 => (16, u64::from_be_bytes(*head.get(8..)?.first_chunk()?)),
+        length => (8, u64::from(length)),
+    };
+    (length >= header && length <= room).then_some((kind, header, length))
+}
+
+/// The boxes inside of another, up to the first that makes no sense.
+fn boxes(mut rest: &[u8]) -> impl Iterator<Item = (Kind, &[u8])> {
+    std::iter::from_fn(move || {
+        let (kind, header, length) = header(rest, rest.len() as u64)?;
+        // Both lie within the slice.
+        let (this, others) = rest.split_at(length as usize);
+        rest = others;
+        Some((kind, &this[header as usize..]))
+    })
+}
+
+fn child(parent: &[u8], wanted: Kind) -> Option<&[u8]> {
+    boxes(parent).find_map(|(kind, body)| (kind == wanted).then_some(body))
+}
+
+/// Reads big-endian numbers one after the other.
+struct Numbers<'a>(&'a [u8]);
+
+impl Numbers<'_> {
+    fn u8(&mut self) -> Option<u8> {
+        let (first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(*first)
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        let (first, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(u16::from_be_bytes(*first))
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        let (first, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(u32::from_be_bytes(*first))
+    }
+
+    /// The 16 bits of older versions of a box, or the 32 of newer ones.
+    fn id(&mut self, wide: bool) -> Option<u32> {
+        if wide { self.u32() } else { self.u16().map(u32::from) }
+    }
+
+    /// Version and flags of a full box.
+    fn version(&mut self) -> Option<(u8, u32)> {
+        let word = self.u32()?;
+        Some(((word >> 24) as u8, word & 0x00ff_ffff))
+    }
+}
+
+/// What the metadata tells of the pictures in a file.
+struct Items<'a> {
+    primary: Option<u32>,
+    properties: Vec<(Kind, &'a [u8])>,
+    iprp: &'a [u8],
+    iref: &'a [u8],
+}
+
+impl<'a> Items<'a> {
+    fn of(meta: &'a [u8]) -> Option<Self> {
+        // QuickTime's box of this name has no version before its children.
+        let children = if meta.get(4..8) == Some(b"hdlr") { meta } else { meta.get(4..)? };
+        let primary = child(children, *b"pitm").and_then(|body| {
+            let mut numbers = Numbers(body);
+            let (version, _) = numbers.version()?;
+            numbers.id(version > 0)
+        });
+        let iprp = child(children, *b"iprp")?;
+        let properties = boxes(child(iprp, *b"ipco")?).collect();
+        Some(Items { primary, properties, iprp, iref: child(children, *b"iref").unwrap_or_default() })
+    }
+
+    /// The size of an item, after the transformations it asks for in the order in which it does.
+    fn size(&self, item: u32, chain: usize) -> Option<Size> {
+        let properties = self.properties_of(item).unwrap_or_default();
+        let own = properties.iter().find_map(|(kind, body)| (kind == b"ispe").then(|| extent(body))?);
+        let mut size = match own {
+            Some(size) => size,
+            // A derived picture may leave its size to the one it is made of.
+            None => self.size(self.source_of(item)?, chain.checked_sub(1)?)?,
+        };
+        for (kind, body) in &properties {
+            match kind {
+                b"clap" => size = cropped(size, body)?,
+                b"irot" if body.first()? & 1 == 1 => size = (size.1, size.0),
+                _ => {}
+            }
+        }
+        Some(size).filter(not_empty)
+    }
+
+    /// The properties associated with an item, in their order.
+    fn properties_of(&self, item: u32) -> Option<Vec<(Kind, &'a [u8])>> {
+        boxes(self.iprp).filter(|(kind, _)| kind == b"ipma").find_map(|(_, body)| {
+            let indices = associations(body, item)?;
+            let at = |index: u16| self.properties.get(usize::from(index).checked_sub(1)?).copied();
+            Some(indices.into_iter().filter_map(at).collect())
+        })
+    }
+
+    /// The picture that another is derived from.
+    fn source_of(&self, item: u32) -> Option<u32> {
+        let mut numbers = Numbers(self.iref);
+        let wide = numbers.version()?.0 > 0;
+        boxes(numbers.0).filter(|(kind, _)| kind == b"dimg").find_map(|(_, body)| {
+            let mut numbers = Numbers(body);
+            let from = numbers.id(wide)?;
+            let count = numbers.u16()?;
+            (from == item && count > 0).then(|| numbers.id(wide))?
+        })
+    }
+}
+
+/// Numbers of the properties that an association box lists for an item, from 1.
+fn associations(body: &[u8], item: u32) -> Option<Vec<u16>> {
+    let mut numbers = Numbers(body);
+    let (version, flags) = numbers.version()?;
+    for _ in 0..numbers.u32()? {
+        let id = numbers.id(version > 0)?;
+        let count = numbers.u8()?;
+        let mut indices = Vec::with_capacity(usize::from(count));
+        for _ in 0..count {
+            // The highest bit says that a reader must understand the property.
+            indices.push(match flags & 1 {
+                1 => numbers.u16()? & 0x7fff,
+                _ => u16::from(numbers.u8()? & 0x7f),
+            });
+        }
+        if id == item {
+            return Some(indices);
+        }
+    }
+    None
+}
+
+fn extent(body: &[u8]) -> Option<Size> {
+    let mut numbers = Numbers(body);
+    numbers.version()?;
+    Some((numbers.u32()?, numbers.u32()?))
+}
+
+/// The size within a clean aperture; `None` if that is none.
+fn cropped((width, height): Size, body: &[u8]) -> Option<Size> {
+    let mut numbers = Numbers(body);
+    let mut fraction = || Some((i128::from(numbers.u32()?), i128::from(numbers.u32()?)));
+    let (wide, high, right, down) = (fraction()?, fraction()?, fraction()?, fraction()?);
+    Some((side(width, wide, right)?, side(height, high, down)?))
+}
+
+/// What an aperture leaves of one side, rounded as libheif rounds: the aperture and the distance of its centre from that
+/// of the picture are fractions, the distance a signed one.
+fn side(length: u32, (aperture, of): (i128, i128), (offset, offset_of): (i128, i128)) -> Option<u32> {
+    let length = i128::from(length);
+    let offset = i128::from(offset as u32 as i32);
+    if of == 0 || offset_of == 0 {
+        return None;
+    }
+    let twice = 2 * offset * of + (length - 1) * of * offset_of - (aperture - of) * offset_of;
+    let first = twice.div_euclid(2 * of * offset_of);
+    let last = ((first - 1) * of + aperture + of / 2).div_euclid(of);
+    u32::try_from(last.min(length - 1) - first.max(0) + 1).ok()
+}
+
+/// The size of the first visual track of a film, turned as it is shown.
+fn track_size(moov: &[u8]) -> Option<Size> {
+    boxes(moov).filter(|(kind, _)| kind == b"trak").find_map(|(_, track)| {
+        let handler = child(child(track, *b"mdia")?, *b"hdlr")?.get(8..12)?;
+        if handler != b"pict" && handler != b"vide" {
+            return None;
+        }
+        let header = child(track, *b"tkhd")?;
+        // Times are longer in the second version.
+        let rest = header.get(if header.first()? & 1 == 1 { 52 } else { 40 }..)?;
+        let word = |at: usize| rest.get(4 * at..)?.first_chunk().map(|bytes| u32::from_be_bytes(*bytes));
+        // Sides are numbers of 16 bits with as many behind the point.
+        let size = (word(9)? >> 16, word(10)? >> 16);
+        let turned = word(0)? == 0 && word(4)? == 0;
+        Some(if turned { (size.1, size.0) } else { size }).filter(not_empty)
+    })
+}
+
+fn not_empty((width, height): &Size) -> bool {
+    *width > 0 && *height > 0
+}

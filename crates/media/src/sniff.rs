@@ -1,0 +1,398 @@
+//! What bytes are, by what they hold and never by what they are said to be. Names of types are those of file(1).
+
+use std::borrow::Cow;
+use std::io::{self, BufRead, Read, Seek, SeekFrom};
+
+use encoding_rs::{Encoding, UTF_8};
+
+use crate::svg;
+
+/// How much of a file is looked at, but for what comes before the root tag of a drawing and the first frame of a JPEG.
+const HEAD: u64 = 8 * 1024;
+
+/// Formats that image services take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Gif,
+    Heic,
+    Jpeg,
+    Png,
+    Svg,
+    Webp,
+}
+
+/// What was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sniffed {
+    /// A picture in a format that image services take, and its MIME type.
+    Picture(Format, &'static str),
+    /// A picture in a variety of such a format that neither they nor browsers show: its MIME type, and what it is.
+    Odd(&'static str, &'static str),
+    /// It begins like a picture of this MIME type and does not go on like one.
+    Damaged(&'static str),
+    /// Something else with a signature.
+    Other(&'static str),
+    /// Text in UTF-8 or, with a byte order mark, in UTF-16; what kind of text is a guess from its first letters.
+    Text(&'static str),
+    /// Bytes that may be text in an older encoding.
+    OldText,
+    Unknown,
+}
+
+/// Looks at a file from its beginning.
+///
+/// # Errors
+/// Those of the reader.
+pub fn sniff(reader: &mut (impl BufRead + Seek)) -> io::Result<Sniffed> {
+    reader.seek(SeekFrom::Start(0))?;
+    let mut head = Vec::new();
+    reader.by_ref().take(HEAD).read_to_end(&mut head)?;
+    Ok(match &head[..] {
+        [0xff, 0xd8, 0xff, ..] => jpeg(reader)?,
+        [0x89, b'P', b'N', b'G', ..] => png(&head),
+        [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Sniffed::Picture(Format::Gif, "image/gif"),
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => webp(&head),
+        [_, _, _, _, b'f', b't', b'y', b'p', ..] if let Some(found) = by_brand(&head) => found,
+        _ => match by_signature(&head) {
+            Some(mime_type) => Sniffed::Other(mime_type),
+            None => text(&head, reader)?,
+        },
+    })
+}
+
+/// Whether bytes of this type would have been known by their signature.
+pub fn knows(mime_type: &str) -> bool {
+    mime_type == "image/svg+xml"
+        || SIGNATURES.iter().any(|(_, known)| *known == mime_type)
+        || infer::is_mime_supported(mime_type)
+}
+
+fn jpeg(reader: &mut (impl BufRead + Seek)) -> io::Result<Sniffed> {
+    const MIME_TYPE: &str = "image/jpeg";
+    Ok(match first_frame(reader)? {
+        Some((0xf7, _)) => Sniffed::Odd(MIME_TYPE, "JPEG-LS, which only medical and archive software reads"),
+        Some((0xc3 | 0xc7 | 0xcb | 0xcf, _)) => {
+            Sniffed::Odd(MIME_TYPE, "lossless JPEG, which only medical and camera software reads")
+        }
+        Some((0xc5 | 0xc6 | 0xcd | 0xce, _)) => {
+            Sniffed::Odd(MIME_TYPE, "hierarchical JPEG, which no browser shows")
+        }
+        Some((_, bits)) if bits != 8 => {
+            Sniffed::Odd(MIME_TYPE, "JPEG with more than 8 bits a sample, which no browser shows")
+        }
+        _ => Sniffed::Picture(Format::Jpeg, MIME_TYPE),
+    })
+}
+
+/// Marker and bits a sample of the first frame header of a JPEG; `None` if pixels or the end come first.
+fn first_frame(reader: &mut (impl BufRead + Seek)) -> io::Result<Option<(u8, u8)>> {
+    /// More segments than any file has, and more bytes between two of them.
+    const MAX_SEGMENTS: usize = 10_000;
+    const MAX_SKIPPED: u64 = 4 * 1024 * 1024;
+    reader.seek(SeekFrom::Start(2))?;
+    for _ in 0..MAX_SEGMENTS {
+        // What stands before a marker is skipped by decoders, and a marker may begin with any number of these bytes.
+        if reader.by_ref().take(MAX_SKIPPED).skip_until(0xff)? as u64 == MAX_SKIPPED {
+            return Ok(None);
+        }
+        let mut marker = 0xff;
+        while marker == 0xff {
+            let Some(byte) = next(reader)? else { return Ok(None) };
+            marker = byte;
+        }
+        if matches!(marker, 0x00 | 0x01 | 0xd0..=0xd8) {
+            continue;
+        }
+        let (Some(high), Some(low)) = (next(reader)?, next(reader)?) else { return Ok(None) };
+        match marker {
+            0xc4 | 0xc8 | 0xcc => {}
+            0xc0..=0xcf | 0xf7 => return Ok(next(reader)?.map(|bits| (marker, bits))),
+            0xd9 | 0xda => return Ok(None),
+            _ => {}
+        }
+        reader.seek_relative(i64::from(u16::from_be_bytes([high, low])).saturating_sub(2).max(0))?;
+    }
+    Ok(None)
+}
+
+fn next(reader: &mut impl BufRead) -> io::Result<Option<u8>> {
+    let byte = reader.fill_buf()?.first().copied();
+    reader.consume(usize::from(byte.is_some()));
+    Ok(byte)
+}
+
+fn png(head: &[u8]) -> Sniffed {
+    const MIME_TYPE: &str = "image/png";
+    match (head.get(..8), head.get(8..16)) {
+        (Some(b"\x89PNG\r\n\x1a\n"), Some(b"\0\0\0\x0dIHDR")) => Sniffed::Picture(Format::Png, MIME_TYPE),
+        (Some(b"\x89PNG\r\n\x1a\n"), Some([_, _, _, _, b'C', b'g', b'B', b'I'])) => Sniffed::Odd(
+            MIME_TYPE,
+            "Apple's CgBI variety of PNG, made by Xcode for iPhone apps, which only Apple's software reads; \
+             `xcrun pngcrush -revert-iphone-optimizations` makes a PNG of it",
+        ),
+        _ => Sniffed::Damaged(MIME_TYPE),
+    }
+}
+
+fn webp(head: &[u8]) -> Sniffed {
+    const MIME_TYPE: &str = "image/webp";
+    let whole = match head.get(12..16) {
+        Some(b"VP8X") => true,
+        Some(b"VP8L") => head.get(20) == Some(&0x2f),
+        Some(b"VP8 ") => head.get(23..26) == Some(&[0x9d, 0x01, 0x2a]),
+        _ => false,
+    };
+    if whole { Sniffed::Picture(Format::Webp, MIME_TYPE) } else { Sniffed::Damaged(MIME_TYPE) }
+}
+
+/// Pictures in the ISO base media format, by the brands of their file type box. A major brand that says no more than
+/// the structure leaves AVIF to the others: that decides who can read it.
+fn by_brand(head: &[u8]) -> Option<Sniffed> {
+    let length = u32::from_be_bytes(*head.first_chunk()?) as usize;
+    let box_of_type = &head[..length.clamp(12, head.len().max(12)).min(head.len())];
+    let has = |wanted: &[&[u8]]| {
+        box_of_type.get(16..).unwrap_or_default().chunks_exact(4).any(|brand| wanted.contains(&brand))
+    };
+    let heic = |mime_type| Some(Sniffed::Picture(Format::Heic, mime_type));
+    let avif = Some(Sniffed::Other("image/avif"));
+    match box_of_type.get(8..12)? {
+        b"avif" | b"avis" => avif,
+        b"heic" | b"heix" => heic("image/heic"),
+        b"hevc" | b"hevx" => heic("image/heic-sequence"),
+        b"heim" | b"heis" => heic("image/heif"),
+        b"hevm" | b"hevs" => heic("image/heif-sequence"),
+        b"mif1" | b"mif2" | b"miaf" | b"msf1" if has(&[b"avif", b"avis"]) => avif,
+        b"mif1" | b"mif2" | b"miaf" => heic("image/heif"),
+        b"msf1" => heic("image/heif-sequence"),
+        b"avci" => Some(Sniffed::Other("image/avci")),
+        b"avcs" => Some(Sniffed::Other("image/avcs")),
+        b"j2ki" => Some(Sniffed::Other("image/hej2k")),
+        b"crx " => Some(Sniffed::Other("image/x-canon-cr3")),
+        b"jp2 " => Some(Sniffed::Other("image/jp2")),
+        _ if infer::get(head).is_some() => None,
+        _ if has(&[b"avif", b"avis"]) => avif,
+        _ if has(&[b"heic", b"heix", b"mif1"]) => heic("image/heif"),
+        _ => None,
+    }
+}
+
+/// Signatures of types, at the beginning of a file. Pictures that other lists of signatures leave out, for the sake
+/// of those whose bytes may look like text.
+const SIGNATURES: [(&[u8], &str); 21] = [
+    (b"P7\nWIDTH ", "image/x-portable-arbitrarymap"),
+    (b"v/1\x01", "image/x-exr"),
+    (b"FUJIFILMCCD-RAW ", "image/x-fuji-raf"),
+    (b"DDS |\0\0\0", "image/vnd.ms-dds"),
+    (b"qoif", "image/x-qoi"),
+    (b"#?RADIANCE\n", "image/vnd.radiance"),
+    (b"#?RGBE\n", "image/vnd.radiance"),
+    (b"/* XPM */", "image/x-xpixmap"),
+    (b"\xff\x4f\xff\x51", "image/x-jp2-codestream"),
+    (b"II+\0\x08\0\0\0", "image/tiff"),
+    (b"MM\0+\0\x08\0\0", "image/tiff"),
+    (b"icns", "image/x-icns"),
+    (b"IIU\0", "image/x-panasonic-rw2"),
+    (b"IIRO", "image/x-olympus-orf"),
+    (b"gimp xcf ", "image/x-xcf"),
+    (b"SIMPLE  =", "image/fits"),
+    (b"BPG\xfb", "image/bpg"),
+    (b"SDPX", "image/x-dpx"),
+    (b"XPDS", "image/x-dpx"),
+    (b"FOVb", "image/x-x3f"),
+    (b"\xd7\xcd\xc6\x9a", "image/wmf"),
+];
+
+fn by_signature(head: &[u8]) -> Option<&'static str> {
+    if let Some((_, mime_type)) = SIGNATURES.iter().find(|(signature, _)| head.starts_with(signature)) {
+        return Some(mime_type);
+    }
+    if let Some(mime_type) = by_structure(head) {
+        return Some(mime_type);
+    }
+    let mime_type = infer::get(head)?.mime_type();
+    let sure = match mime_type {
+        "text/html" | "text/xml" | "text/x-shellscript" => false,
+        // What is called so by three or four letters was looked at more closely before.
+        "image/gif" | "image/webp" | "image/heif" => false,
+        // All others hold bytes that no text holds.
+        _ => !is_text(head) || WRITTEN.contains(&mime_type),
+    };
+    sure.then_some(mime_type)
+}
+
+/// Pictures that begin with numbers in a certain order more than with a signature.
+fn by_structure(head: &[u8]) -> Option<&'static str> {
+    match head {
+        [b'P', variety, space, rest @ ..] if space.is_ascii_whitespace() && begins_with_size(rest) => {
+            match variety {
+                b'1' | b'4' => Some("image/x-portable-bitmap"),
+                b'2' | b'5' => Some("image/x-portable-greymap"),
+                b'3' | b'6' => Some("image/x-portable-pixmap"),
+                b'F' | b'f' => Some("image/x-portable-floatmap"),
+                _ => None,
+            }
+        }
+        // A cursor: how many, and the reserved byte of the first.
+        [0, 0, 2, 0, 1..=255, 0, _, _, _, 0, ..] => Some("image/x-win-bitmap"),
+        // Truevision, without a palette: no first colour, no colours, no bits of them.
+        [
+            _,
+            0,
+            2 | 3 | 10 | 11,
+            0,
+            0,
+            0,
+            0,
+            0,
+            _,
+            _,
+            _,
+            _,
+            w0,
+            w1,
+            h0,
+            h1,
+            8 | 15 | 16 | 24 | 32,
+            0..=0x3f,
+            ..,
+        ] if (*w0, *w1) != (0, 0) && (*h0, *h1) != (0, 0) => Some("image/x-tga"),
+        _ => None,
+    }
+}
+
+/// Whether two numbers come next, comments left out.
+fn begins_with_size(text: &[u8]) -> bool {
+    let mut words = text
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| line.split(|byte| *byte == b'#').next())
+        .flat_map(|line| line.split(u8::is_ascii_whitespace))
+        .filter(|word| !word.is_empty());
+    let mut number = || words.next().is_some_and(|word| word.iter().all(u8::is_ascii_digit));
+    number() && number()
+}
+
+/// Types with a signature that are written in letters.
+const WRITTEN: [&str; 7] = [
+    "application/pdf",
+    "application/postscript",
+    "application/rtf",
+    "application/vnd.debian.binary-package",
+    "application/x-unix-archive",
+    "application/x-x509-ca-cert",
+    "text/calendar",
+];
+
+fn text(head: &[u8], reader: &mut (impl BufRead + Seek)) -> io::Result<Sniffed> {
+    let begins = |marks: &[u8]| {
+        head.iter().filter(|byte| !marks.contains(byte)).find(|byte| !byte.is_ascii_whitespace())
+            == Some(&b'<')
+    };
+    // Byte order marks and the halves of UTF-16 do not count.
+    if begins(&[0, 0xef, 0xbb, 0xbf, 0xfe, 0xff]) {
+        reader.seek(SeekFrom::Start(0))?;
+        match svg::Root::read(&mut *reader) {
+            Some(root) if root.is_svg() => return Ok(Sniffed::Picture(Format::Svg, "image/svg+xml")),
+            None if first_tag(head).is_some_and(|name| name == b"svg") => {
+                return Ok(Sniffed::Damaged("image/svg+xml"));
+            }
+            _ => {}
+        }
+    }
+    Ok(if is_text(head) {
+        Sniffed::Text(kind_of_text(head))
+    } else if let Some(text) = wide_text(head) {
+        Sniffed::Text(kind_of_text(text.as_bytes()))
+    } else if !head.iter().any(|byte| is_control(char::from(*byte))) {
+        Sniffed::OldText
+    } else {
+        Sniffed::Unknown
+    })
+}
+
+fn kind_of_text(text: &[u8]) -> &'static str {
+    match infer::get(text).map(|kind| kind.mime_type()) {
+        Some(known @ ("text/html" | "text/xml" | "text/x-shellscript")) => known,
+        _ => "text/plain",
+    }
+}
+
+/// The local name of the first tag of what is meant to be XML.
+fn first_tag(mut text: &[u8]) -> Option<&[u8]> {
+    loop {
+        let start = text.iter().position(|byte| *byte == b'<')?;
+        text = &text[start + 1..];
+        if text.starts_with(b"!--") {
+            text = &text[text.windows(3).position(|end| end == b"-->")?..];
+        } else if text.first()?.is_ascii_alphabetic() {
+            let end = text.iter().position(|byte| byte.is_ascii_whitespace() || b"/>".contains(byte))?;
+            return text[..end].rsplit(|byte| *byte == b':').next();
+        }
+    }
+}
+
+fn is_text(head: &[u8]) -> bool {
+    let text = match std::str::from_utf8(head) {
+        Ok(text) => text,
+        // The cut may fall inside a character.
+        Err(problem) if problem.error_len().is_none() => {
+            std::str::from_utf8(&head[..problem.valid_up_to()]).unwrap_or_default()
+        }
+        Err(_) => return false,
+    };
+    !text.chars().any(is_control)
+}
+
+/// The letters of UTF-16 with a byte order mark, up to the last whole one.
+fn wide_text(head: &[u8]) -> Option<Cow<'_, str>> {
+    let (encoding, mark) = Encoding::for_bom(head).filter(|(encoding, _)| *encoding != UTF_8)?;
+    let units = &head[mark..head.len() & !1];
+    let decoded = |units| encoding.decode_without_bom_handling_and_without_replacement(units);
+    // The cut may fall inside a pair of units.
+    let text = decoded(units).or_else(|| decoded(units.get(..units.len().checked_sub(2)?)?))?;
+    (!text.chars().any(is_control)).then_some(text)
+}
+
+/// Characters that no text has: those of terminals are allowed.
+fn is_control(character: char) -> bool {
+    character.is_ascii_control()
+        && !matches!(character, '\t' | '\n' | '\r' | '\x07' | '\x08' | '\x0b' | '\x0c' | '\x1b')
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+
+    fn found(bytes: &[u8]) -> Sniffed {
+        sniff(&mut Cursor::new(bytes)).unwrap_or(Sniffed::Unknown)
+    }
+
+    #[test]
+    fn pictures_without_a_signature() {
+        for (bytes, expected) in [
+            (&b"P3\n# by hand\n1 1\n255\n1 2 3\n"[..], "image/x-portable-pixmap"),
+            (b"P5 2 2 255 abcd", "image/x-portable-greymap"),
+            (b"\0\0\x02\0\0\0\0\0\0\0\0\0\x01\0\x01\0\x18\0abc", "image/x-tga"),
+            (b"\0\0\x02\0\x01\0\x10\x10\0\0\x01\0\x01\0\0\0\0\0\0\0\0\0", "image/x-win-bitmap"),
+        ] {
+            assert_eq!(found(bytes), Sniffed::Other(expected));
+        }
+        assert_eq!(found(b"P3 is a place"), Sniffed::Text("text/plain"));
+    }
+
+    /// Letters that begin like a signature are letters all the same.
+    #[test]
+    fn text_is_text() {
+        for text in
+            ["BMW is a car", "GIF is a format", "8BPS", "MZ is no program", "AC1001 and so on", "BOOKMOBI"]
+        {
+            assert_eq!(found(text.as_bytes()), Sniffed::Text("text/plain"), "{text}");
+        }
+        assert_eq!(found(b"caf\xe9 au lait"), Sniffed::OldText);
+        assert_eq!(found(b"\xff\xfea\0,\0b\0"), Sniffed::Text("text/plain"));
+        assert_eq!(found(&"é".repeat(5000).into_bytes()[..8193]), Sniffed::Text("text/plain"));
+        assert_eq!(found(&[0, 1, 2, 0xff, 0xfe]), Sniffed::Unknown);
+        assert_eq!(found(b"%PDF-1.4"), Sniffed::Other("application/pdf"));
+    }
+}
