@@ -70,6 +70,10 @@ mod rest;
 
 mod over_http;
 
+mod validation;
+
+mod spec;
+
 mod limits;
 mod live;
 
