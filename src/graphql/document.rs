@@ -21,6 +21,7 @@ use quick_cache::sync::Cache;
 
 use self::convert::Places;
 pub use self::empty::HIDDEN;
+use self::literal::NeverNull;
 use crate::graphql::limits::{self, Limits};
 
 /// Most documents that are remembered.
@@ -32,9 +33,12 @@ const LEAST_WEIGHT: u64 = MAX_TEXT / MAX_DOCUMENTS as u64;
 /// Most problems that are told of one document.
 const MAX_PROBLEMS: usize = 20;
 
+/// What the executor knows of introspection beyond what `apollo-compiler` does.
+const MORE_INTROSPECTION: &str = "extend type __Type { isOneOf: Boolean }";
+
 /// The schema that documents are validated against: the one that is printed.
 static SCHEMA: LazyLock<Valid<apollo_compiler::Schema>> = LazyLock::new(|| {
-    apollo_compiler::Schema::parse_and_validate(super::sdl(), "schema.graphql")
+    apollo_compiler::Schema::parse_and_validate(super::sdl() + MORE_INTROSPECTION, "schema.graphql")
         .unwrap_or_else(|invalid| panic!("the printed schema is not valid: {}", invalid.errors))
 });
 
@@ -78,7 +82,13 @@ impl Documents {
 pub struct Document {
     /// What is executed if it is valid.
     pub executable: ExecutableDocument,
-    checked: Result<Valid<apollo_compiler::ExecutableDocument>, Vec<ServerError>>,
+    checked: Result<Checked, Vec<ServerError>>,
+}
+
+/// A valid document.
+struct Checked {
+    read: Valid<apollo_compiler::ExecutableDocument>,
+    never_null: NeverNull,
 }
 
 impl Document {
@@ -101,10 +111,10 @@ impl Document {
         let valid = self.checked.as_ref().map_err(Clone::clone)?;
         let mut executable = self.executable.clone();
         // Without one operation that is meant, the executor says so.
-        if let Ok(operation) = valid.operations.get(request.operation_name.as_deref()) {
+        if let Ok(operation) = valid.read.operations.get(request.operation_name.as_deref()) {
             let sent = std::mem::take(&mut request.variables);
-            let coerced =
-                variables::coerce(&SCHEMA, valid, operation, sent).map_err(|problem| vec![problem])?;
+            let coerced = variables::coerce(&SCHEMA, &valid.read, operation, &valid.never_null, sent);
+            let coerced = coerced.map_err(|problem| vec![problem])?;
             variables::leave_out(&mut executable, operation, &coerced);
             request.variables = coerced;
         }
@@ -123,13 +133,13 @@ fn parse(text: &str) -> Result<(ast::Document, ExecutableDocument), ServerError>
     Ok((read, executable))
 }
 
-fn check(read: &ast::Document) -> Result<Valid<apollo_compiler::ExecutableDocument>, Vec<ServerError>> {
+fn check(read: &ast::Document) -> Result<Checked, Vec<ServerError>> {
     let refused = |found: &DiagnosticList| problems(found, "GRAPHQL_VALIDATION_FAILED");
     // What does not fit the schema comes first: the rest is found wrong for want of it.
     let built = read.to_executable(&SCHEMA).map_err(|failed| refused(&failed.errors))?;
-    let valid = built.validate(&SCHEMA).map_err(|failed| refused(&failed.errors))?;
-    literal::check(&SCHEMA, &valid)?;
-    Ok(valid)
+    let read = built.validate(&SCHEMA).map_err(|failed| refused(&failed.errors))?;
+    let never_null = literal::check(&SCHEMA, &read)?;
+    Ok(Checked { read, never_null })
 }
 
 fn problems(found: &DiagnosticList, code: &str) -> Vec<ServerError> {
@@ -270,7 +280,7 @@ mod tests {
             "query A($n: Int) { files(first: $n) { totalCount } } query B { server { version } }",
             "{ files(filter: { search: \"\\uD83D\\uDE00 \\u{1F600}\" }) { totalCount } }",
             "{ files(filter: { search: \"\"\"\\uD83D\"\"\" }) { totalCount } }",
-            "\u{feff}{ __typename __schema { types { name } } __type(name: \"File\") { name } }",
+            "\u{feff}{ __typename __schema { types { name } } __type(name: \"File\") { name isOneOf } }",
         ] {
             assert_eq!(problem(text), None, "{text}");
         }
@@ -300,7 +310,7 @@ mod tests {
             let async_graphql::parser::types::Selection::Field(field) = below else { return (0, 0, 0) };
             (set.items[0].pos.line, set.items[0].pos.column, field.node.selection_set.pos.column)
         });
-        assert_eq!(places.collect::<Vec<_>>(), [(3, 2, 37)]);
+        assert_eq!(places.collect::<Vec<_>>(), [(3, 2, 38)]);
     }
 
     #[test]

@@ -111,6 +111,7 @@ fn misfits() -> Vec<(String, Value)> {
             ),
             json!({}),
         ),
+        (half("$n: String = \"x\"", "createWorkspace(input: { name: $n })"), json!({ "n": null })),
         (half("$b: Boolean!", "deleteFile(input: { id: 1, permanent: $b })"), json!({})),
         (half("$b: Boolean!", "deleteFile(input: { id: 1 }) @include(if: $b)"), json!({ "b": 1 })),
         (half("$b: Boolean!", "deleteFile(input: { id: 1 }) @skip(if: $b)"), json!({})),

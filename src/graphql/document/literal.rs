@@ -12,16 +12,26 @@ use async_graphql::ServerError;
 use super::{MAX_PROBLEMS, convert, invalid, place};
 use crate::graphql::scalar;
 
+/// Variables of a nullable type that stand where null is not taken, each with the name of its operation. Validation lets
+/// them pass when they have a default, and null may be sent all the same.
+pub(super) type NeverNull = HashSet<(Option<Name>, Name)>;
+
 /// Looks at every value of a document that is valid otherwise.
 ///
 /// # Errors
 /// `GRAPHQL_VALIDATION_FAILED`.
-pub(super) fn check(schema: &Schema, document: &ExecutableDocument) -> Result<(), Vec<ServerError>> {
-    let mut problems = Vec::new();
+pub(super) fn check(schema: &Schema, document: &ExecutableDocument) -> Result<NeverNull, Vec<ServerError>> {
+    let (mut problems, mut never_null) = (Vec::new(), NeverNull::new());
     for operation in document.operations.iter() {
         let variables = &operation.variables;
-        let mut checking =
-            Checking { schema, document, variables, seen: HashSet::new(), problems: Vec::new() };
+        let mut checking = Checking {
+            schema,
+            document,
+            variables,
+            seen: HashSet::new(),
+            never_null: HashSet::new(),
+            problems: Vec::new(),
+        };
         for variable in variables {
             if let Some(default) = &variable.default_value {
                 checking.value(&variable.ty, false, default);
@@ -31,9 +41,10 @@ pub(super) fn check(schema: &Schema, document: &ExecutableDocument) -> Result<()
         checking.directives(&operation.directives);
         checking.set(&operation.selection_set);
         problems.append(&mut checking.problems);
+        never_null.extend(checking.never_null.into_iter().map(|name| (operation.name.clone(), name)));
     }
     problems.truncate(MAX_PROBLEMS);
-    if problems.is_empty() { Ok(()) } else { Err(problems) }
+    if problems.is_empty() { Ok(never_null) } else { Err(problems) }
 }
 
 struct Checking<'a> {
@@ -43,6 +54,7 @@ struct Checking<'a> {
     variables: &'a [Node<VariableDefinition>],
     /// Fragments that were looked at in this operation.
     seen: HashSet<&'a Name>,
+    never_null: HashSet<Name>,
     problems: Vec<ServerError>,
 }
 
@@ -126,6 +138,9 @@ impl<'a> Checking<'a> {
     fn variable(&mut self, name: &Name, ty: &Type, defaulted: bool, value: &Node<Value>) {
         let Some(variable) = self.variables.iter().find(|variable| variable.name == *name) else { return };
         let has_value = variable.default_value.as_ref().is_some_and(|default| !default.is_null());
+        if ty.is_non_null() && !variable.ty.is_non_null() {
+            self.never_null.insert(name.clone());
+        }
         let wanted = match ty.is_non_null() && !variable.ty.is_non_null() && (has_value || defaulted) {
             true => ty.clone().nullable(),
             false => ty.clone(),

@@ -12,6 +12,7 @@ use async_graphql::parser::types::{
 use async_graphql::{Name, Positioned, ServerError, Variables};
 use async_graphql_value::{ConstValue, Value};
 
+use super::literal::NeverNull;
 use super::{invalid, place};
 use crate::graphql::scalar;
 
@@ -26,6 +27,7 @@ pub(super) fn coerce(
     schema: &Valid<Schema>,
     document: &Read,
     operation: &Operation,
+    never_null: &NeverNull,
     mut sent: Variables,
 ) -> Result<Variables, ServerError> {
     let mut values = JsonMap::new();
@@ -44,9 +46,12 @@ pub(super) fn coerce(
         variables.insert(Name::new(name.as_str()), from_json(value));
     }
     for variable in &operation.variables {
-        let refusal = variables.get(variable.name.as_str());
-        let refusal =
-            refusal.and_then(|value| refusal_of(schema, &variable.ty, value, &format!("${}", variable.name)));
+        let Some(value) = variables.get(variable.name.as_str()) else { continue };
+        let key = (operation.name.clone(), variable.name.clone());
+        let refusal = match *value == ConstValue::Null && never_null.contains(&key) {
+            true => Some(format!("variable ${}: null is not taken where it is used", variable.name)),
+            false => refusal_of(schema, &variable.ty, value, &format!("${}", variable.name)),
+        };
         if let Some(message) = refusal {
             return Err(invalid(message, place(variable.location(), &document.sources)));
         }
