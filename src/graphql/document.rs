@@ -14,7 +14,7 @@ use apollo_compiler::ast;
 use apollo_compiler::diagnostic::ToCliReport;
 use apollo_compiler::parser::{SourceMap, SourceSpan};
 use apollo_compiler::validation::{DiagnosticList, Valid};
-use async_graphql::parser::types::ExecutableDocument;
+use async_graphql::parser::types::{DocumentOperations, ExecutableDocument};
 use async_graphql::{Pos, Request, ServerError};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -109,17 +109,33 @@ impl Document {
     /// `GRAPHQL_VALIDATION_FAILED` for a document that is not valid and for variables that do not fit it.
     pub fn prepare(&self, mut request: Request) -> Result<Request, Vec<ServerError>> {
         let valid = self.checked.as_ref().map_err(Clone::clone)?;
-        let mut executable = self.executable.clone();
         // Without one operation that is meant, the executor says so.
-        if let Ok(operation) = valid.read.operations.get(request.operation_name.as_deref()) {
-            let sent = std::mem::take(&mut request.variables);
-            let coerced = variables::coerce(&SCHEMA, &valid.read, operation, &valid.never_null, sent);
-            let coerced = coerced.map_err(|problem| vec![problem])?;
-            variables::leave_out(&mut executable, operation, &coerced);
-            request.variables = coerced;
-        }
+        let Ok(operation) = valid.read.operations.get(request.operation_name.as_deref()) else {
+            request.set_parsed_query(self.executable.clone());
+            return Ok(request);
+        };
+        let sent = std::mem::take(&mut request.variables);
+        let coerced = variables::coerce(&SCHEMA, &valid.read, operation, &valid.never_null, sent);
+        let coerced = coerced.map_err(|problem| vec![problem])?;
+        let mut executable = self.only(operation.name.as_deref());
+        variables::leave_out(&mut executable, operation, &coerced);
+        request.variables = coerced;
         request.set_parsed_query(executable);
         Ok(request)
+    }
+
+    /// The document with one of its operations: the executor would count the cost of the others as well, without their
+    /// variables.
+    fn only(&self, name: Option<&str>) -> ExecutableDocument {
+        let operations = match (&self.executable.operations, name) {
+            (DocumentOperations::Multiple(operations), Some(name)) => {
+                let wanted =
+                    operations.get_key_value(name).map(|(name, wanted)| (name.clone(), wanted.clone()));
+                DocumentOperations::Multiple(wanted.into_iter().collect())
+            }
+            (operations, _) => operations.clone(),
+        };
+        ExecutableDocument { operations, fragments: self.executable.fragments.clone() }
     }
 }
 

@@ -232,7 +232,8 @@ both! {
             ("B", json!({ "n": 1 }), json!({ "files": { "totalCount": 0 } })),
         ] {
             let body = json!({ "query": two, "operationName": name, "variables": variables });
-            assert_eq!(answer(post(&server).json(&body)).await.1["data"], data);
+            let (_, answered) = answer(post(&server).json(&body)).await;
+            assert_eq!((&answered["data"], &answered["extensions"]["cost"]["depth"]), (&data, &json!(2)), "{answered}");
         }
         for name in [json!("C"), json!(null)] {
             let body = json!({ "query": two, "operationName": name });
