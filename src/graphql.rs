@@ -3,7 +3,11 @@
 
 pub mod request;
 
+pub mod json;
+
 pub mod limits;
+
+pub mod document;
 
 pub mod cost;
 
@@ -64,7 +68,7 @@ pub mod loader;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use async_graphql::{Context, Enum, ID, SDLExportOptions, TypeDirective};
+use async_graphql::{Context, Enum, ID, SDLExportOptions, TypeDirective, ValidationMode};
 
 use crate::app::App;
 use crate::config::Config;
@@ -76,7 +80,7 @@ use crate::graphql::file::{FileOrder, FileOrderField};
 use crate::graphql::filter::{FileFilter, ImageFilter};
 use crate::graphql::image::{ImageOrder, ImageOrderField};
 use crate::graphql::loader::Loaders;
-use crate::graphql::mutation::Mutation;
+use crate::graphql::mutation::{Afresh, Mutation};
 use crate::graphql::operation::PerDelivery;
 use crate::graphql::query::Query;
 use crate::graphql::subscription::Subscription;
@@ -86,7 +90,7 @@ use crate::viewer::Viewer;
 use crate::{file as files, image as images};
 
 /// The schema with its roots.
-pub type Schema = async_graphql::Schema<Query, Mutation, Subscription>;
+pub type Schema = async_graphql::Schema<Query, Afresh<Mutation>, Subscription>;
 
 /// The executable schema of a running server.
 pub fn schema(app: &App) -> Schema {
@@ -98,13 +102,15 @@ pub fn live_schema(app: &App) -> Schema {
     limited(app).extension(PerDelivery).finish()
 }
 
-fn limited(app: &App) -> async_graphql::SchemaBuilder<Query, Mutation, Subscription> {
+fn limited(app: &App) -> async_graphql::SchemaBuilder<Query, Afresh<Mutation>, Subscription> {
     let config = &app.config;
     builder()
         .limit_depth(config.max_depth)
         .limit_complexity(config.highest_cost())
         .limit_directives(config.max_directives)
         .disable_suggestions()
+        // Documents are validated before the executor sees them.
+        .validation_mode(ValidationMode::Fast)
         .extension(cost::Costs)
         .data(app.clone())
 }
@@ -115,8 +121,8 @@ pub fn sdl() -> String {
     builder().finish().sdl_with_options(options)
 }
 
-fn builder() -> async_graphql::SchemaBuilder<Query, Mutation, Subscription> {
-    Schema::build(Query, Mutation::default(), Subscription)
+fn builder() -> async_graphql::SchemaBuilder<Query, Afresh<Mutation>, Subscription> {
+    Schema::build(Query, Afresh(Mutation::default()), Subscription)
 }
 
 /// The field is null only if it failed, and then `errors` has an entry for its path.

@@ -2,10 +2,13 @@
 
 mod drain;
 
+pub(crate) mod encoding;
+
 mod page;
 
 mod transfer;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -28,6 +31,7 @@ use crate::app::App;
 use crate::cloudflare::client::{self, Credentials};
 use crate::config::Config;
 use crate::error::{Code, Error, FAULT_MESSAGE, Result};
+use crate::graphql::document::Documents;
 use crate::graphql::{self, cost, handler};
 use crate::rate;
 use crate::rest::{self, ApiDoc};
@@ -138,8 +142,12 @@ fn below(base: &Url, path: &str) -> Url {
 
 /// Everything the server answers.
 pub fn router(app: App, emulator: Option<Router>) -> Router {
-    let face =
-        handler::Face { schema: graphql::schema(&app), live: graphql::live_schema(&app), app: app.clone() };
+    let face = handler::Face {
+        schema: graphql::schema(&app),
+        live: graphql::live_schema(&app),
+        documents: Arc::new(Documents::new(graphql::limits(&app.config))),
+        app: app.clone(),
+    };
     let cors = CorsLayer::new()
         .allow_origin(Any)
         .allow_methods([Method::GET, Method::POST, Method::DELETE])
@@ -150,7 +158,12 @@ pub fn router(app: App, emulator: Option<Router>) -> Router {
     // Tokens travel in a header and never in a cookie, so a page of any origin may ask: it can only use its own token.
     let faces = Router::new()
         .route("/graphql", get(handler::serve).post(handler::serve).with_state(face))
-        .nest("/api", rest::router().route("/openapi.json", get(openapi)))
+        .nest(
+            "/api",
+            rest::router()
+                .route("/openapi.json", get(openapi))
+                .layer(middleware::from_fn(encoding::only_identity)),
+        )
         .layer(cors);
     let mut router = faces
         .route("/metrics", get(metrics))

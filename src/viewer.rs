@@ -43,15 +43,18 @@ impl Viewer {
         let Some((token, user)) = api_token::find_usable(db, hash(secret), now).await? else {
             return Err(unauthenticated());
         };
-        let mut memberships: Vec<_> = membership::of_user(user.id)
-            .all(db)
-            .await?
-            .into_iter()
-            .map(|membership| (membership.workspace_id, membership.role))
-            .filter(|(workspace, _)| token.workspace_id.is_none_or(|only| only == *workspace))
-            .collect();
-        memberships.sort_unstable_by_key(|(workspace, _)| *workspace);
+        let memberships = find_memberships(db, &user, &token).await?;
         Ok(Viewer { user, token, memberships: Arc::new(RwLock::new(memberships)) })
+    }
+
+    /// Looks up the memberships again: a change of the same request may have ended one.
+    pub async fn refresh(&self, db: &impl ConnectionTrait) -> Result<()> {
+        let found = find_memberships(db, &self.user, &self.token).await?;
+        // Fails only after a panic in here, of which there is none.
+        if let Ok(mut memberships) = self.memberships.write() {
+            *memberships = found;
+        }
+        Ok(())
     }
 
     /// Notes that the viewer became a member during the request.
@@ -177,6 +180,22 @@ impl Viewer {
             }
         }
     }
+}
+
+async fn find_memberships(
+    db: &impl ConnectionTrait,
+    user: &user::Model,
+    token: &api_token::Model,
+) -> Result<Vec<(WorkspaceId, membership::Role)>> {
+    let mut memberships: Vec<_> = membership::of_user(user.id)
+        .all(db)
+        .await?
+        .into_iter()
+        .map(|membership| (membership.workspace_id, membership.role))
+        .filter(|(workspace, _)| token.workspace_id.is_none_or(|only| only == *workspace))
+        .collect();
+    memberships.sort_unstable_by_key(|(workspace, _)| *workspace);
+    Ok(memberships)
 }
 
 /// The token of a connection that stays open. Who is behind it is looked up again and again: rights may have changed.

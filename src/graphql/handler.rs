@@ -13,16 +13,19 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::future::join_all;
+use serde::Serialize;
+use serde::ser::{SerializeMap, Serializer};
 use serde_json::json;
 
 use crate::app::App;
 use crate::error::{Code, Error};
 use crate::graphql::cost::{self, Paid};
+use crate::graphql::document::{Document, Documents};
 use crate::graphql::loader::{self, Sweeps};
 use crate::graphql::order::Order;
-use crate::graphql::request::{self, Asking, Parts, Unreadable};
-use crate::graphql::{Schema, limits, socket, sse};
-use crate::http::RequestId;
+use crate::graphql::request::{self, Asking, PERSISTED, Parts, Unreadable};
+use crate::graphql::{Schema, socket, sse};
+use crate::http::{RequestId, encoding};
 use crate::rate;
 use crate::viewer::{Credential, Viewer};
 
@@ -39,6 +42,7 @@ pub struct Face {
     pub schema: Schema,
     /// The schema that runs subscriptions.
     pub live: Schema,
+    pub documents: Arc<Documents>,
 }
 
 /// Answers GET, POST and WebSocket upgrades on `/graphql`.
@@ -73,11 +77,12 @@ pub async fn serve(State(face): State<Face>, id: RequestId, request: axum::http:
     };
     let (asking, parts) = match read {
         Ok(read) => read,
-        Err(unreadable) => return unreadable.answer(id).typed(media_type),
+        Err(unreadable) if unreadable.code == PERSISTED => return encode(unreadable.answer(), media_type),
+        Err(unreadable) => return unreadable.response(id).typed(media_type),
     };
     let only_queries = head.method == Method::GET;
     let mut response = match asking {
-        Asking::One(request) if accepted.streams(&face.app, &request) => {
+        Asking::One(request) if accepted.streams(&face.documents, &request) => {
             let credential =
                 Credential::new(crate::http::bearer(&head.headers).unwrap_or_default().to_owned());
             sse::answer(face.clone(), credential, viewer.token.id, *request, parts, only_queries, id)
@@ -87,15 +92,19 @@ pub async fn serve(State(face): State<Face>, id: RequestId, request: axum::http:
             error(StatusCode::NOT_ACCEPTABLE, "NOT_ACCEPTABLE", &message)
         }
         Asking::One(request) => match face.execute(*request, &viewer, parts, only_queries, id).await {
-            Ok(answer) => encode(&answer, media_type),
-            Err(refused) => refused,
+            Ok(answer) => encode(answer, media_type),
+            Err(refused) => refused.response(id).typed(media_type),
         },
         Asking::Batch(requests) => {
             let answers = join_all(
-                requests.into_iter().map(|request| face.execute(request, &viewer, parts.clone(), false, id)),
+                requests
+                    .into_iter()
+                    .map(async |request| face.execute(request?, &viewer, parts.clone(), false, id).await),
             );
-            let answers: Vec<_> = answers.await.into_iter().filter_map(Result::ok).collect();
-            ([(header::CONTENT_TYPE, media_type)], Json(answers)).into_response().typed(media_type)
+            let answers =
+                answers.await.into_iter().map(|done| done.unwrap_or_else(|refused| refused.answer()));
+            let answers: Vec<_> = answers.map(|answer| Shown { answer, media_type }).collect();
+            Json(answers).into_response().typed(media_type)
         }
     };
     cost::tell(response.headers_mut(), &face.app, &viewer);
@@ -103,7 +112,7 @@ pub async fn serve(State(face): State<Face>, id: RequestId, request: axum::http:
 }
 
 impl Face {
-    /// Runs one request. `Err` is an answer of its own, for a method that may not run the operation.
+    /// Runs one request. `Err` is for an operation that does not run this way.
     pub(super) async fn execute(
         &self,
         request: Request,
@@ -111,12 +120,12 @@ impl Face {
         parts: Parts,
         only_queries: bool,
         id: RequestId,
-    ) -> Result<Answer, Response> {
+    ) -> Result<Answer, Unreadable> {
         let document = match self.parse(&request, viewer) {
             Ok(document) => document,
             Err(problem) => return Ok(polished(Answer::from_errors(vec![problem]), id)),
         };
-        let wanted = operation_type(&document, request.operation_name.as_deref());
+        let wanted = operation_type(&document.executable, request.operation_name.as_deref());
         if only_queries && wanted != Some(OperationType::Query) {
             return Err(not_over_get());
         }
@@ -124,33 +133,44 @@ impl Face {
             let message = format!(
                 "A subscription is answered as {EVENTS}, or over a WebSocket: accept {EVENTS}, or connect."
             );
-            return Err(error(StatusCode::NOT_ACCEPTABLE, "NOT_ACCEPTABLE", &message));
+            return Err(Unreadable { status: 406, code: "NOT_ACCEPTABLE", message });
         }
-        Ok(self.run(request, document, viewer, parts, id).await)
+        Ok(self.run(request, &document, viewer, parts, id).await)
     }
 
-    /// Parses a request within the limits.
-    pub(super) fn parse(
-        &self,
-        request: &Request,
-        viewer: &Viewer,
-    ) -> Result<ExecutableDocument, ServerError> {
-        limits::parse(&request.query, super::limits(&self.app.config)).map_err(|problem| {
+    /// Reads the document of a request within the limits.
+    pub(super) fn parse(&self, request: &Request, viewer: &Viewer) -> Result<Arc<Document>, ServerError> {
+        self.documents.find(&request.query).map_err(|problem| {
             // Not read to the end, and it took its time all the same.
             rate::take(&self.app, viewer, 1).map_or_else(cost::refused, |_| problem)
+        })
+    }
+
+    /// Makes a request ready to be executed.
+    pub(super) fn prepare(
+        &self,
+        request: Request,
+        document: &Document,
+        viewer: &Viewer,
+    ) -> Result<Request, Vec<ServerError>> {
+        document.prepare(request).map_err(|problems| {
+            rate::take(&self.app, viewer, 1).map_or_else(|problem| vec![cost::refused(problem)], |_| problems)
         })
     }
 
     /// Runs a query or mutation that has been parsed within the limits.
     pub(super) async fn run(
         &self,
-        mut request: Request,
-        document: ExecutableDocument,
+        request: Request,
+        document: &Document,
         viewer: &Arc<Viewer>,
         parts: Parts,
         id: RequestId,
     ) -> Answer {
-        request.set_parsed_query(document.clone());
+        let request = match self.prepare(request, document, viewer) {
+            Ok(request) => request,
+            Err(problems) => return polished(Answer::from_errors(problems), id),
+        };
         let operation_name = request.operation_name.clone();
         let sweeps = Sweeps::default();
         let request = request
@@ -160,22 +180,23 @@ impl Face {
             .data(parts);
         let mut answer = sweeps.of(self.schema.execute(request)).await;
         if answer.data != Value::Null {
-            // Only a document that passed validation is known to have no cycles.
-            Order::of(&document, operation_name.as_deref()).sort(&mut answer.data);
+            Order::of(&document.executable, operation_name.as_deref()).sort(&mut answer.data);
         }
         polished(answer, id)
     }
 }
 
 /// The refusal of anything but a query over GET.
-pub(super) fn not_over_get() -> Response {
-    let message = "Over GET only a query is run; send mutations by POST.";
-    let mut refused = error(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message);
-    refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
-    refused
+pub(super) fn not_over_get() -> Unreadable {
+    let message = "Over GET only a query is run; send mutations by POST.".to_owned();
+    Unreadable { status: 405, code: "METHOD_NOT_ALLOWED", message }
 }
 
 async fn read_body(app: &App, headers: &HeaderMap, body: Body) -> Result<(Asking, Parts), Unreadable> {
+    if encoding::is_encoded(headers) {
+        let message = encoding::REFUSAL.to_owned();
+        return Err(Unreadable { status: 415, code: "UNSUPPORTED_MEDIA_TYPE", message });
+    }
     let sent = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let (essence, parameters) = sent.split_once(';').unwrap_or((sent, ""));
     match essence.trim().to_ascii_lowercase().as_str() {
@@ -214,11 +235,11 @@ struct Accepted {
 impl Accepted {
     /// Whether this request is answered as a stream of events: when the client wants that, and for a subscription when it
     /// takes that.
-    fn streams(&self, app: &App, request: &Request) -> bool {
+    fn streams(&self, documents: &Documents, request: &Request) -> bool {
         self.media_type == EVENTS
             || self.events
-                && limits::parse(&request.query, super::limits(&app.config)).is_ok_and(|document| {
-                    operation_type(&document, request.operation_name.as_deref())
+                && documents.find(&request.query).is_ok_and(|document| {
+                    operation_type(&document.executable, request.operation_name.as_deref())
                         == Some(OperationType::Subscription)
                 })
     }
@@ -311,27 +332,47 @@ fn outage(answer: &Answer) -> Option<u64> {
     }
 }
 
-fn encode(answer: &Answer, media_type: &'static str) -> Response {
-    // A request that was never executed has no `data`; only the newer media type has a status for it.
-    let refused = answer.data == Value::Null && !answer.errors.is_empty();
-    let mut response = if refused && media_type == RESPONSE_JSON {
-        let mut body = json!({ "errors": answer.errors });
-        if !answer.extensions.is_empty() {
-            body["extensions"] = json!(answer.extensions);
-        }
-        (StatusCode::BAD_REQUEST, Json(body)).into_response()
-    } else {
-        Json(answer).into_response()
-    };
+fn encode(answer: Answer, media_type: &'static str) -> Response {
+    let (wait, outage) = (cost::wait(&answer), outage(&answer));
+    let shown = Shown { answer, media_type };
+    let status = if shown.is_bare() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+    let mut response = (status, Json(shown)).into_response();
     // Under either media type, because whatever repeats requests goes by the status and knows nothing of GraphQL.
-    if let Some(seconds) = cost::wait(answer) {
+    if let Some(seconds) = wait {
         *response.status_mut() = StatusCode::TOO_MANY_REQUESTS;
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    } else if let Some(seconds) = outage(answer) {
+    } else if let Some(seconds) = outage {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response.typed(media_type)
+}
+
+/// An answer as a media type has it.
+struct Shown {
+    answer: Answer,
+    media_type: &'static str,
+}
+
+impl Shown {
+    /// A request that was never executed has no `data`; only the newer media type leaves it out, and has a status for it.
+    fn is_bare(&self) -> bool {
+        self.media_type == RESPONSE_JSON && self.answer.data == Value::Null && !self.answer.errors.is_empty()
+    }
+}
+
+impl Serialize for Shown {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if !self.is_bare() {
+            return self.answer.serialize(serializer);
+        }
+        let mut fields = serializer.serialize_map(None)?;
+        fields.serialize_entry("errors", &self.answer.errors)?;
+        if !self.answer.extensions.is_empty() {
+            fields.serialize_entry("extensions", &self.answer.extensions)?;
+        }
+        fields.end()
+    }
 }
 
 trait Typed {
@@ -373,14 +414,33 @@ pub fn error(status: StatusCode, code: &str, message: &str) -> Response {
 }
 
 impl Unreadable {
-    fn answer(self, id: RequestId) -> Response {
-        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_REQUEST);
-        if !is_fault(self.code) {
-            return error(status, self.code, &self.message);
-        }
-        let mut error = ServerError::new(self.message, None);
+    /// The same as an answer in its place among others.
+    pub(super) fn answer(&self) -> Answer {
+        let mut error = ServerError::new(&self.message, None);
         error.extensions.get_or_insert_default().set("code", self.code);
-        let mut answer = polished(Answer::from_errors(vec![error]), id);
+        Answer::from_errors(vec![error])
+    }
+
+    pub(super) fn response(self, id: RequestId) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_REQUEST);
+        if is_fault(self.code) {
+            return self.fault(status, id);
+        }
+        let mut response = error(status, self.code, &self.message);
+        let headers = response.headers_mut();
+        match self.status {
+            405 => headers.insert(header::ALLOW, HeaderValue::from_static("POST")),
+            // Only where the coding is what is wrong: otherwise a client would look for the fault in it.
+            415 if self.message == encoding::REFUSAL => {
+                headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(encoding::ACCEPTED))
+            }
+            _ => None,
+        };
+        response
+    }
+
+    fn fault(&self, status: StatusCode, id: RequestId) -> Response {
+        let mut answer = polished(self.answer(), id);
         let outage = Error::outage("reading a request", "").public().retry_after;
         let wait = outage.filter(|_| status == StatusCode::SERVICE_UNAVAILABLE);
         if let (Some(wait), Some(error)) = (wait, answer.errors.first_mut()) {

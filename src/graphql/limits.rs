@@ -7,7 +7,6 @@
 use std::collections::HashMap;
 
 use async_graphql::Name;
-use async_graphql::parser::parse_query;
 use async_graphql::parser::types::{Directive, ExecutableDocument, Field, Selection, SelectionSet};
 use async_graphql::{Pos, Positioned, ServerError, Value};
 
@@ -25,11 +24,11 @@ pub struct Limits {
 /// Deepest nesting of brackets: the parser recurses.
 const MAX_BRACKETS: usize = 100;
 
-/// Parses a query that is within the limits.
+/// Refuses a text that is too much to parse.
 ///
 /// # Errors
-/// `GRAPHQL_PARSE_FAILED` or `GRAPHQL_VALIDATION_FAILED`.
-pub fn parse(query: &str, limits: Limits) -> Result<ExecutableDocument, ServerError> {
+/// `GRAPHQL_VALIDATION_FAILED`.
+pub fn scan(query: &str, limits: Limits) -> Result<(), ServerError> {
     let (tokens, brackets) = lex(query, limits.tokens);
     if tokens > limits.tokens {
         return Err(refused(&format!("A query has at most {} tokens.", limits.tokens), None));
@@ -37,13 +36,15 @@ pub fn parse(query: &str, limits: Limits) -> Result<ExecutableDocument, ServerEr
     if brackets > MAX_BRACKETS {
         return Err(refused(&format!("Brackets are nested at most {MAX_BRACKETS} deep."), None));
     }
-    let document = parse_query(query).map_err(|problem| {
-        let mut error = ServerError::from(problem);
-        error.extensions.get_or_insert_default().set("code", "GRAPHQL_PARSE_FAILED");
-        error
-    })?;
-    let mut counted =
-        Counted { document: &document, limits, aliases: 0, directives: 0, fragments: HashMap::new() };
+    Ok(())
+}
+
+/// Refuses a document that is too much to validate.
+///
+/// # Errors
+/// `GRAPHQL_VALIDATION_FAILED`.
+pub fn expand(document: &ExecutableDocument, limits: Limits) -> Result<(), ServerError> {
+    let mut counted = Counted { document, limits, aliases: 0, directives: 0, fragments: HashMap::new() };
     let mut selections = 0usize;
     for (_, operation) in document.operations.iter() {
         counted.directives(&operation.node.directives)?;
@@ -57,7 +58,7 @@ pub fn parse(query: &str, limits: Limits) -> Result<ExecutableDocument, ServerEr
         let message = format!("A query selects at most {} fields, fragments expanded.", limits.selections);
         return Err(refused(&message, None));
     }
-    Ok(document)
+    Ok(())
 }
 
 /// Tokens and deepest bracket; stops soon after `max` tokens. Near enough to GraphQL's lexer to bound its work.
@@ -206,12 +207,16 @@ fn refused(message: &str, at: Option<Pos>) -> ServerError {
 
 #[cfg(test)]
 mod tests {
+    use async_graphql::parser::parse_query;
+
     use super::*;
 
     const LIMITS: Limits = Limits { tokens: 1000, selections: 100, aliases: 3, directives: 3 };
 
     fn check(query: &str) -> Result<(), String> {
-        parse(query, LIMITS).map(drop).map_err(|problem| problem.message)
+        scan(query, LIMITS).map_err(|problem| problem.message)?;
+        let document = parse_query(query).map_err(|problem| problem.to_string())?;
+        expand(&document, LIMITS).map_err(|problem| problem.message)
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! Batched look-ups: one statement per relation of a page, whatever the page holds. One set per request.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::hash::Hash;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
-use async_graphql::dataloader::{DataLoader, HashMapCache, Loader};
+use async_graphql::dataloader::{CacheFactory, CacheStorage, DataLoader, HashMapCache, Loader};
 use tokio::sync::watch;
 
 use crate::app::App;
@@ -21,12 +23,86 @@ use crate::{api_token as tokens, workspace::member as members};
 use crate::{direct_upload as direct_uploads, file as files, image as images, workspace as workspaces};
 
 /// The loaders of one request.
-pub type Loaders = DataLoader<Scoped, HashMapCache>;
+pub type Loaders = DataLoader<Scoped, Fresh>;
 
 /// Loads what the viewer may see.
 pub struct Scoped {
     app: App,
     viewer: Arc<Viewer>,
+    /// How many root fields of a mutation have begun.
+    changes: Arc<AtomicU64>,
+}
+
+impl Scoped {
+    /// Begins a change: what was loaded before it is not used after it. Answers how many came before it.
+    pub fn change(&self) -> u64 {
+        self.changes.fetch_add(1, Ordering::AcqRel)
+    }
+}
+
+/// Makes caches that are empty after each change.
+pub struct Fresh(Arc<AtomicU64>);
+
+impl CacheFactory for Fresh {
+    fn create<K, V>(&self) -> Box<dyn CacheStorage<Key = K, Value = V>>
+    where
+        K: Send + Sync + Clone + Eq + Hash + 'static,
+        V: Send + Sync + Clone + 'static,
+    {
+        let changes = Arc::clone(&self.0);
+        Box::new(UntilChange { changes, seen: 0, held: HashMapCache::default().create() })
+    }
+}
+
+struct UntilChange<K, V> {
+    changes: Arc<AtomicU64>,
+    /// The number of changes when the cache was last looked at.
+    seen: u64,
+    held: Box<dyn CacheStorage<Key = K, Value = V>>,
+}
+
+impl<K, V> UntilChange<K, V>
+where
+    K: Send + Sync + Clone + Eq + Hash + 'static,
+    V: Send + Sync + Clone + 'static,
+{
+    fn current(&mut self) -> &mut dyn CacheStorage<Key = K, Value = V> {
+        let changes = self.changes.load(Ordering::Acquire);
+        if changes != self.seen {
+            self.seen = changes;
+            self.held.clear();
+        }
+        &mut *self.held
+    }
+}
+
+impl<K, V> CacheStorage for UntilChange<K, V>
+where
+    K: Send + Sync + Clone + Eq + Hash + 'static,
+    V: Send + Sync + Clone + 'static,
+{
+    type Key = K;
+    type Value = V;
+
+    fn get(&mut self, key: &K) -> Option<&V> {
+        self.current().get(key)
+    }
+
+    fn insert(&mut self, key: Cow<'_, K>, value: Cow<'_, V>) {
+        self.current().insert(key, value);
+    }
+
+    fn remove(&mut self, key: &K) {
+        self.held.remove(key);
+    }
+
+    fn clear(&mut self) {
+        self.held.clear();
+    }
+
+    fn iter(&self) -> Box<dyn Iterator<Item = (&'_ K, &'_ V)> + '_> {
+        self.held.iter()
+    }
 }
 
 /// Key that finds an image by its file.
@@ -51,7 +127,9 @@ pub fn loaders(app: App, viewer: Arc<Viewer>, sweeps: &Sweeps) -> Loaders {
             load.await
         })
     };
-    DataLoader::with_cache(Scoped { app, viewer }, spawn, HashMapCache::default()).delay(Duration::ZERO)
+    let changes = Arc::<AtomicU64>::default();
+    let caches = Fresh(Arc::clone(&changes));
+    DataLoader::with_cache(Scoped { app, viewer, changes }, spawn, caches).delay(Duration::ZERO)
 }
 
 /// Tells when the executor has gone through all the fields it can.

@@ -1,6 +1,14 @@
 //! The root of all writes: decode the input, call one domain function, encode the outcome.
 
-use async_graphql::{Context, ID, InputObject, MergedObject, Object, SimpleObject};
+use std::borrow::Cow;
+
+use async_graphql::parser::types::Field;
+use async_graphql::registry::Registry;
+use async_graphql::resolver_utils::ContainerType;
+use async_graphql::{
+    Context, ContextSelectionSet, ID, InputObject, MergedObject, Object, ObjectType, OutputType, Positioned,
+    ServerResult, SimpleObject, Value,
+};
 
 use crate::direct_upload::Told;
 use crate::error::{Code, Error, Refusal, Result};
@@ -29,6 +37,37 @@ pub struct Mutation(
     TokenMutation,
     AccountMutation,
 );
+
+/// A root of writes whose fields run one after the other, each reading afresh: what was loaded for one of them may not
+/// be so any more once the next has begun.
+pub struct Afresh<T>(pub T);
+
+impl<T: ObjectType> ContainerType for Afresh<T> {
+    async fn resolve_field(&self, ctx: &Context<'_>) -> ServerResult<Option<Value>> {
+        if ctx.loaders().loader().change() > 0 {
+            let refreshed = ctx.viewer().refresh(&ctx.app().db.read).await;
+            let failed = |problem| ctx.set_error_path(top_level(problem).into_server_error(ctx.item.pos));
+            refreshed.map_err(failed)?;
+        }
+        self.0.resolve_field(ctx).await
+    }
+}
+
+impl<T: ObjectType> OutputType for Afresh<T> {
+    fn type_name() -> Cow<'static, str> {
+        T::type_name()
+    }
+
+    fn create_type_info(registry: &mut Registry) -> String {
+        T::create_type_info(registry)
+    }
+
+    async fn resolve(&self, ctx: &ContextSelectionSet<'_>, field: &Positioned<Field>) -> ServerResult<Value> {
+        self.0.resolve(ctx, field).await
+    }
+}
+
+impl<T: ObjectType> ObjectType for Afresh<T> {}
 
 /// Writes on files and images.
 #[derive(Default)]

@@ -12,6 +12,7 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 
 use crate::app::App;
 use crate::error::{Code, Error, FAULT_MESSAGE};
+use crate::graphql::document::Document;
 use crate::graphql::handler::{Face, operation_type, polished};
 use crate::graphql::loader::{self, Loaders, Sweeps};
 use crate::graphql::order::Order;
@@ -72,10 +73,12 @@ async fn begin(
         Ok(document) => document,
         Err(problem) => return one(failed(problem, id)),
     };
-    if operation_type(&document, request.operation_name.as_deref()) == Some(OperationType::Subscription) {
+    if operation_type(&document.executable, request.operation_name.as_deref())
+        == Some(OperationType::Subscription)
+    {
         return subscribe(&face, document, request, viewer, credential, id);
     }
-    let answer = face.run(request, document, &viewer, parts, id).await;
+    let answer = face.run(request, &document, &viewer, parts, id).await;
     if answer.data == Value::Null && !answer.errors.is_empty() {
         return one(Said::Failed(answer.errors));
     }
@@ -84,16 +87,19 @@ async fn begin(
 
 fn subscribe(
     face: &Face,
-    document: ExecutableDocument,
-    mut request: Request,
+    document: Arc<Document>,
+    request: Request,
     viewer: Arc<Viewer>,
     credential: Arc<Credential>,
     id: RequestId,
 ) -> BoxStream<'static, Said> {
-    if let Some(problem) = not_one_field(&document, request.operation_name.as_deref()) {
+    if let Some(problem) = not_one_field(&document.executable, request.operation_name.as_deref()) {
         return one(failed(problem, id));
     }
-    request.set_parsed_query(document.clone());
+    let request = match face.prepare(request, &document, &viewer) {
+        Ok(request) => request,
+        Err(problems) => return one(Said::Failed(polished(Answer::from_errors(problems), id).errors)),
+    };
     let operation_name = request.operation_name.clone();
     let sweeps = Sweeps::default();
     let live = Arc::new(Live {
@@ -112,7 +118,7 @@ fn subscribe(
         if answer.data == Value::Null || is_null_inside(&answer.data) && !answer.errors.is_empty() {
             return ended(polished(answer, id).errors);
         }
-        Order::of(&document, operation_name.as_deref()).sort(&mut answer.data);
+        Order::of(&document.executable, operation_name.as_deref()).sort(&mut answer.data);
         Said::Next(polished(answer, id))
     });
     until_over(said.boxed())

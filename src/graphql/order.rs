@@ -7,9 +7,15 @@ use async_graphql::indexmap::IndexMap;
 use async_graphql::parser::types::{ExecutableDocument, Selection, SelectionSet};
 use async_graphql::{Name, Value};
 
+use crate::graphql::document::HIDDEN;
+
 /// The order of the fields below one selection.
 #[derive(Default)]
-pub struct Order<'a>(IndexMap<&'a Name, Order<'a>>);
+pub struct Order<'a> {
+    below: IndexMap<&'a Name, Order<'a>>,
+    /// A field was added that nobody asked for, and is taken out again.
+    hidden: bool,
+}
 
 impl<'a> Order<'a> {
     /// The order an operation asks for.
@@ -30,8 +36,9 @@ impl<'a> Order<'a> {
     fn add(&mut self, document: &'a ExecutableDocument, set: &'a SelectionSet) {
         for selection in &set.items {
             match &selection.node {
+                Selection::Field(field) if field.node.response_key().node == HIDDEN => self.hidden = true,
                 Selection::Field(field) => {
-                    let below = self.0.entry(&field.node.response_key().node).or_default();
+                    let below = self.below.entry(&field.node.response_key().node).or_default();
                     below.add(document, &field.node.selection_set.node);
                 }
                 Selection::InlineFragment(fragment) => self.add(document, &fragment.node.selection_set.node),
@@ -49,8 +56,11 @@ impl<'a> Order<'a> {
         match value {
             Value::List(items) => items.iter_mut().for_each(|item| self.sort(item)),
             Value::Object(fields) => {
+                if self.hidden {
+                    fields.swap_remove(HIDDEN);
+                }
                 let mut settled = 0;
-                for (key, below) in &self.0 {
+                for (key, below) in &self.below {
                     let Some(from) = fields.get_index_of(*key) else { continue };
                     // A swap is enough: what it displaces is settled later.
                     fields.swap_indices(from, settled);

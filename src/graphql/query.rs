@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use async_graphql::{ComplexObject, Context, ID, Interface, Object, SimpleObject};
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 
 use crate::cloudflare::wire;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::file::kind::IMAGE_MIME_TYPES;
 use crate::graphql::account::CloudflareAccount;
 use crate::graphql::api_token::ApiToken;
@@ -26,6 +26,9 @@ use crate::graphql::{Asked, list_files, list_images, parse, semanticNonNull};
 use crate::id::{AnyId, DirectUploadId, FileId, ImageId, WorkspaceId};
 use crate::page::MAX_PAGE;
 use crate::{direct_upload, file, image, workspace};
+
+/// What is null beside an error if it failed.
+type Fallible<T> = Option<async_graphql::Result<T>>;
 
 /// An object that can be re-fetched by its id.
 #[derive(Interface)]
@@ -53,19 +56,20 @@ impl Query {
         #[graphql(desc = "Prefixed id.")] id: ID,
     ) -> Option<async_graphql::Result<Node>> {
         let found = match parse(&id, "id") {
-            Ok(id) => find_node(ctx, id).await,
+            Ok(id) => find_node(ctx, id).await.map_err(shared),
             Err(problem) => Err(top_level(problem)),
         };
         found.transpose()
     }
 
-    /// Fetch up to 100 objects by id, in the order asked for, with null for each one not found or not visible.
+    /// Fetch up to 100 objects by id, in the order asked for, with null for each one not found or not visible, and for
+    /// what is no id.
     #[graphql(complexity = "ids.len().min(100) * child_complexity + 1", directive = semanticNonNull::apply(None))]
     async fn nodes(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Prefixed ids.")] ids: Vec<ID>,
-    ) -> Option<async_graphql::Result<Vec<Option<Node>>>> {
+    ) -> Option<async_graphql::Result<Vec<Fallible<Node>>>> {
         Some(find_nodes(ctx, &ids).await)
     }
 
@@ -273,19 +277,27 @@ impl ServerInfo {
     }
 }
 
-async fn find_nodes(ctx: &Context<'_>, ids: &[ID]) -> async_graphql::Result<Vec<Option<Node>>> {
+async fn find_nodes(ctx: &Context<'_>, ids: &[ID]) -> async_graphql::Result<Vec<Fallible<Node>>> {
     if ids.len() as u64 > MAX_PAGE {
         let message = format!("At most {MAX_PAGE} ids are looked up at once.");
         return Err(top_level(Error::invalid("ids", message)));
     }
-    let ids: Vec<AnyId> = ids.iter().map(|id| parse(id, "ids")).collect::<Result<_>>().map_err(top_level)?;
-    // The loaders make one statement per kind of these.
-    try_join_all(ids.into_iter().map(|id| find_node(ctx, id))).await
+    // The loaders make one statement per kind of these. What is no id is not found, in its place.
+    let found = join_all(ids.iter().map(async |id| find_node(ctx, id.parse().ok()?).await.transpose())).await;
+    let mut nodes = Vec::with_capacity(found.len());
+    for node in found {
+        nodes.push(match node {
+            // A refusal is of this kind of object; a fault is of them all.
+            Some(Err(problem)) if !matches!(*problem, Error::Refusal(_)) => return Err(shared(problem)),
+            other => other.map(|node| node.map_err(shared)),
+        });
+    }
+    Ok(nodes)
 }
 
-async fn find_node(ctx: &Context<'_>, id: AnyId) -> async_graphql::Result<Option<Node>> {
+async fn find_node(ctx: &Context<'_>, id: AnyId) -> Result<Option<Node>, Arc<Error>> {
     let loaders = ctx.loaders();
-    let found = match id {
+    match id {
         AnyId::WorkspaceId(id) => loaders.load_one(id).await.map(|row| row.map(|row| Workspace(row).into())),
         AnyId::UserId(id) => loaders.load_one(id).await.map(|row| row.map(|row| User(row).into())),
         AnyId::FileId(id) => loaders.load_one(id).await.map(|row| row.map(|row| File(row).into())),
@@ -297,6 +309,5 @@ async fn find_node(ctx: &Context<'_>, id: AnyId) -> async_graphql::Result<Option
             loaders.load_one(id).await.map(|row| row.map(|row| WorkspaceMember(row).into()))
         }
         AnyId::ApiTokenId(id) => loaders.load_one(id).await.map(|row| row.map(|row| ApiToken(row).into())),
-    };
-    found.map_err(shared)
+    }
 }

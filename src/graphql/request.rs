@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use crate::config::Config;
 use crate::error::{Code, Error};
 use crate::file::spool::Spool;
+use crate::graphql::json;
 use crate::graphql::scalar::Upload;
 
 /// Longest `map` of a multipart request, in bytes.
@@ -24,7 +25,8 @@ const MAX_MAP: usize = 64 * 1024;
 #[derive(Debug)]
 pub enum Asking {
     One(Box<Request>),
-    Batch(Vec<Request>),
+    /// Each has its place in the answer, even one that cannot be read.
+    Batch(Vec<Result<Request, Unreadable>>),
 }
 
 /// Received file parts of a request.
@@ -57,6 +59,9 @@ pub struct Unreadable {
     pub message: String,
 }
 
+/// Code of the refusal that tells a client to send whole queries. Apollo Client goes by it, or by the message.
+pub const PERSISTED: &str = "PERSISTED_QUERY_NOT_SUPPORTED";
+
 fn bad(message: impl Into<String>) -> Unreadable {
     Unreadable { status: 400, code: "BAD_REQUEST", message: message.into() }
 }
@@ -68,7 +73,7 @@ pub fn from_query_string(query: &str) -> Result<Request, Unreadable> {
         let value = match &*name {
             "query" | "operationName" => Value::String(value.into_owned()),
             "variables" | "extensions" if value.is_empty() => Value::Null,
-            "variables" | "extensions" => serde_json::from_str(&value)
+            "variables" | "extensions" => json::read(value.as_bytes())
                 .map_err(|_| bad(format!("`{name}` in the query string is not JSON.")))?,
             _ => continue,
         };
@@ -208,9 +213,7 @@ fn asking(value: Value, max_batch: usize) -> Result<Asking, Unreadable> {
         Value::Array(requests) if requests.len() > max_batch => {
             Err(bad(format!("A batch has at most {max_batch} requests.")))
         }
-        Value::Array(requests) => {
-            requests.into_iter().map(request).collect::<Result<_, _>>().map(Asking::Batch)
-        }
+        Value::Array(requests) => Ok(Asking::Batch(requests.into_iter().map(request).collect())),
         single => request(single).map(|request| Asking::One(Box::new(request))),
     }
 }
@@ -222,6 +225,10 @@ pub(super) fn request(value: Value) -> Result<Request, Unreadable> {
     };
     let query = match fields.remove("query") {
         Some(Value::String(query)) if !query.trim().is_empty() => query,
+        None | Some(Value::Null | Value::String(_)) if persisted(&fields) => {
+            let message = "PersistedQueryNotSupported".to_owned();
+            return Err(Unreadable { status: 200, code: PERSISTED, message });
+        }
         _ => return Err(bad("`query` is missing: it holds the text of the operation.")),
     };
     let mut request = Request::new(query);
@@ -242,8 +249,13 @@ pub(super) fn request(value: Value) -> Result<Request, Unreadable> {
     }
 }
 
+/// Whether a request names its query by a hash.
+fn persisted(fields: &Map<String, Value>) -> bool {
+    fields.get("extensions").is_some_and(|extensions| !extensions["persistedQuery"].is_null())
+}
+
 fn parse(text: &[u8], what: &str) -> Result<Value, Unreadable> {
-    serde_json::from_slice(text).map_err(|_| bad(format!("{what} is not JSON.")))
+    json::read(text).map_err(|_| bad(format!("{what} is not JSON.")))
 }
 
 fn broken() -> Unreadable {

@@ -1,7 +1,24 @@
 //! Scalars.
 
-use async_graphql::{InputValueError, InputValueResult, Name, Scalar, ScalarType, Value, scalar};
+use async_graphql::{InputValueError, InputValueResult, Name, Pos, Scalar, ScalarType, Value};
 use chrono::{SecondsFormat, Utc};
+
+/// Why a value is none of the scalar with this name. `None` when it is one, and for the specification's own scalars.
+pub fn refusal(scalar: &str, value: &Value) -> Option<String> {
+    match scalar {
+        "DateTime" => refusal_of::<DateTime>(value),
+        "URL" => refusal_of::<Url>(value),
+        "ByteSize" => refusal_of::<ByteSize>(value),
+        "JSON" => refusal_of::<Json>(value),
+        "Upload" => refusal_of::<Upload>(value),
+        _ => None,
+    }
+}
+
+fn refusal_of<T: ScalarType + async_graphql::InputType>(value: &Value) -> Option<String> {
+    let refused = <T as ScalarType>::parse(value.clone()).err()?;
+    Some(refused.into_server_error(Pos::default()).message)
+}
 
 /// RFC 3339 timestamp in UTC with millisecond precision, e.g. `2026-11-20T23:44:45.018Z`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,16 +95,38 @@ impl From<i64> for ByteSize {
 }
 
 /// Arbitrary JSON value. Only used for data whose shape the server does not own (EXIF, user metadata).
-#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Json(pub serde_json::Value);
 
-scalar!(
-    Json,
-    "JSON",
-    "Arbitrary JSON value. Only used for data whose shape the server does not own (EXIF, user metadata).",
-    "https://www.rfc-editor.org/rfc/rfc8259"
-);
+/// Keys that serde_json takes for instructions of its own when it reads a value: what is stored under one of them would
+/// come back as something else.
+const RESERVED: &str = "$serde_json::private::";
+
+/// Arbitrary JSON value. Only used for data whose shape the server does not own (EXIF, user metadata).
+#[Scalar(name = "JSON", specified_by_url = "https://www.rfc-editor.org/rfc/rfc8259")]
+impl ScalarType for Json {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        if let Some(key) = reserved_key(&value) {
+            return Err(InputValueError::custom(format!("the key {key} cannot be stored; take another one")));
+        }
+        value.into_json().map(Json).map_err(|_| InputValueError::custom("a JSON value is expected"))
+    }
+
+    fn to_value(&self) -> Value {
+        Value::from_json(self.0.clone()).unwrap_or_default()
+    }
+}
+
+fn reserved_key(value: &Value) -> Option<&str> {
+    match value {
+        Value::Object(fields) => fields.iter().find_map(|(key, value)| match key.starts_with(RESERVED) {
+            true => Some(key.as_str()),
+            false => reserved_key(value),
+        }),
+        Value::List(items) => items.iter().find_map(reserved_key),
+        _ => None,
+    }
+}
 
 /// A file part of a `multipart/form-data` request (GraphQL multipart request specification). Input only.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -127,4 +166,23 @@ fn not_a_part() -> InputValueError<Upload> {
         "a file is sent as a part of a multipart/form-data request: \
          https://github.com/jaydenseric/graphql-multipart-request-spec",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use async_graphql::value;
+
+    use super::*;
+
+    #[test]
+    fn each_scalar_of_the_schema_is_checked() {
+        for line in crate::graphql::sdl().lines() {
+            let Some(name) = line.strip_prefix("scalar ").and_then(|rest| rest.split(' ').next()) else {
+                continue;
+            };
+            // No scalar takes this one.
+            let odd = value!({ "$serde_json::private::RawValue": "[1,2]" });
+            assert!(refusal(name, &odd).is_some(), "{name}");
+        }
+    }
 }

@@ -162,6 +162,9 @@ impl Socket {
             Received::Ping(payload) => self.send_text(message::pong(payload)).await,
             Received::Pong => Ok(()),
             Received::Subscribe { id, request } => self.subscribe(id, *request).await,
+            Received::Refused { id, refusal } => {
+                self.send_text(message::error(&id, &refusal.answer().errors)).await
+            }
             Received::Complete { id } => {
                 if let Some(operation) = self.operations.remove(&id) {
                     operation.abort();

@@ -12,12 +12,12 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, BoxStream, StreamExt};
-use serde_json::json;
+use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::app::App;
+use crate::graphql::document::Documents;
 use crate::graphql::handler::{Face, error, not_over_get, operation_type};
-use crate::graphql::limits;
 use crate::graphql::operation::{self, Said};
 use crate::graphql::request::Parts;
 use crate::http::RequestId;
@@ -39,8 +39,8 @@ pub(super) fn answer(
     over_get: bool,
     id: RequestId,
 ) -> Response {
-    if over_get && mutates(&face.app, &request) {
-        return not_over_get();
+    if over_get && mutates(&face.documents, &request) {
+        return not_over_get().response(id);
     }
     let most = face.app.config.max_connections;
     let Some(place) = face.app.connections.enter(token, most) else {
@@ -80,9 +80,9 @@ async fn produce(app: &App, mut said: BoxStream<'static, Said>, events: mpsc::Se
             () = events.closed() => return,
             _ = alive.tick() => (ALIVE.to_owned(), false),
             said = said.next() => match said {
-                Some(Said::Next(answer)) => (next(&json!(answer)), false),
-                Some(Said::Failed(errors)) => (next(&json!({ "errors": errors })) + COMPLETE, true),
-                Some(Said::Unauthenticated) => (next(&json!({ "errors": [unauthenticated()] })) + COMPLETE, true),
+                Some(Said::Next(answer)) => (next(&answer), false),
+                Some(Said::Failed(errors)) => (next(&Errors { errors }) + COMPLETE, true),
+                Some(Said::Unauthenticated) => (next(&Errors { errors: vec![unauthenticated()] }) + COMPLETE, true),
                 Some(Said::Complete) | None => (COMPLETE.to_owned(), true),
             },
         };
@@ -96,8 +96,14 @@ async fn produce(app: &App, mut said: BoxStream<'static, Said>, events: mpsc::Se
     }
 }
 
-/// JSON has no line breaks, so an event has one line of data.
-fn next(answer: &serde_json::Value) -> String {
+#[derive(Serialize)]
+struct Errors {
+    errors: Vec<ServerError>,
+}
+
+/// JSON has no line breaks, so an event has one line of data. Written without a detour, which would sort its fields.
+fn next(answer: &impl Serialize) -> String {
+    let answer = serde_json::to_string(answer).unwrap_or_default();
     format!("event: next\ndata: {answer}\n\n")
 }
 
@@ -108,9 +114,9 @@ fn unauthenticated() -> ServerError {
     problem
 }
 
-fn mutates(app: &App, request: &Request) -> bool {
-    limits::parse(&request.query, super::limits(&app.config)).is_ok_and(|document| {
-        let wanted = operation_type(&document, request.operation_name.as_deref());
+fn mutates(documents: &Documents, request: &Request) -> bool {
+    documents.find(&request.query).is_ok_and(|document| {
+        let wanted = operation_type(&document.executable, request.operation_name.as_deref());
         !matches!(wanted, Some(OperationType::Query | OperationType::Subscription))
     })
 }

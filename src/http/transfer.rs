@@ -7,6 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
 use futures_util::TryStreamExt;
@@ -14,7 +15,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use tower_http::cors::{Any, CorsLayer};
 
-use super::{REQUEST_ID, RequestId};
+use super::{REQUEST_ID, RequestId, encoding};
 use crate::app::App;
 use crate::direct_upload::put as uploads;
 use crate::download::{self, Download};
@@ -51,7 +52,11 @@ pub(super) fn router() -> Router<App> {
             header::ETAG,
         ])
         .max_age(Duration::from_secs(3600));
-    Router::new().route("/uploads/{id}", put(receive)).route("/files/{id}/{filename}", get(send)).layer(cors)
+    Router::new()
+        .route("/uploads/{id}", put(receive))
+        .route("/files/{id}/{filename}", get(send))
+        .layer(middleware::from_fn(encoding::only_identity))
+        .layer(cors)
 }
 
 /// Query of an upload URL.

@@ -1,5 +1,7 @@
 //! Live events: both transports, order, resuming, rights that end, and every way a connection closes.
 
+mod answers;
+
 mod order;
 
 mod socket;

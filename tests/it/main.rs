@@ -92,6 +92,10 @@ mod rest;
 
 mod over_http;
 
+mod validation;
+
+mod spec;
+
 mod limits;
 mod live;
 

@@ -2,9 +2,11 @@
 //! <https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md>.
 
 use async_graphql::{Request, Response, ServerError};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
-use crate::graphql::request;
+use crate::graphql::json;
+use crate::graphql::request::{self, PERSISTED, Unreadable};
 
 /// Longest id of an operation, in bytes.
 const MAX_ID: usize = 128;
@@ -14,8 +16,18 @@ pub(super) enum Received {
     Init(Value),
     Ping(Option<Value>),
     Pong,
-    Subscribe { id: String, request: Box<Request> },
-    Complete { id: String },
+    Subscribe {
+        id: String,
+        request: Box<Request>,
+    },
+    /// An operation that is refused without closing the socket.
+    Refused {
+        id: String,
+        refusal: Unreadable,
+    },
+    Complete {
+        id: String,
+    },
 }
 
 /// Why a socket closes: code and reason. A reason has at most 123 bytes.
@@ -44,7 +56,7 @@ pub(super) const NOT_TEXT: Closing = invalid("A message is text");
 /// # Errors
 /// 4400.
 pub(super) fn read(text: &str) -> Result<Received, Closing> {
-    let message: Value = serde_json::from_str(text).map_err(|_| invalid("A message is JSON"))?;
+    let message: Value = json::read(text.as_bytes()).map_err(|_| invalid("A message is JSON"))?;
     let Value::Object(mut message) = message else { return Err(invalid("A message is an object")) };
     let payload = message.remove("payload").filter(|payload| !payload.is_null());
     let payload_is_object = payload.as_ref().is_none_or(Value::is_object);
@@ -64,35 +76,46 @@ pub(super) fn read(text: &str) -> Result<Received, Closing> {
         ("ping", _) => Ok(Received::Ping(payload)),
         ("pong", _) => Ok(Received::Pong),
         ("complete", Some(id)) => Ok(Received::Complete { id }),
-        ("subscribe", Some(id)) => {
-            let request = request::request(payload.unwrap_or_default());
-            let request = request.map_err(|_| invalid("The payload of subscribe is no GraphQL request"))?;
-            Ok(Received::Subscribe { id, request: Box::new(request) })
-        }
+        ("subscribe", Some(id)) => match request::request(payload.unwrap_or_default()) {
+            Ok(request) => Ok(Received::Subscribe { id, request: Box::new(request) }),
+            Err(refusal) if refusal.code == PERSISTED => Ok(Received::Refused { id, refusal }),
+            Err(_) => Err(invalid("The payload of subscribe is no GraphQL request")),
+        },
         ("complete" | "subscribe", None) => Err(invalid("This message has an id")),
         _ => Err(invalid("A client does not send this type of message")),
     }
 }
 
+/// A message, written without a detour, which would sort the fields of its payload.
+#[derive(Serialize)]
+struct Message<'a, P> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    r#type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<P>,
+}
+
+fn write<P: Serialize>(id: Option<&str>, r#type: &'static str, payload: Option<P>) -> String {
+    serde_json::to_string(&Message { id, r#type, payload }).unwrap_or_default()
+}
+
 pub(super) fn ack() -> String {
-    json!({ "type": "connection_ack" }).to_string()
+    write(None, "connection_ack", None::<()>)
 }
 
 pub(super) fn pong(payload: Option<Value>) -> String {
-    match payload {
-        Some(payload) => json!({ "type": "pong", "payload": payload }).to_string(),
-        None => json!({ "type": "pong" }).to_string(),
-    }
+    write(None, "pong", payload)
 }
 
 pub(super) fn next(id: &str, answer: &Response) -> String {
-    json!({ "id": id, "type": "next", "payload": answer }).to_string()
+    write(Some(id), "next", Some(answer))
 }
 
 pub(super) fn error(id: &str, errors: &[ServerError]) -> String {
-    json!({ "id": id, "type": "error", "payload": errors }).to_string()
+    write(Some(id), "error", Some(errors))
 }
 
 pub(super) fn complete(id: &str) -> String {
-    json!({ "id": id, "type": "complete" }).to_string()
+    write(Some(id), "complete", None::<()>)
 }

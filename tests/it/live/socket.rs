@@ -39,7 +39,12 @@ impl Socket {
     }
 
     pub(super) async fn send(&mut self, message: Value) {
-        self.0.send(Message::text(message.to_string())).await.unwrap();
+        self.send_text(&message.to_string()).await;
+    }
+
+    /// Sends a message as it stands.
+    pub(super) async fn send_text(&mut self, message: &str) {
+        self.0.send(Message::text(message.to_owned())).await.unwrap();
     }
 
     pub(super) async fn subscribe(&mut self, id: &str, query: &str, variables: Value) {
