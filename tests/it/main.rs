@@ -70,6 +70,8 @@ mod rest;
 
 mod over_http;
 
+mod filenames;
+
 mod limits;
 mod live;
 
