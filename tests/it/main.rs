@@ -70,6 +70,12 @@ mod rest;
 
 mod over_http;
 
+mod http_semantics;
+
+mod early_answers;
+
+mod cors;
+
 mod filenames;
 
 mod limits;
