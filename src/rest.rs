@@ -10,7 +10,7 @@ use axum::routing::get;
 use axum::{Json, Router, middleware};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use utoipa::{IntoParams, OpenApi, ToSchema};
+use utoipa::{OpenApi, ToSchema};
 
 pub use openapi::ApiDoc;
 
@@ -142,49 +142,18 @@ pub struct ProblemBody {
     request_id: String,
 }
 
-/// Query of the list. An empty parameter is as good as none.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
+/// Query of the list, as it was sent; what is accepted is described in [`openapi::Listing`].
+#[derive(Debug, Deserialize)]
 struct ListQuery {
-    /// Max items per page, 1-100; default 100.
-    #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
     limit: Option<String>,
-    /// Keyset cursor: the page after this row. With `before` too, the rows between the two, from this one on.
-    #[param(schema_with = openapi::cursor, required = false)]
     after: Option<String>,
-    /// Keyset cursor: the page before this row.
-    #[param(schema_with = openapi::cursor, required = false)]
     before: Option<String>,
-    /// Comma-separated ids, at most 100. Narrows the caller's scope, never widens it.
-    #[param(schema_with = openapi::image_ids, required = false, style = Form, explode = false)]
     ids: Option<String>,
-    /// Only images of this workspace; otherwise of every workspace the caller may see.
-    #[param(schema_with = openapi::workspace_id, required = false)]
     workspace_id: Option<String>,
 }
 
-/// The path of an image.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "read by the OpenAPI document only")]
-struct ImagePath {
-    /// The image's `img_` id.
-    #[param(schema_with = openapi::image_id)]
-    id: String,
-}
-
-/// The path of an image by its file.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Path)]
-#[expect(dead_code, reason = "read by the OpenAPI document only")]
-struct FilePath {
-    /// The underlying file's `fil_` id.
-    #[param(schema_with = openapi::file_id)]
-    file_id: String,
-}
-
 /// List images.
-#[utoipa::path(get, path = "/api/images", params(ListQuery), responses(
+#[utoipa::path(get, path = "/api/images", tag = "images", params(openapi::Listing), responses(
     (status = 200, description = "A page of images, newest first.", body = ImagePage),
     (status = 400, description = "A parameter is not acceptable.", body = Problem),
 ))]
@@ -219,7 +188,7 @@ async fn list_images(
 }
 
 /// Get an image.
-#[utoipa::path(get, path = "/api/images/{id}", params(ImagePath),
+#[utoipa::path(get, path = "/api/images/{id}", tag = "images", params(openapi::OfImage),
     responses(
         (status = 200, description = "The image.", body = Image),
         (status = 400, description = "Not an image id.", body = Problem),
@@ -235,8 +204,7 @@ async fn find_image(State(app): State<App>, viewer: Viewer, id: RequestId, image
 }
 
 /// Get an image by its file.
-#[utoipa::path(get, path = "/api/images/by-file/{file_id}",
-    params(FilePath),
+#[utoipa::path(get, path = "/api/images/by-file/{file_id}", tag = "images", params(openapi::OfFile),
     responses(
         (status = 200, description = "The image.", body = Image),
         (status = 400, description = "Not a file id.", body = Problem),
@@ -253,7 +221,7 @@ async fn find_image_by_file(State(app): State<App>, viewer: Viewer, id: RequestI
 }
 
 /// Delete the image projection (the underlying file is unaffected).
-#[utoipa::path(delete, path = "/api/images/{id}", params(ImagePath),
+#[utoipa::path(delete, path = "/api/images/{id}", tag = "images", params(openapi::OfImage),
     responses(
         (status = 200, description = "The image is gone.", body = Deleted),
         (status = 400, description = "Not an image id.", body = Problem),
@@ -297,7 +265,7 @@ async fn document(_: Viewer) -> Json<utoipa::openapi::OpenApi> {
 
 fn list_of(query: ListQuery) -> Result<images::List> {
     // An empty parameter is a form field that was left empty.
-    let given = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
+    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
     let limit = match given(query.limit).as_deref().map(str::parse::<u64>) {
         None => None,
         Some(Ok(limit @ 1..=MAX_PAGE)) => i64::try_from(limit).ok(),
@@ -315,7 +283,7 @@ fn list_of(query: ListQuery) -> Result<images::List> {
 }
 
 fn ids(text: &str) -> Result<Vec<ImageId>> {
-    let ids: Vec<&str> = text.split(',').map(str::trim).filter(|id| !id.is_empty()).collect();
+    let ids: Vec<&str> = text.split(',').map(|id| id.trim_matches(' ')).filter(|id| !id.is_empty()).collect();
     if ids.len() as u64 > MAX_PAGE {
         return Err(Error::invalid("ids", format!("At most {MAX_PAGE} ids are given at once.")));
     }

@@ -1,12 +1,13 @@
 //! The OpenAPI document: what is accepted is what its patterns and bounds say, and what may be answered is listed.
 
 use utoipa::openapi::header::Header;
-use utoipa::openapi::path::Operation;
+use utoipa::openapi::link::Link;
+use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn, ParameterStyle};
 use utoipa::openapi::response::Response;
-use utoipa::openapi::schema::{ArrayBuilder, Object, ObjectBuilder, Schema, Type};
+use utoipa::openapi::schema::{AnyOfBuilder, ArrayBuilder, Object, ObjectBuilder, Schema, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, Ref, RefOr};
-use utoipa::{Modify, OpenApi};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required};
+use utoipa::{IntoParams, Modify, OpenApi};
 
 use crate::id::{FileId, ImageId, WorkspaceId};
 use crate::image as images;
@@ -56,6 +57,23 @@ impl Modify for Everywhere {
                 complete(operation);
             }
         }
+        let list = document.paths.paths.get_mut("/api/images").and_then(|path| path.get.as_mut());
+        if let Some(RefOr::T(page)) = list.and_then(|list| list.responses.responses.get_mut("200")) {
+            lead_on(page);
+        }
+    }
+}
+
+/// Where a page of a list leads to.
+fn lead_on(page: &mut Response) {
+    for (name, operation, parameter, value) in [
+        ("FindFirst", "find_image", "id", "$response.body#/data/0/id"),
+        ("FindFirstByFile", "find_image_by_file", "file_id", "$response.body#/data/0/fileId"),
+        ("DeleteFirst", "delete_image", "id", "$response.body#/data/0/id"),
+        ("NextPage", "list_images", "after", "$response.body#/pageInfo/endCursor"),
+    ] {
+        let link = Link::builder().operation_id(operation).parameter(parameter, value).build();
+        page.links.insert(name.to_owned(), RefOr::T(link));
     }
 }
 
@@ -90,32 +108,86 @@ fn complete(operation: &mut Operation) {
     }
 }
 
+/// Parameters of a list. An empty one is as good as none, so that a form may leave fields empty.
+pub(super) struct Listing;
+
+impl IntoParams for Listing {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let order = images::BY_CREATION;
+        let cursor = || {
+            Schema::Object(matching(&format!(
+                "^({})?$",
+                inner(&creation_pattern(order.name, order.descending))
+            )))
+        };
+        let id = format!("^ *({})? *$", inner(&id_pattern(ImageId::PREFIX)));
+        let ids = ArrayBuilder::new().items(matching(&id)).max_items(usize::try_from(MAX_PAGE).ok()).build();
+        let workspace = matching(&format!("^({})?$", inner(&id_pattern(WorkspaceId::PREFIX))));
+        vec![
+            query("limit", "Max items per page, 1-100; default 100.").schema(Some(limit())).example(Some(20.into())).build(),
+            query("after", "Keyset cursor: the page after this row. With `before` too, rows between the two, from this one on.")
+                .schema(Some(cursor()))
+                .build(),
+            query("before", "Keyset cursor: the page before this row.").schema(Some(cursor())).build(),
+            query("ids", "Comma-separated ids, at most 100. Narrows the caller's scope, never widens it.")
+                .schema(Some(Schema::Array(ids)))
+                .style(Some(ParameterStyle::Form))
+                .explode(Some(false))
+                .build(),
+            query("workspace_id", "Only images of this workspace; otherwise of every workspace the caller may see.")
+                .schema(Some(Schema::Object(workspace)))
+                .build(),
+        ]
+    }
+}
+
+/// The path of an image.
+pub(super) struct OfImage;
+
+impl IntoParams for OfImage {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        vec![path("id", "The image's `img_` id.", ImageId::PREFIX)]
+    }
+}
+
+/// The path of an image by its file.
+pub(super) struct OfFile;
+
+impl IntoParams for OfFile {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        vec![path("file_id", "The underlying file's `fil_` id.", FileId::PREFIX)]
+    }
+}
+
+fn query(name: &str, description: &str) -> ParameterBuilder {
+    let parameter = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Query);
+    parameter.required(Required::False).description(Some(description))
+}
+
+fn path(name: &str, description: &str, prefix: &str) -> Parameter {
+    let parameter = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Path);
+    let parameter = parameter.required(Required::True).description(Some(description));
+    let parameter = parameter.example(Some(format!("{prefix}_01h455vb4pex5vsknk084sn02q").into()));
+    parameter.schema(Some(matching(&id_pattern(prefix)))).build()
+}
+
+fn limit() -> Schema {
+    let number = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(MAX_PAGE));
+    let empty = ObjectBuilder::new().schema_type(Type::String).max_length(Some(0));
+    Schema::AnyOf(AnyOfBuilder::new().item(number).item(empty).build())
+}
+
 /// The text of an id: its prefix, and 128 bits in 26 digits of base 32.
-fn id(prefix: &str) -> Object {
-    let pattern = format!("^{prefix}_[0-7][0-9a-hjkmnp-tv-z]{{25}}$");
-    ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).build()
+fn id_pattern(prefix: &str) -> String {
+    format!("^{prefix}_[0-7][0-9a-hjkmnp-tv-z]{{25}}$")
 }
 
-pub(super) fn image_id() -> Object {
-    id(ImageId::PREFIX)
+/// A pattern without its anchors.
+fn inner(pattern: &str) -> &str {
+    pattern.trim_start_matches('^').trim_end_matches('$')
 }
 
-pub(super) fn file_id() -> Object {
-    id(FileId::PREFIX)
-}
-
-pub(super) fn workspace_id() -> Object {
-    id(WorkspaceId::PREFIX)
-}
-
-pub(super) fn image_ids() -> Schema {
-    let most = usize::try_from(MAX_PAGE).ok();
-    Schema::Array(ArrayBuilder::new().items(image_id()).max_items(most).build())
-}
-
-pub(super) fn cursor() -> Object {
-    let order = images::BY_CREATION;
-    let pattern = creation_pattern(order.name, order.descending);
+fn matching(pattern: &str) -> Object {
     ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).build()
 }
 
