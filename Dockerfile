@@ -15,19 +15,20 @@ WORKDIR /src
 # Dependencies first, against empty sources: this layer is built again only when a manifest changes.
 # Declared bench and test targets are left out, for their files are not here yet.
 COPY Cargo.toml Cargo.lock ./
+COPY crates/disposition/Cargo.toml crates/disposition/
 COPY crates/media/Cargo.toml crates/media/
 COPY migration/Cargo.toml migration/
 RUN sed -i '/^\[\[\(bench\|test\)\]\]/,/^$/d' Cargo.toml \
-    && mkdir -p src crates/media/src migration/src \
+    && mkdir -p src crates/disposition/src crates/media/src migration/src \
     && echo 'fn main() {}' > src/main.rs \
-    && touch src/lib.rs crates/media/src/lib.rs migration/src/lib.rs \
+    && touch src/lib.rs crates/disposition/src/lib.rs crates/media/src/lib.rs migration/src/lib.rs \
     && cargo build --release --locked \
-    && rm -r src crates/media/src migration/src
+    && rm -r src crates/disposition/src crates/media/src migration/src
 
 # Copied files keep their times, which may be older than that build: touching them has cargo look again.
 COPY . .
 COPY --from=web /web/dist web/dist
-RUN touch src/main.rs src/lib.rs crates/media/src/lib.rs migration/src/lib.rs \
+RUN touch src/main.rs src/lib.rs crates/disposition/src/lib.rs crates/media/src/lib.rs migration/src/lib.rs \
     && cargo build --release --locked
 
 # What runs: the binary, the certificate authorities, and a user who owns nothing but the data folder.

@@ -53,6 +53,8 @@ pub struct Download {
     pub size: u64,
     /// Strong validator, in quotes.
     pub etag: String,
+    /// Since then the bytes are these.
+    pub created_at: DateTime<Utc>,
     /// Serve it to be saved and not to be shown.
     pub attachment: bool,
     /// Until then the URL works.
@@ -134,6 +136,7 @@ pub async fn find(app: &App, id: FileId, permit: &Permit) -> Result<Download> {
         },
         size: u64::try_from(file.size).unwrap_or_default(),
         etag: format!("\"{hash}\""),
+        created_at: file.created_at,
         attachment: permit.attachment || !inline,
         expires_at,
         now,

@@ -10,6 +10,7 @@
 mod account;
 mod answer;
 mod api;
+mod cors;
 mod delivery;
 mod fault;
 mod fetch;
@@ -25,17 +26,13 @@ mod upload;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, BodyDataStream};
 use axum::extract::{Request, State};
 use axum::http::header::HOST;
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use chrono::{DateTime, Utc};
-use futures_util::stream::{self, StreamExt};
-use tokio::sync::Mutex;
 use url::Url;
 
 pub use account::Credentials;
@@ -45,10 +42,6 @@ use delivery::Renders;
 use fault::Faults;
 use route::Target;
 use store::Store;
-
-/// How much of an unread body is read on after the answer, in bytes and in time.
-const MAX_DRAINED: usize = 16 * 1024 * 1024;
-const DRAIN_TIME: Duration = Duration::from_secs(5);
 
 /// What an emulator needs to be told.
 #[derive(Debug, Clone)]
@@ -134,12 +127,15 @@ async fn serve(State(emulator): State<Emulator>, request: Request) -> Response {
     let path = if is_for_batch_host(&request) { format!("/batch{path}") } else { path.to_owned() };
     let target = match route::target(request.method(), &path) {
         Ok(target) => target,
+        Err(refusal) if is_for_browsers(&path) => return cors::opened(refusal.into_response()),
         Err(refusal) => return refusal.into_response(),
     };
-    let (request, rest) = share_body(request);
-    let response = answer_or_spoil(&emulator, target, request).await;
-    drain(rest).await;
-    response
+    answer_or_spoil(&emulator, target, request).await
+}
+
+/// Whether pages ask for it: the upload and delivery hosts.
+fn is_for_browsers(path: &str) -> bool {
+    ["/upload/", "/imagedelivery/", "/cdn-cgi/"].iter().any(|host| path.starts_with(host))
 }
 
 fn is_for_batch_host(request: &Request) -> bool {
@@ -158,35 +154,6 @@ async fn answer_or_spoil(emulator: &Emulator, target: Target, request: Request) 
         }
         (None, _) => answer(emulator, target, request).await,
     }
-}
-
-/// What is left of a request's body.
-type Rest = Arc<Mutex<BodyDataStream>>;
-
-/// A request whose body can be read on after it was answered.
-fn share_body(request: Request) -> (Request, Rest) {
-    let (parts, body) = request.into_parts();
-    let rest = Arc::new(Mutex::new(body.into_data_stream()));
-    let shared = stream::unfold(Arc::clone(&rest), |rest| async move {
-        let chunk = rest.lock().await.next().await?;
-        Some((chunk, rest))
-    })
-    .fuse();
-    (Request::from_parts(parts, Body::from_stream(shared)), rest)
-}
-
-/// Reads on, within bounds, what a refusal left unread: a client that is still sending would lose the answer.
-async fn drain(rest: Rest) {
-    let read = async {
-        let (mut rest, mut bytes) = (rest.lock().await, 0);
-        while let Some(Ok(chunk)) = rest.next().await {
-            bytes += chunk.len();
-            if bytes > MAX_DRAINED {
-                return;
-            }
-        }
-    };
-    let _ = tokio::time::timeout(DRAIN_TIME, read).await;
 }
 
 async fn answer(emulator: &Emulator, target: Target, request: Request) -> Response {

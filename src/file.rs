@@ -30,6 +30,7 @@ pub mod filter;
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, sea_query::Expr};
+use unicode_segmentation::UnicodeSegmentation;
 
 use crate::app::App;
 use crate::entity::api_token::Scope;
@@ -43,6 +44,8 @@ use crate::{image, worker};
 
 /// Longest file name, in characters.
 const MAX_FILENAME: usize = 255;
+/// Longest ending that a shortened name keeps, in characters without the dot.
+const MAX_ENDING: usize = 20;
 
 /// One file, if the viewer may see it.
 pub async fn find(app: &App, viewer: &Viewer, id: FileId) -> Result<Option<Model>> {
@@ -136,30 +139,70 @@ pub fn require_standing(file: &Model) -> Result<()> {
 /// A name as the caller asked for it.
 ///
 /// # Errors
-/// `BAD_USER_INPUT` for names that are empty, too long, or have slashes or control characters.
+/// `BAD_USER_INPUT` for names that are empty, too long, or have slashes, control characters or those that turn text around.
 pub fn checked_filename(name: &str) -> Result<String> {
     let length = name.chars().count();
     if matches!(name.trim(), "" | "." | "..")
         || length > MAX_FILENAME
         || name.contains(['/', '\\'])
-        || name.chars().any(char::is_control)
+        || name.chars().any(|c| c.is_control() || turns_text(c))
     {
         let message = format!(
-            "A file name has 1 to {MAX_FILENAME} characters, no slash and no control character, and is not `.` or `..`."
+            "A file name has 1 to {MAX_FILENAME} characters, no slash, no control character and none that turns text around, and is not `.` or `..`."
         );
         return Err(Error::invalid("filename", message));
     }
     Ok(name.to_owned())
 }
 
-/// A name as a client sent it along, made presentable: its last path component without control characters.
+/// A name as a client sent it along, made presentable: its last path component without control characters, and without
+/// those that turn the text around, so that nothing looks like an ending that is none. A long one loses the end of its
+/// stem, and keeps its ending.
 pub fn cleaned_filename(sent: &str) -> String {
     let last = sent.rsplit(['/', '\\']).next().unwrap_or_default();
-    let clean: String = last.chars().filter(|c| !c.is_control()).take(MAX_FILENAME).collect();
+    let clean: String = last.chars().filter(|c| !c.is_control() && !is_unseen(*c)).collect();
     match clean.trim() {
         "" | "." | ".." => "upload".to_owned(),
-        name => name.to_owned(),
+        name => shortened(name),
     }
+}
+
+/// Breaks of lines, and marks of direction that reach beyond their place: `gpj.exe` shown as `exe.jpg`.
+fn turns_text(c: char) -> bool {
+    matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// What is not seen and joins nothing.
+fn is_unseen(c: char) -> bool {
+    turns_text(c)
+        || matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{2060}'..='\u{206f}')
+        || matches!(c, '\u{feff}' | '\u{fff9}'..='\u{fffb}')
+}
+
+/// At most so many characters, none of them torn from what it belongs to.
+fn shortened(name: &str) -> String {
+    let length = |text: &str| text.chars().count();
+    if length(name) <= MAX_FILENAME {
+        return name.to_owned();
+    }
+    let (stem, ending) = match name.rsplit_once('.') {
+        Some((stem, ending)) if !stem.is_empty() && length(ending) <= MAX_ENDING => name.split_at(stem.len()),
+        _ => (name, ""),
+    };
+    let (mut left, mut short) = (MAX_FILENAME - length(ending), String::new());
+    for grapheme in stem.graphemes(true) {
+        match left.checked_sub(length(grapheme)) {
+            Some(rest) => left = rest,
+            None => break,
+        }
+        short.push_str(grapheme);
+    }
+    if short.is_empty() {
+        // One letter with more accents than a name has characters.
+        short = stem.chars().take(left).collect();
+    }
+    short.truncate(short.trim_end().len());
+    short + ending
 }
 
 /// Inserts a file row.

@@ -1,8 +1,16 @@
 //! The router: both faces, the emulator's mount, the viewer of a request, health, metrics, and what every answer has.
 
+mod condition;
+
+mod digest;
+
 mod drain;
 
 pub(crate) mod encoding;
+
+mod framing;
+
+mod linger;
 
 mod page;
 
@@ -17,14 +25,15 @@ use axum::extract::{FromRequestParts, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{any, get};
 use axum::{Json, http};
 use serde_json::json;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::cors::{Any, CorsLayer};
+use tower_http::cors::{AllowHeaders, AllowMethods, Any, CorsLayer};
 use tracing::Instrument;
 use url::Url;
-use utoipa::OpenApi;
 use uuid::Uuid;
 
 use crate::app::App;
@@ -34,13 +43,29 @@ use crate::error::{Code, Error, FAULT_MESSAGE, Result};
 use crate::graphql::document::Documents;
 use crate::graphql::{self, cost, handler};
 use crate::rate;
-use crate::rest::{self, ApiDoc};
+use crate::rest;
 use crate::viewer::{self, Viewer};
 
 /// Where the emulator is mounted.
 #[cfg(feature = "emulator")]
 const EMULATOR: &str = "/cloudflare";
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// What scripts may read of an answer beyond what every answer has.
+const EXPOSED: [HeaderName; 13] = [
+    REQUEST_ID,
+    header::ACCEPT_RANGES,
+    header::ALLOW,
+    header::CONTENT_DISPOSITION,
+    header::CONTENT_LENGTH,
+    header::CONTENT_RANGE,
+    header::DATE,
+    header::ETAG,
+    header::LOCATION,
+    header::RETRY_AFTER,
+    header::WWW_AUTHENTICATE,
+    cost::LIMIT,
+    cost::POLICY,
+];
 
 /// The Cloudflare account the server talks to, real or emulated.
 pub struct Account {
@@ -148,23 +173,14 @@ pub fn router(app: App, emulator: Option<Router>) -> Router {
         documents: Arc::new(Documents::new(graphql::limits(&app.config))),
         app: app.clone(),
     };
-    let cors = CorsLayer::new()
-        .allow_origin(Any)
-        .allow_methods([Method::GET, Method::POST, Method::DELETE])
-        .allow_headers(Any)
-        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, header::ACCEPT, REQUEST_ID])
-        .expose_headers([REQUEST_ID, header::RETRY_AFTER, cost::LIMIT, cost::POLICY])
-        .max_age(Duration::from_secs(3600));
-    // Tokens travel in a header and never in a cookie, so a page of any origin may ask: it can only use its own token.
     let faces = Router::new()
         .route("/graphql", get(handler::serve).post(handler::serve).with_state(face))
-        .nest(
-            "/api",
-            rest::router()
-                .route("/openapi.json", get(openapi))
-                .layer(middleware::from_fn(encoding::only_identity)),
-        )
-        .layer(cors);
+        .method_not_allowed_fallback(handler::wrong_method)
+        .nest("/api", rest::router(&app).layer(middleware::from_fn(encoding::only_identity)))
+        .route("/api/", any(rest::unknown_route))
+        .layer(middleware::from_fn(framing::whole))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(cors([Method::GET, Method::HEAD, Method::POST, Method::DELETE]));
     let mut router = faces
         .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "ok\n" }))
@@ -179,10 +195,29 @@ pub fn router(app: App, emulator: Option<Router>) -> Router {
     #[cfg(not(feature = "emulator"))]
     drop(emulator);
     router = router.fallback(|| async { (StatusCode::NOT_FOUND, "There is nothing here.\n") });
-    router
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(middleware::from_fn(drain::after_answer))
-        .layer(middleware::from_fn(identify))
+    router.layer(CatchPanicLayer::custom(panicked)).layer(middleware::from_fn(identify))
+}
+
+/// Serves what a router answers until the server is stopped, and then what is under way. Refusals reach clients that are
+/// still sending.
+pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> std::io::Result<()> {
+    let router = router
+        .layer(middleware::from_fn(framing::understood))
+        .layer(middleware::from_fn(drain::answer_at_once));
+    let stopped = stop.clone().cancelled_owned();
+    axum::serve(linger::Lingering { listener, stop }, router).with_graceful_shutdown(stopped).await
+}
+
+/// What pages of any origin may ask and read. Tokens travel in a header and signatures in a URL, never in a cookie, so a
+/// page can only use what it has. The headers it wants to send are named back to it one by one, because `*` does not cover
+/// `Authorization`.
+fn cors(methods: impl Into<AllowMethods>) -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods(methods)
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers(EXPOSED)
+        .max_age(Duration::from_secs(3600))
 }
 
 /// Names a request, in its answer and in every line of its log.
@@ -208,7 +243,10 @@ impl FromRequestParts<App> for Viewer {
 
     async fn from_request_parts(parts: &mut request::Parts, app: &App) -> Result<Self, Response> {
         let id = parts.extensions.get().copied().unwrap_or(RequestId(Uuid::nil()));
-        let viewer = viewer(app, &parts.headers).await;
+        let viewer = match parts.extensions.get::<Viewer>() {
+            Some(viewer) => Ok(viewer.clone()),
+            None => viewer(app, &parts.headers).await,
+        };
         let admitted = viewer.and_then(|viewer| rate::take(app, &viewer, 1).map(|_| viewer));
         admitted.map_err(|problem| rest::answer::<()>(Err(problem), id))
     }
@@ -292,10 +330,6 @@ fn fault(id: RequestId) -> Response {
         "errors": [{ "message": FAULT_MESSAGE, "extensions": { "code": code, "requestId": id } }],
     });
     (StatusCode::INTERNAL_SERVER_ERROR, Json(body)).into_response()
-}
-
-async fn openapi(_: Viewer) -> Json<utoipa::openapi::OpenApi> {
-    Json(ApiDoc::openapi())
 }
 
 /// Whether this server can do its work: its database and byte store answer. An account that is down does not take the

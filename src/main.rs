@@ -16,6 +16,8 @@ use imagegraph::id::WorkspaceId;
 use imagegraph::serve::{self, Running};
 use imagegraph::setup::{self, NewToken};
 use imagegraph::tls;
+#[cfg(feature = "emulator")]
+use tokio_util::sync::CancellationToken;
 
 /// A GraphQL API server over a unified file and image model, in front of Cloudflare Images.
 #[derive(Parser)]
@@ -247,8 +249,13 @@ async fn emulate(
     println!("  CLOUDFLARE_UPLOAD_URL={url}/upload");
     println!("  CLOUDFLARE_DELIVERY_URL={url}/imagedelivery");
     println!();
-    let serving = axum::serve(listener, emulator.router()).with_graceful_shutdown(interrupted());
-    Ok(serving.await?)
+    let stop = CancellationToken::new();
+    let stopping = stop.clone();
+    tokio::spawn(async move {
+        interrupted().await;
+        stopping.cancel();
+    });
+    Ok(imagegraph::http::serve(listener, emulator.router(), stop).await?)
 }
 
 /// One line of an error and its cause.

@@ -4,9 +4,9 @@
 //! is skipped or doubled when rows come and go. Keys are compared as rows, `(name, id) > ($1, $2)`: the expanded form
 //! with `OR` is no index condition. A list over several workspaces merges one index range per workspace.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::{DateTime, Datelike, SecondsFormat, Utc};
+mod cursor;
+
+use chrono::{DateTime, Datelike, Utc};
 use sea_orm::sea_query::{
     Alias, Asterisk, Expr, ExprTrait, IntoCondition, Order as Sort, Query, SelectStatement, UnionType,
 };
@@ -14,16 +14,16 @@ use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, FromQueryResult, IdenStatic, QueryFilter,
     QueryTrait, Select,
 };
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
+
+pub use cursor::creation_pattern;
 
 use crate::error::{Error, Result};
 use crate::id::WorkspaceId;
+use cursor::{Place, decode, encode};
 
 /// Most rows of one page, and the number when none is asked for.
 pub const MAX_PAGE: u64 = 100;
-/// Longest cursor that is looked at, in characters.
-const MAX_CURSOR: usize = 2048;
 /// Ranges merged in one statement; SQLite stops at 500 terms of a compound select.
 const MAX_RANGES: usize = 100;
 
@@ -34,6 +34,8 @@ pub struct PageArgs {
     pub after: Option<String>,
     pub last: Option<i64>,
     pub before: Option<String>,
+    /// Where a page that is read forward ends at the latest: a cursor, whose row is not on it.
+    pub until: Option<String>,
 }
 
 /// What a list is ordered by; the id breaks ties.
@@ -77,20 +79,13 @@ pub enum Key {
     Time(DateTime<Utc>),
 }
 
-/// A key as a cursor holds it: a time is a text there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-enum Written {
-    Number(i64),
-    Text(String),
-}
-
 /// Which part of a list is asked for: arguments that make sense.
 #[derive(Debug, Clone)]
 pub struct Window {
     size: u64,
     from: Option<String>,
     backward: bool,
+    until: Option<String>,
 }
 
 /// A page of rows in the order of the list.
@@ -113,7 +108,8 @@ impl PageArgs {
     ///
     /// # Errors
     /// `BAD_USER_INPUT` for a size outside 1-100, for both directions at once, and for a cursor of the other direction.
-    pub fn window(self) -> Result<Window> {
+    pub fn window(mut self) -> Result<Window> {
+        let until = self.until.take();
         let (size, from, backward, name) = match self {
             PageArgs { first: Some(_), last: Some(_), .. } => {
                 return Err(Error::invalid("last", "Give `first` or `last`, not both."));
@@ -127,7 +123,7 @@ impl PageArgs {
             PageArgs { first: Some(_), before: Some(_), .. } => {
                 return Err(Error::invalid("before", "`before` goes with `last`, `after` with `first`."));
             }
-            PageArgs { last: None, before: None, first, after } => (first, after, false, "first"),
+            PageArgs { last: None, before: None, first, after, .. } => (first, after, false, "first"),
             PageArgs { last, before, .. } => (last, before, true, "last"),
         };
         let size = match size {
@@ -137,7 +133,7 @@ impl PageArgs {
                 .filter(|size| (1..=MAX_PAGE).contains(size))
                 .ok_or_else(|| Error::invalid(name, format!("A page has 1 to {MAX_PAGE} items.")))?,
         };
-        Ok(Window { size, from, backward })
+        Ok(Window { size, from, backward, until })
     }
 }
 
@@ -206,19 +202,22 @@ where
     E: EntityTrait,
     E::Model: Keyed<E::Column> + FromQueryResult + Send + Sync,
 {
+    let until = window.until.as_deref().map(|cursor| decode(cursor, order, true)).transpose()?;
     let place = window.from.as_deref().map(|cursor| decode(cursor, order, window.backward)).transpose()?;
     let descending = order.descending != window.backward;
-    let mut rows: Vec<E::Model> =
-        read(db, ranges, order, descending, place.as_ref(), false, window.size + 1).await?;
-    let more = rows.len() as u64 > window.size;
+    let bounds = Bounds { from: place.as_ref(), inclusive: false, until: until.as_ref() };
+    let mut rows: Vec<E::Model> = read(db, ranges, order, descending, bounds, window.size + 1).await?;
+    let mut more = rows.len() as u64 > window.size;
     rows.truncate(usize::try_from(window.size).unwrap_or(usize::MAX));
-    let behind = match &place {
+    let beyond = async |place: Option<&Place>, descending: bool| match place {
         Some(place) if both_ends => {
-            let rows: Vec<E::Model> = read(db, ranges, order, !descending, Some(place), true, 1).await?;
-            !rows.is_empty()
+            let bounds = Bounds { from: Some(place), inclusive: true, until: None };
+            read::<E>(db, ranges, order, descending, bounds, 1).await.map(|rows| !rows.is_empty())
         }
-        _ => false,
+        _ => Ok(false),
     };
+    let behind = beyond(place.as_ref(), !descending).await?;
+    more = more || beyond(until.as_ref(), descending).await?;
     if window.backward {
         rows.reverse();
     }
@@ -276,8 +275,7 @@ async fn read<E>(
     ranges: &[Range<E>],
     order: Order<E::Column>,
     descending: bool,
-    place: Option<&Place>,
-    inclusive: bool,
+    bounds: Bounds<'_>,
     limit: u64,
 ) -> Result<Vec<E::Model>>
 where
@@ -286,8 +284,7 @@ where
 {
     let (backend, mut rows) = (db.get_database_backend(), Vec::new());
     for chunk in ranges.chunks(MAX_RANGES) {
-        let mut parts =
-            chunk.iter().map(|range| part(backend, range, order, descending, place, inclusive, limit));
+        let mut parts = chunk.iter().map(|range| part(backend, range, order, descending, bounds, limit));
         let Some(first) = parts.next() else { break };
         let statement =
             if chunk.len() == 1 { first } else { merged::<E>(first, parts, order, descending, limit) };
@@ -324,8 +321,7 @@ fn part<E: EntityTrait>(
     range: &Range<E>,
     order: Order<E::Column>,
     descending: bool,
-    place: Option<&Place>,
-    inclusive: bool,
+    bounds: Bounds<'_>,
     limit: u64,
 ) -> SelectStatement
 where
@@ -334,7 +330,6 @@ where
     let of = |name| bound(backend, range, name);
     let direction = if descending { Sort::Desc } else { Sort::Asc };
     let mut query = range.select.clone().into_query();
-    let (mut left, mut right) = (Vec::new(), Vec::new());
     let compared = range.workspace.filter(|_| backend != DbBackend::Sqlite);
     if let (Some(WorkspaceId(workspace)), None) = (range.workspace, compared) {
         query.and_where(of("workspace_id").eq(workspace));
@@ -343,13 +338,16 @@ where
         let bound = || of("workspace_id");
         // The other end of the range; with a place, the row comparison is this end.
         query.and_where(if descending { bound().gte(workspace) } else { bound().lte(workspace) });
-        if place.is_none() {
+        if bounds.from.is_none() {
             query.and_where(if descending { bound().lte(workspace) } else { bound().gte(workspace) });
         }
-        left.push(bound());
-        right.push(Expr::val(workspace));
     }
-    if let Some(place) = place {
+    let on_one_side = |place: &Place, less: bool, inclusive: bool| {
+        let (mut left, mut right) = (Vec::new(), Vec::new());
+        if let Some(WorkspaceId(workspace)) = compared {
+            left.push(of("workspace_id"));
+            right.push(Expr::val(workspace));
+        }
         if let (Some(key), Some(value)) = (order.column, &place.key) {
             left.push(of(E::Model::key_column(key)));
             right.push(match value {
@@ -361,12 +359,18 @@ where
         left.push(of("id"));
         right.push(Expr::val(place.id));
         let (left, right) = (row(left), row(right));
-        query.and_where(match (descending, inclusive) {
+        match (less, inclusive) {
             (true, false) => left.lt(right),
             (true, true) => left.lte(right),
             (false, false) => left.gt(right),
             (false, true) => left.gte(right),
-        });
+        }
+    };
+    if let Some(place) = bounds.from {
+        query.and_where(on_one_side(place, descending, bounds.inclusive));
+    }
+    if let Some(place) = bounds.until {
+        query.and_where(on_one_side(place, !descending, false));
     }
     if compared.is_some() {
         query.order_by_expr(of("workspace_id"), direction.clone());
@@ -440,56 +444,13 @@ where
     query.order_by(Alias::new("id"), direction).limit(limit).to_owned()
 }
 
-/// A place in a list: what a cursor says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Place {
-    key: Option<Key>,
-    id: Uuid,
-}
-
-/// Version, list and order, direction, key, id.
-type Cursor = (u8, String, bool, Option<Written>, Uuid);
-
-const CURSOR_VERSION: u8 = 1;
-
-fn encode<C: IdenStatic>(model: &impl Keyed<C>, order: Order<C>) -> String {
-    let key = order.column.map(|column| match model.key(column) {
-        Key::Number(number) => Written::Number(number),
-        Key::Text(text) => Written::Text(text),
-        Key::Time(time) => Written::Text(time.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
-    });
-    let cursor: Cursor = (CURSOR_VERSION, order.name.to_owned(), order.descending, key, model.id());
-    URL_SAFE_NO_PAD.encode(serde_json::to_vec(&cursor).unwrap_or_default())
-}
-
-fn decode<C>(text: &str, order: Order<C>, backward: bool) -> Result<Place> {
-    let argument = if backward { "before" } else { "after" };
-    let nonsense = || Error::invalid(argument, "This is not a cursor; give one back as a page gave it.");
-    let cursor: Cursor = Some(text)
-        .filter(|text| text.len() <= MAX_CURSOR)
-        .and_then(|text| URL_SAFE_NO_PAD.decode(text).ok())
-        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-        .filter(|cursor: &Cursor| cursor.0 == CURSOR_VERSION)
-        .ok_or_else(nonsense)?;
-    let (_, name, descending, key, id) = cursor;
-    if name != order.name || descending != order.descending || key.is_some() != order.column.is_some() {
-        return Err(Error::invalid(argument, "This cursor was made for another list or another order."));
-    }
-    let key = key.map(|key| read_key(key, order.kind).ok_or_else(nonsense)).transpose()?;
-    Ok(Place { key, id })
-}
-
-/// A key of the right kind.
-fn read_key(key: Written, kind: Kind) -> Option<Key> {
-    match (kind, key) {
-        (Kind::Number, Written::Number(number)) => Some(Key::Number(number)),
-        (Kind::Text, Written::Text(text)) => (!text.contains('\0')).then_some(Key::Text(text)),
-        (Kind::Time, Written::Text(text)) => {
-            let time = DateTime::parse_from_rfc3339(&text).ok()?.with_timezone(&Utc);
-            storable(time).then_some(Key::Time(time))
-        }
-        _ => None,
-    }
+/// Between which places rows are read.
+#[derive(Clone, Copy)]
+struct Bounds<'a> {
+    from: Option<&'a Place>,
+    /// With the row at `from`.
+    inclusive: bool,
+    until: Option<&'a Place>,
 }
 
 /// Whether both databases keep and compare a time as it is: SQLite has texts, which a fifth digit of the year would put

@@ -1,18 +1,23 @@
 //! The REST face: `/api/images`, by the same functions as GraphQL.
 
-use axum::extract::{Path, Query, State};
+mod openapi;
+
+use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Json, Router, middleware};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::{IntoParams, Modify, OpenApi, ToSchema};
+use utoipa::{OpenApi, ToSchema};
+
+pub use openapi::ApiDoc;
 
 use crate::app::App;
 use crate::entity::image;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Refusal, Result};
+use crate::graphql::cost;
 use crate::http::RequestId;
 use crate::id::{FileId, ImageId, WorkspaceId};
 use crate::image as images;
@@ -21,36 +26,27 @@ use crate::rate;
 use crate::viewer::Viewer;
 
 /// Routes below `/api`.
-pub fn router() -> Router<App> {
+pub fn router(app: &App) -> Router<App> {
     Router::new()
         .route("/images", get(list_images))
         .route("/images/by-file/{file_id}", get(find_image_by_file))
         .route("/images/{id}", get(find_image).delete(delete_image))
+        .route("/openapi.json", get(document))
         .fallback(unknown_route)
         .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(app.clone(), tell_balance))
 }
 
-/// The OpenAPI document.
-#[derive(OpenApi)]
-#[openapi(
-    info(title = "imagegraph", description = "Images over a unified file model. The GraphQL face at /graphql has more."),
-    paths(list_images, find_image, find_image_by_file, delete_image),
-    security(("bearer" = [])),
-    modifiers(&Bearer)
-)]
-pub struct ApiDoc;
-
-struct Bearer;
-
-impl Modify for Bearer {
-    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let scheme =
-            HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("An API token.")).build();
-        document
-            .components
-            .get_or_insert_default()
-            .add_security_scheme("bearer", SecurityScheme::Http(scheme));
-    }
+/// Finds out who asks, and tells them in every answer what they may still ask for.
+async fn tell_balance(State(app): State<App>, id: RequestId, mut request: Request, next: Next) -> Response {
+    let viewer = match crate::http::viewer(&app, request.headers()).await {
+        Ok(viewer) => viewer,
+        Err(problem) => return answer::<()>(Err(problem), id),
+    };
+    request.extensions_mut().insert(viewer.clone());
+    let mut response = next.run(request).await;
+    cost::tell(response.headers_mut(), &app, &viewer);
+    response
 }
 
 /// An image: a file row with an `image/*` type that has been provisioned into Cloudflare Images.
@@ -146,29 +142,20 @@ pub struct ProblemBody {
     request_id: String,
 }
 
-/// Query of the list.
-#[derive(Debug, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
+/// Query of the list, as it was sent; what is accepted is described in [`openapi::Listing`].
+#[derive(Debug, Deserialize)]
 struct ListQuery {
-    /// Max items per page, 1-100; default 100.
-    #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
     limit: Option<String>,
-    /// Keyset cursor: the page after this row.
     after: Option<String>,
-    /// Keyset cursor: the page before this row.
     before: Option<String>,
-    /// Comma-separated ids, at most 100. Narrows the caller's scope, never widens it.
     ids: Option<String>,
-    /// Only images of this workspace; otherwise of every workspace the caller may see.
     workspace_id: Option<String>,
 }
 
 /// List images.
-#[utoipa::path(get, path = "/api/images", params(ListQuery), responses(
-    (status = 200, body = ImagePage),
+#[utoipa::path(get, path = "/api/images", tag = "images", params(openapi::Listing), responses(
+    (status = 200, description = "A page of images, newest first.", body = ImagePage),
     (status = 400, description = "A parameter is not acceptable.", body = Problem),
-    (status = 401, description = "No usable API token.", body = Problem),
-    (status = 429, description = "The token's points for this minute are spent; see Retry-After.", body = Problem),
 ))]
 async fn list_images(
     State(app): State<App>,
@@ -201,11 +188,10 @@ async fn list_images(
 }
 
 /// Get an image.
-#[utoipa::path(get, path = "/api/images/{id}", params(("id" = String, Path, description = "The image's `img_` id.")),
+#[utoipa::path(get, path = "/api/images/{id}", tag = "images", params(openapi::OfImage),
     responses(
-        (status = 200, body = Image),
+        (status = 200, description = "The image.", body = Image),
         (status = 400, description = "Not an image id.", body = Problem),
-        (status = 401, description = "No usable API token.", body = Problem),
         (status = 404, description = "No such image, or not yours.", body = Problem),
 ))]
 async fn find_image(State(app): State<App>, viewer: Viewer, id: RequestId, image: PathId) -> Response {
@@ -219,12 +205,10 @@ async fn find_image(State(app): State<App>, viewer: Viewer, id: RequestId, image
 }
 
 /// Get an image by its file.
-#[utoipa::path(get, path = "/api/images/by-file/{file_id}",
-    params(("file_id" = String, Path, description = "The underlying file's `fil_` id.")),
+#[utoipa::path(get, path = "/api/images/by-file/{file_id}", tag = "images", params(openapi::OfFile),
     responses(
-        (status = 200, body = Image),
+        (status = 200, description = "The image.", body = Image),
         (status = 400, description = "Not a file id.", body = Problem),
-        (status = 401, description = "No usable API token.", body = Problem),
         (status = 404, description = "The file has no image, or is not yours.", body = Problem),
 ))]
 async fn find_image_by_file(State(app): State<App>, viewer: Viewer, id: RequestId, file: PathId) -> Response {
@@ -238,12 +222,10 @@ async fn find_image_by_file(State(app): State<App>, viewer: Viewer, id: RequestI
 }
 
 /// Delete the image projection (the underlying file is unaffected).
-#[utoipa::path(delete, path = "/api/images/{id}", params(("id" = String, Path, description = "The image's `img_` id.")),
+#[utoipa::path(delete, path = "/api/images/{id}", tag = "images", params(openapi::OfImage),
     responses(
-        (status = 200, body = Deleted),
+        (status = 200, description = "The image is gone.", body = Deleted),
         (status = 400, description = "Not an image id.", body = Problem),
-        (status = 401, description = "No usable API token.", body = Problem),
-        (status = 403, description = "You may only read this workspace.", body = Problem),
         (status = 404, description = "No such image, or not yours.", body = Problem),
 ))]
 async fn delete_image(State(app): State<App>, viewer: Viewer, id: RequestId, image: PathId) -> Response {
@@ -267,42 +249,46 @@ impl ParsePath for PathId {
     }
 }
 
-async fn unknown_route(_: Viewer, id: RequestId) -> Response {
+/// The refusal of a path that is no route.
+pub async fn unknown_route(_: Viewer, id: RequestId) -> Response {
     answer::<()>(Err(Error::not_found("route")), id)
 }
 
-async fn wrong_method(_: Viewer, id: RequestId) -> Response {
-    let mut response =
-        answer::<()>(Err(Error::invalid("method", "This route does not take this method.")), id);
-    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
-    response
+/// The refusal of a method that a route does not have; the router adds `Allow`.
+pub async fn wrong_method(id: RequestId) -> Response {
+    let message = "This route does not take this method; Allow lists those it takes.";
+    refuse(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message, id)
+}
+
+async fn document(_: Viewer) -> Json<utoipa::openapi::OpenApi> {
+    Json(ApiDoc::openapi())
 }
 
 fn list_of(query: ListQuery) -> Result<images::List> {
-    let limit = match query.limit.as_deref().map(str::parse::<u64>) {
+    // An empty parameter is a form field that was left empty.
+    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let limit = match given(query.limit).as_deref().map(str::parse::<u64>) {
         None => None,
         Some(Ok(limit @ 1..=MAX_PAGE)) => i64::try_from(limit).ok(),
         Some(_) => return Err(Error::invalid("limit", format!("A page has 1 to {MAX_PAGE} items."))),
     };
-    let page = match (query.after, query.before) {
-        (Some(_), Some(_)) => return Err(Error::invalid("before", "Give `after` or `before`, not both.")),
-        (after, None) => PageArgs { first: limit, after, ..PageArgs::default() },
-        (None, before) => PageArgs { last: limit, before, ..PageArgs::default() },
+    let page = match (given(query.after), given(query.before)) {
+        (None, before @ Some(_)) => PageArgs { last: limit, before, ..PageArgs::default() },
+        (after, until) => PageArgs { first: limit, after, until, ..PageArgs::default() },
     };
-    let ids = match query.ids.as_deref() {
-        None => None,
-        Some(text) => {
-            let ids: Vec<&str> = text.split(',').map(str::trim).filter(|id| !id.is_empty()).collect();
-            if ids.len() as u64 > MAX_PAGE {
-                return Err(Error::invalid("ids", format!("At most {MAX_PAGE} ids are given at once.")));
-            }
-            Some(ids.into_iter().map(|id| parse(id, "ids")).collect::<Result<_>>()?)
-        }
-    };
+    let ids = given(query.ids).as_deref().map(ids).transpose()?.filter(|ids| !ids.is_empty());
     let workspace_id: Option<WorkspaceId> =
-        query.workspace_id.map(|id| parse(&id, "workspace_id")).transpose()?;
+        given(query.workspace_id).map(|id| parse(&id, "workspace_id")).transpose()?;
     let filter = images::filter::Filter::default();
     Ok(images::List { workspace_id, ids, filter, page, order: images::BY_CREATION, both_ends: true })
+}
+
+fn ids(text: &str) -> Result<Vec<ImageId>> {
+    let ids: Vec<&str> = text.split(',').map(|id| id.trim_matches(' ')).filter(|id| !id.is_empty()).collect();
+    if ids.len() as u64 > MAX_PAGE {
+        return Err(Error::invalid("ids", format!("At most {MAX_PAGE} ids are given at once.")));
+    }
+    ids.into_iter().map(|id| parse(id, "ids")).collect()
 }
 
 fn parse<T: std::str::FromStr<Err = crate::id::ParseIdError>>(text: &str, field: &str) -> Result<T> {
@@ -317,21 +303,31 @@ pub fn answer<T: Serialize>(result: Result<T>, id: RequestId) -> Response {
     };
     problem.log();
     let refusal = problem.public();
-    let status = StatusCode::from_u16(refusal.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let body = Problem {
-        error: ProblemBody {
-            code: refusal.code.as_str(),
-            message: refusal.message,
-            field: refusal.field.map(|path| path.join(".")),
-            request_id: id.to_string(),
-        },
-    };
-    let mut response = (status, Json(body)).into_response();
-    if status == StatusCode::UNAUTHORIZED {
+    let (code, retry_after) = (refusal.code, refusal.retry_after);
+    let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = refused(status, code.as_str(), refusal, id);
+    if code == Code::Unauthenticated {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
-    if let Some(delay) = refusal.retry_after {
+    if let Some(delay) = retry_after {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(delay.as_secs()));
     }
     response
+}
+
+/// A refusal that HTTP has a status for and the domain no code.
+pub fn refuse(status: StatusCode, code: &'static str, message: &str, id: RequestId) -> Response {
+    let message = message.to_owned();
+    let refusal = Refusal { code: Code::InvalidInput, message, field: None, retry_after: None };
+    refused(status, code, refusal, id)
+}
+
+fn refused(status: StatusCode, code: &'static str, refusal: Refusal, id: RequestId) -> Response {
+    let error = ProblemBody {
+        code,
+        message: refusal.message,
+        field: refusal.field.map(|path| path.join(".")),
+        request_id: id.to_string(),
+    };
+    (status, Json(Problem { error })).into_response()
 }

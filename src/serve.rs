@@ -77,9 +77,9 @@ pub async fn start(mut config: Config, clock: Clock) -> Result<Running, StartErr
     let app = App::new(config, db, blobs, cloudflare, clock);
     let stop = app.connections.stop.clone();
     let router = http::router(app.clone(), account.emulator);
-    let stopped = stop.clone().cancelled_owned();
+    let stopped = stop.clone();
     let serving = tokio::spawn(async move {
-        if let Err(problem) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
+        if let Err(problem) = http::serve(listener, router, stopped).await {
             tracing::error!(%problem, "the server ended");
         }
     });

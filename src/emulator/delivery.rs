@@ -7,8 +7,10 @@ mod signature;
 
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::http::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use percent_encoding::percent_decode_str;
@@ -23,7 +25,7 @@ use super::route::DeliveryPath;
 use super::store::{Format, image, setting, variant};
 use super::transform::encode::Output;
 use super::transform::plan::{Plan, Wanted};
-use super::{Emulator, hex, now};
+use super::{Emulator, cors, hex, now};
 use crate::cloudflare::wire::VariantOptions;
 use negotiate::Choice;
 use renders::Job;
@@ -31,12 +33,12 @@ use renders::Job;
 /// Answers `GET` and `HEAD` of a delivery URL; errors are text, as everywhere on this host.
 pub(super) async fn answer(emulator: &Emulator, path: &DeliveryPath, request: Request) -> Response {
     if request.method() == Method::OPTIONS {
-        return preflight();
+        return cors::preflight(request.headers(), "GET, HEAD, OPTIONS");
     }
     // Only what is needed is borrowed: a request's body may not cross an await from here.
     let (parts, _) = request.into_parts();
     let query = parts.uri.query().unwrap_or_default();
-    deliver(emulator, path, query, &parts.headers).await.unwrap_or_else(Refusal::into_text)
+    cors::opened(deliver(emulator, path, query, &parts.headers).await.unwrap_or_else(Refusal::into_text))
 }
 
 async fn deliver(
@@ -114,8 +116,10 @@ async fn respond(
     // The plan is part of the tag, so editing a variant changes it; the file's name is never used twice.
     let digest: [u8; 32] = Sha256::digest(format!("{blob} {choice:?} {plan:?}")).into();
     let tag = format!("\"cf-{}:{}\"", hex(&digest[..12]), &blob[..blob.len().min(16)]);
+    let known = Known::of(headers, &tag);
     let mut response = match choice {
-        _ if matches(headers, &tag) => StatusCode::NOT_MODIFIED.into_response(),
+        _ if matches!(known, Known::Other) => StatusCode::PRECONDITION_FAILED.into_response(),
+        _ if matches!(known, Known::Same) => StatusCode::NOT_MODIFIED.into_response(),
         Choice::Unchanged => unchanged(emulator, blob, image).await?,
         Choice::Make(work) => {
             let path = emulator.0.store.files.path(blob);
@@ -172,26 +176,35 @@ fn common_headers(headers: &mut HeaderMap, kept_for: &KeptFor) {
         headers.insert(CACHE_CONTROL, cache);
     }
     headers.insert("vary", HeaderValue::from_static("Accept"));
-    headers.insert("access-control-allow-origin", HeaderValue::from_static("*"));
     headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
     headers.insert("cf-images", HeaderValue::from_static("internal=ok/-"));
     headers.insert("cf-resized", HeaderValue::from_static("internal=ok/-"));
 }
 
-fn preflight() -> Response {
-    let mut response = Body::empty().into_response();
-    let headers = response.headers_mut();
-    headers.insert("access-control-allow-origin", HeaderValue::from_static("*"));
-    headers.insert("access-control-allow-methods", HeaderValue::from_static("GET, HEAD, OPTIONS"));
-    headers.insert("access-control-allow-headers", HeaderValue::from_static("*"));
-    response
+/// What an answer has to do with those that the client knows, in the order of RFC 9110, 13.2.2.
+enum Known {
+    /// It is none of those that `If-Match` lists.
+    Other,
+    /// The client has it.
+    Same,
+    /// It is to be sent.
+    New,
 }
 
-/// Whether the client has this very answer.
-fn matches(headers: &HeaderMap, tag: &str) -> bool {
-    headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).any(|value| {
-        value.split(',').map(str::trim).any(|known| known == "*" || known.trim_start_matches("W/") == tag)
-    })
+impl Known {
+    fn of(headers: &HeaderMap, tag: &str) -> Known {
+        let listed = |name: &HeaderName, weak: bool| {
+            let lines = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+            lines.flat_map(|line| line.split(',')).map(str::trim).any(|known| {
+                let known = if weak { known.strip_prefix("W/").unwrap_or(known) } else { known };
+                known == "*" || known == tag
+            })
+        };
+        if headers.contains_key(IF_MATCH) && !listed(&IF_MATCH, false) {
+            return Known::Other;
+        }
+        if listed(&IF_NONE_MATCH, true) { Known::Same } else { Known::New }
+    }
 }
 
 fn not_found() -> Refusal {

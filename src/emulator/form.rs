@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, StatusCode};
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use futures_util::StreamExt;
 use multer::{Constraints, Field, Multipart, SizeLimit};
 use serde::de::DeserializeOwned;
@@ -47,8 +47,8 @@ const WHOLE: Duration = Duration::from_secs(10 * 60);
 const MAX_TEXT_BYTES: usize = 64 * 1024;
 /// Parts of a form.
 const MAX_PARTS: usize = 200;
-/// A file that is too large is read on to its end, so that the client sees the answer and not a reset; up to here.
-const MAX_FORM_BYTES: u64 = 64 * 1024 * 1024;
+/// A form with more bytes than this has a file that is too large, or is nothing but headers.
+const MAX_FORM_BYTES: u64 = MAX_IMAGE_BYTES + 1024 * 1024;
 
 /// Reads a multipart form; 5415 for anything else, 5413 for a file above 10 MB, 5408 for a client too slow.
 pub(super) async fn multipart(emulator: &Emulator, headers: &HeaderMap, body: Body) -> Result<Form, Refusal> {
@@ -68,22 +68,29 @@ pub(super) async fn json<T: DeserializeOwned>(body: Body) -> Result<T, Refusal> 
 
 /// Reads a body that is no upload; 7011 beyond 64 KiB.
 pub(super) async fn read(body: Body) -> Result<Bytes, Refusal> {
-    let Ok(bytes) = in_time(axum::body::to_bytes(body, MAX_TEXT_BYTES)).await? else {
-        return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, 7011, "Request entity is too large"));
-    };
-    Ok(bytes)
+    let too_large = || Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, 7011, "Request entity is too large");
+    // Before a client that waits to be asked is asked.
+    if body.size_hint().lower() > MAX_TEXT_BYTES as u64 {
+        return Err(too_large());
+    }
+    in_time(axum::body::to_bytes(body, MAX_TEXT_BYTES)).await?.map_err(|_| too_large())
 }
 
 async fn parts(emulator: &Emulator, headers: &HeaderMap, body: Body) -> Result<Form, Refusal> {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let boundary = multer::parse_boundary(content_type).map_err(|_| Refusal::not_a_form())?;
+    if body.size_hint().lower() > MAX_FORM_BYTES {
+        return Err(Refusal::too_large());
+    }
     let limits = Constraints::new().size_limit(SizeLimit::new().whole_stream(MAX_FORM_BYTES));
     let mut parts = Multipart::with_constraints(body.into_data_stream(), boundary, limits);
     let mut form = Form::default();
     let mut text_bytes = 0;
     while let Some(part) = in_time(parts.next_field()).await?.map_err(refusal)? {
-        let name = part.name().unwrap_or_default().to_owned();
-        match (name.as_str(), part.file_name().map(str::to_owned)) {
+        let header = part.headers().get(CONTENT_DISPOSITION).map_or(&b""[..], HeaderValue::as_bytes);
+        let disposition::Part { name, filename } = disposition::part(header);
+        let name = name.unwrap_or_default();
+        match (name.as_str(), filename) {
             ("file", _) if form.file.is_some() => {
                 return Err(Refusal::bad_request("more than one file"));
             }
@@ -118,8 +125,6 @@ async fn spool(emulator: &Emulator, mut part: Field<'_>, filename: String) -> Re
     let mut file = emulator.0.store.files.spool()?;
     while let Some(chunk) = next(&mut part).await? {
         if !file.write(&chunk).await? {
-            // Ends at the limit of the form at the latest.
-            while next(&mut part).await?.is_some() {}
             return Err(Refusal::too_large());
         }
     }

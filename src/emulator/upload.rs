@@ -1,33 +1,26 @@
 //! The upload host: takes the bytes of a draft once, from anyone who has its URL.
 
-use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderValue, Method, StatusCode};
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use sea_orm::ActiveValue::Set;
 use sea_orm::{EntityTrait, QueryFilter};
 
 use super::answer::{Refusal, success};
 use super::store::image;
-use super::{Emulator, api, form, ingest, now};
+use super::{Emulator, api, cors, form, ingest, now};
 use crate::cloudflare::wire;
 
 /// Answers `POST /upload/{hash}/{id}` and its preflight, for scripts of any origin.
 pub(super) async fn answer(emulator: &Emulator, hash: &str, id: &str, request: Request) -> Response {
-    let mut response = if request.method() == Method::OPTIONS {
-        Body::empty().into_response()
-    } else {
-        match receive(emulator, hash, id, request).await {
-            Ok(image) => success(image),
-            Err(refusal) => refusal.into_response(),
-        }
+    if request.method() == Method::OPTIONS {
+        return cors::preflight(request.headers(), "POST, OPTIONS");
+    }
+    let answer = match receive(emulator, hash, id, request).await {
+        Ok(image) => success(image),
+        Err(refusal) => refusal.into_response(),
     };
-    let headers = response.headers_mut();
-    headers.insert("access-control-allow-origin", HeaderValue::from_static("*"));
-    headers.insert("access-control-allow-methods", HeaderValue::from_static("POST, OPTIONS"));
-    headers.insert("access-control-allow-headers", HeaderValue::from_static("*"));
-    headers.insert("access-control-max-age", HeaderValue::from_static("86400"));
-    response
+    cors::opened(answer)
 }
 
 async fn receive(

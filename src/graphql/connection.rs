@@ -77,7 +77,7 @@ pub fn page_args(
     last: Option<i32>,
     before: Option<String>,
 ) -> PageArgs {
-    PageArgs { first: first.map(i64::from), after, last: last.map(i64::from), before }
+    PageArgs { first: first.map(i64::from), after, last: last.map(i64::from), before, until: None }
 }
 
 /// Cost of a connection: what its selection costs, times the rows it may bring.

@@ -69,7 +69,9 @@ pub async fn serve(State(face): State<Face>, id: RequestId, request: axum::http:
         cost::tell(refused.headers_mut(), &face.app, &viewer);
         return refused;
     }
-    let read = if head.method == Method::GET {
+    // HEAD asks what GET would answer; the HTTP layer leaves the body out.
+    let only_queries = matches!(head.method, Method::GET | Method::HEAD);
+    let read = if only_queries {
         let asked = request::from_query_string(head.uri.query().unwrap_or_default());
         asked.map(|request| (Asking::One(Box::new(request)), Parts::default()))
     } else {
@@ -80,7 +82,6 @@ pub async fn serve(State(face): State<Face>, id: RequestId, request: axum::http:
         Err(unreadable) if unreadable.code == PERSISTED => return encode(unreadable.answer(), media_type),
         Err(unreadable) => return unreadable.response(id).typed(media_type),
     };
-    let only_queries = head.method == Method::GET;
     let mut response = match asking {
         Asking::One(request) if accepted.streams(&face.documents, &request) => {
             let credential =
@@ -184,6 +185,12 @@ impl Face {
         }
         polished(answer, id)
     }
+}
+
+/// The refusal of a method that is neither GET, HEAD nor POST; the router adds `Allow`.
+pub async fn wrong_method() -> Response {
+    let message = "Queries are sent by GET or POST, mutations by POST.";
+    error(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message)
 }
 
 /// The refusal of anything but a query over GET.

@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use async_graphql::{Request, Variables};
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use futures_util::{StreamExt, TryStreamExt};
-use multer::Multipart;
+use multer::{Field, Multipart};
 use serde_json::{Map, Value};
 
 use crate::config::Config;
@@ -20,6 +20,8 @@ use crate::graphql::scalar::Upload;
 
 /// Longest `map` of a multipart request, in bytes.
 const MAX_MAP: usize = 64 * 1024;
+/// Generous for the boundary and the headers of a part, in bytes.
+const MAX_PART_HEAD: u64 = 64 * 1024;
 
 /// One request, or a batch of them.
 #[derive(Debug)]
@@ -86,12 +88,17 @@ pub fn from_query_string(query: &str) -> Result<Request, Unreadable> {
 
 /// Reads a JSON body.
 pub async fn from_json(config: &Config, body: Body) -> Result<Asking, Unreadable> {
+    let beyond = || too_large(format!("A request has at most {} bytes.", config.max_query_size));
+    // Before a client that waits to be asked for its body is asked.
+    if body.size_hint().lower() > config.max_query_size as u64 {
+        return Err(beyond());
+    }
     let mut received = Vec::new();
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| bad("The body broke off."))?;
         if received.len() + chunk.len() > config.max_query_size {
-            return Err(too_large(format!("A request has at most {} bytes.", config.max_query_size)));
+            return Err(beyond());
         }
         received.extend_from_slice(&chunk);
     }
@@ -105,8 +112,18 @@ pub async fn from_multipart(
     boundary: String,
     body: Body,
 ) -> Result<(Asking, Parts), Unreadable> {
+    if body.size_hint().lower() > most_bytes(config) {
+        return Err(too_large(format!("A file has at most {} bytes.", config.max_file_size)));
+    }
     let mut form = Multipart::new(body.into_data_stream(), boundary);
     read_form(config, folder, &mut form).await
+}
+
+/// Above this a body has a part that is too large, whatever its parts are.
+fn most_bytes(config: &Config) -> u64 {
+    let file = config.max_file_size.saturating_add(MAX_PART_HEAD);
+    let files = file.saturating_mul(config.max_upload_parts as u64);
+    files.saturating_add(config.max_query_size as u64).saturating_add(MAX_MAP as u64 + 4 * MAX_PART_HEAD)
 }
 
 async fn read_form(
@@ -127,11 +144,10 @@ async fn read_form(
     }
     let mut parts = HashMap::new();
     while let Some(mut field) = form.next_field().await.map_err(|_| broken())? {
-        let key = field.name().unwrap_or_default().to_owned();
+        let Named { name: key, filename } = named(&field)?;
         if !places.iter().any(|(known, _)| *known == key) {
             return Err(bad("A part is not named in `map`."));
         }
-        let filename = field.file_name().map(str::to_owned);
         let content_type = field.content_type().map(ToString::to_string);
         let chunks =
             (&mut field).map_err(|_| Error::refuse(Code::InvalidInput, "The multipart body broke off."));
@@ -154,11 +170,38 @@ fn unspooled(problem: Error) -> Unreadable {
     Unreadable { status: refusal.code.status(), code, message: refusal.message }
 }
 
+/// What a part's headers call it.
+struct Named {
+    name: String,
+    filename: Option<String>,
+}
+
+/// Reads the headers of a part. Those that make something else of its bytes are refused, because the bytes are taken as
+/// they are.
+fn named(field: &Field<'_>) -> Result<Named, Unreadable> {
+    let headers = field.headers();
+    for (header, plain) in [
+        ("content-transfer-encoding", &["7bit", "8bit", "binary"][..]),
+        ("content-encoding", &["identity"]),
+        ("content-range", &[]),
+    ] {
+        let mut values = headers.get_all(header).iter().filter_map(|value| value.to_str().ok());
+        if values.any(|value| !plain.iter().any(|plain| value.trim().eq_ignore_ascii_case(plain))) {
+            return Err(bad(format!("A part has its bytes as they are, all of them, and no `{header}`.")));
+        }
+    }
+    let header = headers.get("content-disposition").map_or(&b""[..], |value| value.as_bytes());
+    let disposition::Part { name, filename } = disposition::part(header);
+    Ok(Named { name: name.unwrap_or_default(), filename })
+}
+
 async fn text_part(form: &mut Multipart<'static>, name: &str, max: usize) -> Result<Vec<u8>, Unreadable> {
-    let field = form.next_field().await.map_err(|_| broken())?;
-    let mut field = field.filter(|field| field.name() == Some(name)).ok_or_else(|| {
-        bad(format!("The parts are `operations`, `map`, and then the files: `{name}` is missing here."))
-    })?;
+    let missing =
+        || bad(format!("The parts are `operations`, `map`, and then the files: `{name}` is missing here."));
+    let mut field = form.next_field().await.map_err(|_| broken())?.ok_or_else(missing)?;
+    if named(&field)?.name != name {
+        return Err(missing());
+    }
     let mut text = Vec::new();
     while let Some(chunk) = field.chunk().await.map_err(|_| broken())? {
         if text.len() + chunk.len() > max {

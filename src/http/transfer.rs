@@ -1,21 +1,18 @@
 //! Raw bytes over HTTP, in and out, at URLs that are their own permission.
 
-use std::ops::Range;
-use std::time::Duration;
-
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, put};
-use futures_util::TryStreamExt;
+use axum::{Router, middleware};
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
-use tower_http::cors::{Any, CorsLayer};
+use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{REQUEST_ID, RequestId, encoding};
+use super::condition::{Asked, Validators};
+use super::{RequestId, cors, digest, encoding, framing, panicked};
 use crate::app::App;
 use crate::direct_upload::put as uploads;
 use crate::download::{self, Download};
@@ -37,26 +34,19 @@ const EXTENDED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'|')
     .remove(b'~');
 
+/// What is not safe in the plain form of a name: in quotes, and on disks that reserve it.
+const UNSAFE: [char; 10] = ['"', '\\', '%', '/', ':', '*', '?', '<', '>', '|'];
+
 /// Where direct uploads are PUT and files are downloaded. Whoever has the URL may use it from a page of any origin.
 pub(super) fn router() -> Router<App> {
-    let cors = CorsLayer::new()
-        .allow_origin(Any)
-        .allow_methods([Method::GET, Method::HEAD, Method::PUT])
-        .allow_headers(Any)
-        .expose_headers([
-            REQUEST_ID,
-            header::ACCEPT_RANGES,
-            header::CONTENT_DISPOSITION,
-            header::CONTENT_LENGTH,
-            header::CONTENT_RANGE,
-            header::ETAG,
-        ])
-        .max_age(Duration::from_secs(3600));
     Router::new()
         .route("/uploads/{id}", put(receive))
         .route("/files/{id}/{filename}", get(send))
+        .method_not_allowed_fallback(rest::wrong_method)
+        .layer(middleware::from_fn(framing::whole))
         .layer(middleware::from_fn(encoding::only_identity))
-        .layer(cors)
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(cors([Method::GET, Method::HEAD, Method::PUT]))
 }
 
 /// Query of an upload URL.
@@ -90,11 +80,17 @@ async fn receive(
         let Query(UploadQuery { expires, signature }) = query.map_err(|_| unsigned())?;
         let id = id.parse().map_err(|_| Error::not_found("direct upload"))?;
         let permit = uploads::Permit { expires, signature };
+        check_no_form(&headers)?;
         let length =
             headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let chunks = body.into_data_stream().map_err(|_| {
             Error::refuse(Code::UploadIncomplete, "The body broke off; send the bytes again, all of them.")
         });
+        let chunks = match headers.contains_key(header::IF_MATCH) {
+            // There is nothing yet that a tag could be the tag of. Said only where the bytes would be taken.
+            true => stream::once(std::future::ready(Err(unmatched()))).boxed(),
+            false => digest::checked(digest::announced(&headers)?, chunks),
+        };
         let (upload, file) = uploads::receive(&app, id, &permit, length, chunks).await?;
         Ok(Received {
             upload_id: upload.id.to_string(),
@@ -105,7 +101,30 @@ async fn receive(
             sha256: file.sha256.map(|hash| hash.iter().map(|byte| format!("{byte:02x}")).collect()),
         })
     };
-    rest::answer(received.await, request_id)
+    let received: Result<Received> = received.await;
+    match received {
+        Err(problem) if problem.public() == unmatched().public() => changed(request_id),
+        received => rest::answer(received, request_id),
+    }
+}
+
+fn unmatched() -> Error {
+    Error::invalid("If-Match", "There is nothing here yet that `If-Match` could match.")
+}
+
+/// A form around the bytes would be stored with them.
+fn check_no_form(headers: &HeaderMap) -> Result<()> {
+    let sent = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    if !sent.get(..10).is_some_and(|start| start.eq_ignore_ascii_case(b"multipart/")) {
+        return Ok(());
+    }
+    let message = "A PUT takes the bytes of the file alone: send them as they are, not in a form.";
+    Err(Error::refuse(Code::UnsupportedMimeType, message))
+}
+
+fn changed(request_id: RequestId) -> Response {
+    let message = "It is not, or no longer, what this request takes it for.";
+    rest::refuse(StatusCode::PRECONDITION_FAILED, "PRECONDITION_FAILED", message, request_id)
 }
 
 /// Query of a download URL.
@@ -133,7 +152,7 @@ async fn send(
             signature: query.signature,
         };
         let found = download::find(&app, id, &permit).await?;
-        respond(&app, &found, &method, &headers).await
+        respond(&app, &found, &method, &headers, request_id).await
     };
     sent.await.unwrap_or_else(|problem| {
         let mut refused = rest::answer::<()>(Err(problem), request_id);
@@ -146,45 +165,66 @@ fn unsigned() -> Error {
     Error::refuse(Code::Forbidden, "This URL lacks its signature: use it exactly as it was handed out.")
 }
 
-async fn respond(app: &App, found: &Download, method: &Method, headers: &HeaderMap) -> Result<Response> {
-    let asked = Asked::of(headers, &found.etag, found.size);
-    let (status, range) = match &asked {
-        Asked::Known => (StatusCode::NOT_MODIFIED, 0..0),
-        Asked::Nothing => (StatusCode::RANGE_NOT_SATISFIABLE, 0..0),
+async fn respond(
+    app: &App,
+    found: &Download,
+    method: &Method,
+    headers: &HeaderMap,
+    request_id: RequestId,
+) -> Result<Response> {
+    let validators = Validators::new(&found.etag, found.created_at.timestamp());
+    let (status, range) = match Asked::of(method, headers, &validators, found.size) {
         Asked::All => (StatusCode::OK, 0..found.size),
-        Asked::Part(range) => (StatusCode::PARTIAL_CONTENT, range.clone()),
+        Asked::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
+        Asked::Known => {
+            let mut response = StatusCode::NOT_MODIFIED.into_response();
+            describe(response.headers_mut(), found, &validators)?;
+            return Ok(response);
+        }
+        Asked::Other => return with_tag(changed(request_id), found),
+        Asked::Beyond => return with_tag(beyond(found, request_id)?, found),
     };
     let length = range.end - range.start;
-    let empty = matches!(asked, Asked::Known | Asked::Nothing) || *method == Method::HEAD || length == 0;
     if *method == Method::HEAD {
         download::check(app, found).await?;
     }
-    let body = match empty {
+    let body = match *method == Method::HEAD || length == 0 {
         true => Body::empty(),
         false => Body::from_stream(download::read(app, found, range.clone()).await?),
     };
     let mut response = (status, body).into_response();
     let answer = response.headers_mut();
-    describe(answer, found)?;
-    match asked {
-        Asked::Known => {}
-        Asked::Nothing => set(answer, header::CONTENT_RANGE, &format!("bytes */{}", found.size))?,
-        Asked::All => set(answer, header::CONTENT_LENGTH, &length.to_string())?,
-        Asked::Part(range) => {
-            let text = format!("bytes {}-{}/{}", range.start, range.end - 1, found.size);
-            set(answer, header::CONTENT_RANGE, &text)?;
-            set(answer, header::CONTENT_LENGTH, &length.to_string())?;
-        }
+    describe(answer, found, &validators)?;
+    set(answer, header::CONTENT_LENGTH, &length.to_string())?;
+    if status == StatusCode::PARTIAL_CONTENT {
+        let text = format!("bytes {}-{}/{}", range.start, range.end - 1, found.size);
+        set(answer, header::CONTENT_RANGE, &text)?;
     }
     Ok(response)
 }
 
-fn describe(answer: &mut HeaderMap, found: &Download) -> Result<()> {
+fn beyond(found: &Download, request_id: RequestId) -> Result<Response> {
+    let message = format!("The file has {} bytes; the range lies beyond them.", found.size);
+    let status = StatusCode::RANGE_NOT_SATISFIABLE;
+    let mut response = rest::refuse(status, "RANGE_NOT_SATISFIABLE", &message, request_id);
+    set(response.headers_mut(), header::CONTENT_RANGE, &format!("bytes */{}", found.size))?;
+    Ok(response)
+}
+
+/// What would have to be asked for instead.
+fn with_tag(mut refused: Response, found: &Download) -> Result<Response> {
+    set(refused.headers_mut(), header::ETAG, &found.etag)?;
+    set(refused.headers_mut(), header::CACHE_CONTROL, "no-store")?;
+    Ok(refused)
+}
+
+fn describe(answer: &mut HeaderMap, found: &Download, validators: &Validators<'_>) -> Result<()> {
     let left = (found.expires_at - found.now).num_seconds().max(0);
     let disposition = if found.attachment { "attachment" } else { "inline" };
     for (name, value) in [
         (header::CONTENT_TYPE, found.content_type.as_str()),
         (header::ETAG, &found.etag),
+        (header::LAST_MODIFIED, &validators.last_modified()),
         (header::ACCEPT_RANGES, "bytes"),
         (header::CACHE_CONTROL, &format!("private, max-age={left}")),
         (header::CONTENT_DISPOSITION, &content_disposition(disposition, &found.filename)),
@@ -209,98 +249,15 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) -> Result<()> {
 fn content_disposition(disposition: &str, filename: &str) -> String {
     let plain: String = filename
         .chars()
-        .map(|c| if matches!(c, ' '..='~') && !matches!(c, '"' | '\\' | '%') { c } else { '_' })
+        .map(|c| if matches!(c, ' '..='~') && !UNSAFE.contains(&c) { c } else { '_' })
         .collect();
     let extended = utf8_percent_encode(filename, EXTENDED);
     format!("{disposition}; filename=\"{plain}\"; filename*=UTF-8''{extended}")
 }
 
-/// What of a file is asked for.
-#[derive(Debug, PartialEq, Eq)]
-enum Asked {
-    All,
-    Part(Range<u64>),
-    /// A part beyond its end.
-    Nothing,
-    /// Nothing, because the client has it.
-    Known,
-}
-
-impl Asked {
-    /// RFC 9110: `If-None-Match` first, then `Range` as far as `If-Range` lets it count.
-    fn of(headers: &HeaderMap, etag: &str, size: u64) -> Asked {
-        let text =
-            |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).map(str::trim);
-        let known = text(header::IF_NONE_MATCH).is_some_and(|tags| {
-            tags.split(',')
-                .any(|tag| matches!(tag.trim(), "*") || tag.trim().trim_start_matches("W/") == etag)
-        });
-        if known {
-            return Asked::Known;
-        }
-        // A date cannot be compared: there is no Last-Modified.
-        let counts = text(header::IF_RANGE).is_none_or(|tag| tag == etag);
-        match text(header::RANGE).filter(|_| counts) {
-            Some(range) => Asked::range(range, size),
-            None => Asked::All,
-        }
-    }
-
-    /// One range of bytes. Several at once, other units and what makes no sense are as if nothing had been asked.
-    fn range(text: &str, size: u64) -> Asked {
-        let Some(spec) = text.strip_prefix("bytes=").map(str::trim) else { return Asked::All };
-        let Some((first, last)) = spec.split_once('-') else { return Asked::All };
-        let number = |text: &str| -> Option<u64> {
-            let digits = !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
-            digits.then(|| text.parse().unwrap_or(u64::MAX))
-        };
-        let (start, end) = match (first, last) {
-            ("", length) => match number(length) {
-                Some(length) => (size.saturating_sub(length), if length == 0 { 0 } else { size }),
-                None => return Asked::All,
-            },
-            (start, "") => match number(start) {
-                Some(start) => (start, size),
-                None => return Asked::All,
-            },
-            (start, end) => match (number(start), number(end)) {
-                (Some(start), Some(end)) if start <= end => (start, end.saturating_add(1).min(size)),
-                _ => return Asked::All,
-            },
-        };
-        if start < end && start < size { Asked::Part(start..end) } else { Asked::Nothing }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ranges() {
-        for (text, asked) in [
-            ("bytes=0-0", Asked::Part(0..1)),
-            ("bytes=0-", Asked::Part(0..10)),
-            ("bytes=3-5", Asked::Part(3..6)),
-            ("bytes=3-99", Asked::Part(3..10)),
-            ("bytes=9-99999999999999999999", Asked::Part(9..10)),
-            ("bytes=-3", Asked::Part(7..10)),
-            ("bytes=-99", Asked::Part(0..10)),
-            ("bytes=10-", Asked::Nothing),
-            ("bytes=99999999999999999999-", Asked::Nothing),
-            ("bytes=-0", Asked::Nothing),
-            ("bytes=5-3", Asked::All),
-            ("bytes=0-1,3-4", Asked::All),
-            ("bytes=a-b", Asked::All),
-            ("bytes=+1-2", Asked::All),
-            ("bytes=-", Asked::All),
-            ("bytes=", Asked::All),
-            ("items=0-1", Asked::All),
-        ] {
-            assert_eq!(Asked::range(text, 10), asked, "{text}");
-        }
-        assert_eq!(Asked::range("bytes=0-", 0), Asked::Nothing);
-    }
 
     #[test]
     fn names_are_written_twice() {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
-use percent_encoding::percent_decode_str;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{self, HeaderMap, HeaderName};
 use reqwest::{Client, Response, StatusCode, redirect};
@@ -126,7 +125,9 @@ async fn receive(app: &App, url: &Url, response: Response, max: u64) -> Result<F
     if response.content_length().is_some_and(|length| length > max) {
         return Err(too_large(max).into());
     }
-    let filename = text(headers, header::CONTENT_DISPOSITION).and_then(|text| name_of(&text));
+    let said = headers.get(header::CONTENT_DISPOSITION);
+    let filename = said.and_then(|value| disposition::download(value.as_bytes()));
+    let filename = filename.map(|name| cleaned_filename(&name));
     let content_type = text(headers, header::CONTENT_TYPE);
     tracing::debug!(host = url.host_str().unwrap_or_default(), path = url.path(), "importing");
     let chunks = response.bytes_stream().map_err(|_| broken_off());
@@ -150,49 +151,6 @@ fn check_status(response: &Response) -> Result<(), Trouble> {
     Err(Trouble::Final(why))
 }
 
-/// The file name in a `Content-Disposition`: RFC 6266, the extended form first.
-fn name_of(disposition: &str) -> Option<String> {
-    let mut plain = None;
-    for parameter in parameters(disposition) {
-        let Some((name, value)) = parameter.split_once('=') else { continue };
-        let value = value.trim();
-        match name.trim().to_ascii_lowercase().as_str() {
-            "filename*" => {
-                let (charset, encoded) = value.split_once('\'')?;
-                let (_, encoded) = encoded.split_once('\'')?;
-                if charset.eq_ignore_ascii_case("utf-8") {
-                    return Some(cleaned_filename(&percent_decode_str(encoded).decode_utf8_lossy()));
-                }
-            }
-            "filename" => {
-                let bare = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
-                plain = Some(bare.map_or_else(|| value.to_owned(), |quoted| quoted.replace("\\\"", "\"")));
-            }
-            _ => {}
-        }
-    }
-    plain.filter(|name| !name.trim().is_empty()).map(|name| cleaned_filename(&name))
-}
-
-/// What stands between semicolons outside quotes.
-fn parameters(text: &str) -> Vec<&str> {
-    let (mut parts, mut start, mut quoted, mut escaped) = (Vec::new(), 0, false, false);
-    for (at, c) in text.char_indices() {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' if quoted => escaped = true,
-            '"' => quoted = !quoted,
-            ';' if !quoted => {
-                parts.push(&text[start..at]);
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    parts.push(&text[start..]);
-    parts
-}
-
 /// A header as text; bytes beyond ASCII are taken as UTF-8, which is what servers send.
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).trim().to_owned())
@@ -204,25 +162,4 @@ fn passing(message: impl Into<String>) -> Trouble {
 
 fn broken_off() -> Error {
     Error::refuse(Code::SourceUnreachable, "The source broke off before the file was there.")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::name_of;
-
-    #[test]
-    fn names_in_content_disposition() {
-        for (text, name) in [
-            ("attachment; filename=\"a b.png\"", Some("a b.png")),
-            ("attachment; filename=a.png; size=3", Some("a.png")),
-            ("inline; filename=\"a;b.png\"", Some("a;b.png")),
-            ("attachment; filename=\"x.png\"; filename*=UTF-8''na%C3%AFve.png", Some("naïve.png")),
-            ("attachment; filename=\"../../etc/passwd\"", Some("passwd")),
-            ("attachment; filename=\"a\\\"b.png\"", Some("a\"b.png")),
-            ("attachment", None),
-            ("attachment; filename=\"\"", None),
-        ] {
-            assert_eq!(name_of(text).as_deref(), name, "{text}");
-        }
-    }
 }

@@ -26,6 +26,7 @@ use imagegraph::emulator::{self, Emulator};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::harness::http;
@@ -60,7 +61,7 @@ impl Account {
         let router = Router::new()
             .nest("/cloudflare", emulator.router())
             .layer(middleware::from_fn_with_state(log.clone(), record));
-        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        tokio::spawn(imagegraph::http::serve(listener, router, CancellationToken::new()));
         let at = |path: &str| format!("{root}{path}").parse().unwrap();
         let settings = Settings {
             account_id: emulator.credentials().account_id.clone(),
@@ -1153,7 +1154,7 @@ async fn an_account_outlives_a_restart() {
     assert_eq!(new.api_token, old.api_token);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let root = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, again.router()).await.unwrap() });
+    tokio::spawn(imagegraph::http::serve(listener, again.router(), CancellationToken::new()));
     let client = account.other(|settings| settings.api = format!("{root}/client/v4").parse().unwrap());
     assert_eq!(client.find(&image.id).await.unwrap(), Some(image));
     assert_eq!(client.keys().await.unwrap().keys, account.client.keys().await.unwrap().keys);

@@ -96,6 +96,14 @@ mod validation;
 
 mod spec;
 
+mod http_semantics;
+
+mod early_answers;
+
+mod cors;
+
+mod filenames;
+
 mod limits;
 mod live;
 
