@@ -34,6 +34,7 @@ use crate::entity::image as image_entity;
 use crate::error::{Code, Error, Result};
 pub use crate::file::list::{BY_CREATION, BY_FILENAME, BY_SIZE, BY_UPDATE, List, count, list};
 use crate::id::FileId;
+use crate::spelling::{self, composed};
 use crate::viewer::Viewer;
 use crate::{image, worker};
 
@@ -134,7 +135,7 @@ pub fn require_standing(file: &Model) -> Result<()> {
 /// # Errors
 /// `BAD_USER_INPUT` for names that are empty, too long, or have slashes or control characters.
 pub fn checked_filename(name: &str) -> Result<String> {
-    let length = name.chars().count();
+    let length = spelling::length(name);
     if matches!(name.trim(), "" | "." | "..")
         || length > MAX_FILENAME
         || name.contains(['/', '\\'])
@@ -151,7 +152,11 @@ pub fn checked_filename(name: &str) -> Result<String> {
 /// A name as a client sent it along, made presentable: its last path component without control characters.
 pub fn cleaned_filename(sent: &str) -> String {
     let last = sent.rsplit(['/', '\\']).next().unwrap_or_default();
-    let clean: String = last.chars().filter(|c| !c.is_control()).take(MAX_FILENAME).collect();
+    let mut clean: String = last.chars().filter(|c| !c.is_control()).collect();
+    // Equivalent names are cut alike.
+    if spelling::length(&clean) > MAX_FILENAME {
+        clean = composed(&clean).chars().take(MAX_FILENAME).collect();
+    }
     match clean.trim() {
         "" | "." | ".." => "upload".to_owned(),
         name => name.to_owned(),

@@ -43,6 +43,7 @@ pub use crate::image::list::{
     BY_CREATION, BY_FILENAME, BY_HEIGHT, BY_SIZE, BY_TAKEN, BY_UPDATE, BY_WIDTH, List, count, list,
 };
 use crate::viewer::Viewer;
+use crate::spelling::{as_sent, composed};
 use crate::workspace as workspaces;
 use crate::{event as events, file as files, worker};
 
@@ -236,7 +237,8 @@ pub fn row(
         has_alpha: None,
         taken_at: None,
         tags: file.tags.clone(),
-        alt: new.alt.clone(),
+        alt: new.alt.as_deref().map(|alt| composed(alt).into_owned()),
+        alt_sent: new.alt.as_deref().and_then(as_sent),
         focal_x: new.focal_point.map(|point| point.x),
         focal_y: new.focal_point.map(|point| point.y),
         creator: new.creator.clone(),

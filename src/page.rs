@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result};
 use crate::id::WorkspaceId;
+use crate::spelling::composed;
 
 /// Most rows of one page, and the number when none is asked for.
 pub const MAX_PAGE: u64 = 100;
@@ -483,7 +484,9 @@ fn decode<C>(text: &str, order: Order<C>, backward: bool) -> Result<Place> {
 fn read_key(key: Written, kind: Kind) -> Option<Key> {
     match (kind, key) {
         (Kind::Number, Written::Number(number)) => Some(Key::Number(number)),
-        (Kind::Text, Written::Text(text)) => (!text.contains('\0')).then_some(Key::Text(text)),
+        (Kind::Text, Written::Text(text)) => {
+            (!text.contains('\0')).then(|| Key::Text(composed(&text).into_owned()))
+        }
         (Kind::Time, Written::Text(text)) => {
             let time = DateTime::parse_from_rfc3339(&text).ok()?.with_timezone(&Utc);
             storable(time).then_some(Key::Time(time))

@@ -11,6 +11,7 @@ mod m20261121_000001_first_tables;
 mod m20261125_000001_assets;
 mod m20261125_000002_find;
 mod m20261125_000003_event_order;
+mod m20261126_000005_spelling;
 
 /// All migrations, oldest first.
 pub struct Migrator;
@@ -23,6 +24,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000001_assets::Migration),
             Box::new(m20261125_000002_find::Migration),
             Box::new(m20261125_000003_event_order::Migration),
+            Box::new(m20261126_000005_spelling::Migration),
         ]
     }
 }

@@ -44,7 +44,10 @@ pub enum DuplicatePolicy {
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: WorkspaceId,
+    /// In composed form.
     pub name: String,
+    /// The name as it was sent, if that is another spelling.
+    pub name_sent: Option<String>,
     /// Accepted types, `image/*` style wildcards among them; empty means any.
     pub allowed_mime_types: Texts,
     /// Largest accepted file in bytes; null means the server's limit.
@@ -60,6 +63,13 @@ pub struct Model {
 }
 
 impl ActiveModelBehavior for ActiveModel {}
+
+impl Model {
+    /// The name as it was sent.
+    pub fn shown_name(&self) -> &str {
+        self.name_sent.as_deref().unwrap_or(&self.name)
+    }
+}
 
 /// The workspaces the viewer is a member of; for admins, all.
 pub fn visible_to(viewer: &Viewer) -> Select<Entity> {

@@ -186,7 +186,7 @@ impl Image {
 
     /// Alternative text for people who do not see the image. The empty string marks a decorative image.
     async fn alt(&self) -> Option<&str> {
-        self.0.alt.as_deref()
+        self.0.shown_alt()
     }
 
     /// Base64 ThumbHash, about 30 characters. Null while not computed, and for vector images and HEIC.
@@ -319,7 +319,7 @@ pub enum ImageOrderField {
     CreatedAt,
     /// When it was last changed.
     UpdatedAt,
-    /// Name of the file, byte by byte.
+    /// Name of the file in Unicode's composed form, byte by byte.
     Filename,
     /// Bytes of the original.
     Size,

@@ -19,6 +19,7 @@ use crate::error::{Code, Error, Refusal, Result};
 use crate::id::{FileId, ImageId};
 use crate::image::settings::{self, METADATA_FIELD};
 use crate::image::update;
+use crate::spelling::{as_sent, composed};
 use crate::{event as events, worker};
 
 /// The metadata an image of ours carries in the account: the user's, and our id.
@@ -128,7 +129,8 @@ pub async fn claim_again(app: &App, file: FileId, new: &NewImage) -> Result<Opti
         .col_expr(Column::DueAt, Expr::val(app.lease(now)))
         .col_expr(Column::Attempts, Expr::col(Column::Attempts).add(1))
         .col_expr(Column::RequireSignedUrls, Expr::val(wanted.require_signed_urls.unwrap_or_default()))
-        .col_expr(Column::Alt, Expr::val(wanted.alt))
+        .col_expr(Column::AltSent, Expr::val(wanted.alt.as_deref().and_then(as_sent)))
+        .col_expr(Column::Alt, Expr::val(wanted.alt.as_deref().map(|alt| composed(alt).into_owned())))
         .col_expr(Column::FocalX, Expr::val(wanted.focal_point.map(|point| point.x)))
         .col_expr(Column::FocalY, Expr::val(wanted.focal_point.map(|point| point.y)))
         .col_expr(Column::Creator, Expr::val(wanted.creator))

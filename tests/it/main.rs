@@ -29,6 +29,8 @@ mod paging;
 
 mod find;
 
+mod spelling;
+
 mod delivery;
 
 mod delivery_host;
