@@ -42,9 +42,9 @@ use crate::id::{FileId, ImageId};
 pub use crate::image::list::{
     BY_CREATION, BY_FILENAME, BY_HEIGHT, BY_SIZE, BY_TAKEN, BY_UPDATE, BY_WIDTH, List, count, list,
 };
-use crate::viewer::Viewer;
 use crate::spelling::{as_sent, composed};
 use crate::workspace as workspaces;
+use crate::viewer::Viewer;
 use crate::{event as events, file as files, worker};
 
 /// One image, if the viewer may see it.
@@ -142,16 +142,21 @@ pub async fn provision_again(app: &App, file: &file::Model) -> Result<()> {
     match insert_again(app, file, &new, new.require_signed_urls.unwrap_or_default()).await {
         Ok(image) => step::provision(app, image).await,
         Err(Error::Refusal(why)) => {
-            file::Entity::update_many()
+            let transaction = app.db.begin().await?;
+            let shown = file::Entity::update_many()
                 .col_expr(file::Column::ImageFailure, Expr::val(Failure::from(why)))
                 .col_expr(file::Column::DueAt, Expr::val(None::<DateTime<Utc>>))
                 .filter(file::COLUMN.id.eq(file.id))
                 .filter(file::COLUMN.deleted_at.is_null())
                 .filter(file::COLUMN.removed_at.is_null())
                 .filter(file::Column::ImageStatus.eq(ImageStatus::Removed))
-                .exec(&app.db.write)
+                .exec(&transaction)
                 .await?;
-            Ok(())
+            if shown.rows_affected == 1 {
+                let kind = event::Kind::ImageProvisionFailed;
+                events::append(&transaction, kind, file.workspace_id, file.id, None, app.clock.now()).await?;
+            }
+            Ok(transaction.commit().await?)
         }
         Err(problem) => Err(problem),
     }
