@@ -33,18 +33,19 @@ use crate::entity::api_token::Scope;
 use crate::entity::file::{self, ImageStatus};
 use crate::entity::image::{self, Column, Entity, Model, State};
 pub use crate::entity::image::{FocalPoint, NewImage};
+use crate::entity::workspace::ExifPolicy;
 use crate::entity::{Failure, Texts, event, workspace};
 use crate::error::{Code, Error, Result};
 use crate::file::exif;
 use crate::file::kind::{Kind, Picture};
 use crate::file::spool::Spool;
-use crate::id::{FileId, ImageId};
+use crate::id::{FileId, ImageId, WorkspaceId};
 pub use crate::image::list::{
     BY_CREATION, BY_FILENAME, BY_HEIGHT, BY_SIZE, BY_TAKEN, BY_UPDATE, BY_WIDTH, List, count, list,
 };
 use crate::spelling::{as_sent, composed};
-use crate::workspace as workspaces;
 use crate::viewer::Viewer;
+use crate::workspace as workspaces;
 use crate::{event as events, file as files, worker};
 
 /// One image, if the viewer may see it.
@@ -79,6 +80,15 @@ pub async fn find_by_account_ids(app: &App, viewer: &Viewer, ids: &[&str]) -> Re
 /// The image bound to a file, if there is one and the viewer may see it.
 pub async fn find_by_file(app: &App, viewer: &Viewer, file: FileId) -> Result<Option<Model>> {
     Ok(find_by_files(app, viewer, &[file]).await?.pop())
+}
+
+/// What a workspace keeps of metadata; the strictest while that cannot be found out.
+pub async fn exif_policy(app: &App, id: WorkspaceId) -> ExifPolicy {
+    workspace::exif_policy(&app.db.read, id)
+        .await
+        .map_err(Error::from)
+        .inspect_err(Error::log)
+        .unwrap_or(ExifPolicy::StripAll)
 }
 
 /// Provisions, or tries again to provision, the image of a file. Answers the file and, once it is there, the image.

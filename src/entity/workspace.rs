@@ -81,9 +81,12 @@ pub fn visible_to(viewer: &Viewer) -> Select<Entity> {
 
 /// What of the metadata of a workspace's new images is kept, for the step that makes their rows.
 pub async fn exif_policy(db: &impl ConnectionTrait, id: WorkspaceId) -> Result<ExifPolicy, DbErr> {
-    let workspace = Entity::find_by_id(id).one(db).await?;
-    // Gone at this moment: what nobody has a say in, nobody keeps.
-    Ok(workspace.map_or(ExifPolicy::StripAll, |workspace| workspace.exif_policy))
+    Ok(kept_by(Entity::find_by_id(id).one(db).await?.as_ref()))
+}
+
+/// The policy of a workspace; the strictest for one that is gone: what nobody has a say in, nobody keeps.
+pub fn kept_by(workspace: Option<&Model>) -> ExifPolicy {
+    workspace.map_or(ExifPolicy::StripAll, |workspace| workspace.exif_policy)
 }
 
 /// A workspace, for the steps that act for nobody.

@@ -44,6 +44,10 @@ mod kinds;
 mod sheet;
 mod transforms;
 
+mod stand_ins;
+
+mod let_out;
+
 mod looks;
 
 mod direct_upload;
