@@ -90,7 +90,7 @@ pub async fn url(
     let signature = secret::sign(app, &message(file.id, expires, attachment)).await?;
     let mut url = app.public_url()?;
     if let Ok(mut path) = url.path_segments_mut() {
-        path.pop_if_empty().extend(["files", &file.id.to_string(), &file.filename]);
+        path.pop_if_empty().extend(["files", &file.id.to_string(), file.shown_filename()]);
     }
     url.query_pairs_mut().append_pair("expires", &expires.to_string());
     if attachment {
@@ -128,7 +128,7 @@ pub async fn find(app: &App, id: FileId, permit: &Permit) -> Result<Download> {
         || mime_type.starts_with("video/");
     let hash: String = file.sha256.iter().flatten().map(|byte| format!("{byte:02x}")).collect();
     Ok(Download {
-        filename: file.filename.clone(),
+        filename: file.filename_sent.clone().unwrap_or_else(|| file.filename.clone()),
         content_type: if mime_type == "text/plain" {
             format!("{mime_type}; charset=utf-8")
         } else {

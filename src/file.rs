@@ -39,6 +39,7 @@ use crate::entity::image as image_entity;
 use crate::error::{Code, Error, Result};
 pub use crate::file::list::{BY_CREATION, BY_FILENAME, BY_SIZE, BY_UPDATE, List, count, list};
 use crate::id::FileId;
+use crate::spelling::{self, composed};
 use crate::viewer::Viewer;
 use crate::{image, worker};
 
@@ -141,7 +142,7 @@ pub fn require_standing(file: &Model) -> Result<()> {
 /// # Errors
 /// `BAD_USER_INPUT` for names that are empty, too long, or have slashes, control characters or those that turn text around.
 pub fn checked_filename(name: &str) -> Result<String> {
-    let length = name.chars().count();
+    let length = spelling::length(name);
     if matches!(name.trim(), "" | "." | "..")
         || length > MAX_FILENAME
         || name.contains(['/', '\\'])
@@ -181,10 +182,12 @@ fn is_unseen(c: char) -> bool {
 
 /// At most so many characters, none of them torn from what it belongs to.
 fn shortened(name: &str) -> String {
-    let length = |text: &str| text.chars().count();
-    if length(name) <= MAX_FILENAME {
+    if spelling::length(name) <= MAX_FILENAME {
         return name.to_owned();
     }
+    // Equivalent names are cut alike.
+    let name = &*composed(name);
+    let length = |text: &str| text.chars().count();
     let (stem, ending) = match name.rsplit_once('.') {
         Some((stem, ending)) if !stem.is_empty() && length(ending) <= MAX_ENDING => name.split_at(stem.len()),
         _ => (name, ""),

@@ -11,6 +11,7 @@ use sea_orm::{DbBackend, IdenStatic};
 
 use crate::error::{Error, Result};
 use crate::page::{storable, unindexed};
+use crate::spelling::composed;
 
 /// Most values of one list.
 pub const MAX_VALUES: usize = 100;
@@ -60,16 +61,16 @@ impl TextFilter {
     pub fn condition(&self, backend: DbBackend, column: &Expr) -> Result<Condition> {
         let mut all = Condition::all();
         if let Some(text) = &self.equals {
-            all = all.add(column.clone().eq(checked(text, "equals")?));
+            all = all.add(column.clone().eq(comparable(text, "equals")?));
         }
         if let Some(texts) = &self.any_of {
-            all = all.add(column.clone().is_in(each_checked(texts, "anyOf")?));
+            all = all.add(column.clone().is_in(each_comparable(texts, "anyOf")?));
         }
         if let Some(text) = &self.contains {
-            all = all.add(contains(backend, column.clone(), checked(text, "contains")?));
+            all = all.add(contains(backend, column.clone(), &comparable(text, "contains")?));
         }
         if let Some(text) = &self.starts_with {
-            let text = checked(text, "startsWith")?;
+            let text = comparable(text, "startsWith")?;
             let length = i64::try_from(text.chars().count()).unwrap_or(i64::MAX);
             // No LIKE, which on SQLite ignores case, and no range, for whose index SQLite would leave the list's.
             let start = Expr::cust_with_exprs(
@@ -92,15 +93,15 @@ impl TagFilter {
     pub fn condition(&self, backend: DbBackend, column: &Expr) -> Result<Condition> {
         let mut all = Condition::all();
         if let Some(tags) = &self.has_any {
-            all = all.add(has_any(backend, column, &each_checked(tags, "hasAny")?));
+            all = all.add(has_any(backend, column, &each_comparable(tags, "hasAny")?));
         }
         if let Some(tags) = &self.has_all {
-            for tag in each_checked(tags, "hasAll")? {
+            for tag in each_comparable(tags, "hasAll")? {
                 all = all.add(has_any(backend, column, &[tag]));
             }
         }
         if let Some(tags) = &self.has_none {
-            all = all.add(has_any(backend, column, &each_checked(tags, "hasNone")?).not());
+            all = all.add(has_any(backend, column, &each_comparable(tags, "hasNone")?).not());
         }
         Ok(all)
     }
@@ -180,6 +181,15 @@ pub fn checked<'a>(text: &'a str, field: &str) -> Result<&'a str> {
     Ok(text)
 }
 
+/// A text as names and tags are stored: equivalent spellings are one.
+fn comparable(text: &str, field: &str) -> Result<String> {
+    Ok(checked(&composed(text), field)?.to_owned())
+}
+
+fn each_comparable(texts: &[String], field: &str) -> Result<Vec<String>> {
+    few(texts, field)?.iter().map(|text| comparable(text, field)).collect()
+}
+
 /// Whether a text occurs in a column, whatever the case of the letters that the column's collation knows.
 pub fn contains(backend: DbBackend, column: Expr, text: &str) -> Expr {
     let pattern = Expr::val(format!("%{}%", escaped(text)));
@@ -201,13 +211,13 @@ fn escaped(text: &str) -> String {
 }
 
 /// Whether a column's JSON array holds one of the texts.
-fn has_any(backend: DbBackend, column: &Expr, texts: &[&str]) -> Expr {
+fn has_any(backend: DbBackend, column: &Expr, texts: &[String]) -> Expr {
     if texts.is_empty() {
         return Expr::cust("1 = 0");
     }
     if backend == DbBackend::Sqlite {
         let places = vec!["?"; texts.len()].join(", ");
-        let values = texts.iter().map(|text| Expr::val(*text));
+        let values = texts.iter().map(|text| Expr::val(text.as_str()));
         return Expr::cust_with_exprs(
             format!("EXISTS (SELECT 1 FROM json_each(?) WHERE value IN ({places}))"),
             std::iter::once(column.clone()).chain(values),

@@ -34,16 +34,18 @@ use crate::entity::api_token::Scope;
 use crate::entity::file::{self, ImageStatus};
 use crate::entity::image::{self, Column, Entity, Model, State};
 pub use crate::entity::image::{FocalPoint, NewImage};
+use crate::entity::workspace::ExifPolicy;
 use crate::entity::{Failure, Texts, event, workspace};
 use crate::error::{Code, Error, Refusal, Result};
 use crate::file::kind::{Kind, Picture};
 use crate::file::mime::Declared;
 use crate::file::spool::Spool;
 use crate::file::{exif, presence};
-use crate::id::{FileId, ImageId};
+use crate::id::{FileId, ImageId, WorkspaceId};
 pub use crate::image::list::{
     BY_CREATION, BY_FILENAME, BY_HEIGHT, BY_SIZE, BY_TAKEN, BY_UPDATE, BY_WIDTH, List, count, list,
 };
+use crate::spelling::{as_sent, composed};
 use crate::viewer::Viewer;
 use crate::workspace as workspaces;
 use crate::{event as events, file as files, worker};
@@ -80,6 +82,15 @@ pub async fn find_by_account_ids(app: &App, viewer: &Viewer, ids: &[&str]) -> Re
 /// The image bound to a file, if there is one and the viewer may see it.
 pub async fn find_by_file(app: &App, viewer: &Viewer, file: FileId) -> Result<Option<Model>> {
     Ok(find_by_files(app, viewer, &[file]).await?.pop())
+}
+
+/// What a workspace keeps of metadata; the strictest while that cannot be found out.
+pub async fn exif_policy(app: &App, id: WorkspaceId) -> ExifPolicy {
+    workspace::exif_policy(&app.db.read, id)
+        .await
+        .map_err(Error::from)
+        .inspect_err(Error::log)
+        .unwrap_or(ExifPolicy::StripAll)
 }
 
 /// A file whose image was to be provisioned.
@@ -290,7 +301,8 @@ pub fn row(
         has_alpha: None,
         taken_at: None,
         tags: file.tags.clone(),
-        alt: new.alt.clone(),
+        alt: new.alt.as_deref().map(|alt| composed(alt).into_owned()),
+        alt_sent: new.alt.as_deref().and_then(as_sent),
         focal_x: new.focal_point.map(|point| point.x),
         focal_y: new.focal_point.map(|point| point.y),
         creator: new.creator.clone(),

@@ -71,6 +71,9 @@ pub mod page;
 /// Conditions on lists.
 pub mod find;
 
+/// Canonically equivalent texts.
+pub mod spelling;
+
 /// Bytes by key.
 pub mod blob;
 

@@ -70,14 +70,18 @@ pub struct Image {
     /// EXIF by tag name; empty when the image has none.
     #[schema(value_type = Object)]
     exif: serde_json::Value,
-    /// Delivery URL; signed for an image that requires it. Null only while Cloudflare does not tell the key to sign with.
+    /// Delivery URL; signed for an image that requires it. Null only while Cloudflare does not tell the key
+    /// to sign with, and when every variant keeps metadata that the workspace's EXIF policy does not let out.
     url: Option<String>,
 }
 
 impl Image {
     async fn of(app: &App, row: image::Model) -> Image {
-        let url =
-            images::rendition::url(app, &row).await.map(|(url, _)| url.into()).inspect_err(Error::log).ok();
+        let url = images::rendition::url(app, &row, images::exif_policy(app, row.workspace_id))
+            .await
+            .map(|(url, _)| url.into())
+            .inspect_err(Error::log)
+            .ok();
         Image {
             id: row.id.to_string(),
             file_id: row.file_id.to_string(),

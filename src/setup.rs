@@ -10,6 +10,7 @@ use crate::entity::api_token::{self, Scope, Scopes};
 use crate::entity::{Texts, membership, user, workspace};
 use crate::error::{Error, Result};
 use crate::id::{ApiTokenId, MembershipId, UserId, WorkspaceId};
+use crate::spelling::{as_sent, composed};
 use crate::viewer;
 
 /// What a first start made.
@@ -120,7 +121,8 @@ pub async fn insert_workspace(
 ) -> Result<workspace::Model> {
     let row = workspace::ActiveModel {
         id: Set(WorkspaceId::new(now)),
-        name: Set(name.to_owned()),
+        name: Set(composed(name).into_owned()),
+        name_sent: Set(as_sent(name)),
         allowed_mime_types: Set(Texts::default()),
         max_file_size: Set(None),
         private_by_default: Set(false),

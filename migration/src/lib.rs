@@ -13,6 +13,7 @@ mod m20261125_000002_find;
 mod m20261125_000003_event_order;
 mod m20261126_000001_neutral_names;
 mod m20261126_000002_provision_limits;
+mod m20261126_000003_spelling;
 
 /// All migrations, oldest first.
 pub struct Migrator;
@@ -27,6 +28,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261125_000003_event_order::Migration),
             Box::new(m20261126_000001_neutral_names::Migration),
             Box::new(m20261126_000002_provision_limits::Migration),
+            Box::new(m20261126_000003_spelling::Migration),
         ]
     }
 }

@@ -31,6 +31,10 @@ pub enum Kind {
     ImageProvisionFailed,
     #[sea_orm(string_value = "IMAGE_UPDATED")]
     ImageUpdated,
+    #[sea_orm(string_value = "IMAGE_ANALYSED")]
+    ImageAnalysed,
+    #[sea_orm(string_value = "IMAGE_PROVISION_DELAYED")]
+    ImageProvisionDelayed,
     #[sea_orm(string_value = "IMAGE_DELETED")]
     ImageDeleted,
 }

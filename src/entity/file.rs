@@ -68,7 +68,10 @@ pub struct Model {
     pub id: FileId,
     pub workspace_id: WorkspaceId,
     pub created_by: Option<UserId>,
+    /// In composed form: see [`spelling`](crate::spelling).
     pub filename: String,
+    /// The name as it was sent, if that is another spelling.
+    pub filename_sent: Option<String>,
     pub status: Status,
     /// Found in the bytes; null until they have arrived.
     pub mime_type: Option<String>,
@@ -82,8 +85,10 @@ pub struct Model {
     pub image_status: ImageStatus,
     /// Why `image_status` is `FAILED`, or is still `QUEUED`.
     pub image_failure: Option<Failure>,
-    /// Free labels; the image carries a copy.
+    /// Free labels, in composed form; the image carries a copy.
     pub tags: Texts,
+    /// The labels as they were sent, if one of them has another spelling.
+    pub tags_sent: Option<Texts>,
     /// User-owned JSON object.
     pub metadata: Option<Json>,
     /// Where the server fetches the bytes from; null once they are here.
@@ -102,6 +107,18 @@ pub struct Model {
 }
 
 impl ActiveModelBehavior for ActiveModel {}
+
+impl Model {
+    /// The name as it was sent.
+    pub fn shown_filename(&self) -> &str {
+        self.filename_sent.as_deref().unwrap_or(&self.filename)
+    }
+
+    /// The labels as they were sent.
+    pub fn shown_tags(&self) -> &[String] {
+        &self.tags_sent.as_ref().unwrap_or(&self.tags).0
+    }
+}
 
 /// Files of the viewer's workspaces, those in the trash too; for admins, all.
 pub fn visible_to(viewer: &Viewer) -> Select<Entity> {

@@ -129,7 +129,10 @@ pub struct Model {
     /// When the photo was taken, by its EXIF.
     pub taken_at: Option<DateTimeUtc>,
     pub tags: Texts,
+    /// In composed form, as name and tags are.
     pub alt: Option<String>,
+    /// The alternative text as it was sent, if that is another spelling.
+    pub alt_sent: Option<String>,
     /// Point that crops keep in view; both or neither.
     pub focal_x: Option<f64>,
     pub focal_y: Option<f64>,
@@ -175,12 +178,17 @@ impl Model {
         self.focal_x.zip(self.focal_y).map(|(x, y)| FocalPoint { x, y })
     }
 
+    /// The alternative text as it was sent.
+    pub fn shown_alt(&self) -> Option<&str> {
+        self.alt_sent.as_deref().or(self.alt.as_deref())
+    }
+
     /// The settings with which it can be made again.
     pub fn settings(&self) -> NewImage {
         NewImage {
             provision: true,
             require_signed_urls: Some(self.require_signed_urls),
-            alt: self.alt.clone(),
+            alt: self.shown_alt().map(str::to_owned),
             focal_point: self.focal_point(),
             custom_id: self.custom_id.clone(),
             creator: self.creator.clone(),

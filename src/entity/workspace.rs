@@ -44,7 +44,10 @@ pub enum DuplicatePolicy {
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: WorkspaceId,
+    /// In composed form.
     pub name: String,
+    /// The name as it was sent, if that is another spelling.
+    pub name_sent: Option<String>,
     /// Accepted types, `image/*` style wildcards among them; empty means any.
     pub allowed_mime_types: Texts,
     /// Largest accepted file in bytes; null means the server's limit.
@@ -61,6 +64,13 @@ pub struct Model {
 
 impl ActiveModelBehavior for ActiveModel {}
 
+impl Model {
+    /// The name as it was sent.
+    pub fn shown_name(&self) -> &str {
+        self.name_sent.as_deref().unwrap_or(&self.name)
+    }
+}
+
 /// The workspaces the viewer is a member of; for admins, all.
 pub fn visible_to(viewer: &Viewer) -> Select<Entity> {
     match viewer.reach() {
@@ -71,9 +81,12 @@ pub fn visible_to(viewer: &Viewer) -> Select<Entity> {
 
 /// What of the metadata of a workspace's new images is kept, for the step that makes their rows.
 pub async fn exif_policy(db: &impl ConnectionTrait, id: WorkspaceId) -> Result<ExifPolicy, DbErr> {
-    let workspace = Entity::find_by_id(id).one(db).await?;
-    // Gone at this moment: what nobody has a say in, nobody keeps.
-    Ok(workspace.map_or(ExifPolicy::StripAll, |workspace| workspace.exif_policy))
+    Ok(kept_by(Entity::find_by_id(id).one(db).await?.as_ref()))
+}
+
+/// The policy of a workspace; the strictest for one that is gone: what nobody has a say in, nobody keeps.
+pub fn kept_by(workspace: Option<&Model>) -> ExifPolicy {
+    workspace.map_or(ExifPolicy::StripAll, |workspace| workspace.exif_policy)
 }
 
 /// A workspace, for the steps that act for nobody.

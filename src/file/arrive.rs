@@ -11,16 +11,17 @@ use crate::cloudflare::wire;
 use crate::entity::file::{self, Column, Entity, ImageStatus, Intent, Model, Status};
 use crate::entity::image::{self as image_entity, NewImage, State};
 use crate::entity::workspace::{DuplicatePolicy, Model as Workspace};
-use crate::entity::{Texts, direct_upload, event};
+use crate::entity::{direct_upload, event};
 use crate::error::{Code, Error, Result};
 use crate::file::content::{self, Claim};
-use crate::file::description::{check_metadata, check_sha256, check_tags};
+use crate::file::description::{Tags, check_metadata, check_sha256, check_tags};
 use crate::file::kind::Kind;
 use crate::file::mime::Declared;
 use crate::file::spool::{Spool, too_large};
 use crate::file::{checked_filename, policy, presence};
 use crate::id::{FileId, ImageId, UserId};
 use crate::idempotency::Key;
+use crate::spelling::{as_sent, composed};
 use crate::{direct_upload as uploads, event as events, image};
 
 /// What is wanted of a file to be made, whichever way its bytes come.
@@ -42,7 +43,7 @@ pub struct Wish {
 #[derive(Debug, Clone)]
 pub struct Granted {
     pub filename: Option<String>,
-    pub tags: Texts,
+    pub tags: Tags,
     pub metadata: Option<Value>,
     pub image: NewImage,
     /// The access its image will have.
@@ -83,7 +84,8 @@ impl Granted {
             id: FileId::new(now),
             workspace_id: workspace.id,
             created_by: Some(user),
-            filename,
+            filename_sent: as_sent(&filename),
+            filename: composed(&filename).into_owned(),
             status: Status::AwaitingUpload,
             mime_type: None,
             size: 0,
@@ -92,7 +94,8 @@ impl Granted {
             failure: None,
             image_status: ImageStatus::NotApplicable,
             image_failure: None,
-            tags: self.tags.clone(),
+            tags: self.tags.stored.clone(),
+            tags_sent: self.tags.sent.clone(),
             metadata: self.metadata.clone(),
             source_url: None,
             intent: None,
@@ -404,7 +407,9 @@ async fn fill(
         update = update.filter(file::COLUMN.attempts.eq(attempts));
     }
     if let Some(name) = name {
-        update = update.col_expr(Column::Filename, Expr::val(name.as_str()));
+        update = update
+            .col_expr(Column::Filename, Expr::val(composed(name).as_ref()))
+            .col_expr(Column::FilenameSent, Expr::val(as_sent(name)));
     }
     let Some(file) = update.exec_with_returning(transaction).await?.into_iter().next() else {
         return Ok(None);

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::entity::Texts;
 use crate::error::{Code, Error, Result};
+use crate::spelling::{self, composed};
 
 /// Most labels of a file.
 pub const MAX_TAGS: usize = 50;
@@ -14,26 +15,38 @@ pub const MAX_METADATA: usize = 16 * 1024;
 /// Deepest nesting of metadata; what is read back from the database may not be deeper than 127.
 const MAX_METADATA_DEPTH: usize = 64;
 
-/// The labels as they are kept: without blanks around them, and each once.
+/// Labels as they are kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tags {
+    /// In composed form.
+    pub stored: Texts,
+    /// The same as they were sent, if one of them has another spelling.
+    pub sent: Option<Texts>,
+}
+
+/// The labels as they are kept: without blanks around them, and each once, whatever its spelling.
 ///
 /// # Errors
 /// `BAD_USER_INPUT` at `tags`.
-pub fn check_tags(tags: &[String]) -> Result<Texts> {
-    let mut kept: Vec<String> = Vec::new();
+pub fn check_tags(tags: &[String]) -> Result<Tags> {
+    let (mut kept, mut sent): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
     for tag in tags.iter().map(|tag| tag.trim()) {
-        if !(1..=MAX_TAG).contains(&tag.chars().count()) || tag.chars().any(char::is_control) {
+        if !(1..=MAX_TAG).contains(&spelling::length(tag)) || tag.chars().any(char::is_control) {
             let message = format!("A tag has 1 to {MAX_TAG} characters and no control character.");
             return Err(Error::invalid("tags", message));
         }
-        if kept.iter().any(|known| known == tag) {
+        let stored = composed(tag);
+        if kept.iter().any(|known| *known == stored) {
             continue;
         }
         if kept.len() == MAX_TAGS {
             return Err(Error::invalid("tags", format!("A file has at most {MAX_TAGS} tags.")));
         }
-        kept.push(tag.to_owned());
+        kept.push(stored.into_owned());
+        sent.push(tag.to_owned());
     }
-    Ok(Texts(kept))
+    let sent = (sent != kept).then_some(Texts(sent));
+    Ok(Tags { stored: Texts(kept), sent })
 }
 
 /// Checks the object a user keeps with a file.

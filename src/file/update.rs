@@ -12,6 +12,7 @@ use crate::entity::{event, image as image_entity};
 use crate::error::{Code, Error, Result};
 use crate::event as events;
 use crate::id::FileId;
+use crate::spelling::{as_sent, composed};
 use crate::viewer::Viewer;
 
 /// What to change of a file; `None` leaves it as it is.
@@ -48,12 +49,17 @@ pub async fn update(app: &App, viewer: &Viewer, id: FileId, change: FileChange) 
     let mut copy =
         image_entity::Entity::update_many().col_expr(image_entity::Column::UpdatedAt, Expr::val(now));
     if let Some(filename) = &filename {
-        update = update.col_expr(Column::Filename, Expr::val(filename.as_str()));
-        copy = copy.col_expr(image_entity::Column::Filename, Expr::val(filename.as_str()));
+        let stored = composed(filename);
+        update = update
+            .col_expr(Column::Filename, Expr::val(stored.as_ref()))
+            .col_expr(Column::FilenameSent, Expr::val(as_sent(filename)));
+        copy = copy.col_expr(image_entity::Column::Filename, Expr::val(stored.as_ref()));
     }
     if let Some(tags) = &tags {
-        update = update.col_expr(Column::Tags, Expr::val(tags.clone()));
-        copy = copy.col_expr(image_entity::Column::Tags, Expr::val(tags.clone()));
+        update = update
+            .col_expr(Column::Tags, Expr::val(tags.stored.clone()))
+            .col_expr(Column::TagsSent, Expr::val(tags.sent.clone()));
+        copy = copy.col_expr(image_entity::Column::Tags, Expr::val(tags.stored.clone()));
     }
     if let Some(metadata) = change.metadata {
         update = update.col_expr(Column::Metadata, Expr::val(metadata.map(Value::Object)));

@@ -9,6 +9,7 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, State
 use crate::error::{Error, Result};
 use crate::find::contains;
 use crate::page::Range;
+use crate::spelling::composed;
 
 /// Longest search, in characters.
 const MAX_SEARCH: usize = 200;
@@ -18,12 +19,13 @@ const MAX_WORDS: usize = 20;
 /// the list are soon found by walking along it.
 const MAX_LOOKED_UP: i64 = 5_000;
 
-/// The words of a search, all of which must occur.
+/// The words of a search, all of which must occur, spelled as texts are stored.
 ///
 /// # Errors
 /// `BAD_USER_INPUT` at `search`.
-pub fn words(search: &str) -> Result<Vec<&str>> {
-    let words: Vec<&str> = search.split_whitespace().collect();
+pub fn words(search: &str) -> Result<Vec<String>> {
+    let search = composed(search);
+    let words: Vec<String> = search.split_whitespace().map(str::to_owned).collect();
     let length = search.chars().count();
     if words.is_empty() || length > MAX_SEARCH || search.chars().any(|c| c.is_control() && !c.is_whitespace())
     {
@@ -40,7 +42,7 @@ pub fn words(search: &str) -> Result<Vec<&str>> {
 pub async fn within<E: EntityTrait>(
     db: &DatabaseConnection,
     mut ranges: Vec<Range<E>>,
-    words: &[&str],
+    words: &[String],
 ) -> Result<Vec<Range<E>>> {
     let table = E::default().table_name();
     if db.get_database_backend() != DbBackend::Sqlite {
@@ -51,7 +53,8 @@ pub async fn within<E: EntityTrait>(
         return Ok(ranges);
     }
     // Shorter ones have no trigram.
-    let (long, short): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| word.chars().count() >= 3);
+    let (long, short): (Vec<&String>, Vec<&String>) =
+        words.iter().partition(|word| word.chars().count() >= 3);
     for word in short {
         let occurs = contains(DbBackend::Sqlite, Expr::col("body"), word);
         let sql = format!("EXISTS (SELECT 1 FROM {table}_text WHERE {table}_text.id = {table}.id AND ?)");

@@ -15,6 +15,7 @@ use crate::graphql::scalar::{DateTime, Json, Url};
 use crate::graphql::transform::{TransformFit, TransformMetadata, named_fit};
 use crate::graphql::{Asked, OrderDirection, semanticNonNull};
 use crate::image as images;
+use crate::image::rendition::account_urls;
 
 /// The Cloudflare Images account as Cloudflare itself reports it, for admins: what every call of the
 /// Cloudflare Images API offers and no other type here already has.
@@ -169,9 +170,15 @@ impl CloudflareImage {
         self.0.uploaded.map(DateTime)
     }
 
-    /// Delivery URLs, one per named variant; unsigned.
-    async fn variants(&self) -> Vec<Url> {
-        self.0.variants.iter().filter_map(|url| url::Url::parse(url).ok()).map(Url).collect()
+    /// Delivery URLs, one per named variant; unsigned. Those of variants that keep metadata are left out where the policy of
+    /// the image's workspace does not let it out.
+    async fn variants(&self, ctx: &Context<'_>) -> Vec<Url> {
+        let policy = async {
+            let found = ctx.loaders().load_one(ImageOfAccount(self.0.id.clone())).await;
+            let image = Image(found.ok().flatten()?);
+            Some(image.exif_policy(ctx).await)
+        };
+        account_urls(ctx.app(), &self.0, policy).await.into_iter().map(Url).collect()
     }
 
     /// Our image that owns it; null for a stray.
@@ -411,7 +418,8 @@ pub struct CreateVariantInput {
     width: i32,
     /// Height of the box in pixels, 1-9999.
     height: i32,
-    /// What metadata stays in the delivered image.
+    /// What metadata stays in the delivered image. URLs of a variant with `KEEP` are handed out only for workspaces whose
+    /// `exifPolicy` is `KEEP_ALL`.
     #[graphql(default_with = "Some(TransformMetadata::None)")]
     metadata: Option<TransformMetadata>,
     /// Deliver without a signature even for private images.
@@ -439,7 +447,8 @@ pub struct UpdateVariantInput {
     width: Option<i32>,
     /// Height of the box in pixels, 1-9999.
     height: Option<i32>,
-    /// What metadata stays in the delivered image.
+    /// What metadata stays in the delivered image. URLs of a variant with `KEEP` are handed out only for workspaces whose
+    /// `exifPolicy` is `KEEP_ALL`.
     metadata: Option<TransformMetadata>,
     /// Deliver without a signature even for private images.
     never_require_signed_urls: Option<bool>,

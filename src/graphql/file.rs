@@ -39,9 +39,10 @@ impl File {
             .map(|row| row.map(Workspace))
     }
 
-    /// Name with extension.
+    /// Name with extension, as it was sent. It is compared, searched and ordered in Unicode's composed form (NFC), so that
+    /// canonically equivalent spellings are one.
     async fn filename(&self) -> &str {
-        &self.0.filename
+        self.0.shown_filename()
     }
 
     /// Type found by looking at the bytes. Where they do not tell, which is so for kinds of text and for types without a
@@ -88,9 +89,9 @@ impl File {
         self.0.image_failure.as_ref().map(UserError::from)
     }
 
-    /// Free labels, at most 50, each of 1-100 characters.
+    /// Free labels, at most 50, each of 1-100 characters, and each once whatever its spelling.
     async fn tags(&self) -> &[String] {
-        &self.0.tags.0
+        self.0.shown_tags()
     }
 
     /// User-owned JSON object, at most 16 KiB. Null when there is none.
@@ -192,7 +193,7 @@ pub enum FileOrderField {
     CreatedAt,
     /// When it was last changed.
     UpdatedAt,
-    /// Name, byte by byte.
+    /// Name in Unicode's composed form, byte by byte.
     Filename,
     /// Size in bytes; a file without bytes counts as empty.
     Size,

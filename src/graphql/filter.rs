@@ -93,7 +93,8 @@ pub enum ImageOrientation {
     Square,
 }
 
-/// Condition on a string. All given fields must hold. Strings have 1-1024 characters.
+/// Condition on a string. All given fields must hold. Strings have 1-1024 characters; canonically equivalent spellings, such
+/// as é in one character and in two, are equal.
 #[derive(Debug, Clone, Default, InputObject)]
 pub struct StringFilter {
     /// Exactly this.
@@ -106,7 +107,7 @@ pub struct StringFilter {
     starts_with: Option<String>,
 }
 
-/// Condition on tags. All given fields must hold.
+/// Condition on tags. All given fields must hold. Canonically equivalent spellings are equal.
 #[derive(Debug, Clone, Default, InputObject)]
 pub struct TagFilter {
     /// Has one or more of these.

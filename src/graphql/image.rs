@@ -3,7 +3,7 @@
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 
 use crate::cloudflare::wire;
-use crate::entity::image;
+use crate::entity::{image, workspace};
 use crate::graphql::connection::shared;
 use crate::graphql::error::top_level;
 use crate::graphql::file::File;
@@ -15,12 +15,20 @@ use crate::graphql::transform::{
 use crate::graphql::workspace::Workspace;
 use crate::graphql::{Asked, OrderDirection, semanticNonNull};
 use crate::image::delivery::{self, fit::Fit};
-use crate::image::rendition::{self, SrcSetRequest};
+use crate::image::rendition::{self, RenditionRequest, SrcSetRequest};
 use crate::image::{photo, placeholder};
 
 /// The projection of an `image/*` file that has been provisioned into Cloudflare Images.
 /// It exists only once provisioned, so what the image service supplies is never null.
 pub struct Image(pub image::Model);
+
+impl Image {
+    /// What its workspace keeps of metadata: one statement for a page, and none for one that never asks.
+    pub async fn exif_policy(&self, ctx: &Context<'_>) -> workspace::ExifPolicy {
+        let found = ctx.loaders().load_one(self.0.workspace_id).await;
+        workspace::kept_by(found.ok().flatten().as_ref())
+    }
+}
 
 /// The projection of an `image/*` file that has been provisioned into Cloudflare Images.
 /// It exists only once provisioned, so what the image service supplies is never null.
@@ -94,10 +102,17 @@ impl Image {
 
     /// Delivery URL of the `public` variant, or, for an image that requires signed URLs, a signed one.
     /// Expiry is rounded to a fixed window so that the string is stable and caches keep working.
-    /// Null only while the image service does not tell the key to sign with.
+    /// Where `public` keeps metadata that the workspace's `exifPolicy` does not let out, it is the URL of what comes nearest.
+    /// Null, with an error, only while the image service does not tell the key to sign with, and when
+    /// nothing comes near.
     #[graphql(directive = semanticNonNull::apply(None))]
     async fn url(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Url>> {
-        Some(rendition::url(ctx.app(), &self.0).await.map(|(url, _)| Url(url)).map_err(top_level))
+        Some(
+            rendition::url(ctx.app(), &self.0, self.exif_policy(ctx))
+                .await
+                .map(|(url, _)| Url(url))
+                .map_err(top_level),
+        )
     }
 
     /// When `url` stops working. Null for a public image.
@@ -109,22 +124,31 @@ impl Image {
 
     /// One sized version: its URL and the pixel size it will have. Give `variant` or `transform`, not both.
     /// Vector images are never resized: any version of one is the whole drawing.
+    ///
+    /// A transformation cannot be had of a private image, while flexible variants are off, and where it would be too large
+    /// for this image; a variant that keeps metadata cannot be had where the workspace's `exifPolicy` does not let it out.
+    /// Then this is what comes nearest, with `exact: false`: the smallest named variant that shows the whole image and
+    /// covers the size asked for, or else the largest, signed where need be. Null without an error when there is none, and
+    /// for a transformation that changes what is seen (`blur`, `brightness`, `contrast`, `gamma`, `saturation`, `rotate`,
+    /// `flip`, `animated: false`), for which no variant stands in.
     async fn rendition(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Name of a variant.")] variant: Option<String>,
-        #[graphql(desc = "Transformation, where flexible variants are on; not for private images.")]
+        #[graphql(
+            desc = "Transformation: exact where flexible variants are on and the image is not private."
+        )]
         transform: Option<ImageTransformInput>,
         #[graphql(desc = "Seconds a signed URL stays valid at least, 60-604800. Default: the server's.")]
         expires_in: Option<i32>,
     ) -> Option<async_graphql::Result<ImageRendition>> {
         let (transform, expires_in) = (transform.map(Into::into), expires_in.map(i64::from));
-        let made =
-            rendition::rendition(ctx.app(), &self.0, variant.as_deref(), transform.as_ref(), expires_in);
-        Some(made.await.map(Into::into).map_err(top_level))
+        let request = RenditionRequest { variant, transform, expires_in };
+        let made = rendition::rendition(ctx.app(), &self.0, &request, self.exif_policy(ctx)).await;
+        made.map_err(top_level).transpose().map(|made| made.map(Into::into))
     }
 
-    /// Every named variant of this image.
+    /// Every named variant of this image, less those that keep metadata which the workspace's `exifPolicy` does not let out.
     #[graphql(directive = semanticNonNull::apply(None))]
     async fn renditions(
         &self,
@@ -132,12 +156,14 @@ impl Image {
         #[graphql(desc = "Seconds a signed URL stays valid at least, 60-604800. Default: the server's.")]
         expires_in: Option<i32>,
     ) -> Option<async_graphql::Result<Vec<ImageRendition>>> {
-        let all = rendition::renditions(ctx.app(), &self.0, expires_in.map(i64::from)).await;
+        let expires_in = expires_in.map(i64::from);
+        let all = rendition::renditions(ctx.app(), &self.0, expires_in, self.exif_policy(ctx)).await;
         Some(all.map(|all| all.into_iter().map(Into::into).collect()).map_err(top_level))
     }
 
     /// All that an `<img>` needs: src, srcset, sizes, width, height. For private images, and while flexible variants
-    /// are off, the candidates are the named variants that show the whole image, those nearest to `widths`.
+    /// are off, the candidates are the named variants that show the whole image, those nearest to `widths`. Null without
+    /// an error when there is none, and where none may stand in for `transform`: see `rendition`.
     async fn src_set(
         &self,
         ctx: &Context<'_>,
@@ -149,7 +175,7 @@ impl Image {
         #[graphql(desc = "`sizes` attribute, passed through.", default_with = "Some(\"100vw\".to_owned())")]
         sizes: Option<String>,
         #[graphql(
-            desc = "Transformation applied to each, where flexible variants are on; not for private images. Its `width` and `height` set the aspect ratio, which is cropped to if no `fit` is given."
+            desc = "Transformation applied to each, where flexible variants are on and the image is not private. Its `width` and `height` set the aspect ratio, which is cropped to if no `fit` is given."
         )]
         transform: Option<ImageTransformInput>,
         #[graphql(desc = "Seconds a signed URL stays valid at least, 60-604800. Default: the server's.")]
@@ -161,8 +187,8 @@ impl Image {
             transform: transform.map(Into::into),
             expires_in: expires_in.map(i64::from),
         };
-        let made = rendition::src_set(ctx.app(), &self.0, &request).await;
-        Some(made.map(Into::into).map_err(top_level))
+        let made = rendition::src_set(ctx.app(), &self.0, &request, self.exif_policy(ctx)).await;
+        made.map_err(top_level).transpose().map(|made| made.map(Into::into))
     }
 
     /// Encoding of the original.
@@ -188,7 +214,7 @@ impl Image {
 
     /// Alternative text for people who do not see the image. The empty string marks a decorative image.
     async fn alt(&self) -> Option<&str> {
-        self.0.alt.as_deref()
+        self.0.shown_alt()
     }
 
     /// Base64 ThumbHash, about 30 characters. Null while not computed, and for vector images and HEIC.
@@ -285,7 +311,8 @@ pub struct ImageVariant {
     width: Option<i32>,
     /// Height of the box in pixels. Null when the variant does not limit it.
     height: Option<i32>,
-    /// What metadata stays in the delivered image. Null when the account has a way that this schema has no name for.
+    /// What metadata stays in the delivered image. The URLs of a variant with `KEEP` are handed out only for workspaces whose
+    /// `exifPolicy` is `KEEP_ALL`. Null when the account has a way that this schema has no name for.
     metadata: Option<TransformMetadata>,
     /// Delivered without a signature even for private images.
     never_require_signed_urls: bool,
@@ -321,7 +348,7 @@ pub enum ImageOrderField {
     CreatedAt,
     /// When it was last changed.
     UpdatedAt,
-    /// Name of the file, byte by byte.
+    /// Name of the file in Unicode's composed form, byte by byte.
     Filename,
     /// Bytes of the original.
     Size,

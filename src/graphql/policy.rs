@@ -16,7 +16,8 @@ pub struct WorkspacePolicy {
     max_file_size: ByteSize,
     /// New images need signed URLs unless told otherwise.
     private_by_default: bool,
-    /// What of a photo's metadata is kept in `exif`.
+    /// What of a photo's metadata is kept in `exif` when an image is made, and what URLs that are handed out let out of it.
+    /// The original bytes and their downloads keep all of it.
     exif_policy: ExifPolicy,
     /// What happens when bytes already present in the workspace are uploaded again.
     on_duplicate: DuplicatePolicy,
@@ -48,7 +49,8 @@ pub struct WorkspacePolicyInput {
     max_file_size: Option<ByteSize>,
     /// New images need signed URLs unless told otherwise.
     private_by_default: Option<bool>,
-    /// What of a photo's metadata is kept in `exif`.
+    /// What of a photo's metadata is kept in `exif` when an image is made, and what URLs that are handed out let out of it.
+    /// The original bytes and their downloads keep all of it.
     exif_policy: Option<ExifPolicy>,
     /// What happens when bytes already present in the workspace are uploaded again.
     on_duplicate: Option<DuplicatePolicy>,
@@ -69,11 +71,15 @@ impl From<WorkspacePolicyInput> for PolicyChange {
     }
 }
 
-/// What of a photo's metadata is kept.
+/// What of a photo's metadata is kept in `exif` and `photo` when an image is made. The bytes are stored as they came: a file's
+/// `downloadUrl` delivers them with everything that the camera wrote, the place included, whatever the policy. Delivered
+/// images carry at most the copyright notice, unless the policy is `KEEP_ALL`: no other workspace is handed a URL whose variant
+/// or transformation says `metadata: KEEP`. While the account's flexible variants are on, somebody who knows the URL of an
+/// image that is not private can write such a transformation into it by hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "workspace::ExifPolicy")]
 pub enum ExifPolicy {
-    /// Everything, location included.
+    /// Everything, location included. URLs with `metadata: KEEP` are handed out.
     KeepAll,
     /// Everything but location and serial numbers. The default.
     StripLocation,

@@ -176,6 +176,11 @@ pub enum AssetEventKind {
     ImageProvisionFailed,
     /// An image's description or access changed.
     ImageUpdated,
+    /// An image was looked at: its placeholder, colours and transparency are there, or it is certain that they cannot be
+    /// had. An image that is looked at before it is provisioned has them when `IMAGE_PROVISIONED` tells of it.
+    ImageAnalysed,
+    /// An attempt to provision an image did not work and will be repeated; `imageFailure` of its file says why and when.
+    ImageProvisionDelayed,
     /// An image was deleted. Its file may be there still.
     ImageDeleted,
 }

@@ -24,6 +24,9 @@ pub struct ImageRendition {
     height: Option<i32>,
     /// When the URL stops working. Null for a URL that needs no signature.
     expires_at: Option<DateTime>,
+    /// Whether this is what was asked for. False for a named variant that stands in for a transformation that cannot be had
+    /// of this image, for a drawing that is not resized, and where metadata that was to be kept is not.
+    exact: bool,
 }
 
 impl From<delivery::Rendition> for ImageRendition {
@@ -34,6 +37,7 @@ impl From<delivery::Rendition> for ImageRendition {
             width: rendition.size.and_then(|(width, _)| side(width)),
             height: rendition.size.and_then(|(_, height)| side(height)),
             expires_at: rendition.expires_at.map(DateTime),
+            exact: rendition.exact,
         }
     }
 }
@@ -111,7 +115,8 @@ pub struct ImageTransformInput {
     flip: Option<TransformFlip>,
     /// False keeps only the first frame.
     animated: Option<bool>,
-    /// What metadata stays in the delivered image. Default: the copyright tag of JPEG files.
+    /// What metadata stays in the delivered image. Default: the copyright tag of JPEG files. `KEEP` counts as `COPYRIGHT`,
+    /// with `exact: false`, unless the workspace's `exifPolicy` is `KEEP_ALL`.
     metadata: Option<TransformMetadata>,
     /// Face zoom with `gravity: FACE`, 0-1.
     zoom: Option<f64>,
@@ -226,7 +231,8 @@ pub enum TransformFlip {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "wire::Metadata")]
 pub enum TransformMetadata {
-    /// Everything.
+    /// Everything, the place where a photo was taken included. No URL that keeps everything is handed out for a workspace
+    /// whose `exifPolicy` is not `KEEP_ALL`.
     Keep,
     /// The copyright tag of JPEG files.
     Copyright,

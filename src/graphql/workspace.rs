@@ -36,7 +36,7 @@ impl Workspace {
 
     /// Display name.
     async fn name(&self) -> &str {
-        &self.0.name
+        self.0.shown_name()
     }
 
     /// The caller's role here. Null for an admin who is not a member.

@@ -95,7 +95,7 @@ async fn receive(
         Ok(Received {
             upload_id: upload.id.to_string(),
             file_id: file.id.to_string(),
-            filename: file.filename,
+            filename: file.filename_sent.unwrap_or(file.filename),
             mime_type: file.mime_type,
             size: file.size,
             sha256: file.sha256.map(|hash| hash.iter().map(|byte| format!("{byte:02x}")).collect()),

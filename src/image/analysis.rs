@@ -12,9 +12,10 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
 
 use crate::app::App;
 use crate::cloudflare::wire::MAX_IMAGE_BYTES;
-use crate::entity::image::{self as entity, Column, Entity, Format, Model};
-use crate::entity::{Texts, file, workspace};
+use crate::entity::image::{self as entity, Column, Entity, Format, Model, State};
+use crate::entity::{Texts, event, file, workspace};
 use crate::error::Result;
+use crate::event as events;
 use crate::file::spool::Spool;
 use crate::file::{exif, kind, presence};
 use crate::image::{palette, photo};
@@ -158,12 +159,14 @@ fn blurhash(mut picture: RgbaImage) -> Option<String> {
     blurhash::encode(across, down, width, height, picture.as_raw()).ok()
 }
 
-/// Writes down what was seen; only whoever holds the newest claim does. Rows from before photos had a time get it here.
+/// Writes down what was seen and says so; only whoever holds the newest claim does. Rows from before photos had a time get
+/// it here.
 async fn settle(app: &App, image: &Model, seen: Option<Findings>) -> Result<()> {
     let nothing: Option<DateTime<Utc>> = None;
     // Rows from before there was a policy come here, too.
     let policy = workspace::exif_policy(&app.db.read, image.workspace_id).await?;
     let exif = image.exif.clone().and_then(|exif| exif::kept(exif, policy));
+    let now = app.clock.now();
     let mut update = Entity::update_many()
         .col_expr(Column::AnalysisDueAt, Expr::val(nothing))
         .col_expr(Column::Exif, Expr::val(exif.clone()))
@@ -176,12 +179,18 @@ async fn settle(app: &App, image: &Model, seen: Option<Findings>) -> Result<()> 
             .col_expr(Column::Palette, Expr::val(Texts(palette)))
             .col_expr(Column::HasAlpha, Expr::val(has_alpha));
     }
-    update
+    let transaction = app.db.begin().await?;
+    let settled = update
         .filter(entity::COLUMN.id.eq(image.id))
         .filter(Column::AnalysisAttempts.eq(image.analysis_attempts))
-        .exec(&app.db.write)
+        .exec_with_returning(&transaction)
         .await?;
-    Ok(())
+    // Nobody sees an image before it is provisioned, and that event comes later.
+    for image in settled.iter().filter(|image| image.state == State::Ready) {
+        let kind = event::Kind::ImageAnalysed;
+        events::append(&transaction, kind, image.workspace_id, image.file_id, Some(image.id), now).await?;
+    }
+    Ok(transaction.commit().await?)
 }
 
 async fn put_off(app: &App, image: &Model, tried: i32, until: DateTime<Utc>) -> Result<()> {

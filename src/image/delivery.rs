@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 use url::Url;
 
 use crate::cloudflare::signing;
-use crate::cloudflare::wire::{Key, MAX_SIDE, VariantOptions};
+use crate::cloudflare::wire::{Key, MAX_SIDE, Metadata, Variant, VariantOptions};
 use crate::entity::image::{Format, Model};
 
 /// Longest side Cloudflare delivers, in pixels.
@@ -30,6 +30,8 @@ pub struct Rendition {
     pub size: Option<(u32, u32)>,
     /// When the URL stops working; `None` for a URL that needs no signature.
     pub expires_at: Option<DateTime<Utc>>,
+    /// False when it stands in for what was asked for and cannot be had.
+    pub exact: bool,
 }
 
 /// What it takes to sign URLs.
@@ -83,6 +85,11 @@ pub fn rendered_size(image: &Model, options: &VariantOptions) -> Option<(u32, u3
         _ if !options.other.is_empty() => None,
         _ => Some(fit::fitted(options.fit.known()?.into(), options.width, options.height, whole)),
     }
+}
+
+/// Whether a variant delivers metadata beyond the copyright notice. One with a way that we do not know may.
+pub fn keeps_metadata(variant: &Variant) -> bool {
+    !matches!(variant.options.metadata.known(), Some(Metadata::Copyright | Metadata::None))
 }
 
 /// Width and height of the original in pixels.

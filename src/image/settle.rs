@@ -234,9 +234,10 @@ async fn settle(
     if settled.rows_affected == 0 {
         return Ok(transaction.rollback().await?);
     }
-    if status == ImageStatus::Failed {
-        let kind = event::Kind::ImageProvisionFailed;
-        events::append(&transaction, kind, image.workspace_id, image.file_id, Some(image.id), now).await?;
-    }
+    let kind = match status {
+        ImageStatus::Failed => event::Kind::ImageProvisionFailed,
+        _ => event::Kind::ImageProvisionDelayed,
+    };
+    events::append(&transaction, kind, image.workspace_id, image.file_id, Some(image.id), now).await?;
     Ok(transaction.commit().await?)
 }

@@ -17,6 +17,7 @@ use crate::file::presence;
 use crate::id::{FileId, ImageId};
 use crate::image::settings::{self, METADATA_FIELD};
 use crate::image::{settle, update};
+use crate::spelling::{as_sent, composed};
 use crate::worker;
 
 /// The metadata an image of ours carries in the account: the user's, and our id.
@@ -158,7 +159,8 @@ pub async fn claim_again(app: &App, file: FileId, new: &NewImage) -> Result<Opti
         .col_expr(Column::WantedAttempts, Expr::col(Column::Attempts))
         .col_expr(Column::Attempts, Expr::col(Column::Attempts).add(1))
         .col_expr(Column::RequireSignedUrls, Expr::val(wanted.require_signed_urls.unwrap_or_default()))
-        .col_expr(Column::Alt, Expr::val(wanted.alt))
+        .col_expr(Column::AltSent, Expr::val(wanted.alt.as_deref().and_then(as_sent)))
+        .col_expr(Column::Alt, Expr::val(wanted.alt.as_deref().map(|alt| composed(alt).into_owned())))
         .col_expr(Column::FocalX, Expr::val(wanted.focal_point.map(|point| point.x)))
         .col_expr(Column::FocalY, Expr::val(wanted.focal_point.map(|point| point.y)))
         .col_expr(Column::Creator, Expr::val(wanted.creator))

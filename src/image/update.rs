@@ -19,6 +19,7 @@ use crate::entity::image::{self, Column, Entity, Model, State};
 use crate::error::{Code, Error, Result};
 use crate::file::update::{changed, later, require_unchanged};
 use crate::id::ImageId;
+use crate::spelling::{as_sent, composed};
 use crate::viewer::Viewer;
 use crate::{event as events, worker};
 
@@ -159,7 +160,9 @@ async fn write(app: &App, image: &Model, change: &ImageChange, made: Option<&wir
     lock_file(&transaction, image).await?;
     let mut update = Entity::update_many().col_expr(Column::UpdatedAt, Expr::val(now));
     if let Some(alt) = &change.alt {
-        update = update.col_expr(Column::Alt, Expr::val(alt.clone()));
+        update = update
+            .col_expr(Column::Alt, Expr::val(alt.as_deref().map(|alt| composed(alt).into_owned())))
+            .col_expr(Column::AltSent, Expr::val(alt.as_deref().and_then(as_sent)));
     }
     if let Some(point) = change.focal_point {
         update = update

@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::{Key, Keyed, Kind, Order, storable};
 use crate::error::{Error, Result};
+use crate::spelling::composed;
 
 /// Longest cursor that is looked at, in characters.
 const MAX_CURSOR: usize = 2048;
@@ -92,7 +93,9 @@ pub(super) fn decode<C>(text: &str, order: Order<C>, backward: bool) -> Result<P
 fn read_key(key: Written, kind: Kind) -> Option<Key> {
     match (kind, key) {
         (Kind::Number, Written::Number(number)) => Some(Key::Number(number)),
-        (Kind::Text, Written::Text(text)) => (!text.contains('\0')).then_some(Key::Text(text)),
+        (Kind::Text, Written::Text(text)) => {
+            (!text.contains('\0')).then(|| Key::Text(composed(&text).into_owned()))
+        }
         (Kind::Time, Written::Text(text)) => {
             let time = DateTime::parse_from_rfc3339(&text).ok()?.with_timezone(&Utc);
             storable(time).then_some(Key::Time(time))

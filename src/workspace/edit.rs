@@ -12,6 +12,7 @@ use crate::error::{Code, Error, Result};
 use crate::file::mime;
 use crate::id::WorkspaceId;
 use crate::setup;
+use crate::spelling::{self, as_sent, composed};
 use crate::viewer::Viewer;
 
 /// Longest name, in characters.
@@ -98,7 +99,8 @@ fn changed(
 ) -> workspace::ActiveModel {
     let mut row: workspace::ActiveModel = workspace.into();
     if let Some(name) = name {
-        row.name = Set(name);
+        row.name_sent = Set(as_sent(&name));
+        row.name = Set(composed(&name).into_owned());
     }
     if let Some(types) = &policy.allowed_mime_types {
         let mut types: Vec<String> = types.iter().map(|known| mime::bare(known)).collect();
@@ -126,7 +128,7 @@ fn changed(
 
 fn checked_name(name: &str) -> Result<String> {
     let name = name.trim();
-    if (1..=MAX_NAME).contains(&name.chars().count()) && !name.chars().any(char::is_control) {
+    if (1..=MAX_NAME).contains(&spelling::length(name)) && !name.chars().any(char::is_control) {
         return Ok(name.to_owned());
     }
     let message = format!("A workspace's name has 1 to {MAX_NAME} characters and no control character.");

@@ -18,6 +18,9 @@ both! {
     /// Variants are made, changed and deleted, and renditions follow at once.
     async fn variants(database: Database) {
         let server = Server::start(database).await;
+        // Variants that keep metadata are handed out to such a workspace only.
+        let keep_all = "mutation($id: ID!) { updateWorkspace(input: { id: $id, policy: { exifPolicy: KEEP_ALL } }) { userErrors { code } } }";
+        server.query(keep_all, json!({ "id": server.workspace })).await;
         let image = server.file("photo.jpg", photo(1)).await["image"]["id"].clone();
         let sized = async || {
             let query = "query($id: ID!) { image(id: $id) { rendition(variant: \"thumb\") { width height } } }";

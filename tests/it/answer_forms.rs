@@ -136,6 +136,9 @@ both! {
     /// One strange variant hides no other: it is listed without what we cannot name, and without a size.
     async fn a_strange_variant_hides_no_other(database: Database) {
         let server = Server::start(database).await;
+        // Variants that keep metadata are handed out to such a workspace only.
+        let keep_all = "mutation($id: ID!) { updateWorkspace(input: { id: $id, policy: { exifPolicy: KEEP_ALL } }) { userErrors { code } } }";
+        server.query(keep_all, json!({ "id": server.workspace })).await;
         let image = server.file("photo.jpg", photo(1)).await["image"]["id"].clone();
         let mut fault = json!({ "call": "variants.list" });
         fault["fault"] = answer(&json!({ "variants": strange_variants() }));

@@ -107,6 +107,55 @@ both! {
         assert_ne!(restored[1]["imageId"], file["image"]["id"]);
     }
 
+    /// What is seen in a picture comes with an event that shows it, and so does what cannot be seen; where the picture is
+    /// looked at before it is provisioned, the event of that shows it.
+    async fn a_picture_that_was_looked_at_is_told(database: Database) {
+        let server = Server::start_with(database, |config| config.worker_interval = Duration::from_secs(3600)).await;
+        let app = &server.running.app;
+        let look = async || while imagegraph::worker::analyse_next(app).await.unwrap() {};
+        let query = "subscription($workspace: ID!, $after: String) { assetEvents(workspaceId: $workspace, after: $after) {
+            kind imageId image { id placeholder dominantColor palette hasAlpha } } }";
+        let mut socket = Socket::connect(&server, ADMIN).await;
+        socket.subscribe("a", query, from(&server, &beginning(&server))).await;
+        let file = server.file("photo.jpg", photo(1)).await;
+        for expected in ["FILE_CREATED", "FILE_READY", "IMAGE_PROVISIONED"] {
+            assert_eq!(socket.any_event().await["kind"], expected);
+        }
+        look().await;
+        let event = socket.any_event().await;
+        assert_eq!((&event["kind"], &event["imageId"]), (&json!("IMAGE_ANALYSED"), &file["image"]["id"]));
+        assert!(event["image"]["placeholder"].is_string() && event["image"]["dominantColor"].is_string(), "{event:#}");
+        assert_eq!(event["image"]["hasAlpha"], false);
+        // Nothing to be seen: whoever waits for a placeholder is told as well.
+        let broken = server.file("broken.png", crate::pictures::picture(64, 64, image::ImageFormat::Png)).await;
+        assert_eq!(kinds(&socket.events(3).await), ["FILE_CREATED", "FILE_READY", "IMAGE_PROVISIONED"]);
+        let originals = server.dir.path().join("blobs/originals");
+        for entry in std::fs::read_dir(originals).unwrap() {
+            let path = entry.unwrap().path();
+            let bytes = std::fs::read(&path).unwrap();
+            std::fs::write(&path, &bytes[..60]).unwrap();
+        }
+        look().await;
+        let event = socket.any_event().await;
+        assert_eq!((&event["kind"], &event["imageId"]), (&json!("IMAGE_ANALYSED"), &broken["image"]["id"]));
+        assert_eq!(event["image"]["placeholder"], Value::Null);
+        // Looked at while the account is away: nobody can see that image yet, and its own event shows it.
+        server.fault(json!({ "call": "images.create", "fault": { "kind": "status", "status": 500 } })).await;
+        let late = server.file("late.png", crate::pictures::png(7)).await;
+        assert_eq!(late["imageStatus"], "QUEUED");
+        assert_eq!(kinds(&socket.events(3).await), ["FILE_CREATED", "FILE_READY", "IMAGE_PROVISION_DELAYED"]);
+        look().await;
+        server.heal().await;
+        let again = "mutation($id: ID!) { provisionImage(input: { fileId: $id }) { userErrors { code } } }";
+        server.query(again, json!({ "id": late["id"] })).await;
+        let event = socket.any_event().await;
+        assert_eq!(event["kind"], "IMAGE_PROVISIONED");
+        assert!(event["image"]["placeholder"].is_string(), "{event:#}");
+        // The event is the row's: an image that is gone has none.
+        server.query("mutation($id: ID!) { deleteImage(input: { id: $id }) { success } }", json!({ "id": file["image"]["id"] })).await;
+        assert_eq!(socket.any_event().await["kind"], "IMAGE_DELETED");
+    }
+
     /// Without a cursor it begins now.
     async fn without_a_cursor_it_begins_now(database: Database) {
         let server = Server::start(database).await;

@@ -29,6 +29,8 @@ mod paging;
 
 mod find;
 
+mod spelling;
+
 mod delivery;
 
 mod delivery_host;
@@ -47,6 +49,10 @@ mod types;
 
 mod sheet;
 mod transforms;
+
+mod stand_ins;
+
+mod let_out;
 
 mod looks;
 

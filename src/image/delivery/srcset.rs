@@ -61,10 +61,11 @@ pub fn check_sizes(sizes: &str) -> Result<()> {
 }
 
 /// One transformation per width, ascending, without those wider than the original; the original's own width when
-/// all are. The width and height of `base` are the ratio of each, and fill it unless `base` says another fit.
+/// all are. The width and height of `base` are the ratio of each, and fill it unless `base` says another fit. Those that
+/// would be too high are left out, which may be all.
 ///
 /// # Errors
-/// `BAD_USER_INPUT` under `transform`.
+/// `BAD_USER_INPUT` under `transform`, for what is wrong whatever the image.
 pub fn transforms(widths: &[i32], base: &Transform, image: &Model) -> Result<Vec<Transform>> {
     if base.dpr.is_some() {
         let message = "`widths` are the device's pixels already: leave `dpr` out.";
@@ -82,21 +83,46 @@ pub fn transforms(widths: &[i32], base: &Transform, image: &Model) -> Result<Vec
             return Err(Error::invalid("width", message).under("transform"));
         }
     };
-    let original = source(image).map(|whole| base.turned_size(whole).0);
-    let transforms = kept(widths, original).into_iter().map(|width| {
+    let of_width = |width: i32| {
         let height = ratio.map(|ratio| (f64::from(width) * ratio).round().max(1.0) as i32);
         let fit = base.fit.or(ratio.map(|_| Fit::Cover));
-        let transform = Transform { width: Some(width), height, fit, ..base.clone() };
-        transform.check().map(|()| transform).map_err(|e| e.under("transform"))
-    });
-    transforms.collect()
+        Transform { width: Some(width), height, fit, ..base.clone() }
+    };
+    of_width(1).check().map_err(|e| e.under("transform"))?;
+    let original = source(image).map(|whole| base.turned_size(whole).0);
+    let transforms = kept(widths, original).into_iter().map(of_width);
+    Ok(transforms.filter(|transform| transform.check().is_ok() && transform.is_deliverable(image)).collect())
 }
 
 /// The named variants that show the whole image as it is, one per width asked for: the narrowest that is wide enough,
 /// or else the widest. Ascending, with the width each will have.
-pub fn named<'a>(widths: &[i32], variants: &'a [Variant], image: &Model) -> Vec<(u32, &'a Variant)> {
-    let Some(whole) = source(image) else { return Vec::new() };
-    let mut fitting: Vec<(u32, &Variant)> = variants
+pub fn named<'a>(widths: &[i32], variants: &[&'a Variant], image: &Model) -> Vec<(u32, &'a Variant)> {
+    let Some(original) = source(image) else { return Vec::new() };
+    let fitting = whole(variants, image);
+    let mut chosen: Vec<(u32, &Variant)> = kept(widths, Some(original.0))
+        .into_iter()
+        .filter_map(|wanted| {
+            let wide_enough = fitting.iter().find(|((width, _), _)| *width >= wanted.unsigned_abs());
+            wide_enough.or(fitting.last()).map(|((width, _), variant)| (*width, *variant))
+        })
+        .collect();
+    chosen.dedup_by_key(|(width, _)| *width);
+    chosen
+}
+
+/// The named variant that comes nearest to a size in pixels: the smallest that shows the whole image and covers it, or
+/// else the largest.
+pub fn nearest<'a>(wanted: (u32, u32), variants: &[&'a Variant], image: &Model) -> Option<&'a Variant> {
+    let fitting = whole(variants, image);
+    let large_enough = fitting.iter().find(|((width, height), _)| *width >= wanted.0 && *height >= wanted.1);
+    large_enough.or(fitting.last()).map(|(_, variant)| *variant)
+}
+
+/// The named variants that show the whole image as it is and not enlarged, with the size each will have: ascending, one
+/// of each width.
+fn whole<'a>(variants: &[&'a Variant], image: &Model) -> Vec<((u32, u32), &'a Variant)> {
+    let Some(original) = source(image) else { return Vec::new() };
+    let mut fitting: Vec<((u32, u32), &Variant)> = variants
         .iter()
         .filter(|variant| variant.options.blur.is_none() && variant.options.other.is_empty())
         .filter_map(|variant| {
@@ -104,21 +130,13 @@ pub fn named<'a>(widths: &[i32], variants: &'a [Variant], image: &Model) -> Vec<
             let fit = Fit::from(options.fit.known()?);
             let changes_ratio = options.width.is_some() && options.height.is_some();
             let keeps = matches!(fit, Fit::ScaleDown | Fit::Contain) || !changes_ratio;
-            let (width, _) = fitted(fit, options.width, options.height, whole);
-            (keeps && width <= whole.0).then_some((width, variant))
+            let size = fitted(fit, options.width, options.height, original);
+            (keeps && size.0 <= original.0).then_some((size, *variant))
         })
         .collect();
-    fitting.sort_by(|(a, first), (b, second)| a.cmp(b).then_with(|| first.id.cmp(&second.id)));
-    fitting.dedup_by_key(|(width, _)| *width);
-    let mut chosen: Vec<(u32, &Variant)> = kept(widths, Some(whole.0))
-        .into_iter()
-        .filter_map(|wanted| {
-            let wide_enough = fitting.iter().find(|(width, _)| *width >= wanted.unsigned_abs());
-            wide_enough.or(fitting.last()).copied()
-        })
-        .collect();
-    chosen.dedup_by_key(|(width, _)| *width);
-    chosen
+    fitting.sort_by(|((a, _), first), ((b, _), second)| a.cmp(b).then_with(|| first.id.cmp(&second.id)));
+    fitting.dedup_by_key(|((width, _), _)| *width);
+    fitting
 }
 
 /// Puts the attributes together. Candidates of the same width are one.

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use super::fit::{Fit, fitted};
 use super::{MAX_WIDTH, colour, source};
-use crate::cloudflare::wire::{MAX_PIXELS, Metadata};
+use crate::cloudflare::wire::{MAX_PIXELS, Metadata, VariantOptions};
 use crate::entity::image::{FocalPoint, Format as Encoding, Model};
 use crate::error::{Code, Error, Result};
 use crate::image::settings;
@@ -122,6 +122,14 @@ impl Transform {
             let message = format!("`width` and `height` times `dpr` are at most {MAX_WIDTH}.");
             return Err(Error::invalid("dpr", message));
         }
+        if let (Some(width), Some(height), Some(Fit::Cover | Fit::Pad | Fit::Squeeze)) =
+            (width, height, self.fit)
+            && u64::from(width) * u64::from(height) > MAX_PIXELS
+        {
+            let message =
+                format!("At most {MAX_PIXELS} pixels in all are delivered; this is {width} × {height}.");
+            return Err(Error::invalid("width", message));
+        }
         if self.fit.is_some() && width.is_none() && height.is_none() {
             return Err(Error::invalid("fit", "`fit` needs a box: give `width`, `height` or both."));
         }
@@ -140,24 +148,39 @@ impl Transform {
         Ok(())
     }
 
-    /// Checks that Cloudflare would make an output this large.
-    ///
-    /// # Errors
-    /// `BAD_USER_INPUT` above 12,000 pixels a side or 100 megapixels.
-    pub fn check_output(&self, image: &Model) -> Result<()> {
-        let Some((width, height)) = self.rendered_size(image) else { return Ok(()) };
-        let most = MAX_WIDTH.unsigned_abs();
-        if image.format == Encoding::Svg
-            || width.max(height) <= most && u64::from(width) * u64::from(height) <= MAX_PIXELS
-        {
-            return Ok(());
+    /// Whether Cloudflare makes an output this large of this image: at most 12,000 pixels a side and 100 megapixels.
+    pub fn is_deliverable(&self, image: &Model) -> bool {
+        let Some((width, height)) = self.rendered_size(image) else { return true };
+        let fits = width.max(height) <= MAX_WIDTH.unsigned_abs()
+            && u64::from(width) * u64::from(height) <= MAX_PIXELS;
+        fits || image.format == Encoding::Svg
+    }
+
+    /// What a named variant does, without the metadata it may keep; `None` for one with options that we do not know.
+    pub fn of_variant(options: &VariantOptions) -> Option<Transform> {
+        if !options.other.is_empty() {
+            return None;
         }
-        let field = if self.height.is_some() && height > most { "height" } else { "width" };
-        let message = format!(
-            "This image would have {width} × {height} pixels; at most {most} a side and {MAX_PIXELS} in all are \
-             delivered."
-        );
-        Err(Error::invalid(field, message))
+        let whole = |number: Option<u32>| number.map(|number| i32::try_from(number).unwrap_or(i32::MAX));
+        let sized = options.width.is_some() || options.height.is_some();
+        let fit = Fit::from(options.fit.known()?);
+        Some(Transform {
+            width: whole(options.width),
+            height: whole(options.height),
+            fit: sized.then_some(fit),
+            blur: whole(options.blur),
+            metadata: Some(Metadata::Copyright),
+            ..Transform::default()
+        })
+    }
+
+    /// Whether it changes what is seen, and not only size, cut and encoding: nothing else may stand in for it then.
+    pub fn changes_picture(&self) -> bool {
+        self.blur.is_some()
+            || self.rotate.is_some()
+            || self.flip.is_some()
+            || self.animated == Some(false)
+            || [self.brightness, self.contrast, self.gamma, self.saturation].iter().any(Option::is_some)
     }
 
     /// The last segment of the delivery URL: one spelling for each transformation. Crops keep the image's focal point

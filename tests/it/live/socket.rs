@@ -75,8 +75,18 @@ impl Socket {
         self.next().await.unwrap()
     }
 
-    /// The next event of the only subscription.
+    /// The next event of the only subscription, less those of pictures that were looked at, which come at any time.
     pub(super) async fn event(&mut self) -> Value {
+        loop {
+            let event = self.any_event().await;
+            if event["kind"] != "IMAGE_ANALYSED" {
+                return event;
+            }
+        }
+    }
+
+    /// The next event of the only subscription.
+    pub(super) async fn any_event(&mut self) -> Value {
         let message = self.message().await;
         assert_eq!(message["type"], "next", "{message:#}");
         let answer = &message["payload"];

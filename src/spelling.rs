@@ -1,0 +1,51 @@
+//! Spellings of texts. What Unicode holds to be canonically equivalent is one text here: names, tags and what is searched
+//! for are stored and compared in composed form (NFC), and shown as they were sent. Compatibility characters, such as the
+//! ligature ﬁ or fullwidth letters, stay different from what they resemble.
+
+use std::borrow::Cow;
+
+use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
+
+/// The composed form (NFC) of a text, in which equivalent texts are equal.
+pub fn composed(text: &str) -> Cow<'_, str> {
+    match is_nfc_quick(text.chars()) {
+        IsNormalized::Yes => Cow::Borrowed(text),
+        IsNormalized::No | IsNormalized::Maybe => Cow::Owned(text.nfc().collect()),
+    }
+}
+
+/// Number of characters of the composed form: what limits count, so that equivalent texts are taken or refused alike.
+pub fn length(text: &str) -> usize {
+    composed(text).chars().count()
+}
+
+/// The text itself if its composed form differs: what is kept beside the stored form to be shown.
+pub fn as_sent(text: &str) -> Option<String> {
+    (composed(text) != text).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equivalent_texts_are_equal_and_similar_ones_are_not() {
+        for (one, other) in [
+            ("r\u{e9}sum\u{e9}", "re\u{301}sume\u{301}"),
+            ("\u{c5}", "\u{212b}"),
+            ("\u{c5}", "A\u{30a}"),
+            ("\u{d55c}\u{ae00}", "\u{1112}\u{1161}\u{11ab}\u{1100}\u{1173}\u{11af}"),
+            ("\u{1ec7}", "e\u{302}\u{323}"),
+            ("\u{1ec7}", "\u{1eb9}\u{302}"),
+            ("\u{958}", "\u{915}\u{93c}"),
+            ("\u{3a9}", "\u{2126}"),
+        ] {
+            assert_eq!(composed(one), composed(other), "{one} {other}");
+        }
+        for (one, other) in [("\u{fb01}", "fi"), ("\u{ff21}", "A"), ("\u{b2}", "2"), ("e", "\u{e9}")] {
+            assert_ne!(composed(one), composed(other), "{one} {other}");
+        }
+        assert_eq!(as_sent("\u{e9}"), None);
+        assert_eq!(as_sent("e\u{301}").as_deref(), Some("e\u{301}"));
+    }
+}
