@@ -66,6 +66,10 @@ mod client_faults;
 
 mod cynic;
 
+mod documents;
+
+mod faults;
+
 mod rest;
 
 mod over_http;
