@@ -139,8 +139,7 @@ pub async fn update_variant(
     checked_sides(change.width, change.height)?;
     let found = app.cloudflare.find_variant(name).await.map_err(refused)?;
     let old = found.ok_or_else(|| Error::not_found("variant").at("name"))?;
-    // All of them: Cloudflare's descriptions do not agree on what becomes of options that a PATCH leaves out, and this is
-    // the same under each.
+    // The API takes the options as a whole.
     let options = VariantOptions {
         fit: change.fit.map_or(old.options.fit, Into::into),
         width: change.width.or(old.options.width),

@@ -223,8 +223,7 @@ async fn emulate(
     println!("  CLOUDFLARE_BATCH_URL={url}/batch");
     println!("  CLOUDFLARE_UPLOAD_URL={url}/upload");
     println!("  CLOUDFLARE_DELIVERY_URL={url}/imagedelivery");
-    println!();
-    println!("An API token that may read and change nothing: {}", credentials.read_token);
+    println!("\nAn API token that may read and change nothing: {}", credentials.read_token);
     if config.emulator_faults {
         println!("Faults for everybody who reaches it: {url}/faults");
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
-use futures_util::{StreamExt, stream};
+use futures_util::StreamExt;
 use multer::{Constraints, Field, Multipart, SizeLimit};
 use serde::de::DeserializeOwned;
 use tempfile::{NamedTempFile, TempPath};
@@ -70,7 +70,8 @@ pub(super) async fn some(body: Body) -> Result<Option<Body>, Refusal> {
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = in_time(chunks.next()).await? {
         if !chunk.as_ref().is_ok_and(Bytes::is_empty) {
-            return Ok(Some(Body::from_stream(stream::iter([chunk]).chain(chunks))));
+            let whole = futures_util::stream::iter([chunk]).chain(chunks);
+            return Ok(Some(Body::from_stream(whole)));
         }
     }
     Ok(None)
