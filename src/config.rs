@@ -245,8 +245,8 @@ pub struct Config {
     #[arg(long, global = true, env = "IMAGEGRAPH_STRAY_CHECK", default_value = "300", value_parser = seconds, hide = true)]
     pub stray_check: Duration,
 
-    /// For tests: opens the emulator's fault injection to everybody
-    #[arg(long, global = true, env = "IMAGEGRAPH_EMULATOR_FAULTS", hide = true)]
+    /// Open the emulator's fault injection, /faults, to everybody who reaches it: errors, lost answers, waits on demand
+    #[arg(long, global = true, env = "IMAGEGRAPH_EMULATOR_FAULTS")]
     pub emulator_faults: bool,
 
     /// For tests: lets files be fetched from this machine's loopback addresses

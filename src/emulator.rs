@@ -39,7 +39,7 @@ pub use account::Credentials;
 
 use answer::Refusal;
 use delivery::Renders;
-use fault::Faults;
+use fault::{Faults, Seen};
 use route::Target;
 use store::Store;
 
@@ -51,10 +51,19 @@ pub struct Settings {
     /// Where this emulator is reached, without trailing slash: e.g. `http://127.0.0.1:8080/cloudflare`.
     /// Delivery, upload and batch URLs begin with it.
     pub public_url: Url,
-    /// Account id and API token to accept; made at random on first open and kept in `data_dir` when `None`.
-    pub account: Option<(String, String)>,
-    /// Opens the fault injection endpoint. For tests only.
+    /// Credentials to accept; what is not given is made at random on first open and kept in `data_dir`.
+    pub given: Given,
+    /// Opens the fault injection endpoint to everybody who reaches the emulator.
     pub faults: bool,
+}
+
+/// Credentials that are not made at random.
+#[derive(Debug, Clone, Default)]
+pub struct Given {
+    /// Account id, and the API token that may do everything.
+    pub account: Option<(String, String)>,
+    /// The API token that may read.
+    pub read_token: Option<String>,
 }
 
 /// Why an emulator could not be opened.
@@ -98,7 +107,7 @@ impl Emulator {
     /// Opens the store in `settings.data_dir`, making it on the first call. Nothing is served yet.
     pub async fn open(settings: Settings) -> Result<Emulator, OpenError> {
         let store = Store::open(&settings.data_dir, now()).await?;
-        let credentials = account::load(&settings.data_dir, settings.account)?;
+        let credentials = account::load(&settings.data_dir, settings.given)?;
         Ok(Emulator(Arc::new(Shared {
             credentials,
             public_url: settings.public_url.as_str().trim_end_matches('/').to_owned(),
@@ -148,9 +157,13 @@ async fn answer_or_spoil(emulator: &Emulator, target: Target, request: Request) 
         (Some(faults), Target::Faults(what)) => fault::control(faults, *what, request).await,
         (None, Target::Faults(_)) => Refusal::no_route(request.uri().path()).into_response(),
         (Some(faults), _) => {
-            let name = target.name();
-            let in_text = matches!(target, Target::Delivery(_));
-            faults.around(name, in_text, answer(emulator, target, request)).await
+            let seen = Seen {
+                call: target.name(),
+                method: request.method().to_string(),
+                path: request.uri().path().to_owned(),
+                in_text: matches!(target, Target::Delivery(_)),
+            };
+            faults.around(seen, answer(emulator, target, request)).await
         }
         (None, _) => answer(emulator, target, request).await,
     }
@@ -159,11 +172,11 @@ async fn answer_or_spoil(emulator: &Emulator, target: Target, request: Request) 
 async fn answer(emulator: &Emulator, target: Target, request: Request) -> Response {
     match target {
         Target::Api { account, call } => match account::authorize(emulator, &account, request.headers()) {
-            Ok(()) => api::answer(emulator, call, request).await,
+            Ok(permission) => api::answer(emulator, permission, call, request).await,
             Err(refusal) => refusal.into_response(),
         },
         Target::Batch(call) => match account::authorize_batch(emulator, request.headers(), now()) {
-            Ok(()) => api::answer(emulator, call, request).await,
+            Ok(permission) => api::answer(emulator, permission, call, request).await,
             Err(refusal) => refusal.into_response(),
         },
         Target::Upload { hash, id } => upload::answer(emulator, &hash, &id, request).await,

@@ -112,12 +112,12 @@ impl Account {
 
     #[cfg(feature = "emulator")]
     async fn emulated(config: &Config, public_url: &Url, own_url: &Url) -> Result<Account, AccountError> {
-        use crate::emulator::{Emulator, Settings};
+        use crate::emulator::{Emulator, Given, Settings};
         let (base, own) = (below(public_url, EMULATOR), below(own_url, EMULATOR));
         let settings = Settings {
             data_dir: config.data_dir.join("emulator"),
             public_url: base.clone(),
-            account: None,
+            given: Given::default(),
             faults: config.emulator_faults,
         };
         let emulator =

@@ -49,6 +49,9 @@ enum Command {
         /// API token to accept [default: a random one, kept in the data folder]
         #[arg(long, requires = "account_id")]
         api_token: Option<String>,
+        /// API token that may read and change nothing [default: a random one, kept in the data folder]
+        #[arg(long)]
+        read_token: Option<String>,
     },
     /// Ask a running server whether it is alive; exits 0 if it is
     Healthcheck,
@@ -146,8 +149,9 @@ async fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
         Command::Schema => print!("{}", graphql::sdl()),
         Command::Token(create) => println!("{}", create_token(&cli.config, create).await?),
         #[cfg(feature = "emulator")]
-        Command::Emulator { account_id, api_token } => {
-            emulate(&cli.config, account_id.zip(api_token)).await?
+        Command::Emulator { account_id, api_token, read_token } => {
+            let account = account_id.zip(api_token);
+            emulate(&cli.config, imagegraph::emulator::Given { account, read_token }).await?
         }
         Command::Healthcheck => healthcheck(cli.config.listen).await?,
     }
@@ -223,7 +227,7 @@ async fn create_token(config: &Config, token: Token) -> Result<String, Box<dyn s
 #[cfg(feature = "emulator")]
 async fn emulate(
     config: &Config,
-    account: Option<(String, String)>,
+    given: imagegraph::emulator::Given,
 ) -> Result<(), Box<dyn std::error::Error>> {
     use imagegraph::emulator::{Emulator, Settings};
     let listener = tokio::net::TcpListener::bind(config.listen)
@@ -234,7 +238,7 @@ async fn emulate(
     let settings = Settings {
         data_dir: config.data_dir.join("emulator"),
         public_url: public_url.clone(),
-        account,
+        given,
         faults: config.emulator_faults,
     };
     let emulator = Emulator::open(settings).await.map_err(|problem| with_cause(&problem))?;
@@ -248,6 +252,10 @@ async fn emulate(
     println!("  CLOUDFLARE_BATCH_URL={url}/batch");
     println!("  CLOUDFLARE_UPLOAD_URL={url}/upload");
     println!("  CLOUDFLARE_DELIVERY_URL={url}/imagedelivery");
+    println!("\nAn API token that may read and change nothing: {}", credentials.read_token);
+    if config.emulator_faults {
+        println!("Faults for everybody who reaches it: {url}/faults");
+    }
     println!();
     let stop = CancellationToken::new();
     let stopping = stop.clone();

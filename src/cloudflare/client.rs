@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, SecondsFormat, Utc};
 use percent_encoding::{PercentEncode, utf8_percent_encode};
 use reqwest::Method;
 use serde::Serialize;
@@ -140,14 +139,11 @@ impl Client {
         Ok(self.images.call(call).await?)
     }
 
-    /// As [`Client::direct_upload`] in its first version, which knows nothing but an expiry
-    /// (`POST v1/direct_upload`, retired by Cloudflare).
-    pub async fn direct_upload_v1(&self, expiry: Option<DateTime<Utc>>) -> Result<wire::DirectUpload, Error> {
-        let body = match expiry {
-            Some(at) => serde_json::json!({ "expiry": at.to_rfc3339_opts(SecondsFormat::Secs, true) }),
-            None => serde_json::json!({}),
-        };
-        let call = Call::new(Method::POST, "/v1/direct_upload").content(json(&body)?);
+    /// As [`Client::direct_upload`] in its first version, as JSON (`POST v1/direct_upload`, retired by Cloudflare).
+    ///
+    /// The only description of it that has more fields than `expiry` has no `creator`; one that is given is sent.
+    pub async fn direct_upload_v1(&self, new: &NewDirectUpload<'_>) -> Result<wire::DirectUpload, Error> {
+        let call = Call::new(Method::POST, "/v1/direct_upload").content(body::direct_upload_json(new)?);
         Ok(self.account.call(call).await?)
     }
 
@@ -227,7 +223,7 @@ impl Client {
         Ok(self.account.call::<wire::VariantResult>(call).await?.variant)
     }
 
-    /// Replaces a variant's options (`PATCH v1/variants/{id}`); its cached copies are purged.
+    /// Changes a variant (`PATCH v1/variants/{id}`); its cached copies are purged.
     pub async fn edit_variant(&self, id: &str, edit: &wire::VariantEdit) -> Result<wire::Variant, Error> {
         let call = Call::new(Method::PATCH, variant_path(id)?).content(json(edit)?).repeat(Repeat::Always);
         Ok(self.account.call::<wire::VariantResult>(call).await?.variant)

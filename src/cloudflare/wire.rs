@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
@@ -41,6 +42,20 @@ pub struct Message {
     /// English text.
     #[serde(default)]
     pub message: String,
+    /// A page that says more.
+    #[serde(default, deserialize_with = "if_readable", skip_serializing_if = "Option::is_none")]
+    pub documentation_url: Option<String>,
+    /// What of the request it is about.
+    #[serde(default, deserialize_with = "if_readable", skip_serializing_if = "Option::is_none")]
+    pub source: Option<Source>,
+}
+
+/// Where in a request an error lies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// JSON pointer (RFC 6901) to a field of the body, or to a parameter of the query.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pointer: Option<String>,
 }
 
 /// An image as every answer shows it.
@@ -178,14 +193,15 @@ pub struct Variant {
     /// How an image is sized.
     pub options: VariantOptions,
     /// Delivered without a signature even for private images.
-    #[serde(rename = "neverRequireSignedURLs", default)]
+    #[serde(rename = "neverRequireSignedURLs", default, deserialize_with = "null_as_default")]
     pub never_require_signed_urls: bool,
 }
 
 /// Body of `PATCH v1/variants/{id}`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct VariantEdit {
-    /// Replaces the old options.
+    /// Go over the old options. Give all of them: Cloudflare's descriptions do not agree on what becomes of those left
+    /// out.
     pub options: VariantOptions,
     /// Unchanged if absent.
     #[serde(rename = "neverRequireSignedURLs", default, skip_serializing_if = "Option::is_none")]
@@ -201,19 +217,19 @@ pub struct VariantOptions {
     #[serde(default, deserialize_with = "null_as_default")]
     pub fit: Named<Fit>,
     /// Box width in pixels.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "whole", skip_serializing_if = "Option::is_none")]
     pub width: Option<u32>,
     /// Box height in pixels.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "whole", skip_serializing_if = "Option::is_none")]
     pub height: Option<u32>,
     /// What metadata stays in the delivered image.
     #[serde(default, deserialize_with = "null_as_default")]
     pub metadata: Named<Metadata>,
     /// Cache time in browsers, seconds, 3600-31536000.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "whole", skip_serializing_if = "Option::is_none")]
     pub browser_ttl: Option<u32>,
     /// Blur radius, 1-250.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "whole", skip_serializing_if = "Option::is_none")]
     pub blur: Option<u32>,
     /// Options by other names.
     #[serde(flatten)]
@@ -309,6 +325,20 @@ pub struct BatchToken {
 /// What was left out where other parts of Cloudflare's API write null for it.
 fn null_as_default<'de, T: Default + Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
+/// What explains an error must not hide it, whatever form it has.
+fn if_readable<'de, T: DeserializeOwned, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    Ok(serde_json::from_value(Value::deserialize(from)?).ok())
+}
+
+/// A whole number, also as `350.0`: Cloudflare's schema and its SDKs know numbers and no integers.
+fn whole<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {
+    let Some(number) = Option::<f64>::deserialize(from)? else { return Ok(None) };
+    if number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number) {
+        return Ok(Some(number as u32));
+    }
+    Err(D::Error::custom(format!("{number} is not a whole number")))
 }
 
 /// Timestamps as Cloudflare prints them: UTC with milliseconds and `Z`.

@@ -6,7 +6,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::cloudflare::wire::{Envelope, Message};
+use crate::cloudflare::wire::{Envelope, Message, Source};
 
 /// The envelope around a result, status 200.
 pub(super) fn success<T: Serialize>(result: T) -> Response {
@@ -24,11 +24,19 @@ pub(super) struct Refusal {
     pub(super) status: StatusCode,
     pub(super) code: u32,
     pub(super) message: String,
+    /// JSON pointer to what it is about.
+    pointer: Option<String>,
 }
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, code: u32, message: impl Into<String>) -> Self {
-        Refusal { status, code, message: message.into() }
+        Refusal { status, code, message: message.into(), pointer: None }
+    }
+
+    /// The same about one field of the body or parameter of the query; `path` are the names that lead there.
+    pub(super) fn at(self, path: &[&str]) -> Self {
+        let escaped = path.iter().map(|name| name.replace('~', "~0").replace('/', "~1"));
+        Refusal { pointer: Some(escaped.fold(String::new(), |pointer, name| pointer + "/" + &name)), ..self }
     }
 
     pub(super) fn bad_request(why: impl std::fmt::Display) -> Self {
@@ -51,6 +59,11 @@ impl Refusal {
         Self::new(StatusCode::UNAUTHORIZED, 10000, "Authentication error")
     }
 
+    /// What a token of the permission *Images Read* is answered where *Images Write* is needed.
+    pub(super) fn not_permitted() -> Self {
+        Self::new(StatusCode::FORBIDDEN, 10000, "Authentication error")
+    }
+
     pub(super) fn wrong_account() -> Self {
         let message = "The given account is not valid or is not authorized to access this service";
         Self::new(StatusCode::FORBIDDEN, 5403, message)
@@ -71,6 +84,16 @@ impl Refusal {
         let message = "Uploaded image must have image/jpeg, image/png, image/webp, image/gif or image/svg+xml \
                        content-type";
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, 5455, message)
+    }
+
+    /// A form without bytes under the one name they are looked for. `strays` are the names they came under.
+    pub(super) fn no_file(or_url: bool, strays: &[String]) -> Self {
+        let wanted = if or_url { "file or url is missing" } else { "file is missing" };
+        let hint = match strays {
+            [] => String::new(),
+            _ => format!("; the part with the image must be named `file`, not `{}`", strays.join("`, `")),
+        };
+        Self::bad_request(format!("Error parsing form fields: {wanted}{hint}")).at(&["file"])
     }
 
     pub(super) fn too_large() -> Self {
@@ -114,12 +137,30 @@ impl Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let errors = vec![Message { code: self.code, message: self.message.clone() }];
+        let errors = vec![Message {
+            code: self.code,
+            message: self.message.clone(),
+            documentation_url: Some(documentation(self.code).to_owned()),
+            source: self.pointer.clone().map(|pointer| Source { pointer: Some(pointer) }),
+        }];
         let envelope = Envelope::<()> { result: None, success: false, errors, messages: vec![] };
         let mut response = json(self.status, &envelope);
         // For whoever writes it in another form.
         response.extensions_mut().insert(self);
         response
+    }
+}
+
+/// The page of Cloudflare's documentation that a number belongs to.
+fn documentation(code: u32) -> &'static str {
+    match code {
+        5411 => "https://developers.cloudflare.com/images/storage/upload-images/upload-custom-path/",
+        5413 | 5443 | 5455 | 7011 => "https://developers.cloudflare.com/images/get-started/limits/",
+        5454 => "https://developers.cloudflare.com/images/storage/upload-images/upload-url/",
+        9400..=9599 => "https://developers.cloudflare.com/images/reference/errors/",
+        971 => "https://developers.cloudflare.com/fundamentals/api/reference/limits/",
+        10000 => "https://developers.cloudflare.com/fundamentals/api/get-started/create-token/",
+        _ => "https://developers.cloudflare.com/api/resources/images/",
     }
 }
 

@@ -13,17 +13,31 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 
 use super::Emulator;
+use super::account::{Permission, batch_token};
 use super::answer::{Refusal, success};
 use super::route::Call;
 
 pub(super) use images::to_wire;
 
-/// Answers a call whose credentials were checked.
-pub(super) async fn answer(emulator: &Emulator, call: Call, request: Request) -> Response {
-    dispatch(emulator, call, request).await.unwrap_or_else(IntoResponse::into_response)
+/// Answers a call whose credentials were checked and found to give a permission.
+pub(super) async fn answer(
+    emulator: &Emulator,
+    permission: Permission,
+    call: Call,
+    request: Request,
+) -> Response {
+    dispatch(emulator, permission, call, request).await.unwrap_or_else(IntoResponse::into_response)
 }
 
-async fn dispatch(emulator: &Emulator, call: Call, request: Request) -> Result<Response, Refusal> {
+async fn dispatch(
+    emulator: &Emulator,
+    permission: Permission,
+    call: Call,
+    request: Request,
+) -> Result<Response, Refusal> {
+    if permission == Permission::Read && call.changes() {
+        return Err(Refusal::not_permitted());
+    }
     let (parts, body) = request.into_parts();
     let query = parts.uri.query().unwrap_or_default();
     Ok(match call {
@@ -46,6 +60,6 @@ async fn dispatch(emulator: &Emulator, call: Call, request: Request) -> Result<R
         Call::DeleteVariant(id) => success(variants::delete(emulator, &id).await?),
         Call::GetConfig => success(account::config(emulator).await?),
         Call::EditConfig => success(account::edit_config(emulator, body).await?),
-        Call::GetBatchToken => success(super::account::batch_token(emulator, super::now())),
+        Call::GetBatchToken => success(batch_token(emulator, permission, super::now())),
     })
 }

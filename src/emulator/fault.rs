@@ -1,159 +1,114 @@
-//! Faults on demand, so that a test can see what its server does when Cloudflare misbehaves.
+//! Faults on demand: whoever tests a program against the emulator says what goes wrong, for which calls and how often.
+//!
+//! `POST /faults` adds a fault, `GET /faults` shows those there are and how often each call was made,
+//! `DELETE /faults` takes all away, `DELETE /faults/{id}` one, and `DELETE /faults/calls` begins to count anew.
+
+mod kind;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use axum::Json;
-use axum::body::{Body, Bytes};
 use axum::extract::Request;
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderValue, StatusCode};
-use axum::response::{Html, IntoResponse, Response};
-use serde::Deserialize;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::answer::Refusal;
 use super::form;
-use super::route::FaultCall;
+use super::route::{FaultCall, NAMES};
+use kind::Fault;
 
-/// Faults waiting for their calls, and how often each call was made since the start.
+/// The faults there are, and how often each call was made since the start.
 #[derive(Debug, Default)]
 pub(super) struct Faults(Mutex<Ledger>);
 
 #[derive(Debug, Default)]
 struct Ledger {
-    rules: Vec<Rule>,
+    last_id: u64,
+    faults: Vec<Waiting>,
     calls: BTreeMap<&'static str, u64>,
 }
 
-/// Body of `POST /faults`.
-#[derive(Debug, Deserialize)]
+/// Body of `POST /faults`: what goes wrong, and with which calls. A call must meet all that is said.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Rule {
-    /// A call's name, or `*` for all.
+    /// A call's name; `images.*` are all that begin so, `*` are all.
+    #[serde(default = "every")]
     call: String,
+    /// HTTP method.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<String>,
+    /// Part of the path, as it is written in the URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
     fault: Fault,
-    /// How many calls it spoils; all if absent.
+    /// How many calls it strikes, less those it has struck; all if absent.
     times: Option<u64>,
-    /// How many matching calls it lets through first.
+    /// How many of its calls it lets through first, less those it has.
     #[serde(default)]
     skip: u64,
+    /// How likely it strikes each call, above 0 and up to 1.
+    #[serde(default = "certain")]
+    probability: f64,
 }
 
-#[derive(Debug, Clone, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-enum Fault {
-    /// Answers an error instead of doing the deed.
-    Status {
-        status: u16,
-        #[serde(default = "internal_error")]
-        code: u32,
-        #[serde(default)]
-        message: String,
-        /// Seconds, in the `retry-after` header.
-        retry_after: Option<u64>,
-        /// Text on the delivery host and JSON elsewhere if absent.
-        form: Option<Form>,
-    },
-    /// Answers normally, but errors in another form: Cloudflare does not say when it uses which.
-    Errors { form: Form },
-    /// Answers this instead of doing the deed.
-    Answer {
-        #[serde(default = "ok")]
-        status: u16,
-        #[serde(default = "json_type")]
-        content_type: String,
-        body: String,
-    },
-    /// Waits, then answers normally.
-    Delay { ms: u64 },
-    /// Closes the connection without an answer, before the deed.
-    Drop,
-    /// Answers 200 with a web page, before the deed.
-    Garbage,
-    /// Does the deed, then closes the connection without an answer.
-    LostAnswer,
-    /// Does the deed, then never answers.
-    HangAfter,
+/// A fault that was added.
+#[derive(Debug, Clone, Serialize)]
+struct Waiting {
+    id: u64,
+    #[serde(flatten)]
+    rule: Rule,
+    /// How many calls it has struck.
+    struck: u64,
 }
 
-/// How an error is written.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Form {
-    /// The envelope of the API.
-    Json,
-    /// `ERROR 5404: Image not found`.
-    Text,
-    /// A web page with no number in it, as proxies on the way answer.
-    Html,
+/// A call as faults see it.
+#[derive(Debug)]
+pub(super) struct Seen {
+    /// Name of the call.
+    pub(super) call: &'static str,
+    pub(super) method: String,
+    /// As written in the URL.
+    pub(super) path: String,
+    /// Whether errors of this call are text by themselves.
+    pub(super) in_text: bool,
 }
 
 impl Faults {
-    /// Answers a call, spoiled if a rule says so. `in_text`: whether errors of this call are text by themselves.
-    pub(super) async fn around(
-        &self,
-        call: &'static str,
-        in_text: bool,
-        answer: impl Future<Output = Response>,
-    ) -> Response {
-        match self.next(call) {
+    /// Answers a call, spoiled if a fault is due for it.
+    pub(super) async fn around(&self, seen: Seen, answer: impl Future<Output = Response>) -> Response {
+        match self.next(&seen) {
+            Some(fault) => fault.strike(&seen, answer).await,
             None => answer.await,
-            Some(Fault::Status { status, code, message, retry_after, form }) => {
-                let form = form.unwrap_or(if in_text { Form::Text } else { Form::Json });
-                refuse(Refusal::new(status_code(status), code, message), retry_after, form)
-            }
-            Some(Fault::Errors { form }) => {
-                let response = answer.await;
-                match response.extensions().get::<Refusal>().cloned() {
-                    // The one text that was seen without a number.
-                    Some(refusal) if call == "variants.get" && matches!(form, Form::Text) => {
-                        (refusal.status, "variant not found").into_response()
-                    }
-                    Some(refusal) => refuse(refusal, None, form),
-                    None => response,
-                }
-            }
-            Some(Fault::Answer { status, content_type, body }) => {
-                (status_code(status), [(CONTENT_TYPE, content_type)], body).into_response()
-            }
-            Some(Fault::Delay { ms }) => {
-                tokio::time::sleep(Duration::from_millis(ms)).await;
-                answer.await
-            }
-            Some(Fault::Drop) => broken_connection(),
-            Some(Fault::Garbage) => {
-                Html("<!doctype html><title>?</title><p>Nothing you asked for.").into_response()
-            }
-            Some(Fault::LostAnswer) => {
-                answer.await;
-                broken_connection()
-            }
-            Some(Fault::HangAfter) => {
-                answer.await;
-                std::future::pending().await
-            }
         }
     }
 
     /// Counts the call and takes the first fault that is due for it.
-    fn next(&self, call: &'static str) -> Option<Fault> {
+    fn next(&self, seen: &Seen) -> Option<Fault> {
         let mut ledger = self.ledger();
-        *ledger.calls.entry(call).or_default() += 1;
-        for rule in ledger.rules.iter_mut().filter(|rule| rule.call == "*" || rule.call == call) {
-            if rule.skip > 0 {
-                rule.skip -= 1;
-                continue;
-            }
-            match &mut rule.times {
-                Some(0) => continue,
-                Some(times) => *times -= 1,
-                None => {}
-            }
-            return Some(rule.fault.clone());
-        }
-        None
+        *ledger.calls.entry(seen.call).or_default() += 1;
+        ledger.faults.iter_mut().find_map(|waiting| waiting.due(seen))
+    }
+
+    fn add(&self, rule: Rule) -> u64 {
+        let mut ledger = self.ledger();
+        // Those that are used up were there to be looked at until now.
+        ledger.faults.retain(|waiting| waiting.rule.times != Some(0));
+        ledger.last_id += 1;
+        let id = ledger.last_id;
+        ledger.faults.push(Waiting { id, rule, struck: 0 });
+        id
+    }
+
+    fn remove(&self, id: u64) -> Result<(), Refusal> {
+        let mut ledger = self.ledger();
+        let place = ledger.faults.iter().position(|waiting| waiting.id == id);
+        let place =
+            place.ok_or_else(|| Refusal::new(axum::http::StatusCode::NOT_FOUND, 5404, "No such fault"))?;
+        ledger.faults.remove(place);
+        Ok(())
     }
 
     fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {
@@ -161,59 +116,88 @@ impl Faults {
     }
 }
 
+impl Waiting {
+    /// Its fault, if it strikes this call.
+    fn due(&mut self, seen: &Seen) -> Option<Fault> {
+        if !self.rule.is_for(seen) || self.rule.times == Some(0) {
+            return None;
+        }
+        if self.rule.skip > 0 {
+            self.rule.skip -= 1;
+            return None;
+        }
+        if rand::random::<f64>() >= self.rule.probability {
+            return None;
+        }
+        self.rule.times = self.rule.times.map(|times| times - 1);
+        self.struck += 1;
+        Some(self.rule.fault.clone())
+    }
+}
+
+impl Rule {
+    fn is_for(&self, seen: &Seen) -> bool {
+        let named = match self.call.strip_suffix('*') {
+            Some(start) => seen.call.starts_with(start),
+            None => seen.call == self.call,
+        };
+        named
+            && self.method.as_ref().is_none_or(|method| method.eq_ignore_ascii_case(&seen.method))
+            && self.path.as_ref().is_none_or(|path| seen.path.contains(path))
+    }
+
+    /// Refuses what could never strike, or not as it is meant.
+    fn checked(self) -> Result<Self, Refusal> {
+        let known = match self.call.strip_suffix('*') {
+            Some(start) => NAMES.iter().any(|name| name.starts_with(start)),
+            None => NAMES.contains(&self.call.as_str()),
+        };
+        if !known {
+            let message = format!("unknown call `{}`, expected one of {}", self.call, NAMES.join(", "));
+            return Err(Refusal::bad_request(message).at(&["call"]));
+        }
+        if !(self.probability > 0.0 && self.probability <= 1.0) {
+            return Err(
+                Refusal::bad_request("probability must be above 0 and at most 1").at(&["probability"])
+            );
+        }
+        self.fault.check()?;
+        Ok(self)
+    }
+}
+
 /// Serves `/faults`.
 pub(super) async fn control(faults: &Faults, call: FaultCall, request: Request) -> Response {
+    carry_out(faults, call, request)
+        .await
+        .map_or_else(IntoResponse::into_response, IntoResponse::into_response)
+}
+
+async fn carry_out(
+    faults: &Faults,
+    call: FaultCall,
+    request: Request,
+) -> Result<Json<serde_json::Value>, Refusal> {
     match call {
-        FaultCall::Counts => Json(json!({ "calls": faults.ledger().calls })).into_response(),
-        FaultCall::Clear => {
-            faults.ledger().rules.clear();
-            Json(json!({})).into_response()
+        FaultCall::Show => {
+            let ledger = faults.ledger();
+            return Ok(Json(json!({ "calls": ledger.calls, "faults": ledger.faults })));
         }
-        FaultCall::Add => match form::json::<Rule>(request.into_body()).await {
-            Ok(rule) => {
-                faults.ledger().rules.push(rule);
-                Json(json!({})).into_response()
-            }
-            Err(refusal) => refusal.into_response(),
-        },
-    }
-}
-
-fn refuse(refusal: Refusal, retry_after: Option<u64>, form: Form) -> Response {
-    let mut response = match form {
-        Form::Json => refusal.into_response(),
-        Form::Text => refusal.into_text(),
-        Form::Html => {
-            let status = refusal.status;
-            let page =
-                format!("<html>\n<head><title>{status}</title></head>\n<body>{status}</body>\n</html>\n");
-            (status, Html(page)).into_response()
+        FaultCall::Add => {
+            let rule = form::json::<Rule>(request.into_body()).await?.checked()?;
+            return Ok(Json(json!({ "id": faults.add(rule) })));
         }
-    };
-    if let Some(seconds) = retry_after {
-        response.headers_mut().insert("retry-after", HeaderValue::from(seconds));
+        FaultCall::Clear => faults.ledger().faults.clear(),
+        FaultCall::Remove(id) => faults.remove(id)?,
+        FaultCall::ResetCounts => faults.ledger().calls.clear(),
     }
-    response
+    Ok(Json(json!({})))
 }
 
-/// A body that fails before the head was flushed: the HTTP layer closes the connection and sends nothing.
-fn broken_connection() -> Response {
-    let cut = std::io::Error::other("connection cut by an injected fault");
-    Body::from_stream(futures_util::stream::iter([Err::<Bytes, _>(cut)])).into_response()
+fn every() -> String {
+    "*".to_owned()
 }
 
-fn status_code(status: u16) -> StatusCode {
-    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
-}
-
-fn internal_error() -> u32 {
-    5500
-}
-
-fn ok() -> u16 {
-    200
-}
-
-fn json_type() -> String {
-    "application/json".to_owned()
+fn certain() -> f64 {
+    1.0
 }

@@ -30,7 +30,8 @@ pub(super) async fn fetch(emulator: &Emulator, url: &str) -> Result<Spooled, Ref
             return Err(Refusal::too_large());
         }
     }
-    Ok(Spooled { path: file.finish().await?, filename: filename(&url) })
+    let size = file.size;
+    Ok(Spooled { path: file.finish().await?, size, filename: filename(&url) })
 }
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -49,5 +50,6 @@ fn filename(url: &Url) -> String {
 }
 
 fn failed(why: impl std::fmt::Display) -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, 5454, format!("error while fetching the image by URL: {why}"))
+    let message = format!("error while fetching the image by URL: {why}");
+    Refusal::new(StatusCode::BAD_REQUEST, 5454, message).at(&["url"])
 }

@@ -19,16 +19,20 @@ use crate::cloudflare::wire::MAX_IMAGE_BYTES;
 /// A form read to its end.
 #[derive(Debug, Default)]
 pub(super) struct Form {
-    /// Text parts in the order they came.
+    /// Text parts that have a meaning, in the order they came.
     pub(super) fields: Vec<(String, String)>,
     /// The part named `file`.
     pub(super) file: Option<Spooled>,
+    /// Names of parts that have no meaning.
+    pub(super) strays: Vec<String>,
 }
 
 /// Bytes on their way into the store; removed when dropped.
 #[derive(Debug)]
 pub(super) struct Spooled {
     pub(super) path: TempPath,
+    /// Bytes.
+    pub(super) size: u64,
     pub(super) filename: String,
 }
 
@@ -59,6 +63,18 @@ pub(super) async fn multipart(emulator: &Emulator, headers: &HeaderMap, body: Bo
 pub(super) fn is_multipart(headers: &HeaderMap) -> bool {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     content_type.is_some_and(|value| multer::parse_boundary(value).is_ok())
+}
+
+/// The body as it was, or `None` if it has no bytes.
+pub(super) async fn some(body: Body) -> Result<Option<Body>, Refusal> {
+    let mut chunks = body.into_data_stream();
+    while let Some(chunk) = in_time(chunks.next()).await? {
+        if !chunk.as_ref().is_ok_and(Bytes::is_empty) {
+            let whole = futures_util::stream::iter([chunk]).chain(chunks);
+            return Ok(Some(Body::from_stream(whole)));
+        }
+    }
+    Ok(None)
 }
 
 /// Reads a JSON body whatever its content type says: Cloudflare accepts curl's default too.
@@ -92,33 +108,47 @@ async fn parts(emulator: &Emulator, headers: &HeaderMap, body: Body) -> Result<F
         let name = name.unwrap_or_default();
         match (name.as_str(), filename) {
             ("file", _) if form.file.is_some() => {
-                return Err(Refusal::bad_request("more than one file"));
+                return Err(Refusal::bad_request("more than one file").at(&["file"]));
             }
-            ("file", Some(filename)) => form.file = Some(spool(emulator, part, filename).await?),
+            ("file", Some(filename)) => {
+                let spooled = spool(emulator, part, filename).await?;
+                // What browsers send of a form in which no file was chosen.
+                form.file = Some(spooled).filter(|spooled| spooled.size > 0 || !spooled.filename.is_empty());
+            }
             // Bytes sent as a text field are what some clients make of a file by mistake.
             ("file", None) => return Err(Refusal::unsupported_type()),
-            _ if form.fields.len() >= MAX_PARTS => {
+            _ if form.fields.len() + form.strays.len() >= MAX_PARTS => {
                 return Err(Refusal::bad_request("Error parsing form fields: too many"));
             }
-            _ => {
-                let value = text(part, &mut text_bytes).await?;
+            _ if has_meaning(&name) => {
+                let value = text(part, &name, &mut text_bytes).await?;
                 form.fields.push((name, value));
             }
+            // The reader goes over its bytes to the next part.
+            _ => form.strays.push(name),
         }
     }
     Ok(form)
 }
 
-async fn text(mut part: Field<'_>, total: &mut usize) -> Result<String, Refusal> {
+/// Whether a field is one of those a form of the API can have; `metadata[a]` and `metadata.a` are the SDKs'.
+fn has_meaning(field: &str) -> bool {
+    let name = field.split(['[', '.']).next().unwrap_or_default();
+    name == "metadata" || ["id", "url", "requireSignedURLs", "creator", "expiry"].contains(&field)
+}
+
+async fn text(mut part: Field<'_>, name: &str, total: &mut usize) -> Result<String, Refusal> {
     let mut bytes = Vec::new();
     while let Some(chunk) = next(&mut part).await? {
         *total += chunk.len();
         if *total > MAX_TEXT_BYTES {
-            return Err(Refusal::bad_request("Error parsing form fields: too long"));
+            return Err(Refusal::bad_request("Error parsing form fields: too long").at(&[name]));
         }
         bytes.extend_from_slice(&chunk);
     }
-    String::from_utf8(bytes).map_err(|_| Refusal::bad_request("Error parsing form fields: not UTF-8"))
+    String::from_utf8(bytes).map_err(|_| {
+        Refusal::bad_request(format!("Error parsing form fields: {name} is not UTF-8 text")).at(&[name])
+    })
 }
 
 async fn spool(emulator: &Emulator, mut part: Field<'_>, filename: String) -> Result<Spooled, Refusal> {
@@ -128,14 +158,15 @@ async fn spool(emulator: &Emulator, mut part: Field<'_>, filename: String) -> Re
             return Err(Refusal::too_large());
         }
     }
-    Ok(Spooled { path: file.finish().await?, filename })
+    let size = file.size;
+    Ok(Spooled { path: file.finish().await?, size, filename })
 }
 
 /// A temporary file that takes up to Cloudflare's limit of bytes.
 pub(super) struct SpoolFile {
     file: tokio::io::BufWriter<tokio::fs::File>,
     path: TempPath,
-    size: u64,
+    pub(super) size: u64,
 }
 
 impl SpoolFile {

@@ -42,7 +42,7 @@ pub(super) fn check_custom(id: &str) -> Result<(), Refusal> {
         "The Custom ID is invalid. Custom IDs can include 1024 characters or less, any number of subpaths, and \
          support the UTF-8 encoding standard for characters. Enter a new Custom ID and try again: {reason}"
     );
-    Err(Refusal::new(StatusCode::BAD_REQUEST, 5411, message))
+    Err(Refusal::new(StatusCode::BAD_REQUEST, 5411, message).at(&["id"]))
 }
 
 /// The id as part of a URL: slashes stay, `%` becomes `%25`.

@@ -44,8 +44,10 @@ fn from_text(text: &str) -> Result<Option<Map<String, Value>>, Refusal> {
     match serde_json::from_str(text) {
         Ok(Value::Object(object)) => Ok(Some(object)),
         Ok(Value::Null) => Ok(None),
-        Ok(_) => Err(Refusal::bad_request("metadata must be a JSON object")),
-        Err(error) => Err(Refusal::bad_request(format!("metadata must be a JSON object: {error}"))),
+        Ok(_) => Err(Refusal::bad_request("metadata must be a JSON object").at(&["metadata"])),
+        Err(error) => {
+            Err(Refusal::bad_request(format!("metadata must be a JSON object: {error}")).at(&["metadata"]))
+        }
     }
 }
 
@@ -55,7 +57,7 @@ fn flattened(field: &str) -> Result<Option<Vec<&str>>, Refusal> {
     if !rest.starts_with(['[', '.']) {
         return Ok(None);
     }
-    let malformed = || Refusal::bad_request(format!("Error parsing form fields: {field}"));
+    let malformed = || Refusal::bad_request(format!("Error parsing form fields: {field}")).at(&["metadata"]);
     let mut path = Vec::new();
     let mut rest = rest;
     while !rest.is_empty() {
@@ -78,7 +80,8 @@ fn flattened(field: &str) -> Result<Option<Vec<&str>>, Refusal> {
 }
 
 fn insert(object: &mut Map<String, Value>, path: &[&str], value: &str) -> Result<(), Refusal> {
-    let conflict = || Refusal::bad_request(format!("metadata.{} is given twice", path.join(".")));
+    let conflict =
+        || Refusal::bad_request(format!("metadata.{} is given twice", path.join("."))).at(&["metadata"]);
     let text = Value::String(value.to_owned());
     match path {
         [key] => match object.insert((*key).to_owned(), text) {
@@ -99,5 +102,5 @@ fn insert(object: &mut Map<String, Value>, path: &[&str], value: &str) -> Result
 }
 
 fn too_long() -> Refusal {
-    Refusal::bad_request(format!("metadata must not exceed {MAX_METADATA_BYTES} bytes"))
+    Refusal::bad_request(format!("metadata must not exceed {MAX_METADATA_BYTES} bytes")).at(&["metadata"])
 }

@@ -16,7 +16,7 @@ pub(super) enum Target {
     Upload { hash: String, id: String },
     /// `/imagedelivery/{hash}/{id…}/{variant}`, also under `/cdn-cgi` as on a custom domain.
     Delivery(DeliveryPath),
-    /// `/faults`
+    /// `/faults…`
     Faults(FaultCall),
 }
 
@@ -59,9 +59,16 @@ pub(super) enum Call {
 /// A call of the fault injection endpoint.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum FaultCall {
-    Counts,
+    /// `GET /faults`
+    Show,
+    /// `POST /faults`
     Add,
+    /// `DELETE /faults`
     Clear,
+    /// `DELETE /faults/{id}`
+    Remove(u64),
+    /// `DELETE /faults/calls`
+    ResetCounts,
 }
 
 impl Target {
@@ -100,7 +107,59 @@ impl Call {
             Call::GetBatchToken => "batch_token.get",
         }
     }
+
+    /// Whether it needs the permission *Images Write*.
+    pub(super) fn changes(&self) -> bool {
+        match self {
+            Call::CreateImage
+            | Call::EditImage(_)
+            | Call::DeleteImage(_)
+            | Call::CreateDirectUpload
+            | Call::PutKey(_)
+            | Call::DeleteKey(_)
+            | Call::CreateVariant
+            | Call::EditVariant(_)
+            | Call::DeleteVariant(_)
+            | Call::EditConfig => true,
+            Call::ListImages
+            | Call::ListImagesV2
+            | Call::GetImage(_)
+            | Call::GetBlob(_)
+            | Call::ListKeys
+            | Call::GetStats
+            | Call::ListVariants
+            | Call::GetVariant(_)
+            | Call::GetConfig
+            | Call::GetBatchToken => false,
+        }
+    }
 }
+
+/// Names of all that faults can be for.
+pub(super) const NAMES: [&str; 22] = [
+    "images.create",
+    "images.list",
+    "images.get",
+    "images.edit",
+    "images.delete",
+    "images.blob",
+    "direct_upload.create",
+    "keys.list",
+    "keys.update",
+    "keys.delete",
+    "stats.get",
+    "variants.list",
+    "variants.create",
+    "variants.get",
+    "variants.edit",
+    "variants.delete",
+    "config.get",
+    "config.edit",
+    "batch_token.get",
+    "upload",
+    "delivery",
+    "*",
+];
 
 /// Reads what is asked for; 7003 for an unknown path, 7001 for a method it does not have.
 pub(super) fn target(method: &Method, path: &str) -> Result<Target, Refusal> {
@@ -124,10 +183,16 @@ pub(super) fn target(method: &Method, path: &str) -> Result<Target, Refusal> {
             _ => Err(Refusal::method(method)),
         },
         ["faults"] => match *method {
-            Method::GET => Ok(Target::Faults(FaultCall::Counts)),
+            Method::GET => Ok(Target::Faults(FaultCall::Show)),
             Method::POST => Ok(Target::Faults(FaultCall::Add)),
             Method::DELETE => Ok(Target::Faults(FaultCall::Clear)),
             _ => Err(Refusal::method(method)),
+        },
+        ["faults", _] if method != Method::DELETE => Err(Refusal::method(method)),
+        ["faults", "calls"] => Ok(Target::Faults(FaultCall::ResetCounts)),
+        ["faults", id] => match id.parse() {
+            Ok(id) => Ok(Target::Faults(FaultCall::Remove(id))),
+            Err(_) => Err(Refusal::no_route(path)),
         },
         _ => Err(Refusal::no_route(path)),
     }

@@ -36,7 +36,7 @@ async fn receive(
     let (parts, body) = request.into_parts();
     let form = form::multipart(emulator, &parts.headers, body).await?;
     // Only the bytes count: what is said about the image was said by whoever made the draft.
-    let spooled = form.file.ok_or_else(|| Refusal::bad_request("Error parsing form fields: missing file"))?;
+    let spooled = form.file.ok_or_else(|| Refusal::no_file(false, &form.strays))?;
     let stored = ingest::store(emulator, spooled).await?;
     let blob = stored.blob.clone();
     match complete(emulator, id, stored).await {

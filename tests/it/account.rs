@@ -167,7 +167,7 @@ both! {
             condition("n", "ANY_OF", json!([1, "a"])),
             condition("n", "EQUALS", json!([1])),
             condition("a.b.c.d.e.f", "EQUALS", json!(1)),
-            condition("a b", "EQUALS", json!(1)),
+            condition("a\"b", "EQUALS", json!(1)),
             json!({ "metadata": vec![json!({ "field": "n", "operator": "EQUALS", "value": 1 }); 6] }),
             json!({ "first": 0 }),
             json!({ "first": 1001 }),

@@ -53,7 +53,7 @@ impl Account {
         let settings = emulator::Settings {
             data_dir: dir.path().to_owned(),
             public_url: root.parse().unwrap(),
-            account: None,
+            given: emulator::Given::default(),
             faults: true,
         };
         let emulator = Emulator::open(settings).await.unwrap();
@@ -453,7 +453,10 @@ async fn bad_filters_are_refused() {
     for meta in [
         vec![on("", eq())],
         vec![on("a..b", eq())],
-        vec![on("a-b", eq())],
+        vec![on("a\"b", eq())],
+        vec![on("a[b", eq())],
+        vec![on("a\u{7}b", eq())],
+        vec![on(&"x".repeat(101), eq())],
         vec![on("a.b.c.d.e.f", eq())],
         vec![on("a", MetaTest::InNumber((0..11).map(Into::into).collect()))],
         vec![on("a", eq()); 6],
@@ -647,11 +650,13 @@ async fn variants_are_made_edited_and_deleted() {
     let url = signing::url(&client.settings.delivery, account.hash(), &image.id, "hero");
     assert_eq!((image.variants.len(), image.variants[0].as_str()), (2, url.as_str()));
     assert_eq!(pixels(&url).await, (30, 40));
-    // Options left out are gone; whether a signature is needed stays.
+    // Options left out stay, and so does whether a signature is needed.
     let options = VariantOptions { height: Some(3), ..VariantOptions::default() };
     let edit = VariantEdit { options: options.clone(), never_require_signed_urls: None };
     let edited = client.edit_variant("hero", &edit).await.unwrap();
-    assert_eq!(edited, Variant { options: options.clone(), ..hero });
+    let merged =
+        VariantOptions { width: Some(30), browser_ttl: Some(3600), blur: Some(7), ..options.clone() };
+    assert_eq!(edited, Variant { options: merged, ..hero });
     assert_eq!(pixels(&url).await, (6, 3));
     let edit = VariantEdit { options, never_require_signed_urls: Some(false) };
     assert!(!client.edit_variant("hero", &edit).await.unwrap().never_require_signed_urls);
@@ -801,18 +806,33 @@ async fn direct_uploads_have_rules() {
     assert!(client.find(&open.id).await.unwrap().unwrap().draft);
 }
 
-/// The first version of direct uploads knows an expiry and nothing else.
+/// The first version of direct uploads takes JSON, with everything that can be said of an image.
 #[tokio::test]
 async fn direct_uploads_once_had_another_form() {
     let account = Account::open().await;
-    for expiry in [None, Some(now() + TimeDelta::hours(2))] {
-        let direct = account.client.direct_upload_v1(expiry).await.unwrap();
-        assert!(account.client.find(&direct.id).await.unwrap().unwrap().draft);
+    let meta = object(json!({ "a": { "b": [1, "ü"] } }));
+    let said = NewImage { metadata: Some(&meta), require_signed_urls: true, ..NewImage::default() };
+    let named = NewImage { id: Some("a/ü.png"), creator: Some("me"), ..NewImage::default() };
+    for (image, expiry) in [
+        (NewImage::default(), None),
+        (NewImage::default(), Some(now() + TimeDelta::hours(2))),
+        (said, None),
+        (named, Some(now() + TimeDelta::hours(5))),
+    ] {
+        let direct = account.client.direct_upload_v1(&NewDirectUpload { image, expiry }).await.unwrap();
+        let draft = account.client.find(&direct.id).await.unwrap().unwrap();
+        assert!(draft.draft);
+        assert!(image.id.is_none_or(|id| id == direct.id));
+        assert_eq!(draft.require_signed_urls, image.require_signed_urls);
+        assert_eq!((draft.meta.as_ref(), draft.creator.as_deref()), (image.metadata, image.creator));
         let image = account.client.upload(&direct.upload_url, upload(photo(1))).await.unwrap();
         assert_eq!((image.id, image.draft), (direct.id, false));
     }
-    let late = Some(now() + TimeDelta::hours(7));
-    assert_eq!(refusal(account.client.direct_upload_v1(late).await), ("invalid", Some(5400)));
+    let late = NewDirectUpload { expiry: Some(now() + TimeDelta::hours(7)), ..NewDirectUpload::default() };
+    assert_eq!(refusal(account.client.direct_upload_v1(&late).await), ("invalid", Some(5400)));
+    let private = NewImage { id: Some("mine"), require_signed_urls: true, ..NewImage::default() };
+    let private = NewDirectUpload { image: private, expiry: None };
+    assert_eq!(refusal(account.client.direct_upload_v1(&private).await), ("invalid", Some(5400)));
 }
 
 /// A batch token opens the batch host for an hour, and nothing else.
@@ -1145,7 +1165,7 @@ async fn an_account_outlives_a_restart() {
     let settings = emulator::Settings {
         data_dir: account.dir.path().to_owned(),
         public_url: account.root.parse().unwrap(),
-        account: None,
+        given: emulator::Given::default(),
         faults: false,
     };
     let again = Emulator::open(settings).await.unwrap();

@@ -669,7 +669,7 @@ async fn direct_uploads_go_to_the_upload_host_only() {
     let new = NewDirectUpload { expiry, ..NewDirectUpload::default() };
     let draft = client.direct_upload(&new).await.unwrap();
     assert_eq!((draft.id.as_str(), draft.upload_url.as_str()), ("x", "https://u/h/x"));
-    assert_eq!(client.direct_upload_v1(expiry).await.unwrap().id, "x");
+    assert_eq!(client.direct_upload_v1(&new).await.unwrap().id, "x");
     let url = format!("{}upload/h/a%2Fb", server.url);
     assert_eq!(client.upload(&url, png()).await.unwrap().id, "a/b");
     let port = server.url.port().unwrap();

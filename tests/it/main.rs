@@ -94,6 +94,10 @@ mod client_faults;
 
 mod cynic;
 
+mod documents;
+
+mod faults;
+
 mod rest;
 
 mod over_http;

@@ -121,6 +121,19 @@ pub(super) fn direct_upload_form(new: &NewDirectUpload<'_>) -> Result<Content, E
     Ok(Content::Form { fields, file: None })
 }
 
+/// JSON that opens a direct upload in the first version of the call.
+pub(super) fn direct_upload_json(new: &NewDirectUpload<'_>) -> Result<Content, Error> {
+    let NewDirectUpload { image, expiry } = new;
+    let mut body = Map::new();
+    let mut put = |name: &str, value: Option<Value>| body.extend(value.map(|value| (name.to_owned(), value)));
+    put("id", image.id.map(Value::from));
+    put("metadata", image.metadata.cloned().map(Value::Object));
+    put("requireSignedURLs", image.require_signed_urls.then_some(true.into()));
+    put("creator", image.creator.map(Value::from));
+    put("expiry", expiry.map(|at| at.to_rfc3339_opts(SecondsFormat::Secs, true).into()));
+    super::json(&body)
+}
+
 /// Form of a direct upload itself.
 pub(super) fn upload_form(upload: Upload) -> Result<Content, Error> {
     Ok(Content::Form { fields: Vec::new(), file: Some(File::new(upload)?) })

@@ -42,7 +42,7 @@ pub enum SortOrder {
 /// A condition on one field of the images' metadata.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MetaFilter {
-    /// Path of the field, levels joined by dots: letters, digits and underscores, five levels at most.
+    /// Path of the field, levels joined by dots, five at most; at most 100 characters, no brackets or quotes.
     pub field: String,
     /// What it must be.
     pub test: MetaTest,

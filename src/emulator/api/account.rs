@@ -31,10 +31,12 @@ pub(super) async fn config(emulator: &Emulator) -> Result<AccountConfig, Refusal
 pub(super) async fn edit_config(emulator: &Emulator, body: Body) -> Result<AccountConfig, Refusal> {
     let edit: ConfigEdit = form::json(body).await?;
     if edit.preserve_content_credentials == Some(true) {
-        return Err(Refusal::bad_request("preserve_content_credentials is not emulated"));
+        let name = "preserve_content_credentials";
+        return Err(Refusal::bad_request(format!("{name} is not emulated")).at(&[name]));
     }
     if edit.browser_ttl.is_some_and(|ttl| !(3600..=31_536_000).contains(&ttl)) {
-        return Err(Refusal::bad_request("browser_ttl must be between 3600 and 31536000"));
+        let message = "browser_ttl must be between 3600 and 31536000";
+        return Err(Refusal::bad_request(message).at(&["browser_ttl"]));
     }
     let db = &emulator.0.store.db;
     let changing = emulator.0.store.changing.lock().await;

@@ -12,7 +12,7 @@ use crate::cloudflare::wire::DirectUpload;
 use crate::emulator::answer::Refusal;
 use crate::emulator::{Emulator, form, id, now, store};
 
-/// `POST v2/direct_upload`, form or JSON; also under `v1` as it once was.
+/// `POST v2/direct_upload`: a form, JSON, or nothing at all; also under `v1`, whose description knows JSON.
 pub(super) async fn create(
     emulator: &Emulator,
     headers: &HeaderMap,
@@ -40,7 +40,7 @@ const LONGEST_EXPIRY: Duration = Duration::hours(6);
 const LENIENCY: Duration = Duration::seconds(5);
 
 /// The JSON form of the request.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 struct JsonBody {
     id: Option<String>,
     metadata: Option<Map<String, Value>>,
@@ -56,11 +56,16 @@ async fn read(
     body: Body,
 ) -> Result<(Particulars, Option<String>), Refusal> {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if !content_type.starts_with("application/json") {
-        let form = form::multipart(emulator, headers, body).await?;
-        return Ok((Particulars::from_form(&form)?, form.text("expiry").map(str::to_owned)));
-    }
-    let body: JsonBody = form::json(body).await?;
+    let is_json = content_type.to_ascii_lowercase().starts_with("application/json");
+    let body = match form::some(body).await? {
+        // Every field is optional, whatever the type of the body that is not there.
+        None => JsonBody::default(),
+        Some(body) if is_json => form::json(body).await?,
+        Some(body) => {
+            let form = form::multipart(emulator, headers, body).await?;
+            return Ok((Particulars::from_form(&form)?, form.text("expiry").map(str::to_owned)));
+        }
+    };
     let asked = Particulars {
         id: body.id,
         metadata: body.metadata,
@@ -73,11 +78,12 @@ async fn read(
 fn check_expiry(expiry: Option<String>, now: DateTime<Utc>) -> Result<DateTime<Utc>, Refusal> {
     let Some(text) = expiry else { return Ok(now + DEFAULT_EXPIRY) };
     let expires = DateTime::parse_from_rfc3339(&text)
-        .map_err(|_| Refusal::bad_request("expiry must be an RFC 3339 timestamp"))?
+        .map_err(|_| Refusal::bad_request("expiry must be an RFC 3339 timestamp").at(&["expiry"]))?
         .with_timezone(&Utc);
     let ahead = expires - now;
     if ahead < SHORTEST_EXPIRY - LENIENCY || ahead > LONGEST_EXPIRY + LENIENCY {
-        return Err(Refusal::bad_request("expiry must be between 2 minutes and 6 hours in the future"));
+        let message = "expiry must be between 2 minutes and 6 hours in the future";
+        return Err(Refusal::bad_request(message).at(&["expiry"]));
     }
     Ok(expires)
 }

@@ -74,20 +74,23 @@ const MAX_VALUES: usize = 10;
 const MAX_PATH_CHARS: usize = 100;
 
 fn filter(key: &str, value: &str) -> Result<Filter, Refusal> {
-    let malformed = || Refusal::bad_request(format!("malformed metadata filter meta.{key}"));
-    let (path, operator) = key.strip_suffix(']').and_then(|key| key.split_once('[')).ok_or_else(malformed)?;
+    let at = |refusal: Refusal| refusal.at(&[&format!("meta.{key}")]);
+    let malformed = || at(Refusal::bad_request(format!("malformed metadata filter meta.{key}")));
+    let (path, operator) =
+        key.strip_suffix(']').and_then(|key| key.rsplit_once('[')).ok_or_else(malformed)?;
     let fields: Vec<&str> = path.split('.').collect();
     if fields.len() > MAX_LEVELS {
-        return Err(Refusal::bad_request("metadata filters reach no deeper than 5 levels"));
+        return Err(at(Refusal::bad_request("metadata filters reach no deeper than 5 levels")));
     }
-    let word = |field: &&str| {
-        !field.is_empty() && field.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-    };
-    if path.len() > MAX_PATH_CHARS || !fields.iter().all(word) {
+    // Names of metadata are the caller's own: hyphens, spaces and letters of any script may be in them. The rest has a
+    // meaning in the filter or in SQLite's paths.
+    let name =
+        |field: &&str| !field.is_empty() && !field.contains(|c: char| "[]\"\\".contains(c) || c.is_control());
+    if path.chars().count() > MAX_PATH_CHARS || !fields.iter().all(name) {
         return Err(malformed());
     }
     let path = fields.iter().fold("$".to_owned(), |path, field| path + ".\"" + field + "\"");
-    Ok(Filter { path, test: test(operator, value)? })
+    Ok(Filter { path, test: test(operator, value).map_err(at)? })
 }
 
 fn test(operator: &str, value: &str) -> Result<Test, Refusal> {

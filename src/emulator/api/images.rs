@@ -30,8 +30,10 @@ pub(super) async fn create(
     let spooled = match (form.file.take(), form.text("url")) {
         (Some(file), None) => file,
         (None, Some(url)) => fetch::fetch(emulator, url).await?,
-        (Some(_), Some(_)) => return Err(Refusal::bad_request("file and url exclude each other")),
-        (None, None) => return Err(Refusal::bad_request("Error parsing form fields: missing file or url")),
+        (Some(_), Some(_)) => {
+            return Err(Refusal::bad_request("file and url exclude each other").at(&["url"]));
+        }
+        (None, None) => return Err(Refusal::no_file(true, &form.strays)),
     };
     let stored = ingest::store(emulator, spooled).await?;
     let row = image::Model {

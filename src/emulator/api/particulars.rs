@@ -111,7 +111,7 @@ pub(super) async fn read_edit(
 pub(super) fn check_creator(creator: &str) -> Result<(), Refusal> {
     match creator.chars().count() {
         ..=1024 => Ok(()),
-        _ => Err(Refusal::bad_request("creator must not exceed 1024 characters")),
+        _ => Err(Refusal::bad_request("creator must not exceed 1024 characters").at(&["creator"])),
     }
 }
 
@@ -126,6 +126,7 @@ pub(super) fn custom_id_is_public() -> Refusal {
         "The image contains a custom ID and cannot be set to private. To make the image private, delete and \
          upload the image again using a regular ID.",
     )
+    .at(&["requireSignedURLs"])
 }
 
 fn flag(form: &Form, name: &str) -> Result<Option<bool>, Refusal> {
@@ -133,6 +134,9 @@ fn flag(form: &Form, name: &str) -> Result<Option<bool>, Refusal> {
         None => Ok(None),
         Some("true") => Ok(Some(true)),
         Some("false") => Ok(Some(false)),
-        Some(_) => Err(Refusal::bad_request(format!("Error parsing form fields: {name}"))),
+        Some(_) => {
+            Err(Refusal::bad_request(format!("Error parsing form fields: {name} must be true or false"))
+                .at(&[name]))
+        }
     }
 }

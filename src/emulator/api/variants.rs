@@ -4,7 +4,10 @@ use axum::body::Body;
 use sea_orm::ActiveValue::Set;
 use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel, PaginatorTrait};
 
-use crate::cloudflare::wire::{Named, Variant, VariantEdit, VariantList, VariantOptions, VariantResult};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use crate::cloudflare::wire::{Named, Variant, VariantList, VariantOptions, VariantResult};
 use crate::emulator::answer::{Nothing, Refusal};
 use crate::emulator::store::{self, variant};
 use crate::emulator::{Emulator, form, now};
@@ -47,13 +50,25 @@ pub(super) async fn create(emulator: &Emulator, body: Body) -> Result<VariantRes
     }
 }
 
-/// `PATCH v1/variants/{id}`: replaces the options.
+/// Body of `PATCH v1/variants/{id}`. What it does not name stays as it is.
+#[derive(Debug, Deserialize)]
+struct Edit {
+    /// Null takes an option back to its default: a width or height to no limit.
+    options: Option<Map<String, Value>>,
+    #[serde(rename = "neverRequireSignedURLs")]
+    never_require_signed_urls: Option<bool>,
+}
+
+/// `PATCH v1/variants/{id}`: changes what is named.
 pub(super) async fn edit(emulator: &Emulator, id: &str, body: Body) -> Result<VariantResult, Refusal> {
-    let edit: VariantEdit = form::json(body).await?;
-    check_options(&edit.options)?;
+    let edit: Edit = form::json(body).await?;
+    let changed = edit.options.unwrap_or_default();
+    check_options(&read_options(changed.clone())?)?;
     let changing = emulator.0.store.changing.lock().await;
-    let mut row = find(emulator, id).await?.into_active_model();
-    row.options = Set(serde_json::to_string(&edit.options).map_err(Refusal::internal)?);
+    let row = find(emulator, id).await?;
+    let options = read_options(merged(&row.options, changed)?)?;
+    let mut row = row.into_active_model();
+    row.options = Set(serde_json::to_string(&options).map_err(Refusal::internal)?);
     row.edited_ms = Set(now().timestamp_millis());
     if let Some(never) = edit.never_require_signed_urls {
         row.never_require_signed_urls = Set(never);
@@ -76,6 +91,19 @@ pub(super) async fn delete(emulator: &Emulator, id: &str) -> Result<Nothing, Ref
 
 const MAX_VARIANTS: u64 = 100;
 
+fn read_options(options: Map<String, Value>) -> Result<VariantOptions, Refusal> {
+    serde_json::from_value(Value::Object(options))
+        .map_err(|error| Refusal::bad_request(error).at(&["options"]))
+}
+
+/// The stored options with those of an edit over them.
+fn merged(stored: &str, changed: Map<String, Value>) -> Result<Map<String, Value>, Refusal> {
+    let mut options: Map<String, Value> = serde_json::from_str(stored).map_err(Refusal::internal)?;
+    options.extend(changed);
+    options.retain(|_, value| !value.is_null());
+    Ok(options)
+}
+
 async fn find(emulator: &Emulator, id: &str) -> Result<variant::Model, Refusal> {
     let row = variant::Entity::find_by_id(id).one(&emulator.0.store.db).await?;
     row.ok_or_else(Refusal::variant_not_found)
@@ -83,21 +111,24 @@ async fn find(emulator: &Emulator, id: &str) -> Result<variant::Model, Refusal> 
 
 fn check_id(id: &str) -> Result<(), Refusal> {
     let valid = (1..=99).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    valid.then_some(()).ok_or_else(|| Refusal::bad_request("a variant name must be 1-99 letters and digits"))
+    let refusal = || Refusal::bad_request("a variant name must be 1-99 letters and digits").at(&["id"]);
+    valid.then_some(()).ok_or_else(refusal)
 }
 
 /// Options the emulator would otherwise drop without a word are refused with those out of range.
 fn check_options(options: &VariantOptions) -> Result<(), Refusal> {
     if let Some(name) = options.other.keys().next() {
-        return Err(Refusal::bad_request(format!("unknown variant option `{name}`")));
+        return Err(Refusal::bad_request(format!("unknown variant option `{name}`")).at(&["options", name]));
     }
     if let Named::Unknown(fit) = &options.fit {
         let all = "Use 'cover', 'contain', 'crop', 'pad' or 'scale-down'";
-        return Err(Refusal::bad_request(format!("'{fit}' is not a supported fit mode. {all}")));
+        let message = format!("'{fit}' is not a supported fit mode. {all}");
+        return Err(Refusal::bad_request(message).at(&["options", "fit"]));
     }
     if let Named::Unknown(metadata) = &options.metadata {
         let all = "Use 'keep', 'copyright' or 'none'";
-        return Err(Refusal::bad_request(format!("'{metadata}' is not a supported metadata mode. {all}")));
+        let message = format!("'{metadata}' is not a supported metadata mode. {all}");
+        return Err(Refusal::bad_request(message).at(&["options", "metadata"]));
     }
     let limits = [
         ("width", options.width, 1..=9999),
@@ -108,7 +139,8 @@ fn check_options(options: &VariantOptions) -> Result<(), Refusal> {
     for (name, value, range) in limits {
         if value.is_some_and(|value| !range.contains(&value)) {
             let (low, high) = range.into_inner();
-            return Err(Refusal::bad_request(format!("{name} must be between {low} and {high}")));
+            let message = format!("{name} must be between {low} and {high}");
+            return Err(Refusal::bad_request(message).at(&["options", name]));
         }
     }
     Ok(())

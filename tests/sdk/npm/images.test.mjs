@@ -404,12 +404,12 @@ describe('v1.list', () => {
   test('pages by number, newest first; the SDK itself finds nothing in the answer', async () => {
     const creator = unique();
     const made = [];
-    for (let i = 0; i < 3; i++) made.unshift(await newer({ creator }));
-    const first = await v1.list({ ...me, creator, per_page: 2 });
-    assert.deepEqual(first.result.images, made.slice(0, 2));
-    const second = await v1.list({ ...me, creator, per_page: 2, page: 2 });
-    assert.deepEqual(second.result.images, made.slice(2));
-    assert.deepEqual((await v1.list({ ...me, creator, per_page: 2, page: 3 })).result.images, []);
+    for (let i = 0; i < 12; i++) made.unshift(await newer({ creator }));
+    const first = await v1.list({ ...me, creator, per_page: 10 });
+    assert.deepEqual(first.result.images, made.slice(0, 10));
+    const second = await v1.list({ ...me, creator, per_page: 10, page: 2 });
+    assert.deepEqual(second.result.images, made.slice(10));
+    assert.deepEqual((await v1.list({ ...me, creator, per_page: 10, page: 3 })).result.images, []);
     // It looks for `items`; were there any, it would ask for page after page.
     let requests = 0;
     const counting = connect({ fetch: (...args) => (requests++, fetch(...args)) });
@@ -433,6 +433,7 @@ describe('v1.list', () => {
   test('refuses bad pages', async () => {
     await refused(v1.list({ ...me, page: 0 }), BadRequestError, 400, 5400, /page/);
     await refused(v1.list({ ...me, per_page: 0 }), BadRequestError, 400, 5400, /per_page/);
+    await refused(v1.list({ ...me, per_page: 9 }), BadRequestError, 400, 5400, /from 10 to 10000/);
     await refused(v1.list({ ...me, per_page: 10_001 }), BadRequestError, 400, 5400, /per_page/);
     await refused(v1.list({ ...me, per_page: 'many' }), BadRequestError, 400, 5400, /per_page/);
   });
@@ -556,6 +557,9 @@ describe('v1.variants', () => {
     const again = await v1.variants.edit(id, { ...me, options });
     assert.deepEqual(again, { variant: { id, options, neverRequireSignedURLs: true } });
     assert.deepEqual(await v1.variants.get(id, me), again);
+    const wider = await v1.variants.edit(id, { ...me, options: { width: 350, height: 350 } });
+    assert.deepEqual(wider.variant.options, { ...options, width: 350, height: 350 });
+    assert.equal(wider.variant.neverRequireSignedURLs, true);
 
     assert.deepEqual(await v1.variants.delete(id, me), {});
     await refused(v1.variants.get(id, me), NotFoundError, 404, 5401, /Variant not found/);
@@ -626,7 +630,9 @@ describe('v1.variants', () => {
     ];
     for (const [wrong, text] of bad) {
       await refused(make(unique('bad'), { options: wrong }), BadRequestError, 400, 5400, text);
-      await refused(v1.variants.edit(id, { ...me, options: wrong }), BadRequestError, 400, 5400, text);
+      if (wrong) {
+        await refused(v1.variants.edit(id, { ...me, options: wrong }), BadRequestError, 400, 5400, text);
+      }
     }
     assert.deepEqual((await v1.variants.get(id, me)).variant.options, options);
     await v1.variants.delete(id, me);
@@ -718,7 +724,7 @@ describe('v2.list', () => {
 
   test('by creator, and by having none', async () => {
     const unowned = await create();
-    const found = ids((await v2.list({ ...me, creator: '', per_page: 10_000 })).images);
+    const found = ids((await v2.list({ ...me, creator: '', per_page: 1000 })).images);
     assert.ok(found.includes(unowned.id));
     assert.ok(!found.includes(made[0].id));
     assert.deepEqual((await v2.list({ ...me, creator: unique() })).images, []);
@@ -801,9 +807,9 @@ describe('v2.list', () => {
       { 'status[eq:date]': 'active' },
       { 'status[gt:string]': 'a' },
       { status: 'active' },
-      { 'sta-tus[eq]': 'active' },
       { 'a..b[eq]': 'x' },
-      { "a'b[eq]": 'x' },
+      { 'a"b[eq]': 'x' },
+      { 'a[b[eq]': 'x' },
       { 'priority[gt]': 'many' },
       { 'priority[eq:number]': 'NaN' },
       { 'priority[in:number]': '1|two' },
@@ -813,12 +819,21 @@ describe('v2.list', () => {
     for (const meta of bad) await refused(list({ meta }), BadRequestError, 400, 5400);
   });
 
+  test('filters by fields of any name', async () => {
+    for (const name of ['user-id', 'user id', 'größe', "it's", 'a/b']) {
+      const image = await create({ metadata: JSON.stringify({ [name]: { 'in-side': name } }) });
+      const found = (await v2.list({ ...me, meta: { [name]: { 'in-side[eq]': name } } })).images;
+      assert.deepEqual(ids(found), [image.id], name);
+      await v1.delete(image.id, me);
+    }
+  });
+
   test('refuses bad page sizes and orders', async () => {
     await refused(list({ per_page: 0 }), BadRequestError, 400, 5400, /per_page/);
-    await refused(list({ per_page: 10_001 }), BadRequestError, 400, 5400, /per_page/);
+    await refused(list({ per_page: 1001 }), BadRequestError, 400, 5400, /from 1 to 1000/);
     await refused(list({ sort_order: 'random' }), BadRequestError, 400, 5400, /sort_order/);
     assert.equal((await list({ per_page: 1 })).images.length, 1);
-    assert.equal((await list({ per_page: 10_000 })).images.length, 5);
+    assert.equal((await list({ per_page: 1000 })).images.length, 5);
   });
 });
 
@@ -982,6 +997,38 @@ describe('credentials', () => {
     const calls = await everyCall(stranger, me);
     assert.equal(calls.length, methods.length);
     for (const call of calls) await refused(call(), AuthenticationError, 401, 10000, /Authentication error/);
+  });
+
+  test('a token that reads is refused every change', async () => {
+    const id = unique('read');
+    await create({ id });
+    const reader = connect({ apiToken: process.env.READ_TOKEN });
+    const { v1, v2 } = reader.images;
+    assert.equal((await v1.get(id, me)).id, id);
+    for (const read of [v1.list(me), v2.list(me), v1.keys.list(me), v1.stats.get(me), v1.variants.list(me)]) await read;
+    assert.ok((await (await v1.blobs.get(id, me)).arrayBuffer()).byteLength > 0);
+    for (const change of [
+      async () => v1.create({ ...me, file: await file() }),
+      () => v1.edit(id, { ...me, metadata: {} }),
+      () => v1.delete(id, me),
+      () => v1.keys.update('x', me),
+      () => v1.keys.delete('default', me),
+      () => v1.variants.create({ ...me, id: 'x', options: {} }),
+      () => v1.variants.edit('public', { ...me, options: {} }),
+      () => v1.variants.delete('public', me),
+      () => v2.directUploads.create(me),
+    ]) {
+      await refused(change(), PermissionDeniedError, 403, 10000, /Authentication error/);
+    }
+    await client.images.v1.delete(id, me);
+  });
+
+  test('errors point to what they are about, and to a page that says more', async () => {
+    await assert.rejects(create({ id: 'a.txt' }), ({ errors: [error] }) => {
+      assert.equal(error.source.pointer, '/id');
+      assert.match(error.documentation_url, /^https:\/\/developers\.cloudflare\.com\//);
+      return true;
+    });
   });
 
   test('every call refuses another account', async () => {

@@ -493,9 +493,9 @@ class ListV1(Suite):
 
     def test_pages_by_number_newest_first_and_the_sdk_itself_finds_nothing(self) -> None:
         creator = unique()
-        made = [newer(creator=creator).id for _ in range(3)][::-1]
-        for page, expected in [(1, made[:2]), (2, made[2:]), (3, [])]:
-            found = [image["id"] for image in self.listed(creator=creator, per_page=2, page=page)]
+        made = [newer(creator=creator).id for _ in range(12)][::-1]
+        for page, expected in [(1, made[:10]), (2, made[10:]), (3, [])]:
+            found = [image["id"] for image in self.listed(creator=creator, per_page=10, page=page)]
             self.assertEqual(found, expected)
         # It looks for `items`; were there any, it would ask for page after page.
         recorded = Recorded()
@@ -525,7 +525,7 @@ class ListV1(Suite):
         self.assertLessEqual({owned.id, unowned.id}, found)
 
     def test_refuses_bad_pages(self) -> None:
-        bad: list[dict[str, Any]] = [{"page": 0}, {"per_page": 0}, {"per_page": 10_001}, {"per_page": "many"}]
+        bad: list[dict[str, Any]] = [{"page": 0}, *({"per_page": size} for size in (0, 9, 10_001, "many"))]
         for params in bad:
             with self.subTest(params), self.refused(BadRequestError, 400, 5400, "page"):
                 v1.list(**me, **params)
@@ -669,6 +669,11 @@ class Variants(Suite):
         again = v1.variants.edit(name, **me, options=self.options)
         self.assertEqual(again.to_dict(), {"variant": {**variant, "neverRequireSignedURLs": True}})
         self.assertEqual(v1.variants.get(name, **me).to_dict(), again.to_dict())
+        # As the documents have it, in the SDK's own type of number.
+        some: Any = {"width": 350.0, "height": 350.0}
+        wider = v1.variants.edit(name, **me, options=some).to_dict()["variant"]
+        self.assertEqual(wider["options"], {**self.options, "width": 350, "height": 350})
+        self.assertIs(wider["neverRequireSignedURLs"], True)
 
         self.assertEqual(v1.variants.delete(name, **me), {})
         with self.refused(NotFoundError, 404, 5401, "Variant not found"):
@@ -824,7 +829,7 @@ class ListV2(Suite):
     def test_by_creator(self) -> None:
         self.assertEqual(v2.list(**me, creator=unique()).images, [])
         # This SDK drops empty parameters, so "no creator" cannot be asked for.
-        found = ids(v2.list(**me, creator="", per_page=10_000).images)
+        found = ids(v2.list(**me, creator="", per_page=1000).images)
         self.assertIn(self.made[0].id, found)
 
     def test_drafts_are_not_listed(self) -> None:
@@ -906,9 +911,9 @@ class ListV2(Suite):
             {"status[eq:date]": "active"},
             {"status[gt:string]": "a"},
             {"status": "active"},
-            {"sta-tus[eq]": "active"},
             {"a..b[eq]": "x"},
-            {"a'b[eq]": "x"},
+            {'a"b[eq]': "x"},
+            {"a[b[eq]": "x"},
             {"priority[gt]": "many"},
             {"priority[eq:number]": "NaN"},
             {"priority[in:number]": "1|two"},
@@ -919,12 +924,20 @@ class ListV2(Suite):
             with self.subTest(meta), self.refused(BadRequestError, 400, 5400):
                 self.listed(meta=meta)
 
+    def test_filters_by_fields_of_any_name(self) -> None:
+        for name in ["user-id", "user id", "größe", "it's", "a/b"]:
+            with self.subTest(name):
+                image = create(metadata=json.dumps({name: {"in-side": name}}))
+                meta: Any = {name: {"in-side[eq]": name}}
+                self.assertEqual(ids(v2.list(**me, meta=meta).images), [image.id])
+                v1.delete(image.id, **me)
+
     def test_refuses_bad_page_sizes_and_orders(self) -> None:
-        for params in [{"per_page": 0}, {"per_page": 10_001}, {"sort_order": "random"}]:
+        for params in [{"per_page": 0}, {"per_page": 1001}, {"sort_order": "random"}]:
             with self.subTest(params), self.refused(BadRequestError, 400, 5400, next(iter(params))):
                 self.listed(**params)
         self.assertEqual(len(self.listed(per_page=1).images), 1)
-        self.assertEqual(len(self.listed(per_page=10_000).images), 5)
+        self.assertEqual(len(self.listed(per_page=1000).images), 5)
 
 
 class DirectUploads(Suite):
@@ -1085,6 +1098,36 @@ class Credentials(Suite):
             for call in calls:
                 with self.refused(AuthenticationError, 401, 10000, "Authentication error"):
                     call()
+
+    def test_a_token_that_reads_is_refused_every_change(self) -> None:
+        name = unique("read")
+        create(id=name)
+        with connect(api_token=os.environ["READ_TOKEN"]) as reader:
+            of = reader.images
+            self.assertEqual(of.v1.get(name, **me).id, name)
+            for read in (of.v1.list, of.v2.list, of.v1.keys.list, of.v1.stats.get, of.v1.variants.list):
+                read(**me)
+            changes: list[Callable[[], Any]] = [
+                lambda: of.v1.create(**me, file=png()),
+                lambda: of.v1.edit(name, **me, metadata={}),
+                lambda: of.v1.delete(name, **me),
+                lambda: of.v1.keys.update("x", **me),
+                lambda: of.v1.keys.delete("default", **me),
+                lambda: of.v1.variants.delete("public", **me),
+                lambda: of.v2.direct_uploads.create(**me),
+            ]
+            for change in changes:
+                with self.refused(PermissionDeniedError, 403, 10000, "Authentication error"):
+                    change()
+        v1.delete(name, **me)
+
+    def test_errors_point_to_what_they_are_about(self) -> None:
+        with self.assertRaises(BadRequestError) as caught:
+            create(id="a.txt")
+        body: Any = caught.exception.body
+        error = body["errors"][0]
+        self.assertEqual(error["source"], {"pointer": "/id"})
+        self.assertRegex(error["documentation_url"], r"^https://developers\.cloudflare\.com/")
 
     def test_every_call_refuses_another_account(self) -> None:
         with connect() as other:
