@@ -14,7 +14,7 @@ pub fn make(folder: &Path, durable: bool) -> io::Result<()> {
     builder.recursive(true).create(folder)?;
     if durable {
         for parent in made.into_iter().filter_map(Path::parent) {
-            sync(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?;
+            sync(parent)?;
         }
     }
     Ok(())
@@ -56,10 +56,10 @@ pub fn close(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes the entries of a folder to the disk.
-fn sync(folder: &Path) -> io::Result<()> {
+/// Writes the entries of a folder to the disk; the empty path is the working folder.
+pub fn sync(folder: &Path) -> io::Result<()> {
     #[cfg(unix)]
-    std::fs::File::open(folder)?.sync_all()?;
+    std::fs::File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?.sync_all()?;
     #[cfg(not(unix))]
     let _ = folder;
     Ok(())

@@ -22,6 +22,8 @@ use crate::{event, tls, worker};
 
 /// How long requests under way may take to end once the server is asked to.
 const STOP_TIME: Duration = Duration::from_secs(20);
+/// How long the database may take to close: statements of what still runs are waited for.
+const CLOSE_TIME: Duration = Duration::from_secs(5);
 
 /// A server that answers.
 pub struct Running {
@@ -108,6 +110,10 @@ impl Running {
         for task in self.tasks {
             let _ = tokio::time::timeout(STOP_TIME, task).await;
         }
+        // SQLite's log is written into the database then, whose file is whole by itself.
+        let db = self.app.db.clone();
+        let closed = async { (db.read.close().await, db.write.close().await) };
+        let _ = tokio::time::timeout(CLOSE_TIME, closed).await;
     }
 }
 

@@ -10,6 +10,8 @@ use sea_orm::entity::prelude::async_trait::async_trait;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, Statement};
 use tokio::sync::Mutex;
 
+use crate::folder;
+
 /// The connections for writing. What it has answered outlasts a power cut, if that is wanted.
 #[derive(Clone)]
 pub struct Writer {
@@ -75,8 +77,13 @@ impl Log {
             return Ok(());
         }
         let all = self.committed.load(Ordering::SeqCst);
-        let path = self.path.clone();
-        tokio::task::spawn_blocking(move || sync_file(&path)).await.map_err(io::Error::other)??;
+        let (path, first) = (self.path.clone(), *synced == 0);
+        let synced_now = move || {
+            sync_file(&path)?;
+            // The log was made when the database was opened: its name must outlast a power cut as well.
+            path.parent().filter(|_| first).map_or(Ok(()), folder::sync)
+        };
+        tokio::task::spawn_blocking(synced_now).await.map_err(io::Error::other)??;
         *synced = all;
         Ok(())
     }

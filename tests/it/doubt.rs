@@ -80,7 +80,7 @@ both! {
             assert_eq!((&found["status"], &found["file"]["status"]), (&json!("OPEN"), &json!("AWAITING_UPLOAD")), "{fault}");
             server.heal().await;
             let found = eventually("completed", || async {
-                server.clock.advance(Duration::from_secs(60));
+                server.pass(Duration::from_secs(60)).await;
                 let found = find(&server, &upload).await;
                 (found["status"] != "OPEN").then_some(found)
             })
@@ -117,7 +117,7 @@ both! {
         assert_eq!(send(&server, &upload, photo(1)).await.0, 200);
         server.fault(json!({ "call": "images.blob", "fault": { "kind": "garbage" } })).await;
         let found = eventually("given up", || async {
-            server.clock.advance(Duration::from_secs(600));
+            server.pass(Duration::from_secs(600)).await;
             let found = find(&server, &upload).await;
             (found["status"] != "OPEN").then_some(found)
         })

@@ -47,7 +47,7 @@ fn named() -> Vec<(Vec<u8>, String)> {
     for (sent, kept) in [
         (format!("{long}.jpg"), format!("{}.jpg", "é".repeat(251))),
         (format!("{flags}.jpeg"), format!("{}.jpeg", "🇩🇪".repeat(125))),
-        (format!("{accents}.png"), format!("a{}.png", "\u{301}".repeat(250))),
+        (format!("{accents}.png"), format!("á{}.png", "\u{301}".repeat(250))),
         (format!("a.{long}"), format!("a.{}", "é".repeat(253))),
         (long, "é".repeat(255)),
     ] {

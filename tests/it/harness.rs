@@ -137,12 +137,27 @@ impl Server {
         Server { running, url, workspace, http: http(), clock, dir }
     }
 
+    /// Moves the clock on, and leaves the worker time to finish what it has claimed: claims run out by that clock.
+    pub(crate) async fn pass(&self, time: Duration) {
+        self.clock.advance(time);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+
+    /// Waits until the worker has ended its first round: its statements would be counted.
+    pub(crate) async fn quiet(&self) {
+        for _ in 0..100 {
+            let before = self.running.app.db.statements();
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            if self.running.app.db.statements() == before {
+                return;
+            }
+        }
+        panic!("the worker does not rest");
+    }
+
     /// Ends the server and its connections: for tests that start many.
     pub(crate) async fn end(self) {
-        let db = self.running.app.db.clone();
         self.running.stop().await;
-        let _ = db.read.close().await;
-        let _ = db.write.close().await;
     }
 
     /// Runs an operation as the admin; answers its `data` and panics on top-level errors.

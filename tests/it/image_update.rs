@@ -114,7 +114,7 @@ both! {
         assert_eq!((status(&server, &public["url"]).await, status(&server, &private["url"]).await), (200, 404));
         // The account keeps one copy, also after the later look for strays.
         eventually("looked", || async {
-            server.clock.advance(Duration::from_secs(600));
+            server.pass(Duration::from_secs(600)).await;
             imagegraph::worker::round(&server.running.app).await.unwrap();
             (server.account_images().await.len() == 1).then_some(())
         })
@@ -140,7 +140,7 @@ both! {
             let code = refused["userErrors"][0]["code"].clone();
             assert!(code == "UPSTREAM_ERROR" || code.is_null(), "{fault}: {refused:#}");
             let found = eventually("agreed", || async {
-                server.clock.advance(Duration::from_secs(30));
+                server.pass(Duration::from_secs(30)).await;
                 let query = "query($id: ID!) { image(id: $id) { cfImageId requireSignedUrls url } }";
                 let found = server.query(query, json!({ "id": image["id"] })).await["image"].clone();
                 let account = server.account_images().await;
@@ -151,7 +151,7 @@ both! {
             .await;
             assert_eq!(status(&server, &found["url"]).await, 200, "{fault}");
             let again = eventually("switched", || async {
-                server.clock.advance(Duration::from_secs(30));
+                server.pass(Duration::from_secs(30)).await;
                 let again = update(&server, &image, json!({ "requireSignedUrls": true })).await;
                 (again["userErrors"] == json!([])).then_some(again)
             })
@@ -173,7 +173,7 @@ both! {
         let id = image["id"].as_str().unwrap().parse().unwrap();
         let row = async || imagegraph::entity::image::for_step(id).one(&server.running.app.db.read).await.unwrap().unwrap();
         eventually("looked", || async {
-            server.clock.advance(Duration::from_secs(30));
+            server.pass(Duration::from_secs(30)).await;
             row().await.switching_to.is_none().then_some(())
         })
         .await;
@@ -183,7 +183,7 @@ both! {
         server.running.app.cloudflare.edit(image["cfImageId"].as_str().unwrap(), &late).await.unwrap();
         let query = "query($id: ID!) { image(id: $id) { cfImageId requireSignedUrls url } }";
         let found = eventually("followed", || async {
-            server.clock.advance(Duration::from_secs(60));
+            server.pass(Duration::from_secs(60)).await;
             let found = server.query(query, json!({ "id": image["id"] })).await["image"].clone();
             (found["requireSignedUrls"] == true).then_some(found)
         })

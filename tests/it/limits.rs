@@ -58,7 +58,9 @@ async fn limited(database: Database) -> Server {
         // Its statements would be counted.
         config.worker_interval = Duration::from_secs(3600);
     };
-    Server::start_with(database, change).await
+    let server = Server::start_with(database, change).await;
+    server.quiet().await;
+    server
 }
 
 both! {

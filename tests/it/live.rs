@@ -132,8 +132,9 @@ both! {
         let originals = server.dir.path().join("blobs/originals");
         for entry in std::fs::read_dir(originals).unwrap() {
             let path = entry.unwrap().path();
-            let bytes = std::fs::read(&path).unwrap();
-            std::fs::write(&path, &bytes[..60]).unwrap();
+            let mut bytes = std::fs::read(&path).unwrap();
+            bytes[60..].fill(0);
+            std::fs::write(&path, &bytes).unwrap();
         }
         look().await;
         let event = socket.any_event().await;

@@ -13,7 +13,7 @@ const FILE: &str =
 /// Waits until a file's image has this status, moving the clock past every backoff.
 async fn settled(server: &Server, file: &Value, status: &str) -> Value {
     eventually(status, || async {
-        server.clock.advance(Duration::from_secs(700));
+        server.pass(Duration::from_secs(700)).await;
         let found = server.query(FILE, json!({ "id": file["id"] })).await["file"].clone();
         (found["imageStatus"] == status).then_some(found)
     })
@@ -63,7 +63,7 @@ both! {
         settled(&server, &file, "READY").await;
         tokio::time::sleep(Duration::from_millis(1500)).await;
         eventually("one copy", || async {
-            server.clock.advance(Duration::from_secs(60));
+            server.pass(Duration::from_secs(60)).await;
             (server.account_images().await.len() == 1).then_some(())
         })
         .await;
@@ -120,7 +120,7 @@ both! {
         assert_eq!(server.originals().len(), 1);
         server.heal().await;
         eventually("gone from the account", || async {
-            server.clock.advance(Duration::from_secs(700));
+            server.pass(Duration::from_secs(700)).await;
             server.account_images().await.is_empty().then_some(())
         })
         .await;
@@ -136,7 +136,7 @@ both! {
         server.query(delete, json!({ "id": file["id"] })).await;
         tokio::time::sleep(Duration::from_millis(1300)).await;
         eventually("nothing left", || async {
-            server.clock.advance(Duration::from_secs(60));
+            server.pass(Duration::from_secs(60)).await;
             let left = server.account_images().await.len() + server.originals().len();
             (left == 0).then_some(())
         })
@@ -164,7 +164,7 @@ both! {
         let second = imagegraph::serve::start(config, first.clock.clone()).await.unwrap();
         assert!(second.first.is_none());
         eventually("all provisioned", || async {
-            first.clock.advance(Duration::from_secs(700));
+            first.pass(Duration::from_secs(700)).await;
             let listed = first.query("{ images { totalCount } }", json!({})).await;
             (listed["images"]["totalCount"] == 12).then_some(())
         })

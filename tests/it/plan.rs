@@ -110,6 +110,7 @@ async fn filled(database: Database) -> (Server, [(&'static str, String); 3]) {
     let one = server.token("one@example.org", Some((&server.workspace, Role::Viewer))).await;
     server.token("two@example.org", Some((&server.workspace, Role::Viewer))).await;
     let two = server.token("two@example.org", Some((&other, Role::Viewer))).await;
+    server.quiet().await;
     (server, [("admin", ADMIN.to_owned()), ("one", one), ("two", two)])
 }
 

@@ -193,6 +193,7 @@ async fn nobody_else_may_read_what_lies_on_the_disk() {
         std::fs::set_permissions(data.join(name), std::fs::Permissions::from_mode(mode)).unwrap();
     }
     for log in ["imagegraph.sqlite-wal", "imagegraph.sqlite-shm"] {
+        assert!(!data.join(log).exists(), "{log}: the database was not closed");
         std::fs::write(data.join(log), "").unwrap();
         std::fs::set_permissions(data.join(log), std::fs::Permissions::from_mode(0o644)).unwrap();
     }

@@ -117,7 +117,7 @@ both! {
         assert_eq!((&restored["userErrors"], &restored["file"]["imageStatus"]), (&json!([]), &json!("QUEUED")));
         server.heal().await;
         eventually("ready", || async {
-            server.clock.advance(Duration::from_secs(700));
+            server.pass(Duration::from_secs(700)).await;
             let found = server.query("{ images { nodes { alt } } }", json!({})).await;
             (found["images"]["nodes"] == json!([{ "alt": "kept" }])).then_some(())
         })
@@ -134,7 +134,7 @@ both! {
         assert_eq!((&restored["userErrors"], &restored["file"]["imageStatus"]), (&json!([]), &json!("QUEUED")), "{restored:#}");
         server.heal().await;
         eventually("back under its id", || async {
-            server.clock.advance(Duration::from_secs(60));
+            server.pass(Duration::from_secs(60)).await;
             let found = server.query("{ images { nodes { cfImageId url } } }", json!({})).await;
             let found = found["images"]["nodes"].get(0)?;
             let there = server.http.get(found["url"].as_str()?).send().await.unwrap().status() == 200;

@@ -121,7 +121,7 @@ both! {
             }
             server.heal().await;
             eventually("provisioned", || async {
-                server.clock.advance(Duration::from_secs(30));
+                server.pass(Duration::from_secs(30)).await;
                 (file(&server, &made["id"]).await["imageStatus"] == "READY").then_some(())
             })
             .await;
@@ -165,7 +165,7 @@ both! {
             let made = server.file("a.png", png(1)).await;
             assert_eq!(made["imageStatus"], "QUEUED");
             let ended = eventually("given up", || async {
-                server.clock.advance(Duration::from_secs(700));
+                server.pass(Duration::from_secs(700)).await;
                 let found = file(&server, &made["id"]).await;
                 (found["imageStatus"] == "FAILED").then_some(found)
             })
@@ -201,7 +201,7 @@ both! {
         server.heal().await;
         for made in [&gone, &short] {
             let ended = eventually("given up", || async {
-                server.clock.advance(Duration::from_secs(30));
+                server.pass(Duration::from_secs(30)).await;
                 let found = file(&server, &made["id"]).await;
                 (found["imageStatus"] == "FAILED").then_some(found)
             })
@@ -322,8 +322,8 @@ both! {
     /// A first look at an account that hangs is an answer all the same, soon, with an error where something is missing.
     async fn a_hanging_account_holds_no_first_answer(database: Database) {
         let server = Server::start(database).await;
-        server.file("b.jpg", photo(1)).await;
         server.fault(json!({ "call": "variants.list", "fault": { "kind": "delay", "ms": 60_000 } })).await;
+        server.file("b.jpg", photo(1)).await;
         let begun = Instant::now();
         let query = "{ images { nodes { id url renditions { url } } } }";
         for answer in futures_util::future::join_all((0..8).map(|_| server.ask(ADMIN, query, json!({})))).await {
