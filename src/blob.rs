@@ -247,7 +247,8 @@ async fn copy(
         let chunk = chunk.map_err(unwritten)?;
         size += chunk.len() as u64;
         hasher.update(&chunk);
-        writer.put(chunk).await?;
+        // A store that does not find what is being written does not work: nothing of a file is missing.
+        writer.put(chunk).await.map_err(|problem| unwritten(std::io::Error::other(problem)))?;
     }
     Ok(Stored { size, sha256: hasher.finalize().into() })
 }

@@ -174,6 +174,15 @@ pub async fn expire(app: &App, upload: Model) -> Result<()> {
             }
             put_off(app, &upload, Some(now + worker::backoff(upload.attempts))).await
         }
+        // The byte store is asked twice: one that finds nothing for a moment must not cost anybody what they sent.
+        Err(Error::Refusal(why))
+            if why.code == Code::UploadExpired
+                && upload.transport == Transport::Put
+                && app.blobs.presigns()
+                && upload.attempts < 2 =>
+        {
+            put_off(app, &upload, Some(app.clock.now() + app.config.stray_check)).await
+        }
         Err(Error::Refusal(why)) if matches!(why.code, Code::UploadIncomplete | Code::UploadExpired) => {
             give_up(app, &upload, Status::Expired).await.map(drop)
         }

@@ -176,6 +176,15 @@ pub async fn sweep(app: &App) -> Result<()> {
     event::purge(&app.db.write, now).await?;
     let half_written = app.blobs.sweep_half_written(age, now.into()).await;
     half_written.map_err(|io| Error::fault("sweeping half-written bytes", io))?;
+    // A store that lets nothing be listed or removed can be asked for single objects all the same.
+    let removed = remove_unowned(app).await;
+    files::presence::check_some(app).await?;
+    removed
+}
+
+/// Removes stored bytes that no file owns.
+async fn remove_unowned(app: &App) -> Result<()> {
+    let (age, now) = (app.config.sweep_age, app.clock.now());
     for ids in app.blobs.originals_older_than(age, now.into()).await?.chunks(500) {
         let owned: Vec<_> = file::Entity::find()
             .filter(file::Column::BlobId.is_in(ids.iter().copied()))
@@ -189,7 +198,7 @@ pub async fn sweep(app: &App) -> Result<()> {
             app.blobs.delete(BlobKey::Original(*id)).await?;
         }
     }
-    files::presence::check_some(app).await
+    Ok(())
 }
 
 /// How long to wait before the next attempt: doubling from two seconds to ten minutes, with jitter so that rows that

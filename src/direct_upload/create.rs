@@ -20,7 +20,7 @@ use crate::entity::{event, idempotency_key};
 use crate::error::{Code, Error, Refusal, Result};
 use crate::file::arrive::{self, Granted, Wish};
 use crate::file::kind::IMAGE_MIME_TYPES;
-use crate::file::{self as files, content, mime, policy};
+use crate::file::{self as files, content, mime, policy, presence};
 use crate::id::{DirectUploadId, ImageId, WorkspaceId};
 use crate::idempotency::{self, Key};
 use crate::image::{settle, step};
@@ -274,7 +274,13 @@ async fn known(
     if viewer.require(Scope::FilesRead).is_err() {
         return Ok(None);
     }
-    let Some(file) = content::find(&app.db.read, workspace.id, sha256).await? else { return Ok(None) };
+    let file = loop {
+        let Some(file) = content::find(&app.db.read, workspace.id, sha256).await? else { return Ok(None) };
+        // One whose bytes are lost is none, and is not found again.
+        if presence::seen(app, &file).await?.is_some() {
+            break file;
+        }
+    };
     // The file may be what the same request made the first time.
     if let Some(First::Made(created)) = first(app, viewer, key).await? {
         return Ok(Some(*created));

@@ -121,7 +121,7 @@ where
     Ok(spool)
 }
 
-/// Held while a body is received: the holder of one URL fills the disk with one body at a time.
+/// Held while a body is received or copied: the holder of one URL fills the disk with one body at a time.
 struct Turn(App, DirectUploadId);
 
 impl Turn {
@@ -149,6 +149,12 @@ impl Drop for Turn {
 
 /// Completes an upload whose bytes were sent straight to the byte store, if they are there.
 pub(super) async fn settle_presigned(app: &App, upload: &Model) -> Result<()> {
+    // A copy and a spool each: one request at a time makes them.
+    let _turn = Turn::take(app, upload.id).await?;
+    let upload_now = direct_upload::for_step(upload.id).one(&app.db.read).await?;
+    if upload_now.is_none_or(|now| now.status != Status::Open) {
+        return Ok(());
+    }
     let incoming = BlobKey::Incoming(upload.id.0);
     let late = app.clock.now() > upload.expires_at;
     let Some(size) = app.blobs.size(incoming).await? else {

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::PoisonError;
 
 use bytes::Bytes;
-use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use futures_util::stream::{self, BoxStream, StreamExt};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, sea_query::Expr};
 use uuid::Uuid;
 
@@ -82,11 +82,17 @@ pub async fn check_some(app: &App) -> Result<()> {
         let page = file::stored_for_step(before).order_by_desc(Column::Id).limit(PAGE);
         let files = page.all(&app.db.read).await?;
         let last = files.last().map(|file| file.id);
-        stream::iter(files)
-            .map(|file| async move { check(app, &file).await })
-            .buffer_unordered(AT_ONCE)
-            .try_collect::<()>()
-            .await?;
+        let looks = stream::iter(files).map(|file| async move { check(app, &file).await });
+        let looks: Vec<Result<()>> = looks.buffer_unordered(AT_ONCE).collect().await;
+        let looked = looks.iter().any(Result::is_ok);
+        for problem in looks.into_iter().filter_map(Result::err) {
+            if !looked {
+                // The store does not work: the next round begins here again.
+                return Err(problem);
+            }
+            // One object that cannot be looked at keeps no other from being looked at.
+            problem.log();
+        }
         *app.checked_down_to.lock().unwrap_or_else(PoisonError::into_inner) = last;
         if last.is_none() {
             break;

@@ -33,7 +33,9 @@ pub struct Deleted {
 pub async fn delete(app: &App, viewer: &Viewer, id: FileId, permanently: bool) -> Result<Deleted> {
     viewer.require(Scope::FilesWrite)?;
     let file = find_editable(app, viewer, id).await.map_err(|e| e.at("id"))?;
-    let for_good = permanently || file.status != Status::Ready;
+    // Bytes that are missing today may be back tomorrow.
+    let lost = file.failure.as_ref().is_some_and(|why| why.code == Code::BytesMissing.as_str());
+    let for_good = permanently || file.status != Status::Ready && !lost;
     if file.deleted_at.is_some() && !for_good {
         return Ok(Deleted { file: id, image: None, trashed: Some(file) });
     }

@@ -108,7 +108,14 @@ async fn store(
     app.step("spooled").await;
     let becomes_image = kind.picture.is_some() && provision;
     if becomes_image && !is_known(app, workspace, &new.spool, granted.on_duplicate).await? {
-        settle::require_free_id(app, granted.image.custom_id.as_deref(), None).await?;
+        let free = settle::require_free_id(app, granted.image.custom_id.as_deref(), None).await;
+        // Taken by what the same request has made by now.
+        if let (Err(_), Some(key)) = (&free, key)
+            && key.first(app).await?.is_some()
+        {
+            return Ok(Settled::Repeated);
+        }
+        free?;
     }
     let now = app.clock.now();
     let filename = granted

@@ -183,13 +183,17 @@ async fn is_being_freed(app: &App, image: &Model, problem: &AccountError) -> Res
     is_leaving(app, id).await
 }
 
+/// Attempts that an image has, however long ago it was asked for: the time may have passed while the server was down.
+const LEAST_ATTEMPTS: i32 = 5;
+
 /// Leaves the row to the worker, unless it was tried often or long enough.
 pub async fn later(app: &App, image: &Model, mut why: Refusal) -> Result<()> {
     let now = app.clock.now();
     let (attempts, since) =
         (image.attempts - image.wanted_attempts, image.wanted_at.unwrap_or(image.created_at));
     let time = TimeDelta::from_std(app.config.provision_time).unwrap_or(TimeDelta::MAX);
-    if attempts >= app.config.provision_attempts || now - since >= time {
+    let over = now - since >= time && attempts >= LEAST_ATTEMPTS;
+    if attempts >= app.config.provision_attempts || over {
         let hours = (now - since).num_hours();
         why.message = format!(
             "{} It was tried {attempts} times in {hours} hours and is given up; `provisionImage` begins again.",

@@ -118,6 +118,46 @@ both! {
         }
     }
 
+    /// Nobody is spared sending bytes that are known by their hash and lost by now, and nobody is refused for them.
+    async fn lost_bytes_are_sent_again(database: Database) {
+        for policy in ["REUSE", "REJECT"] {
+            let server = Server::start(database).await;
+            let bytes = noise(20_000, 12);
+            let first = server.file("a.bin", bytes.clone()).await;
+            remove(&only_original(&server));
+            let create = "mutation($input: CreateDirectUploadInput!) { createDirectUpload(input: $input) { directUpload { id } deduplicated userErrors { code } } }";
+            let input = json!({
+                "workspaceId": server.workspace, "filename": "b.bin", "mimeType": "application/octet-stream",
+                "transport": "PUT", "sha256": sha256(&bytes), "onDuplicate": policy,
+            });
+            let made = server.query(create, json!({ "input": input })).await["createDirectUpload"].clone();
+            assert_eq!((&made["userErrors"], &made["deduplicated"]), (&json!([]), &json!(false)), "{policy} {made:#}");
+            assert!(made["directUpload"]["id"].is_string());
+            assert_eq!(find(&server, &first["id"]).await["failure"]["code"], "BYTES_MISSING");
+            server.end().await;
+        }
+    }
+
+    /// A file whose bytes are lost is put into the trash as any other: they may come back.
+    async fn a_lost_file_goes_to_the_trash(database: Database) {
+        let server = Server::start(database).await;
+        let file = server.file("a.txt", b"some text".to_vec()).await;
+        let (path, aside) = (only_original(&server), server.dir.path().join("aside"));
+        std::fs::rename(&path, &aside).unwrap();
+        let url = find(&server, &file["id"]).await["downloadUrl"].as_str().unwrap().to_owned();
+        assert_eq!(server.http.get(&url).send().await.unwrap().status(), 410);
+        let delete = "mutation($id: ID!) { deleteFile(input: { id: $id }) { success file { id deletedAt } userErrors { code } } }";
+        let trashed = server.query(delete, json!({ "id": file["id"] })).await["deleteFile"].clone();
+        assert!(trashed["file"]["deletedAt"].is_string(), "{trashed:#}");
+        std::fs::rename(&aside, &path).unwrap();
+        let restore = "mutation($id: ID!) { restoreFile(input: { id: $id }) { file { id } userErrors { code } } }";
+        let restored = server.query(restore, json!({ "id": file["id"] })).await["restoreFile"].clone();
+        assert_eq!(restored["userErrors"], json!([]));
+        imagegraph::file::presence::check_some(&server.running.app).await.unwrap();
+        let found = find(&server, &file["id"]).await;
+        assert_eq!((&found["status"], &found["failure"]), (&json!("READY"), &Value::Null), "{found:#}");
+    }
+
     /// No image can be made of lost bytes.
     async fn lost_bytes_are_not_provisioned(database: Database) {
         let server = Server::start(database).await;
