@@ -126,7 +126,7 @@ pub struct Config {
     #[arg(long, global = true, env = "IMAGEGRAPH_PROVISION_WAIT", default_value = "20", value_parser = seconds)]
     pub provision_wait: Duration,
 
-    /// Seconds after which an image that could not be provisioned is given up
+    /// Seconds after which an image that could not be provisioned is given up, once it had 5 attempts
     #[arg(long, global = true, env = "IMAGEGRAPH_PROVISION_TIME", default_value = "86400", value_parser = seconds)]
     pub provision_time: Duration,
 
