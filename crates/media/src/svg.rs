@@ -23,7 +23,7 @@ pub struct Root {
 
 impl Root {
     /// Reads as far as the first tag, with the parser and within the limits of the filter that cleans drawings on
-    /// delivery; `None` if that is not reached within [`MAX_PROLOG`] bytes or what comes before is no XML.
+    /// delivery; `None` if that is not reached within 1 MiB or what comes before is no XML.
     pub fn read(reader: impl Read) -> Option<Root> {
         let config = ParserConfig::new()
             .max_attributes(200)
