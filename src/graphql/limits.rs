@@ -107,10 +107,12 @@ fn end_of_string(bytes: &[u8], start: usize) -> usize {
     let mut i = start + if block { 3 } else { 1 };
     while i < bytes.len() {
         match bytes[i] {
+            // The only escape of a block string; any other backslash in one stands for itself.
+            b'\\' if block => i += if bytes[i + 1..].starts_with(b"\"\"\"") { 4 } else { 1 },
             b'\\' => i += 2,
             b'"' if !block => return i + 1,
             b'"' if bytes[i..].starts_with(b"\"\"\"") => return i + 3,
-            b'\n' if !block => return i,
+            b'\n' | b'\r' if !block => return i,
             _ => i += 1,
         }
     }
@@ -217,6 +219,16 @@ mod tests {
         scan(query, LIMITS).map_err(|problem| problem.message)?;
         let document = parse_query(query).map_err(|problem| problem.to_string())?;
         expand(&document, LIMITS).map_err(|problem| problem.message)
+    }
+
+    #[test]
+    fn nothing_hides_behind_a_block_string() {
+        let many = "a ".repeat(2000);
+        for string in [r#""""\""""x""""#, r#""""a\b""""#, r#""\\""#, r#""\"""#] {
+            let query = format!("{{ f(a: {string}) {many} }}");
+            assert!(scan(&query, LIMITS).is_err(), "{string}");
+            assert!(scan(&format!("{{ f(a: {string}) }}"), LIMITS).is_ok(), "{string}");
+        }
     }
 
     #[test]

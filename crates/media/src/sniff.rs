@@ -223,7 +223,7 @@ fn by_signature(head: &[u8]) -> Option<&'static str> {
 /// Pictures that begin with numbers in a certain order more than with a signature.
 fn by_structure(head: &[u8]) -> Option<&'static str> {
     match head {
-        [b'P', variety, space, rest @ ..] if space.is_ascii_whitespace() && begins_with_size(rest) => {
+        [b'P', variety, space, rest @ ..] if space.is_ascii_whitespace() && is_portable(*variety, rest) => {
             match variety {
                 b'1' | b'4' => Some("image/x-portable-bitmap"),
                 b'2' | b'5' => Some("image/x-portable-greymap"),
@@ -261,14 +261,49 @@ fn by_structure(head: &[u8]) -> Option<&'static str> {
 }
 
 /// Whether two numbers come next, comments left out.
-fn begins_with_size(text: &[u8]) -> bool {
-    let mut words = text
-        .split(|byte| *byte == b'\n')
+/// Whether what follows `P` and a variety is a portable bitmap, greymap, pixmap or floatmap, and not a text that begins with
+/// such a word and numbers. Source: the netpbm manual, pbm(5) to pfm(5).
+fn is_portable(variety: u8, rest: &[u8]) -> bool {
+    let number = |word: &[u8]| word.iter().all(u8::is_ascii_digit);
+    let sized = words(rest).take(2).filter(|word| number(word)).count() == 2;
+    match variety {
+        // Written in numbers from beginning to end.
+        b'1'..=b'3' => sized && words(rest).all(number),
+        b'4'..=b'6' => sized && (!is_text(rest) || is_whole_raster(variety, rest)),
+        b'F' | b'f' => sized && !is_text(rest),
+        _ => false,
+    }
+}
+
+/// The words of a header, without its comments.
+fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|byte| *byte == b'\n')
         .filter_map(|line| line.split(|byte| *byte == b'#').next())
         .flat_map(|line| line.split(u8::is_ascii_whitespace))
-        .filter(|word| !word.is_empty());
-    let mut number = || words.next().is_some_and(|word| word.iter().all(u8::is_ascii_digit));
-    number() && number()
+        .filter(|word| !word.is_empty())
+}
+
+/// Whether exactly as many bytes follow the numbers as they say, all of which may be letters.
+fn is_whole_raster(variety: u8, rest: &[u8]) -> bool {
+    let numbers = if variety == b'4' { 2 } else { 3 };
+    let (mut at, mut read) = (0, Vec::new());
+    while read.len() < numbers {
+        let blank = rest[at..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+        let digits = rest[at + blank..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let word = std::str::from_utf8(&rest[at + blank..at + blank + digits]).unwrap_or_default();
+        let Ok(number) = word.parse::<u64>() else { return false };
+        read.push(number);
+        at += blank + digits;
+    }
+    let (width, height) = (read[0], read[1]);
+    let sample = if read.get(2).is_some_and(|most| *most > 255) { 2 } else { 1 };
+    let row = match variety {
+        b'4' => width.div_ceil(8),
+        b'5' => width.saturating_mul(sample),
+        _ => width.saturating_mul(3 * sample),
+    };
+    let pixels = rest.len().saturating_sub(at + 1) as u64;
+    row.saturating_mul(height) == pixels
 }
 
 /// Types with a signature that are written in letters.
@@ -379,6 +414,10 @@ mod tests {
             assert_eq!(found(bytes), Sniffed::Other(expected));
         }
         assert_eq!(found(b"P3 is a place"), Sniffed::Text("text/plain"));
+        for line in ["P1 2024 12 server down\n", "P2 10 20 30 alerts", "P6 10 20 30 alerts", "PF 1 2 of many"]
+        {
+            assert_eq!(found(line.as_bytes()), Sniffed::Text("text/plain"), "{line}");
+        }
     }
 
     /// Letters that begin like a signature are letters all the same.

@@ -41,6 +41,10 @@ pub(super) fn check(schema: &Schema, document: &ExecutableDocument) -> Result<Ne
         checking.directives(&operation.directives);
         checking.set(&operation.selection_set);
         problems.append(&mut checking.problems);
+        // No more are told, and finding the place of each costs time by the length of the document.
+        if problems.len() >= MAX_PROBLEMS {
+            break;
+        }
         never_null.extend(checking.never_null.into_iter().map(|name| (operation.name.clone(), name)));
     }
     problems.truncate(MAX_PROBLEMS);
@@ -170,6 +174,9 @@ impl<'a> Checking<'a> {
     }
 
     fn refuse(&mut self, message: String, at: &Node<Value>) {
+        if self.problems.len() >= MAX_PROBLEMS {
+            return;
+        }
         self.problems.push(invalid(message, place(at.location(), &self.document.sources)));
     }
 }
