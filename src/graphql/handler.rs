@@ -172,7 +172,7 @@ impl Face {
             Ok(request) => request,
             Err(problems) => return polished(Answer::from_errors(problems), id),
         };
-        let operation_name = request.operation_name.clone();
+        let order = Order::of(&document.executable, request.operation_name.as_deref(), &request.variables);
         let sweeps = Sweeps::default();
         let request = request
             .data(Arc::clone(viewer))
@@ -181,7 +181,7 @@ impl Face {
             .data(parts);
         let mut answer = sweeps.of(self.schema.execute(request)).await;
         if answer.data != Value::Null {
-            Order::of(&document.executable, operation_name.as_deref()).sort(&mut answer.data);
+            order.sort(&mut answer.data);
         }
         polished(answer, id)
     }

@@ -100,7 +100,7 @@ fn subscribe(
         Ok(request) => request,
         Err(problems) => return one(Said::Failed(polished(Answer::from_errors(problems), id).errors)),
     };
-    let operation_name = request.operation_name.clone();
+    let (operation_name, variables) = (request.operation_name.clone(), request.variables.clone());
     let sweeps = Sweeps::default();
     let live = Arc::new(Live {
         app: face.app.clone(),
@@ -118,7 +118,7 @@ fn subscribe(
         if answer.data == Value::Null || is_null_inside(&answer.data) && !answer.errors.is_empty() {
             return ended(polished(answer, id).errors);
         }
-        Order::of(&document.executable, operation_name.as_deref()).sort(&mut answer.data);
+        Order::of(&document.executable, operation_name.as_deref(), &variables).sort(&mut answer.data);
         Said::Next(polished(answer, id))
     });
     until_over(said.boxed())

@@ -4,8 +4,9 @@
 //! in the order of the selection, and so does whoever reads an answer.
 
 use async_graphql::indexmap::IndexMap;
-use async_graphql::parser::types::{ExecutableDocument, Selection, SelectionSet};
-use async_graphql::{Name, Value};
+use async_graphql::parser::types::{Directive, ExecutableDocument, Selection, SelectionSet};
+use async_graphql::{Name, Value, Variables};
+use async_graphql_value::{ConstValue, Value as Written};
 
 use crate::graphql::document::HIDDEN;
 
@@ -18,8 +19,8 @@ pub struct Order<'a> {
 }
 
 impl<'a> Order<'a> {
-    /// The order an operation asks for.
-    pub fn of(document: &'a ExecutableDocument, operation_name: Option<&str>) -> Self {
+    /// The order an operation asks for with these variables, which are coerced.
+    pub fn of(document: &'a ExecutableDocument, operation_name: Option<&str>, variables: &Variables) -> Self {
         let mut order = Order::default();
         let mut operations = document.operations.iter();
         let operation = match operation_name {
@@ -27,24 +28,29 @@ impl<'a> Order<'a> {
             None => operations.next(),
         };
         if let Some((_, operation)) = operation {
-            order.add(document, &operation.node.selection_set.node);
+            order.add(document, &operation.node.selection_set.node, variables);
         }
         order
     }
 
-    /// Adds a selection set. Fragments count whatever type they are for: those of other types have no keys in the answer.
-    fn add(&mut self, document: &'a ExecutableDocument, set: &'a SelectionSet) {
-        for selection in &set.items {
+    /// Adds a selection set. Fragments count whatever type they are for: which one an object of the answer has is not known.
+    fn add(&mut self, document: &'a ExecutableDocument, set: &'a SelectionSet, variables: &Variables) {
+        let selected = set.items.iter().filter(|selection| {
+            !selection.node.directives().iter().any(|directive| leaves_out(&directive.node, variables))
+        });
+        for selection in selected {
             match &selection.node {
                 Selection::Field(field) if field.node.response_key().node == HIDDEN => self.hidden = true,
                 Selection::Field(field) => {
                     let below = self.below.entry(&field.node.response_key().node).or_default();
-                    below.add(document, &field.node.selection_set.node);
+                    below.add(document, &field.node.selection_set.node, variables);
                 }
-                Selection::InlineFragment(fragment) => self.add(document, &fragment.node.selection_set.node),
+                Selection::InlineFragment(fragment) => {
+                    self.add(document, &fragment.node.selection_set.node, variables);
+                }
                 Selection::FragmentSpread(spread) => {
                     if let Some(fragment) = document.fragments.get(&spread.node.fragment_name.node) {
-                        self.add(document, &fragment.node.selection_set.node);
+                        self.add(document, &fragment.node.selection_set.node, variables);
                     }
                 }
             }
@@ -72,5 +78,19 @@ impl<'a> Order<'a> {
             }
             _ => {}
         }
+    }
+}
+
+/// Whether a directive leaves a selection out of the answer.
+fn leaves_out(directive: &Directive, variables: &Variables) -> bool {
+    let out = match directive.name.node.as_str() {
+        "skip" => true,
+        "include" => false,
+        _ => return false,
+    };
+    match directive.get_argument("if").map(|condition| &condition.node) {
+        Some(Written::Boolean(condition)) => *condition == out,
+        Some(Written::Variable(name)) => variables.get(name) == Some(&ConstValue::Boolean(out)),
+        _ => false,
     }
 }

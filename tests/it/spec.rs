@@ -84,6 +84,10 @@ both! {
         let server = Server::start(database).await;
         let query = "query($no: Boolean = false) { server { version @include(if: $no) emulated } ...F b: __typename a: viewer { user { name @skip(if: $no) id @include(if: $no) } scopes @include(if: $no) } }
             fragment F on Query { z: __typename workspaces { totalCount pageInfo { hasNextPage endCursor @include(if: $no) } nodes { name @include(if: $no) } } }";
+        let skipped = "query($yes: Boolean!) { server { version @skip(if: $yes) ...V @include(if: false) emulated __typename version } }
+            fragment V on ServerInfo { version }";
+        let answer = text(&server, skipped, json!({ "yes": true })).await;
+        assert!(answer.starts_with(r#"{"data":{"server":{"emulated":true,"__typename":"ServerInfo","version":"#), "{answer}");
         let text = text(&server, query, json!({})).await;
         assert!(text.starts_with(r#"{"data":{"server":{"emulated":true},"z":"Query","workspaces":{"totalCount":1,"pageInfo":{"hasNextPage":false},"nodes":[{}]},"b":"Query","a":{"user":{"name":"#), "{text}");
     }
