@@ -24,10 +24,13 @@ pub mod list;
 
 pub mod filter;
 
+use std::collections::{HashMap, HashSet};
+
 use chrono::{DateTime, Utc};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, sea_query::Expr,
 };
+use tokio::sync::OnceCell;
 
 use crate::app::App;
 use crate::entity::api_token::Scope;
@@ -84,13 +87,28 @@ pub async fn find_by_file(app: &App, viewer: &Viewer, file: FileId) -> Result<Op
     Ok(find_by_files(app, viewer, &[file]).await?.pop())
 }
 
-/// What a workspace keeps of metadata; the strictest while that cannot be found out.
-pub async fn exif_policy(app: &App, id: WorkspaceId) -> ExifPolicy {
-    workspace::exif_policy(&app.db.read, id)
-        .await
-        .map_err(Error::from)
-        .inspect_err(Error::log)
-        .unwrap_or(ExifPolicy::StripAll)
+/// What the workspaces of some images keep of metadata, read in one statement when it first matters.
+pub struct ExifPolicies<'a> {
+    app: &'a App,
+    workspaces: HashSet<WorkspaceId>,
+    read: OnceCell<HashMap<WorkspaceId, ExifPolicy>>,
+}
+
+impl<'a> ExifPolicies<'a> {
+    /// Those of these workspaces.
+    pub fn of(app: &'a App, workspaces: impl IntoIterator<Item = WorkspaceId>) -> Self {
+        ExifPolicies { app, workspaces: workspaces.into_iter().collect(), read: OnceCell::new() }
+    }
+
+    /// That of one of them; the strictest while it cannot be found out.
+    pub async fn get(&self, id: WorkspaceId) -> ExifPolicy {
+        let read = || async {
+            let workspaces = self.workspaces.iter().copied();
+            workspace::exif_policies(&self.app.db.read, workspaces).await.map_err(Error::from)
+        };
+        let policies = self.read.get_or_try_init(read).await.inspect_err(|problem| problem.log()).ok();
+        policies.and_then(|policies| policies.get(&id).copied()).unwrap_or(ExifPolicy::StripAll)
+    }
 }
 
 /// A file whose image was to be provisioned.

@@ -20,7 +20,7 @@ use crate::error::{Code, Error, Refusal, Result};
 use crate::graphql::cost;
 use crate::http::RequestId;
 use crate::id::{FileId, ImageId, WorkspaceId};
-use crate::image as images;
+use crate::image::{self as images, ExifPolicies};
 use crate::page::{MAX_PAGE, PageArgs};
 use crate::rate;
 use crate::viewer::Viewer;
@@ -76,8 +76,8 @@ pub struct Image {
 }
 
 impl Image {
-    async fn of(app: &App, row: image::Model) -> Image {
-        let url = images::rendition::url(app, &row, images::exif_policy(app, row.workspace_id))
+    async fn of(app: &App, row: image::Model, policies: &ExifPolicies<'_>) -> Image {
+        let url = images::rendition::url(app, &row, policies.get(row.workspace_id))
             .await
             .map(|(url, _)| url.into())
             .inspect_err(Error::log)
@@ -182,9 +182,10 @@ async fn list_images(
             start_cursor: start.map(|row| row.cursor.clone()),
             end_cursor: end.map(|row| row.cursor.clone()),
         };
+        let policies = ExifPolicies::of(&app, page.rows.iter().map(|row| row.model.workspace_id));
         let mut data = Vec::with_capacity(page.rows.len());
         for row in page.rows {
-            data.push(Image::of(&app, row.model).await);
+            data.push(Image::of(&app, row.model, &policies).await);
         }
         Ok(ImagePage { data, page_info })
     };
@@ -203,7 +204,8 @@ async fn find_image(State(app): State<App>, viewer: Viewer, id: RequestId, image
         let image: ImageId = image.id("id")?;
         let row =
             images::find(&app, &viewer, image).await?.ok_or_else(|| Error::not_found("image").at("id"))?;
-        Ok(Image::of(&app, row).await)
+        let policies = ExifPolicies::of(&app, [row.workspace_id]);
+        Ok(Image::of(&app, row, &policies).await)
     };
     answer(found.await, id)
 }
@@ -220,7 +222,8 @@ async fn find_image_by_file(State(app): State<App>, viewer: Viewer, id: RequestI
         let file: FileId = file.id("file_id")?;
         let row = images::find_by_file(&app, &viewer, file).await?;
         let row = row.ok_or_else(|| Error::not_found("image").at("file_id"))?;
-        Ok(Image::of(&app, row).await)
+        let policies = ExifPolicies::of(&app, [row.workspace_id]);
+        Ok(Image::of(&app, row, &policies).await)
     };
     answer(found.await, id)
 }

@@ -1,5 +1,7 @@
 //! Workspaces: the tenants.
 
+use std::collections::HashMap;
+
 use sea_orm::entity::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -87,6 +89,15 @@ pub async fn exif_policy(db: &impl ConnectionTrait, id: WorkspaceId) -> Result<E
 /// The policy of a workspace; the strictest for one that is gone: what nobody has a say in, nobody keeps.
 pub fn kept_by(workspace: Option<&Model>) -> ExifPolicy {
     workspace.map_or(ExifPolicy::StripAll, |workspace| workspace.exif_policy)
+}
+
+/// The same of several workspaces.
+pub async fn exif_policies(
+    db: &impl ConnectionTrait,
+    ids: impl IntoIterator<Item = WorkspaceId>,
+) -> Result<HashMap<WorkspaceId, ExifPolicy>, DbErr> {
+    let workspaces = Entity::find().filter(COLUMN.id.is_in(ids)).all(db).await?;
+    Ok(workspaces.into_iter().map(|workspace| (workspace.id, workspace.exif_policy)).collect())
 }
 
 /// A workspace, for the steps that act for nobody.

@@ -168,5 +168,18 @@ both! {
         server.query(full, json!({})).await;
         let one = server.statements(full, json!({})).await;
         assert!(one <= bare + 1, "{one} instead of {bare}");
+        // The other face, where every URL is of a variant that keeps metadata.
+        let list = async || {
+            let before = server.running.app.db.statements();
+            let request = server.http.get(format!("{}/api/images", server.url)).bearer_auth(ADMIN);
+            let page: Value = request.send().await.unwrap().json().await.unwrap();
+            assert_eq!(page["data"].as_array().unwrap().len(), 20);
+            server.running.app.db.statements() - before
+        };
+        server.quiet().await;
+        let (bare, _) = (list().await, public_keeps(&server, "KEEP").await);
+        list().await;
+        let one = list().await;
+        assert!(one <= bare + 1, "{one} instead of {bare}");
     }
 }
