@@ -4,15 +4,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::app::App;
-use crate::cloudflare::client::{ListQuery, MetaFilter, SortOrder};
-use crate::cloudflare::wire::{
-    self, AccountConfig, Fit, Key, Metadata, Stats, Variant, VariantEdit, VariantOptions,
-};
-use crate::cloudflare::{Error as AccountError, client};
 use crate::error::{Code, Error, Result};
 use crate::image::settle;
 use crate::viewer::Viewer;
 use crate::worker;
+use cloudflare_images::client::{ListQuery, MetaFilter, SortOrder};
+use cloudflare_images::wire::{
+    self, AccountConfig, Fit, Key, Metadata, Stats, Variant, VariantEdit, VariantOptions,
+};
+use cloudflare_images::{Error as AccountError, client};
 
 /// Most images of one page.
 pub const MAX_PAGE: u32 = 1000;
@@ -65,7 +65,7 @@ pub async fn hash(app: &App, viewer: &Viewer) -> Result<Option<String>> {
     require_admin(viewer)?;
     let query = ListQuery { per_page: Some(1), ..ListQuery::default() };
     let page = app.cloudflare.list(&query).await.map_err(refused)?;
-    Ok(page.images.first().and_then(crate::cloudflare::signing::account_hash))
+    Ok(page.images.first().and_then(cloudflare_images::signing::account_hash))
 }
 
 /// Images stored against the allowance.

@@ -25,8 +25,6 @@ pub use transaction::Transaction;
 pub use writer::Writer;
 
 use crate::blob::Blobs;
-use crate::cloudflare::client::Client;
-use crate::cloudflare::wire::{Key, Variant};
 use crate::config::{Config, Durability};
 use crate::connections::Connections;
 use crate::error::{Error, Result};
@@ -34,6 +32,8 @@ use crate::event::Wakes;
 use crate::folder;
 use crate::id::{ApiTokenId, DirectUploadId, FileId};
 use crate::rate::Buckets;
+use cloudflare_images::client::Client;
+use cloudflare_images::wire::{Key, Variant};
 
 /// Most steps with images the worker takes at once.
 const IMAGE_STEPS: usize = 32;

@@ -317,8 +317,8 @@ impl From<ParseIdError> for Error {
     }
 }
 
-impl From<crate::cloudflare::Error> for Error {
-    fn from(source: crate::cloudflare::Error) -> Self {
+impl From<cloudflare_images::Error> for Error {
+    fn from(source: cloudflare_images::Error) -> Self {
         Error::fault("talking to the account", source)
     }
 }

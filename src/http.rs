@@ -37,7 +37,6 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::cloudflare::client::{self, Credentials};
 use crate::config::Config;
 use crate::error::{Code, Error, FAULT_MESSAGE, Result};
 use crate::graphql::document::Documents;
@@ -45,6 +44,7 @@ use crate::graphql::{self, cost, handler};
 use crate::rate;
 use crate::rest;
 use crate::viewer::{self, Viewer};
+use cloudflare_images::client::{self, Credentials};
 
 /// Where the emulator is mounted.
 #[cfg(feature = "emulator")]
@@ -112,7 +112,7 @@ impl Account {
 
     #[cfg(feature = "emulator")]
     async fn emulated(config: &Config, public_url: &Url, own_url: &Url) -> Result<Account, AccountError> {
-        use crate::emulator::{Emulator, Given, Settings};
+        use cloudflare_images_emulator::{Emulator, Given, Settings};
         let (base, own) = (below(public_url, EMULATOR), below(own_url, EMULATOR));
         let settings = Settings {
             data_dir: config.data_dir.join("emulator"),
@@ -152,7 +152,7 @@ pub enum AccountError {
     Credentials,
     #[cfg(feature = "emulator")]
     #[error("the emulator's store cannot be opened")]
-    Emulator(#[source] Box<crate::emulator::OpenError>),
+    Emulator(#[source] Box<cloudflare_images_emulator::OpenError>),
     #[cfg(not(feature = "emulator"))]
     #[error("this build has no emulator: set CLOUDFLARE_ACCOUNT_ID and CLOUDFLARE_API_TOKEN")]
     NoEmulator,

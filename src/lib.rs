@@ -80,13 +80,6 @@ pub mod blob;
 /// What is finished later.
 pub mod worker;
 
-/// Cloudflare Images: wire, client, signatures.
-pub mod cloudflare;
-
-/// The stand-in for Cloudflare Images.
-#[cfg(feature = "emulator")]
-pub mod emulator;
-
 /// The GraphQL face.
 pub mod graphql;
 

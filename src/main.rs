@@ -151,7 +151,7 @@ async fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
         #[cfg(feature = "emulator")]
         Command::Emulator { account_id, api_token, read_token } => {
             let account = account_id.zip(api_token);
-            emulate(&cli.config, imagegraph::emulator::Given { account, read_token }).await?
+            emulate(&cli.config, cloudflare_images_emulator::Given { account, read_token }).await?
         }
         Command::Healthcheck => healthcheck(cli.config.listen).await?,
     }
@@ -227,9 +227,9 @@ async fn create_token(config: &Config, token: Token) -> Result<String, Box<dyn s
 #[cfg(feature = "emulator")]
 async fn emulate(
     config: &Config,
-    given: imagegraph::emulator::Given,
+    given: cloudflare_images_emulator::Given,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    use imagegraph::emulator::{Emulator, Settings};
+    use cloudflare_images_emulator::{Emulator, Settings};
     let listener = tokio::net::TcpListener::bind(config.listen)
         .await
         .map_err(|problem| serve::StartError::Listen(config.listen, problem))?;

@@ -13,12 +13,12 @@ use url::Url;
 
 use crate::app::{App, Clock, Db};
 use crate::blob::{self, Blobs};
-use crate::cloudflare::client::Client;
 use crate::config::{Config, Durability};
 use crate::folder;
 use crate::http::{self, Account, AccountError};
 use crate::setup::{self, First};
 use crate::{event, tls, worker};
+use cloudflare_images::client::Client;
 
 /// How long requests under way may take to end once the server is asked to.
 const STOP_TIME: Duration = Duration::from_secs(20);
@@ -51,7 +51,7 @@ pub enum StartError {
     #[error("cannot use the Cloudflare account: {0}")]
     Account(#[from] AccountError),
     #[error("cannot use the Cloudflare account: {0}")]
-    Client(#[from] crate::cloudflare::Error),
+    Client(#[from] cloudflare_images::Error),
     #[error("cannot make the first admin: {0}")]
     Setup(#[source] crate::error::Error),
 }

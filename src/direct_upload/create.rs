@@ -9,9 +9,6 @@ use tokio::time::Instant;
 use super::{EXPIRES_IN, GRACE, delete_file_row};
 use crate::app::App;
 use crate::blob::BlobKey;
-use crate::cloudflare::Error as AccountError;
-use crate::cloudflare::client::{NewDirectUpload as Draft, NewImage};
-use crate::cloudflare::wire::{self, MAX_IMAGE_BYTES};
 use crate::entity::api_token::Scope;
 use crate::entity::direct_upload::{self, Column, Entity, Model, Status, Transport};
 use crate::entity::file::{self, Intent};
@@ -26,6 +23,9 @@ use crate::idempotency::{self, Key};
 use crate::image::{settle, step};
 use crate::viewer::Viewer;
 use crate::{event as events, worker, workspace};
+use cloudflare_images::Error as AccountError;
+use cloudflare_images::client::{NewDirectUpload as Draft, NewImage};
+use cloudflare_images::wire::{self, MAX_IMAGE_BYTES};
 
 /// Most direct uploads of one batch.
 pub const MAX_BATCH: usize = 100;

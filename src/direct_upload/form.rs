@@ -4,9 +4,6 @@ use futures_util::TryStreamExt;
 
 use super::{expired, incomplete, refuse_bytes};
 use crate::app::App;
-use crate::cloudflare::client::Blob;
-use crate::cloudflare::wire::MAX_IMAGE_BYTES;
-use crate::cloudflare::{Error as AccountError, signing};
 use crate::entity::direct_upload::Model;
 use crate::entity::file::{self, Intent};
 use crate::entity::workspace as workspace_entity;
@@ -17,6 +14,9 @@ use crate::file::kind::Kind;
 use crate::file::mime::{self, Declared};
 use crate::file::spool::Spool;
 use crate::image::{settle, step};
+use cloudflare_images::client::Blob;
+use cloudflare_images::wire::MAX_IMAGE_BYTES;
+use cloudflare_images::{Error as AccountError, signing};
 
 /// Completes an upload whose bytes the account has.
 pub(super) async fn settle(app: &App, upload: &Model) -> Result<()> {

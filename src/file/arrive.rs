@@ -7,7 +7,6 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::app::{App, Transaction};
-use crate::cloudflare::wire;
 use crate::entity::file::{self, Column, Entity, ImageStatus, Intent, Model, Status};
 use crate::entity::image::{self as image_entity, NewImage, State};
 use crate::entity::workspace::{DuplicatePolicy, Model as Workspace};
@@ -23,6 +22,7 @@ use crate::id::{FileId, ImageId, UserId};
 use crate::idempotency::Key;
 use crate::spelling::{as_sent, composed};
 use crate::{direct_upload as uploads, event as events, image};
+use cloudflare_images::wire;
 
 /// What is wanted of a file to be made, whichever way its bytes come.
 #[derive(Debug, Clone, Default, Serialize)]

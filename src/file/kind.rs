@@ -5,11 +5,11 @@ use std::io::{BufReader, Seek, SeekFrom};
 use media::sniff::{self, Sniffed};
 use media::{exif, heic, raster, svg};
 
-use crate::cloudflare::wire::{MAX_IMAGE_BYTES, MAX_PIXELS, MAX_SIDE};
 use crate::entity::image::Format;
 use crate::error::{Code, Error, Result};
 use crate::file::mime::{self, Declared};
 use crate::file::spool::{Reader, Spool};
+use cloudflare_images::wire::{MAX_IMAGE_BYTES, MAX_PIXELS, MAX_SIDE};
 
 /// What a file is.
 #[derive(Debug, Clone, PartialEq)]

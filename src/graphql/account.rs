@@ -4,8 +4,6 @@ use async_graphql::{Context, Enum, InputObject, Object, SimpleObject};
 use serde_json::{Number, Value};
 
 use crate::account;
-use crate::cloudflare::client::{MetaFilter, MetaTest};
-use crate::cloudflare::wire;
 use crate::error::{Error, Result};
 use crate::graphql::connection::{PageInfo, shared};
 use crate::graphql::error::{UserError, outcome, top_level};
@@ -16,6 +14,8 @@ use crate::graphql::transform::{TransformFit, TransformMetadata, named_fit};
 use crate::graphql::{Asked, OrderDirection, semanticNonNull};
 use crate::image as images;
 use crate::image::rendition::account_urls;
+use cloudflare_images::client::{MetaFilter, MetaTest};
+use cloudflare_images::wire;
 
 /// The Cloudflare Images account as Cloudflare itself reports it, for admins: what every call of the
 /// Cloudflare Images API offers and no other type here already has.

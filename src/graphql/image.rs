@@ -2,7 +2,6 @@
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 
-use crate::cloudflare::wire;
 use crate::entity::{image, workspace};
 use crate::graphql::connection::shared;
 use crate::graphql::error::top_level;
@@ -17,6 +16,7 @@ use crate::graphql::{Asked, OrderDirection, semanticNonNull};
 use crate::image::delivery::{self, fit::Fit};
 use crate::image::rendition::{self, RenditionRequest, SrcSetRequest};
 use crate::image::{photo, placeholder};
+use cloudflare_images::wire;
 
 /// The projection of an `image/*` file that has been provisioned into Cloudflare Images.
 /// It exists only once provisioned, so what the image service supplies is never null.

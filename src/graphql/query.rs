@@ -5,7 +5,6 @@ use std::sync::Arc;
 use async_graphql::{ComplexObject, Context, ID, Interface, Object, SimpleObject};
 use futures_util::future::join_all;
 
-use crate::cloudflare::wire;
 use crate::error::Error;
 use crate::file::kind::IMAGE_MIME_TYPES;
 use crate::graphql::account::CloudflareAccount;
@@ -26,6 +25,7 @@ use crate::graphql::{Asked, list_files, list_images, parse, semanticNonNull};
 use crate::id::{AnyId, DirectUploadId, FileId, ImageId, WorkspaceId};
 use crate::page::MAX_PAGE;
 use crate::{direct_upload, file, image, workspace};
+use cloudflare_images::wire;
 
 /// What is null beside an error if it failed.
 type Fallible<T> = Option<async_graphql::Result<T>>;

@@ -2,7 +2,6 @@
 
 use async_graphql::{Enum, InputObject, SimpleObject};
 
-use crate::cloudflare::wire;
 use crate::error::Result;
 use crate::graphql::new_image::FocalPointInput;
 use crate::graphql::scalar::{DateTime, Url};
@@ -10,6 +9,7 @@ use crate::image::delivery;
 use crate::image::delivery::fit::Fit;
 use crate::image::delivery::srcset::SrcSet;
 use crate::image::delivery::transform::{Flip, Format, Gravity, Transform};
+use cloudflare_images::wire;
 
 /// One sized version of an image.
 #[derive(Debug, Clone, SimpleObject)]

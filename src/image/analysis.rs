@@ -11,7 +11,6 @@ use media::{colour, decode};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
 
 use crate::app::App;
-use crate::cloudflare::wire::MAX_IMAGE_BYTES;
 use crate::entity::image::{self as entity, Column, Entity, Format, Model, State};
 use crate::entity::{Texts, event, file, workspace};
 use crate::error::Result;
@@ -20,6 +19,7 @@ use crate::file::spool::Spool;
 use crate::file::{exif, kind, presence};
 use crate::image::{palette, photo};
 use crate::worker;
+use cloudflare_images::wire::MAX_IMAGE_BYTES;
 
 /// How often a picture is tried when its bytes are missing, or the process ends over it.
 const MAX_ATTEMPTS: i32 = 5;

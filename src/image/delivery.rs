@@ -13,9 +13,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use url::Url;
 
-use crate::cloudflare::signing;
-use crate::cloudflare::wire::{Key, MAX_SIDE, Metadata, Variant, VariantOptions};
 use crate::entity::image::{Format, Model};
+use cloudflare_images::signing;
+use cloudflare_images::wire::{Key, MAX_SIDE, Metadata, Variant, VariantOptions};
 
 /// Longest side Cloudflare delivers, in pixels.
 pub const MAX_WIDTH: i32 = MAX_SIDE as i32;

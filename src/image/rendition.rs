@@ -8,7 +8,6 @@ use chrono::{DateTime, Utc};
 use url::Url;
 
 use crate::app::App;
-use crate::cloudflare::wire::{self, Metadata, Variant};
 use crate::entity::image::{Format, Model};
 use crate::entity::workspace::ExifPolicy;
 use crate::error::{Code, Error, Result};
@@ -17,6 +16,7 @@ use crate::image::delivery::transform::Transform;
 use crate::image::delivery::{self, Rendition, Signer};
 use crate::image::settings::METADATA_FIELD;
 use crate::image::settle;
+use cloudflare_images::wire::{self, Metadata, Variant};
 
 /// The variant that every account has and nobody can delete.
 const PUBLIC: &str = "public";

@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use crate::cloudflare::wire::MAX_METADATA_BYTES;
 use crate::entity::image::{FocalPoint, NewImage};
 use crate::error::{Code, Error, Result};
 use crate::spelling;
+use cloudflare_images::wire::MAX_METADATA_BYTES;
 
 /// Longest alternative text, in characters.
 pub const MAX_ALT: usize = 2000;

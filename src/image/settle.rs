@@ -7,7 +7,6 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
 
 use crate::app::App;
-use crate::cloudflare::{Error as AccountError, signing, wire};
 use crate::entity::event;
 use crate::entity::file::ImageStatus;
 use crate::entity::image::{self, Column, Entity, Model, State};
@@ -15,6 +14,7 @@ use crate::error::{Code, Error, Refusal, Result};
 use crate::id::ImageId;
 use crate::image::step;
 use crate::{event as events, worker};
+use cloudflare_images::{Error as AccountError, signing, wire};
 
 /// What a client may read about a problem with the account: the reason where it is up to them, and one sentence for
 /// everything that is not. What the account said is in the log.

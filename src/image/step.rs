@@ -7,8 +7,6 @@ use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter,
 use serde_json::{Map, Value};
 
 use crate::app::App;
-use crate::cloudflare::client::{self, Body, ListQuery, MetaFilter, MetaTest, Upload};
-use crate::cloudflare::{Error as AccountError, wire};
 use crate::entity::Failure;
 use crate::entity::file::{self, ImageStatus};
 use crate::entity::image::{self, Column, Entity, Model, NewImage, State};
@@ -19,6 +17,8 @@ use crate::image::settings::{self, METADATA_FIELD};
 use crate::image::{settle, update};
 use crate::spelling::{as_sent, composed};
 use crate::worker;
+use cloudflare_images::client::{self, Body, ListQuery, MetaFilter, MetaTest, Upload};
+use cloudflare_images::{Error as AccountError, wire};
 
 /// The metadata an image of ours carries in the account: the user's, and our id.
 pub fn metadata(id: ImageId, users: Option<&Map<String, Value>>) -> Map<String, Value> {

@@ -11,7 +11,6 @@ use serde_json::{Map, Value};
 use super::settings::{self, METADATA_FIELD};
 use super::{FocalPoint, settle, step};
 use crate::app::App;
-use crate::cloudflare::{Error as AccountError, signing, wire};
 use crate::entity::api_token::Scope;
 use crate::entity::event;
 use crate::entity::file;
@@ -22,6 +21,7 @@ use crate::id::ImageId;
 use crate::spelling::{as_sent, composed};
 use crate::viewer::Viewer;
 use crate::{event as events, worker};
+use cloudflare_images::{Error as AccountError, signing, wire};
 
 /// What to change of an image; `None` leaves it as it is, `Some(None)` clears it.
 #[derive(Debug, Clone, Default)]

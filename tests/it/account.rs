@@ -197,7 +197,7 @@ both! {
 
 /// An image in the account that is not ours; answers its id.
 async fn stray(server: &Server, metadata: Value) -> String {
-    use imagegraph::cloudflare::client::{Body, NewImage, Upload};
+    use cloudflare_images::client::{Body, NewImage, Upload};
     let bytes = png(rand::random());
     let upload = Upload {
         filename: "stray.png".to_owned(),

@@ -1,7 +1,7 @@
 //! Answers in forms Cloudflare is seen to use beside the documented one: text, web pages, values we have no name for.
 
-use imagegraph::cloudflare::client::{Deleted, Error, NewImage};
-use imagegraph::cloudflare::wire::{Fit, Metadata, Named, VariantEdit};
+use cloudflare_images::client::{Deleted, Error, NewImage};
+use cloudflare_images::wire::{Fit, Metadata, Named, VariantEdit};
 use serde_json::{Value, json};
 
 use crate::client::{Account, create, refusal};
@@ -27,7 +27,7 @@ async fn errors_as_text_say_the_same() {
         account.fault("keys.delete", fault.clone()).await;
         assert_eq!(refusal(client.delete_key("nothing").await), ("not found", Some(5404)), "{form}");
         account.fault("config.edit", fault).await;
-        let edit = imagegraph::cloudflare::wire::AccountConfig { browser_ttl: Some(1), ..Default::default() };
+        let edit = cloudflare_images::wire::AccountConfig { browser_ttl: Some(1), ..Default::default() };
         assert_eq!(refusal(client.edit_config(&edit).await), ("invalid", Some(5400)), "{form}");
     }
     let direct = client.direct_upload(&Default::default()).await.unwrap();

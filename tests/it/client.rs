@@ -12,17 +12,17 @@ use axum::response::Response;
 use axum::routing::get;
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
-use futures_util::{StreamExt, TryStreamExt, stream};
-use image::{ImageFormat, ImageReader};
-use imagegraph::cloudflare::client::{
+use cloudflare_images::client::{
     Blob, Body, Client, Credentials, Deleted, Error, ListQuery, MetaFilter, MetaTest, NewDirectUpload,
     NewImage, PageQuery, Settings, SortOrder, Upload,
 };
-use imagegraph::cloudflare::signing;
-use imagegraph::cloudflare::wire::{
+use cloudflare_images::signing;
+use cloudflare_images::wire::{
     AccountConfig, Fit, Image, ImageEdit, MAX_IMAGE_BYTES, Metadata, Variant, VariantEdit, VariantOptions,
 };
-use imagegraph::emulator::{self, Emulator};
+use cloudflare_images_emulator::{self as emulator, Emulator};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use image::{ImageFormat, ImageReader};
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;

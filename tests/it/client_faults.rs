@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chrono::DateTime;
-use futures_util::{StreamExt, TryStreamExt, future, stream};
-use imagegraph::cloudflare::client::{
+use cloudflare_images::client::{
     Body, Client, Credentials, Deleted, Error, ListQuery, MetaFilter, MetaTest, NewDirectUpload, NewImage,
     Settings, SortOrder, Upload,
 };
-use imagegraph::cloudflare::wire;
+use cloudflare_images::wire;
+use futures_util::{StreamExt, TryStreamExt, future, stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use url::Url;

@@ -1,7 +1,7 @@
 //! Delivery: what the URLs we hand out open, and to whom.
 
+use cloudflare_images::wire::{Fit, Variant, VariantOptions};
 use image::{GenericImageView, ImageFormat, ImageReader};
-use imagegraph::cloudflare::wire::{Fit, Variant, VariantOptions};
 use serde_json::{Value, json};
 use std::io::Cursor;
 use std::time::Duration;

@@ -1,9 +1,9 @@
 //! The delivery host of the emulator as browsers and caches see it: headers, conditions, refusals; and drafts that expire.
 
+use cloudflare_images::client::{NewDirectUpload, NewImage};
+use cloudflare_images::signing;
+use cloudflare_images::wire::{AccountConfig, ImageEdit, Variant, VariantEdit, VariantOptions};
 use image::ImageFormat;
-use imagegraph::cloudflare::client::{NewDirectUpload, NewImage};
-use imagegraph::cloudflare::signing;
-use imagegraph::cloudflare::wire::{AccountConfig, ImageEdit, Variant, VariantEdit, VariantOptions};
 use reqwest::Response;
 use sea_orm::{ConnectionTrait, Database};
 

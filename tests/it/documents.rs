@@ -1,6 +1,6 @@
 //! The emulator against Cloudflare's descriptions of its API, as plain HTTP: what a client that is not ours may send.
 
-use imagegraph::emulator::{self, Emulator};
+use cloudflare_images_emulator::{self as emulator, Emulator};
 use reqwest::Method;
 use reqwest::multipart::{Form, Part};
 use sea_orm::{ConnectionTrait, Database};

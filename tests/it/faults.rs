@@ -361,7 +361,10 @@ fn the_readme_knows_every_fault() {
     ] {
         assert!(readme.contains(&format!("| `{kind}` |")), "{kind}");
     }
-    let calls = include_str!("../../src/emulator/route.rs").split("const NAMES").nth(1).unwrap();
+    let calls = include_str!("../../crates/cloudflare-images-emulator/src/route.rs")
+        .split("const NAMES")
+        .nth(1)
+        .unwrap();
     let calls: Vec<_> = calls.split("];").next().unwrap().split('"').skip(1).step_by(2).collect();
     assert!(calls.len() > 20, "{calls:?}");
     for call in calls {

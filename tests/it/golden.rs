@@ -2,9 +2,9 @@
 
 use std::io::Cursor;
 
+use cloudflare_images::client::{Body, NewImage, Upload};
+use cloudflare_images::wire::AccountConfig;
 use image::{ImageFormat, ImageReader};
-use imagegraph::cloudflare::client::{Body, NewImage, Upload};
-use imagegraph::cloudflare::wire::AccountConfig;
 
 use crate::harness::{Database, Server};
 use crate::pictures::{gif, lying_png, photo, picture};

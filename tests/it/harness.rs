@@ -276,8 +276,8 @@ impl Server {
     }
 
     /// All images in the account, as the account lists them.
-    pub(crate) async fn account_images(&self) -> Vec<imagegraph::cloudflare::wire::Image> {
-        let query = imagegraph::cloudflare::client::ListQuery::default();
+    pub(crate) async fn account_images(&self) -> Vec<cloudflare_images::wire::Image> {
+        let query = cloudflare_images::client::ListQuery::default();
         self.running.app.cloudflare.list(&query).await.unwrap().images
     }
 

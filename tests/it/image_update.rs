@@ -86,14 +86,14 @@ both! {
         let account = &server.running.app.cloudflare;
         account.delete("logo").await.unwrap();
         let meta = json!({ "imagegraph": "img_00000000000000000000000000" });
-        let new = imagegraph::cloudflare::client::NewImage { id: Some("logo"), metadata: meta.as_object(), ..Default::default() };
-        let upload = imagegraph::cloudflare::client::Upload {
+        let new = cloudflare_images::client::NewImage { id: Some("logo"), metadata: meta.as_object(), ..Default::default() };
+        let upload = cloudflare_images::client::Upload {
             filename: "b.png".to_owned(),
             content_type: "image/png".to_owned(),
             length: png(2).len() as u64,
             stream: Box::pin(futures_util::stream::iter([Ok(png(2).into())])),
         };
-        account.create(new, imagegraph::cloudflare::client::Body::Upload(upload)).await.unwrap();
+        account.create(new, cloudflare_images::client::Body::Upload(upload)).await.unwrap();
         let deleted = server.query("mutation($id: ID!) { deleteFile(input: { id: $id, permanently: true }) { success } }", json!({ "id": first["id"] })).await;
         assert_eq!(deleted["deleteFile"]["success"], true);
         eventually("removed here", || async { server.originals().is_empty().then_some(()) }).await;
@@ -179,7 +179,7 @@ both! {
         .await;
         assert_eq!(json!(row().await.cf_image_id), image["cfImageId"], "looked before the account did it");
         // As the account does it, with the request that we gave up.
-        let late = imagegraph::cloudflare::wire::ImageEdit { require_signed_urls: Some(true), ..Default::default() };
+        let late = cloudflare_images::wire::ImageEdit { require_signed_urls: Some(true), ..Default::default() };
         server.running.app.cloudflare.edit(image["cfImageId"].as_str().unwrap(), &late).await.unwrap();
         let query = "query($id: ID!) { image(id: $id) { cfImageId requireSignedUrls url } }";
         let found = eventually("followed", || async {

@@ -3,9 +3,9 @@
 
 use std::path::PathBuf;
 
+use cloudflare_images::wire::Fit;
 use image::imageops::overlay;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage, Rgba, RgbaImage};
-use imagegraph::cloudflare::wire::Fit;
 use imagegraph::image::delivery;
 
 use crate::golden::{flexible, get, put};

@@ -1,7 +1,7 @@
 //! What cannot be had of one image is null or stands in, and never costs the page: an error is for what was asked wrongly.
 
+use cloudflare_images::wire::{Fit, Variant, VariantOptions};
 use image::ImageFormat;
-use imagegraph::cloudflare::wire::{Fit, Variant, VariantOptions};
 use serde_json::{Value, json};
 
 use crate::harness::{ADMIN, Database, Server};

@@ -53,15 +53,11 @@ fn in_face(path: &str) -> bool {
     ["src/graphql", "src/rest", "src/http"].iter().any(|face| path.starts_with(face))
 }
 
-fn in_emulator(path: &str) -> bool {
-    path.starts_with("src/emulator")
-}
-
 #[test]
 fn the_domain_does_not_know_its_faces() {
     let outside = ["src/main.rs", "src/lib.rs", "src/serve.rs"];
     forbid("axum and async-graphql belong to the faces", &["axum", "async_graphql"], |path| {
-        !in_face(path) && !in_emulator(path) && !outside.contains(&path)
+        !in_face(path) && !outside.contains(&path)
     });
 }
 
@@ -86,39 +82,17 @@ fn the_faces_contain_no_rule() {
 #[test]
 fn a_read_begins_at_visible_to() {
     forbid("`find()` belongs to entity/ and the worker", &["Entity::find"], |path| {
-        !path.starts_with("src/entity") && path != "src/worker.rs" && !in_emulator(path)
+        !path.starts_with("src/entity") && path != "src/worker.rs"
     });
-}
-
-#[test]
-fn client_and_emulator_share_the_wire_only() {
-    let product = [
-        "crate::entity",
-        "crate::app",
-        "crate::file",
-        "crate::image::",
-        "crate::config",
-        "crate::error",
-        "crate::viewer",
-    ];
-    forbid("the emulator knows the wire and nothing else of the product", &product, in_emulator);
-    forbid(
-        "the emulator does not know the client",
-        &["cloudflare::client", "cloudflare::signing"],
-        in_emulator,
-    );
-    forbid(
-        "the client knows neither the emulator nor the product",
-        &[&product[..], &["emulator", "axum", "sea_orm"]].concat(),
-        |path| path.starts_with("src/cloudflare"),
-    );
 }
 
 #[test]
 fn only_http_and_main_name_the_emulator() {
-    forbid("the emulator is named in http.rs and main.rs only", &["emulator::", "Emulator"], |path| {
-        !in_emulator(path) && path != "src/http.rs" && path != "src/main.rs"
-    });
+    forbid(
+        "the emulator is named in http.rs and main.rs only",
+        &["cloudflare_images_emulator", "Emulator"],
+        |path| path != "src/http.rs" && path != "src/main.rs",
+    );
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use std::io::Cursor;
 
+use cloudflare_images::wire::{Fit, Variant, VariantOptions};
 use image::{ImageFormat, ImageReader};
-use imagegraph::cloudflare::wire::{Fit, Variant, VariantOptions};
 use serde_json::{Map, Value, json};
 
 use crate::harness::{ADMIN, Database, Server};

@@ -317,7 +317,7 @@ async fn no_number_is_made_up() {
 /// The account refuses them as well, by the same words.
 #[tokio::test]
 async fn the_account_says_the_same() {
-    use imagegraph::cloudflare::client::{Body, NewImage, Upload};
+    use cloudflare_images::client::{Body, NewImage, Upload};
     let server = Server::start(Database::Sqlite).await;
     for (bytes, said) in [
         (cgbi(), "CgBI"),

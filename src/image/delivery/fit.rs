@@ -1,7 +1,7 @@
 //! Pixel sizes of fitted images.
 
-use crate::cloudflare::wire;
 use crate::error::{Error, Result};
+use cloudflare_images::wire;
 
 /// How an image is fitted to its box. Named variants know the first five.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

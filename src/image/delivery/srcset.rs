@@ -5,9 +5,9 @@ use url::Url;
 use super::fit::{Fit, fitted};
 use super::transform::Transform;
 use super::{MAX_WIDTH, Rendition, source};
-use crate::cloudflare::wire::Variant;
 use crate::entity::image::Model;
 use crate::error::{Error, Result};
+use cloudflare_images::wire::Variant;
 
 /// Most widths of one `srcset`.
 pub const MAX_WIDTHS: usize = 12;

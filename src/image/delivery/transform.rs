@@ -4,10 +4,10 @@ use std::ops::RangeInclusive;
 
 use super::fit::{Fit, fitted};
 use super::{MAX_WIDTH, colour, source};
-use crate::cloudflare::wire::{MAX_PIXELS, Metadata, VariantOptions};
 use crate::entity::image::{FocalPoint, Format as Encoding, Model};
 use crate::error::{Code, Error, Result};
 use crate::image::settings;
+use cloudflare_images::wire::{MAX_PIXELS, Metadata, VariantOptions};
 
 /// A transformation as it is asked for; what is left out is Cloudflare's default.
 #[derive(Debug, Clone, Default, PartialEq)]

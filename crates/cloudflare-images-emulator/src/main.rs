@@ -1,0 +1,3 @@
+//! The Cloudflare Images emulator as a program of its own.
+
+fn main() {}
