@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use imagegraph::app::Clock;
+use imagegraph::bootstrap;
 use imagegraph::config::Config;
-use imagegraph::setup;
 use serde_json::{Value, json};
 
 const ROWS: i64 = 100_000;

@@ -4,10 +4,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::app::App;
+use crate::auth::Viewer;
 use crate::error::{Code, Error, Result};
-use crate::image::settle;
-use crate::viewer::Viewer;
-use crate::worker;
+use crate::job;
+use crate::provision::outcome;
+use crate::provision::refusal;
 use cloudflare_images::client::{ListQuery, MetaFilter, SortOrder};
 use cloudflare_images::wire::{
     self, AccountConfig, Fit, Key, Metadata, Stats, Variant, VariantEdit, VariantOptions,
@@ -280,7 +281,7 @@ async fn run_on<T: Send + 'static, F>(app: &App, change: impl FnOnce(App) -> F) 
 where
     F: Future<Output = Result<T>> + Send + 'static,
 {
-    worker::run_on(change(app.clone())).await
+    job::run_to_end(change(app.clone())).await
 }
 
 /// A refusal of something of which the account has only so many.
@@ -305,6 +306,6 @@ fn refused(problem: AccountError) -> Error {
         AccountError::Account(said) | AccountError::Unauthorized(said) => {
             Error::refuse(Code::UpstreamError, format!("The Cloudflare account does not allow it: {said}."))
         }
-        _ => Error::Refusal(settle::refusal(&problem)),
+        _ => Error::Refusal(refusal::refusal(&problem)),
     }
 }

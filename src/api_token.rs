@@ -1,17 +1,18 @@
 //! API tokens: making, listing and revoking them.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sea_orm::{ActiveModelTrait, ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::entity::api_token::{self, Column, Entity, Model, Scope, Scopes};
+use crate::auth::Viewer;
+use crate::entity::api_token::{self, Column, Entity, Model, Scope};
+use crate::entity::workspace;
 use crate::error::{Code, Error, Result};
 use crate::id::{ApiTokenId, WorkspaceId};
-use crate::page::{self, Count, Key, Keyed, Kind, Order, Page, PageArgs, Range};
-use crate::setup;
-use crate::viewer::{self, Viewer};
-use crate::workspace;
+use crate::query::page::{self, Count, Key, KeyKind, Keyed, ListOrder, Page, PageArgs, Range};
+use crate::rows;
+use crate::rows::api_token::TokenRow;
 
 /// Longest name, in characters.
 const MAX_NAME: usize = 100;
@@ -19,8 +20,8 @@ const MAX_NAME: usize = 100;
 const USE_STEP: TimeDelta = TimeDelta::minutes(1);
 
 /// Newest first.
-const BY_CREATION: Order<Column> =
-    Order { name: "apiTokens:CREATED_AT", column: None, kind: Kind::Text, descending: true };
+const BY_CREATION: ListOrder<Column> =
+    ListOrder { name: "apiTokens:CREATED_AT", column: None, kind: KeyKind::Text, descending: true };
 
 /// A token to be made.
 #[derive(Debug, Clone)]
@@ -34,7 +35,7 @@ pub struct NewToken {
 
 /// Which tokens are listed.
 #[derive(Debug, Clone)]
-pub struct List {
+pub struct TokenList {
     /// Those limited to this workspace, whoever's they are; otherwise the viewer's own.
     pub workspace_id: Option<WorkspaceId>,
     pub page: PageArgs,
@@ -53,27 +54,25 @@ pub async fn create(app: &App, viewer: &Viewer, new: NewToken) -> Result<(Model,
     let now = app.clock.now();
     check(viewer, &new, now)?;
     if let Some(id) = new.workspace_id
-        && workspace::find(app, viewer, id).await?.is_none()
+        && workspace::visible_to(&viewer.access())
+            .filter(workspace::COLUMN.id.eq(id))
+            .one(&app.db.read)
+            .await?
+            .is_none()
     {
         return Err(Error::not_found("workspace").at("workspaceId"));
     }
-    let secret = setup::new_secret();
+    let secret = rows::api_token::new_secret();
     let mut scopes = new.scopes;
     scopes.dedup();
-    let row = api_token::ActiveModel {
-        id: Set(ApiTokenId::new(now)),
-        user_id: Set(viewer.user.id),
-        workspace_id: Set(new.workspace_id),
-        name: Set(new.name.trim().to_owned()),
-        hint: Set(setup::hint(&secret)),
-        secret_hash: Set(viewer::hash(&secret)),
-        scopes: Set(Scopes(scopes)),
-        expires_at: Set(new.expires_at),
-        revoked_at: Set(None),
-        last_used_at: Set(None),
-        created_at: Set(now),
+    let row = TokenRow {
+        user_id: viewer.user.id,
+        workspace_id: new.workspace_id,
+        name: new.name.trim().to_owned(),
+        scopes,
+        expires_at: new.expires_at,
     };
-    Ok((row.insert(&app.db.write).await?, secret))
+    Ok((rows::api_token::insert(&app.db.write, row, &secret, now).await?, secret))
 }
 
 /// Revokes a token: it works no more from the next request on. Repeating it changes nothing.
@@ -82,7 +81,9 @@ pub async fn create(app: &App, viewer: &Viewer, new: NewToken) -> Result<(Model,
 /// `NOT_FOUND` for one the viewer may not see, `FORBIDDEN` without `WORKSPACE_ADMIN`.
 pub async fn revoke(app: &App, viewer: &Viewer, id: ApiTokenId) -> Result<Model> {
     viewer.require(Scope::WorkspaceAdmin)?;
-    let find = || api_token::visible_to(viewer).filter(api_token::COLUMN.id.eq(id)).one(&app.db.read);
+    let find = || {
+        api_token::visible_to(&viewer.token_access()).filter(api_token::COLUMN.id.eq(id)).one(&app.db.read)
+    };
     if find().await?.is_none() {
         return Err(Error::not_found("API token").at("id"));
     }
@@ -99,21 +100,21 @@ pub async fn revoke(app: &App, viewer: &Viewer, id: ApiTokenId) -> Result<Model>
 pub async fn find_many(app: &App, viewer: &Viewer, ids: &[ApiTokenId]) -> Result<Vec<Model>> {
     viewer.require(Scope::WorkspaceAdmin)?;
     let of_ids = api_token::COLUMN.id.is_in(ids.iter().copied());
-    Ok(api_token::visible_to(viewer).filter(of_ids).all(&app.db.read).await?)
+    Ok(api_token::visible_to(&viewer.token_access()).filter(of_ids).all(&app.db.read).await?)
 }
 
 /// A page of tokens, newest first.
 ///
 /// # Errors
 /// `FORBIDDEN` without `WORKSPACE_ADMIN`, `BAD_USER_INPUT` for paging arguments.
-pub async fn list(app: &App, viewer: &Viewer, list: List) -> Result<Page<Model>> {
+pub async fn list(app: &App, viewer: &Viewer, list: TokenList) -> Result<Page<Model>> {
     viewer.require(Scope::WorkspaceAdmin)?;
     let ranges = ranges(viewer, &list);
     page::page(&app.db.read, &ranges, BY_CREATION, list.page.window()?, list.both_ends).await
 }
 
 /// How many tokens a list has.
-pub async fn count(app: &App, viewer: &Viewer, list: &List) -> Result<Count> {
+pub async fn count(app: &App, viewer: &Viewer, list: &TokenList) -> Result<Count> {
     viewer.require(Scope::WorkspaceAdmin)?;
     page::count(&app.db.read, &ranges(viewer, list), None, None).await
 }
@@ -165,11 +166,13 @@ fn check(viewer: &Viewer, new: &NewToken, now: DateTime<Utc>) -> Result<()> {
     Ok(())
 }
 
-fn ranges(viewer: &Viewer, list: &List) -> Vec<Range<Entity>> {
+fn ranges(viewer: &Viewer, list: &TokenList) -> Vec<Range<Entity>> {
     match list.workspace_id {
-        Some(id) if may_list(viewer, id) => viewer.ranges(Some(id), api_token::visible_to(viewer)),
+        Some(id) if may_list(viewer, id) && viewer.sees(id) => {
+            vec![Range::within(api_token::visible_to(&viewer.token_access()), id)]
+        }
         Some(_) => Vec::new(),
-        None => vec![Range::over_all(api_token::own(viewer))],
+        None => vec![Range::over_all(api_token::own(&viewer.token_access()))],
     }
 }
 

@@ -18,15 +18,18 @@ use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, sea_query:
 use url::Url;
 
 use crate::app::{App, Transaction};
-use crate::blob::BlobKey;
+use crate::auth::Viewer;
 use crate::entity::api_token::Scope;
 use crate::entity::direct_upload::{self, Column, Entity, Model, Status, Transport};
+use crate::entity::event::EventKind;
 use crate::entity::{Failure, event, file};
 use crate::error::{Code, Error, Refusal, Result};
 use crate::id::{DirectUploadId, FileId};
-use crate::image::{settle, step};
-use crate::viewer::Viewer;
-use crate::{event as events, worker};
+use crate::job;
+use crate::provision::refusal;
+use crate::provision::remove;
+use crate::rows;
+use crate::storage::BlobKey;
 
 /// Shortest and longest life of an upload URL, in seconds, as Cloudflare has them.
 pub const EXPIRES_IN: std::ops::RangeInclusive<i64> = 120..=21_600;
@@ -36,14 +39,17 @@ const GRACE: TimeDelta = TimeDelta::minutes(1);
 /// One direct upload, if the viewer may see it.
 pub async fn find(app: &App, viewer: &Viewer, id: DirectUploadId) -> Result<Option<Model>> {
     viewer.require_any(&[Scope::UploadsCreate, Scope::FilesWrite, Scope::FilesRead])?;
-    Ok(direct_upload::visible_to(viewer).filter(direct_upload::COLUMN.id.eq(id)).one(&app.db.read).await?)
+    Ok(direct_upload::visible_to(&viewer.access())
+        .filter(direct_upload::COLUMN.id.eq(id))
+        .one(&app.db.read)
+        .await?)
 }
 
 /// Those of the given direct uploads that the viewer may see, in no order.
 pub async fn find_many(app: &App, viewer: &Viewer, ids: &[DirectUploadId]) -> Result<Vec<Model>> {
     viewer.require_any(&[Scope::UploadsCreate, Scope::FilesWrite, Scope::FilesRead])?;
     let of_ids = direct_upload::COLUMN.id.is_in(ids.iter().copied());
-    Ok(direct_upload::visible_to(viewer).filter(of_ids).all(&app.db.read).await?)
+    Ok(direct_upload::visible_to(&viewer.access()).filter(of_ids).all(&app.db.read).await?)
 }
 
 /// Where the bytes go, for those who may send them: whoever knows the URL can. `None` once the upload is over.
@@ -83,10 +89,10 @@ impl Told {
             return Err(Error::invalid("uploadErrorCode", message));
         }
         let known = match (self.number.and_then(|number| u32::try_from(number).ok()), self.status) {
-            (Some(number), _) => settle::of_picture(number),
-            (None, Some(413)) => settle::of_picture(5413),
-            (None, Some(415)) => settle::of_picture(5455),
-            // Trouble on the way, or an upload that is over: the same bytes may be taken the next time.
+            (Some(number), _) => refusal::of_picture(number),
+            (None, Some(413)) => refusal::of_picture(5413),
+            (None, Some(415)) => refusal::of_picture(5455),
+            // FetchError on the way, or an upload that is over: the same bytes may be taken the next time.
             _ => None,
         };
         Ok(known.map(|(code, message)| Error::refuse(code, message).public()))
@@ -98,7 +104,7 @@ impl Told {
 ///
 /// # Errors
 /// `NOT_FOUND`, `FORBIDDEN`, `UPLOAD_INCOMPLETE` while there are no bytes, `UPLOAD_EXPIRED`, `CONFLICT` for a cancelled
-/// one, what [`arrive::checked_kind`](crate::file::arrive::checked_kind) refuses, and `UPSTREAM_ERROR` while the account does not answer.
+/// one, what [`policy::checked_kind`](crate::ingest::checked_kind) refuses, and `UPSTREAM_ERROR` while the account does not answer.
 pub async fn complete(app: &App, viewer: &Viewer, id: DirectUploadId, told: Told) -> Result<Model> {
     let upload = find_changeable(app, viewer, id).await.map_err(|e| e.at("id"))?;
     let refused = told.refusal()?;
@@ -106,7 +112,7 @@ pub async fn complete(app: &App, viewer: &Viewer, id: DirectUploadId, told: Told
         Status::Open => {
             let task_app = app.clone();
             // What has begun comes to its end, even if the client has left.
-            worker::run_on(async move { settle_as_told(&task_app, &upload, refused).await }).await
+            job::run_to_end(async move { settle_as_told(&task_app, &upload, refused).await }).await
         }
         _ => Ok(()),
     };
@@ -146,7 +152,7 @@ pub async fn cancel(app: &App, viewer: &Viewer, id: DirectUploadId) -> Result<(M
         Status::Completed => None,
         _ => {
             let (task_app, upload) = (app.clone(), upload.clone());
-            worker::run_on(async move { give_up(&task_app, &upload, Status::Cancelled).await }).await?
+            job::run_to_end(async move { give_up(&task_app, &upload, Status::Cancelled).await }).await?
         }
     };
     let upload = find(app, viewer, id).await?.ok_or_else(|| Error::not_found("direct upload").at("id"))?;
@@ -157,9 +163,9 @@ pub async fn cancel(app: &App, viewer: &Viewer, id: DirectUploadId) -> Result<(M
     Ok((upload, gone))
 }
 
-/// The worker's step for an upload that is due: completes what was sent and never reported, ends what was never sent,
+/// Does what a claimed upload is due for: completes what was sent and never reported, ends what was never sent,
 /// and removes from the account what an ended upload left there.
-pub async fn expire(app: &App, upload: Model) -> Result<()> {
+pub async fn run_due(app: &App, upload: Model) -> Result<()> {
     if upload.status != Status::Open {
         return remove_draft(app, &upload).await;
     }
@@ -172,7 +178,7 @@ pub async fn expire(app: &App, upload: Model) -> Result<()> {
                 // What the account has of it, if it has anything, stays there: nobody has seen it.
                 return fail(app, &upload, why, None).await.map(drop);
             }
-            put_off(app, &upload, Some(now + worker::backoff(upload.attempts))).await
+            job::back_off::<Entity>(app, &upload).await
         }
         // The byte store is asked twice: one that finds nothing for a moment must not cost anybody what they sent.
         Err(Error::Refusal(why))
@@ -181,7 +187,7 @@ pub async fn expire(app: &App, upload: Model) -> Result<()> {
                 && app.blobs.presigns()
                 && upload.attempts < 2 =>
         {
-            put_off(app, &upload, Some(app.clock.now() + app.config.stray_check)).await
+            job::reschedule::<Entity>(app, &upload, Some(app.clock.now() + app.config.stray_check)).await
         }
         Err(Error::Refusal(why)) if matches!(why.code, Code::UploadIncomplete | Code::UploadExpired) => {
             give_up(app, &upload, Status::Expired).await.map(drop)
@@ -235,10 +241,10 @@ async fn fail(app: &App, upload: &Model, why: Refusal, due_at: Option<DateTime<U
             .filter(file::COLUMN.id.eq(file_id))
             .exec(&transaction)
             .await?;
-        let kind = event::Kind::FileFailed;
-        events::append(&transaction, kind, upload.workspace_id, file_id, None, now).await?;
+        let kind = EventKind::FileFailed;
+        rows::event::append(&transaction, kind, upload.workspace_id, file_id, None, now).await?;
     }
-    if !end(&transaction, upload, Status::Failed, Some(failure), due_at, now).await? {
+    if !rows::direct_upload::end(&transaction, upload, Status::Failed, Some(failure), due_at, now).await? {
         transaction.rollback().await?;
         return Ok(false);
     }
@@ -251,8 +257,8 @@ async fn fail(app: &App, upload: &Model, why: Refusal, due_at: Option<DateTime<U
 async fn give_up(app: &App, upload: &Model, status: Status) -> Result<Option<FileId>> {
     let now = app.clock.now();
     let transaction = app.db.begin().await?;
-    delete_file_row(&transaction, upload, now).await?;
-    if !end(&transaction, upload, status, None, Some(now), now).await? {
+    rows::direct_upload::delete_file_row(&transaction, upload, now).await?;
+    if !rows::direct_upload::end(&transaction, upload, status, None, Some(now), now).await? {
         return Ok(None);
     }
     transaction.commit().await?;
@@ -260,90 +266,23 @@ async fn give_up(app: &App, upload: &Model, status: Status) -> Result<Option<Fil
     Ok(upload.file_id)
 }
 
-async fn delete_file_row(
-    transaction: &impl ConnectionTrait,
-    upload: &Model,
-    now: DateTime<Utc>,
-) -> Result<()> {
-    let Some(file_id) = upload.file_id else { return Ok(()) };
-    file::Entity::delete_many()
-        .filter(file::COLUMN.id.eq(file_id))
-        .filter(file::Column::Status.eq(file::Status::AwaitingUpload))
-        .exec(transaction)
-        .await?;
-    events::append(transaction, event::Kind::FilePurged, upload.workspace_id, file_id, None, now).await
-}
-
-/// Ends an upload whose bytes are here; false if somebody else ended it first. What it left in the byte store the worker
-/// removes.
-pub async fn end_completed(
-    transaction: &Transaction,
-    upload: &Model,
-    size: i64,
-    now: DateTime<Utc>,
-) -> Result<bool> {
-    let due = upload.upload_url.as_ref().filter(|_| upload.transport == Transport::Put).map(|_| now);
-    if !end(transaction, upload, Status::Completed, None, due, now).await? {
-        return Ok(false);
-    }
-    Entity::update_many()
-        .col_expr(Column::BytesReceived, Expr::val(size))
-        .filter(direct_upload::COLUMN.id.eq(upload.id))
-        .exec(transaction)
-        .await?;
-    Ok(true)
-}
-
-/// Moves an upload out of `OPEN`; false if somebody else did so first.
-async fn end(
-    transaction: &impl ConnectionTrait,
-    upload: &Model,
-    status: Status,
-    failure: Option<Failure>,
-    due_at: Option<DateTime<Utc>>,
-    now: DateTime<Utc>,
-) -> Result<bool> {
-    let ended = Entity::update_many()
-        .col_expr(Column::Status, status.into())
-        .col_expr(Column::Failure, Expr::val(failure))
-        .col_expr(Column::UploadUrl, Expr::val(None::<String>))
-        .col_expr(Column::DueAt, Expr::val(due_at))
-        .col_expr(Column::UpdatedAt, Expr::val(now))
-        .filter(direct_upload::COLUMN.id.eq(upload.id))
-        .filter(Column::Status.eq(Status::Open))
-        .exec(transaction)
-        .await?;
-    Ok(ended.rows_affected == 1)
-}
-
 /// Removes from the account and the byte store what an ended upload left there.
 async fn remove_draft(app: &App, upload: &Model) -> Result<()> {
-    let later = Some(app.clock.now() + worker::backoff(upload.attempts));
     if let (Some(id), true) = (&upload.cf_image_id, upload.status != Status::Completed)
-        && step::delete_ours(app, id, upload.image_id).await.is_err()
+        && remove::delete_from_account(app, id, upload.image_id).await.is_err()
     {
-        return put_off(app, upload, later).await;
+        return job::back_off::<Entity>(app, upload).await;
     }
     if upload.transport == Transport::Put && app.blobs.presigns() {
         if let Err(problem) = app.blobs.delete(BlobKey::Incoming(upload.id.0)).await {
             Error::from(problem).log();
-            return put_off(app, upload, later).await;
+            return job::back_off::<Entity>(app, upload).await;
         }
         // Until it expires the URL takes bytes, wanted or not.
         let end = upload.expires_at + GRACE;
-        return put_off(app, upload, (app.clock.now() < end).then_some(end)).await;
+        return job::reschedule::<Entity>(app, upload, (app.clock.now() < end).then_some(end)).await;
     }
-    put_off(app, upload, None).await
-}
-
-async fn put_off(app: &App, upload: &Model, until: Option<DateTime<Utc>>) -> Result<()> {
-    Entity::update_many()
-        .col_expr(Column::DueAt, Expr::val(until))
-        .filter(direct_upload::COLUMN.id.eq(upload.id))
-        .filter(direct_upload::COLUMN.attempts.eq(upload.attempts))
-        .exec(&app.db.write)
-        .await?;
-    Ok(())
+    job::reschedule::<Entity>(app, upload, None).await
 }
 
 fn incomplete() -> Error {

@@ -8,14 +8,14 @@ use futures_util::stream::BoxStream;
 use url::Url;
 
 use crate::app::App;
+use crate::auth::Viewer;
+use crate::auth::url_signature;
+use crate::delivery;
 use crate::entity::api_token::Scope;
 use crate::entity::file::{self, Model, Status};
 use crate::error::{Code, Error, Result};
-use crate::file::presence;
 use crate::id::FileId;
-use crate::image::delivery;
-use crate::secret;
-use crate::viewer::Viewer;
+use crate::rows::stored_bytes;
 
 /// Shortest and longest life of a download URL, in seconds. Rounding may double it.
 pub const EXPIRES_IN: std::ops::RangeInclusive<i64> = 60..=86_400;
@@ -87,7 +87,7 @@ pub async fn url(
     }
     let ttl = std::time::Duration::from_secs(expires_in.unsigned_abs());
     let expires = delivery::expiry(app.clock.now(), ttl).timestamp();
-    let signature = secret::sign(app, &message(file.id, expires, attachment)).await?;
+    let signature = url_signature::sign(app, &message(file.id, expires, attachment)).await?;
     let mut url = app.public_url()?;
     if let Ok(mut path) = url.path_segments_mut() {
         path.pop_if_empty().extend(["files", &file.id.to_string(), file.shown_filename()]);
@@ -107,7 +107,7 @@ pub async fn url(
 /// `NOT_FOUND` once the file is deleted or in the trash.
 pub async fn find(app: &App, id: FileId, permit: &Permit) -> Result<Download> {
     let message = message(id, permit.expires, permit.attachment);
-    if !secret::verify(app, &message, &permit.signature).await? {
+    if !url_signature::verify(app, &message, &permit.signature).await? {
         let message = "The signature of this URL does not fit: use it exactly as it was handed out.";
         return Err(Error::refuse(Code::Forbidden, message));
     }
@@ -117,7 +117,7 @@ pub async fn find(app: &App, id: FileId, permit: &Permit) -> Result<Download> {
         let message = "This URL has expired; ask for another one.";
         return Err(Error::refuse(Code::UrlExpired, message));
     }
-    let found = file::for_step(id).one(&app.db.read).await?;
+    let found = file::by_id_unscoped(id).one(&app.db.read).await?;
     let standing = found.filter(|file| file.removed_at.is_none() && file.deleted_at.is_none());
     let Some(file) = standing.filter(|file| file.blob_id.is_some()) else {
         return Err(Error::refuse(Code::NotFound, "There is no such file any more."));
@@ -153,7 +153,7 @@ pub async fn read(
     download: &Download,
     range: Range<u64>,
 ) -> Result<BoxStream<'static, object_store::Result<Bytes>>> {
-    presence::read_range(app, &download.file, range).await
+    stored_bytes::read_range(app, &download.file, range).await
 }
 
 /// Checks that [`read`] would find the bytes.
@@ -161,7 +161,7 @@ pub async fn read(
 /// # Errors
 /// `BYTES_MISSING`.
 pub async fn check(app: &App, download: &Download) -> Result<()> {
-    presence::require(app, &download.file).await
+    stored_bytes::require(app, &download.file).await
 }
 
 fn message(id: FileId, expires: i64, attachment: bool) -> String {

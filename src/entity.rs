@@ -1,7 +1,7 @@
 //! The SeaORM layer: one file per table, its enums, and the one door to its rows.
 //!
-//! A read on behalf of somebody begins at `visible_to(viewer)`; plain `Entity::find()` is for this folder and for
-//! the worker.
+//! A read on behalf of a viewer begins at `visible_to`, with what that viewer may see. Functions whose name ends in
+//! `_unscoped` read for work that the server does by itself. Plain `Entity::find()` is for this folder and for the worker.
 
 pub mod workspace;
 
@@ -25,14 +25,39 @@ pub mod secret;
 
 pub mod workspace_usage;
 
-use sea_orm::FromJsonQueryResult;
+use sea_orm::{EntityTrait, FromJsonQueryResult, Select};
 use serde::{Deserialize, Serialize};
 
+use crate::access::WorkspaceAccess;
 use crate::error::{Code, Refusal};
+
+/// A table whose rows the worker takes up when they are due.
+///
+/// A claim moves `due_at` into the future, which is the lease, and raises `attempts`, which is the fence: whoever holds an
+/// older number can no longer change the row.
+pub trait DueEntity: EntityTrait {
+    /// Primary key.
+    const ID: Self::Column;
+    /// When the row is due; null when there is nothing to do.
+    const DUE_AT: Self::Column;
+    /// How often the row was claimed.
+    const ATTEMPTS: Self::Column;
+    /// Id and number of attempts of a claimed row.
+    fn claim_of(row: &Self::Model) -> (uuid::Uuid, i32);
+}
+
+/// Rows of the workspaces a viewer may see, not yet selected by workspace: a list reads one index range for each.
+#[derive(Debug, Clone)]
+pub struct VisibleRows<E: EntityTrait> {
+    /// The rows of every workspace.
+    pub all: Select<E>,
+    /// The workspaces whose rows are read.
+    pub access: WorkspaceAccess,
+}
 
 /// A list of texts, a JSON array in the table.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, FromJsonQueryResult)]
-pub struct Texts(pub Vec<String>);
+pub struct StringList(pub Vec<String>);
 
 /// Why something did not work out, kept with the row it happened to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, FromJsonQueryResult)]

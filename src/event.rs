@@ -1,51 +1,16 @@
-//! Events are appended in the transaction that changed the row, so that there is one exactly when there is the other.
+//! Events: following what happens in a workspace.
 
 mod cursor;
 
 mod follow;
 
-mod wake;
+mod watch;
 
-use chrono::{DateTime, TimeDelta, Utc};
-use sea_orm::{ActiveModelTrait, ActiveValue::Set, ConnectionTrait, EntityTrait, NotSet, QueryFilter};
+use chrono::TimeDelta;
 
 pub use cursor::cursor;
 pub use follow::{Batch, follow, still_allowed};
-pub use wake::{Wakes, run};
-
-use crate::entity::event;
-use crate::error::Result;
-use crate::id::{FileId, ImageId, WorkspaceId};
+pub use watch::run;
 
 /// How long a cursor can be used.
 const KEPT: TimeDelta = TimeDelta::hours(24);
-/// How long events are kept: longer, so that nothing is gone while a cursor before it can be used. The times of events
-/// are those of several servers, and of the beginnings of transactions.
-const PURGED_AFTER: TimeDelta = TimeDelta::hours(25);
-
-/// Appends an event inside the caller's transaction. Its number is settled by the commit.
-pub async fn append(
-    transaction: &impl ConnectionTrait,
-    kind: event::Kind,
-    workspace: WorkspaceId,
-    file: FileId,
-    image: Option<ImageId>,
-    now: DateTime<Utc>,
-) -> Result<()> {
-    let row = event::ActiveModel {
-        seq: NotSet,
-        workspace_id: Set(workspace),
-        kind: Set(kind),
-        file_id: Set(file),
-        image_id: Set(image),
-        at: Set(now),
-    };
-    row.insert(transaction).await?;
-    Ok(())
-}
-
-/// Forgets events that no cursor leads to any more.
-pub async fn purge(db: &impl ConnectionTrait, now: DateTime<Utc>) -> Result<()> {
-    event::Entity::delete_many().filter(event::COLUMN.at.lt(now - PURGED_AFTER)).exec(db).await?;
-    Ok(())
-}

@@ -71,6 +71,7 @@ use std::sync::Arc;
 use async_graphql::{Context, Enum, ID, SDLExportOptions, TypeDirective, ValidationMode};
 
 use crate::app::App;
+use crate::auth::Viewer;
 use crate::config::Config;
 use crate::entity;
 use crate::entity::api_token::Scope;
@@ -85,8 +86,7 @@ use crate::graphql::operation::PerDelivery;
 use crate::graphql::query::Query;
 use crate::graphql::subscription::Subscription;
 use crate::id::{ParseIdError, WorkspaceId};
-use crate::page::{MAX_PAGE, Order, PageArgs};
-use crate::viewer::Viewer;
+use crate::query::page::{MAX_PAGE, Order, PageArgs};
 use crate::{file as files, image as images};
 
 /// The schema with its roots.

@@ -37,13 +37,13 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::auth::rate;
+use crate::auth::{self, Viewer};
 use crate::config::Config;
 use crate::error::{Code, Error, FAULT_MESSAGE, Result};
 use crate::graphql::document::Documents;
 use crate::graphql::{self, cost, handler};
-use crate::rate;
 use crate::rest;
-use crate::viewer::{self, Viewer};
 use cloudflare_images::client::{self, Credentials};
 
 /// Where the emulator is mounted.

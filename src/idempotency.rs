@@ -12,10 +12,10 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::app::App;
+use crate::auth::Viewer;
 use crate::entity::idempotency_key::{self, Entity, Model};
 use crate::error::{Code, Error, Result};
 use crate::id::{DirectUploadId, FileId, UserId};
-use crate::viewer::Viewer;
 
 /// How long a key is remembered.
 const KEPT: TimeDelta = TimeDelta::hours(24);

@@ -1,18 +1,7 @@
 //! imagegraph: a GraphQL API server over a unified file and image model, in front of Cloudflare Images.
 //!
-//! Modules in the order in which a newcomer may want to read them.
-
-/// Every setting.
-pub mod config;
-
-/// What every operation is given.
-pub mod app;
-
-/// The cryptography under TLS.
-pub mod tls;
-
-/// Folders and files into which nobody else may look.
-pub mod folder;
+//! Modules by layer, from the bottom to the top: each imports only from those before it in this list. `ARCHITECTURE.md`
+//! has the reasons, and a test looks for circles.
 
 /// Typed ids.
 pub mod id;
@@ -20,14 +9,59 @@ pub mod id;
 /// Refusals and faults.
 pub mod error;
 
-/// Who is asking, and what they may.
-pub mod viewer;
+/// Every setting.
+pub mod config;
 
-/// How much a token may ask for per minute.
-pub mod rate;
+/// Folders and files into which nobody else may look.
+pub mod folder;
 
-/// The SeaORM layer.
+/// The cryptography under TLS.
+pub mod tls;
+
+/// Canonically equivalent texts.
+pub mod spelling;
+
+/// What a viewer may see, as a value.
+pub mod access;
+
+/// Bytes by key, and received bytes on their way there.
+pub mod storage;
+
+/// Connections that stay open.
+pub mod connections;
+
+/// The parts of a running server: what every operation is given.
+pub mod app;
+
+/// The SeaORM layer: one file for each table.
 pub mod entity;
+
+/// Background work: backoff, due rows, operations that outlive their request.
+pub mod job;
+
+/// Viewer, credential, rate limit, signatures of the server's own URLs.
+pub mod auth;
+
+/// What received bytes are.
+pub mod content;
+
+/// Delivery URLs and the pixel sizes behind them.
+pub mod delivery;
+
+/// How lists are read.
+pub mod query;
+
+/// Transitions of rows that several operations make.
+pub mod rows;
+
+/// Into the Cloudflare account, and out of it.
+pub mod provision;
+
+/// Keys that tell a repeated request from a new one.
+pub mod idempotency;
+
+/// How received bytes become a file.
+pub mod ingest;
 
 /// Files.
 pub mod file;
@@ -44,12 +78,6 @@ pub mod import;
 /// Signed URLs of the original bytes.
 pub mod download;
 
-/// Keys that tell a repeated request from a new one.
-pub mod idempotency;
-
-/// What the server signs its own URLs with.
-pub mod secret;
-
 /// The Cloudflare account, for admins.
 pub mod account;
 
@@ -59,38 +87,23 @@ pub mod workspace;
 /// API tokens.
 pub mod api_token;
 
-/// What happened.
+/// Following what happens in a workspace.
 pub mod event;
 
-/// Connections that stay open.
-pub mod connections;
+/// What a first start makes, and tokens made by command.
+pub mod bootstrap;
 
-/// Keyset pages.
-pub mod page;
-
-/// Conditions on lists.
-pub mod find;
-
-/// Canonically equivalent texts.
-pub mod spelling;
-
-/// Bytes by key.
-pub mod blob;
-
-/// What is finished later.
+/// Claims what is due, and dispatches it.
 pub mod worker;
+
+/// What both faces stand on.
+pub mod http;
 
 /// The GraphQL face.
 pub mod graphql;
 
 /// The REST face.
 pub mod rest;
-
-/// The router.
-pub mod http;
-
-/// What a first start makes.
-pub mod setup;
 
 /// Starting a server.
 pub mod serve;

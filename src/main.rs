@@ -8,13 +8,13 @@ use chrono::TimeDelta;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 use imagegraph::app::Clock;
+use imagegraph::bootstrap::{self, NewToken};
 use imagegraph::config::{Config, LogFormat};
 use imagegraph::entity::api_token::Scope;
 use imagegraph::entity::membership;
 use imagegraph::graphql;
 use imagegraph::id::WorkspaceId;
 use imagegraph::serve::{self, Running};
-use imagegraph::setup::{self, NewToken};
 use imagegraph::tls;
 #[cfg(feature = "emulator")]
 use tokio_util::sync::CancellationToken;

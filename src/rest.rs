@@ -15,15 +15,15 @@ use utoipa::{OpenApi, ToSchema};
 pub use openapi::ApiDoc;
 
 use crate::app::App;
+use crate::auth::Viewer;
+use crate::auth::rate;
 use crate::entity::image;
 use crate::error::{Code, Error, Refusal, Result};
 use crate::graphql::cost;
 use crate::http::RequestId;
 use crate::id::{FileId, ImageId, WorkspaceId};
 use crate::image::{self as images, ExifPolicies};
-use crate::page::{MAX_PAGE, PageArgs};
-use crate::rate;
-use crate::viewer::Viewer;
+use crate::query::page::{MAX_PAGE, PageArgs};
 
 /// Routes below `/api`.
 pub fn router(app: &App) -> Router<App> {

@@ -12,11 +12,11 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::app::{App, Clock, Db};
-use crate::blob::{self, Blobs};
+use crate::bootstrap::{self, First};
 use crate::config::{Config, Durability};
 use crate::folder;
 use crate::http::{self, Account, AccountError};
-use crate::setup::{self, First};
+use crate::storage::{self, Blobs};
 use crate::{event, tls, worker};
 use cloudflare_images::client::Client;
 

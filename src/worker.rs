@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use futures_util::future::join_all;
 use sea_orm::sea_query::{Expr, Query, SimpleExpr};
 use sea_orm::{
@@ -16,14 +16,14 @@ use sea_orm::{
 };
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument;
 
 use crate::app::App;
-use crate::blob::BlobKey;
-use crate::entity::{direct_upload, file, image};
+use crate::entity::{DueEntity, direct_upload, file, image};
 use crate::error::{Error, Result};
+use crate::ingest::dedup;
 use crate::{
-    api_token, direct_upload as direct_uploads, event, file as files, idempotency, image as images, import,
+    api_token, direct_upload as direct_uploads, file as files, idempotency, image as images, import,
+    provision, rows,
 };
 
 /// Rows of one kind claimed at once.
@@ -50,7 +50,7 @@ async fn imports(app: App, stop: CancellationToken) {
             let claimed = import::claim_due(&app, free).await.inspect_err(Error::log).unwrap_or_default();
             for file in claimed {
                 let app = app.clone();
-                running.spawn(async move { import::step(&app, &file).await });
+                running.spawn(async move { import::run_due(&app, &file).await });
             }
         }
         tokio::select! {
@@ -110,56 +110,49 @@ pub async fn run_analysis(app: App, stop: CancellationToken) {
 
 /// Looks at one picture that is due; false if none is.
 pub async fn analyse_next(app: &App) -> Result<bool> {
-    let (id, due_at, attempts) =
-        (image::Column::Id, image::Column::AnalysisDueAt, image::Column::AnalysisAttempts);
-    let Some(image) = claim::<image::Entity>(app, id, due_at, attempts, due_at.is_not_null(), 1).await?.pop()
-    else {
-        return Ok(false);
-    };
+    let columns = [image::Column::Id, image::Column::AnalysisDueAt, image::Column::AnalysisAttempts];
+    let any = image::Column::AnalysisDueAt.is_not_null();
+    let Some(image) = claim::<image::Entity>(app, columns, any, 1).await?.pop() else { return Ok(false) };
     images::analysis::analyse(app, image).await?;
     Ok(true)
 }
 
 /// Does what is due now, at most a batch of each kind; answers how many rows that were.
 pub async fn round(app: &App) -> Result<usize> {
-    let mut steps = Vec::new();
+    let mut tasks = Vec::new();
     let free = u64::try_from(app.image_steps.available_permits()).unwrap_or(0);
     for image in claim_images(app, Ord::min(free, BATCH)).await? {
         let app = app.clone();
-        let turn = Arc::clone(&app.image_steps).try_acquire_owned();
-        steps.push(begin(async move {
-            let _turn = turn;
-            images::step::repeat(&app, image).await
+        let permit = Arc::clone(&app.image_steps).try_acquire_owned();
+        tasks.push(spawn_logged(async move {
+            let _permit = permit;
+            provision::run_due(&app, image).await
         }));
     }
-    let (id, due_at, attempts) = (file::Column::Id, file::Column::DueAt, file::Column::Attempts);
-    // What is to be fetched is not for these rounds.
+    // Files to be fetched are not for these rounds, but for `imports`.
     let others = file::Column::Status
         .ne(file::Status::Processing)
         .or(file::COLUMN.removed_at.is_not_null())
         .or(file::COLUMN.deleted_at.is_not_null());
-    for file in claim::<file::Entity>(app, id, due_at, attempts, others, BATCH).await? {
+    for file in claim_due::<file::Entity>(app, others).await? {
         let app = app.clone();
-        steps.push(begin(async move { files::repeat(&app, &file).await }));
+        tasks.push(spawn_logged(async move { files::run_due(&app, &file).await }));
     }
-    let (id, due_at, attempts) =
-        (direct_upload::Column::Id, direct_upload::Column::DueAt, direct_upload::Column::Attempts);
-    for upload in
-        claim::<direct_upload::Entity>(app, id, due_at, attempts, due_at.is_not_null(), BATCH).await?
-    {
+    let any = direct_upload::Column::DueAt.is_not_null();
+    for upload in claim_due::<direct_upload::Entity>(app, any).await? {
         let app = app.clone();
-        steps.push(begin(async move { direct_uploads::expire(&app, upload).await }));
+        tasks.push(spawn_logged(async move { direct_uploads::run_due(&app, upload).await }));
     }
-    let done = steps.len();
-    // A step that takes long, such as sending an image over a slow line, keeps nothing else waiting.
-    let _ = tokio::time::timeout(ROUND, join_all(steps)).await;
+    let done = tasks.len();
+    // A task that takes long, such as sending an image over a slow line, keeps nothing else waiting.
+    let _ = tokio::time::timeout(ROUND, join_all(tasks)).await;
     Ok(done)
 }
 
-/// Begins a step, as a task of its own, so that a panic costs one step and not the worker.
-fn begin(step: impl Future<Output = Result<()>> + Send + 'static) -> JoinHandle<()> {
+/// Spawns work as a task of its own, so that a panic ends this work and not the worker.
+fn spawn_logged(work: impl Future<Output = Result<()>> + Send + 'static) -> JoinHandle<()> {
     tokio::spawn(async move {
-        match tokio::spawn(step).await {
+        match tokio::spawn(work).await {
             Ok(Ok(())) => {}
             Ok(Err(problem)) => problem.log(),
             Err(panicked) => Error::fault("working", panicked).log(),
@@ -173,61 +166,13 @@ pub async fn sweep(app: &App) -> Result<()> {
     let (age, now) = (app.config.sweep_age, app.clock.now());
     // These first: they need no byte store, which may not work at the moment.
     idempotency::purge(&app.db.write, now).await?;
-    event::purge(&app.db.write, now).await?;
+    rows::event::purge(&app.db.write, now).await?;
     let half_written = app.blobs.sweep_half_written(age, now.into()).await;
     half_written.map_err(|io| Error::fault("sweeping half-written bytes", io))?;
     // A store that lets nothing be listed or removed can be asked for single objects all the same.
-    let removed = remove_unowned(app).await;
-    files::presence::check_some(app).await?;
+    let removed = dedup::remove_unowned(app).await;
+    rows::stored_bytes::check_some(app).await?;
     removed
-}
-
-/// Removes stored bytes that no file owns.
-async fn remove_unowned(app: &App) -> Result<()> {
-    let (age, now) = (app.config.sweep_age, app.clock.now());
-    for ids in app.blobs.originals_older_than(age, now.into()).await?.chunks(500) {
-        let owned: Vec<_> = file::Entity::find()
-            .filter(file::Column::BlobId.is_in(ids.iter().copied()))
-            .all(&app.db.read)
-            .await?
-            .into_iter()
-            .filter_map(|file| file.blob_id)
-            .collect();
-        for id in ids.iter().filter(|id| !owned.contains(id)) {
-            tracing::info!(blob = %id, "removing bytes that no file owns");
-            app.blobs.delete(BlobKey::Original(*id)).await?;
-        }
-    }
-    Ok(())
-}
-
-/// How long to wait before the next attempt: doubling from two seconds to ten minutes, with jitter so that rows that
-/// failed together do not come back together.
-pub fn backoff(attempts: i32) -> TimeDelta {
-    let seconds = 2f64.powi(attempts.clamp(1, 10)).min(600.0);
-    TimeDelta::milliseconds((seconds * 1000.0 * rand::random_range(0.75..1.25)) as i64)
-}
-
-/// Runs a step on its own and waits for it as long as an answer may wait. The step goes on when the time is up or the
-/// client has left.
-pub async fn in_time(app: &App, step: impl Future<Output = Result<()>> + Send + 'static) {
-    let task = tokio::spawn(async move {
-        if let Err(problem) = step.await {
-            problem.log();
-        }
-    });
-    let _ = tokio::time::timeout(app.config.provision_wait, task).await;
-}
-
-/// Runs an operation to its end and waits for it, however soon the client leaves: what has begun is not left half done.
-///
-/// # Errors
-/// What the operation fails with.
-pub async fn run_on<T: Send + 'static>(
-    operation: impl Future<Output = Result<T>> + Send + 'static,
-) -> Result<T> {
-    let ended = tokio::spawn(operation.in_current_span()).await;
-    ended.unwrap_or_else(|panicked| Err(Error::fault("running an operation", panicked)))
 }
 
 async fn claim_images(app: &App, most: u64) -> Result<Vec<image::Model>> {
@@ -242,18 +187,28 @@ async fn claim_images(app: &App, most: u64) -> Result<Vec<image::Model>> {
         .await?;
     let mut claimed = Vec::new();
     for image in due {
-        claimed.extend(images::step::claim_due(app, &image).await?);
+        claimed.extend(provision::claim::claim_due(app, &image).await?);
     }
     Ok(claimed)
 }
 
-/// Claims rows that are due, at most so many. The condition stands outside the subquery as well: of two servers that picked the same
-/// row, the second waits for the first, looks again, and finds it no longer due.
+/// Claims rows that are due, at most a batch.
+async fn claim_due<E>(app: &App, which: SimpleExpr) -> Result<Vec<E::Model>>
+where
+    E: DueEntity,
+    E::Column: Iterable,
+    E::Model: ModelTrait<Entity = E> + IntoActiveModel<E::ActiveModel>,
+    E::ActiveModel: ActiveModelTrait<Entity = E>,
+{
+    claim::<E>(app, [E::ID, E::DUE_AT, E::ATTEMPTS], which, BATCH).await
+}
+
+/// Claims at most `most` rows that are due by these columns: id, due time, attempts. The condition stands outside the
+/// subquery as well: of two servers that picked the same row, the second waits for the first, looks again, and finds it
+/// no longer due.
 async fn claim<E>(
     app: &App,
-    id: E::Column,
-    due_at: E::Column,
-    attempts: E::Column,
+    [id, due_at, attempts]: [E::Column; 3],
     which: SimpleExpr,
     most: u64,
 ) -> Result<Vec<E::Model>>

@@ -4,50 +4,51 @@ pub mod edit;
 
 pub mod member;
 
-pub mod usage;
-
 use sea_orm::ColumnTrait;
 use sea_orm::QueryFilter;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::auth::Viewer;
 use crate::entity::user;
 use crate::entity::workspace::{self, Column, Entity, Model};
 use crate::error::{Error, Result};
 use crate::id::{UserId, WorkspaceId};
-use crate::page::{self, Count, Key, Keyed, Kind, Order, Page, PageArgs, Range};
-use crate::viewer::Viewer;
+use crate::query::page::{self, Count, Key, KeyKind, Keyed, ListOrder, Page, PageArgs, Range};
 
 /// Which workspaces are listed, and how.
 #[derive(Debug, Clone)]
-pub struct List {
+pub struct WorkspaceList {
     pub page: PageArgs,
-    pub order: Order<Column>,
+    pub order: ListOrder<Column>,
     /// Look up both ends of the page.
     pub both_ends: bool,
 }
 
 /// Orders of workspaces.
-pub const BY_NAME: Order<Column> =
-    Order { name: "workspaces:NAME", column: Some(Column::Name), kind: Kind::Text, descending: false };
+pub const BY_NAME: ListOrder<Column> =
+    ListOrder { name: "workspaces:NAME", column: Some(Column::Name), kind: KeyKind::Text, descending: false };
 /// By time of creation.
-pub const BY_CREATION: Order<Column> =
-    Order { name: "workspaces:CREATED_AT", column: None, kind: Kind::Text, descending: false };
+pub const BY_CREATION: ListOrder<Column> =
+    ListOrder { name: "workspaces:CREATED_AT", column: None, kind: KeyKind::Text, descending: false };
 
 /// One workspace, if the viewer may see it.
 pub async fn find(app: &App, viewer: &Viewer, id: WorkspaceId) -> Result<Option<Model>> {
-    Ok(workspace::visible_to(viewer).filter(workspace::COLUMN.id.eq(id)).one(&app.db.read).await?)
+    Ok(workspace::visible_to(&viewer.access()).filter(workspace::COLUMN.id.eq(id)).one(&app.db.read).await?)
 }
 
 /// Those of the given workspaces that the viewer may see, in no order.
 pub async fn find_many(app: &App, viewer: &Viewer, ids: &[WorkspaceId]) -> Result<Vec<Model>> {
     let of_ids = workspace::COLUMN.id.is_in(ids.iter().copied());
-    Ok(workspace::visible_to(viewer).filter(of_ids).all(&app.db.read).await?)
+    Ok(workspace::visible_to(&viewer.access()).filter(of_ids).all(&app.db.read).await?)
 }
 
 /// Those of the given users that the viewer may see, in no order.
 pub async fn find_users(app: &App, viewer: &Viewer, ids: &[UserId]) -> Result<Vec<user::Model>> {
-    Ok(user::visible_to(viewer).filter(user::COLUMN.id.is_in(ids.iter().copied())).all(&app.db.read).await?)
+    Ok(user::visible_to(&viewer.access(), viewer.user.id)
+        .filter(user::COLUMN.id.is_in(ids.iter().copied()))
+        .all(&app.db.read)
+        .await?)
 }
 
 /// A workspace the viewer may change things in.
@@ -61,11 +62,11 @@ pub async fn find_editable(app: &App, viewer: &Viewer, id: WorkspaceId) -> Resul
 }
 
 /// A page of the viewer's workspaces.
-pub async fn list(app: &App, viewer: &Viewer, list: List) -> Result<Page<Model>> {
+pub async fn list(app: &App, viewer: &Viewer, list: WorkspaceList) -> Result<Page<Model>> {
     let window = list.page.window()?;
     page::page(
         &app.db.read,
-        &[Range::over_all(workspace::visible_to(viewer))],
+        &[Range::over_all(workspace::visible_to(&viewer.access()))],
         list.order,
         window,
         list.both_ends,
@@ -75,7 +76,7 @@ pub async fn list(app: &App, viewer: &Viewer, list: List) -> Result<Page<Model>>
 
 /// How many workspaces the viewer may see.
 pub async fn count(app: &App, viewer: &Viewer) -> Result<Count> {
-    let all = [Range::over_all(workspace::visible_to(viewer))];
+    let all = [Range::over_all(workspace::visible_to(&viewer.access()))];
     page::count::<Entity>(&app.db.read, &all, None, None).await
 }
 

@@ -6,23 +6,32 @@ use chrono::TimeDelta;
 use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
 use tokio::time::Instant;
 
-use super::{EXPIRES_IN, GRACE, delete_file_row};
+use super::{EXPIRES_IN, GRACE};
 use crate::app::App;
-use crate::blob::BlobKey;
+use crate::auth::Viewer;
+use crate::auth::editable;
+use crate::content::kind::IMAGE_MIME_TYPES;
+use crate::content::mime;
 use crate::entity::api_token::Scope;
 use crate::entity::direct_upload::{self, Column, Entity, Model, Status, Transport};
+use crate::entity::event::EventKind;
 use crate::entity::file::{self, Intent};
 use crate::entity::workspace::{DuplicatePolicy, Model as Workspace};
 use crate::entity::{event, idempotency_key};
 use crate::error::{Code, Error, Refusal, Result};
-use crate::file::arrive::{self, Granted, Wish};
-use crate::file::kind::IMAGE_MIME_TYPES;
-use crate::file::{self as files, content, mime, policy, presence};
 use crate::id::{DirectUploadId, ImageId, WorkspaceId};
 use crate::idempotency::{self, Key};
-use crate::image::{settle, step};
-use crate::viewer::Viewer;
-use crate::{event as events, worker, workspace};
+use crate::ingest::dedup;
+use crate::ingest::policy;
+use crate::ingest::{self, NewFileOptions, ValidatedOptions};
+use crate::job;
+use crate::provision;
+use crate::provision::refusal;
+use crate::provision::stray;
+use crate::rows;
+use crate::rows::stored_bytes;
+use crate::storage::BlobKey;
+use crate::storage::spool::too_large;
 use cloudflare_images::Error as AccountError;
 use cloudflare_images::client::{NewDirectUpload as Draft, NewImage};
 use cloudflare_images::wire::{self, MAX_IMAGE_BYTES};
@@ -39,7 +48,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 pub struct NewDirectUpload {
     pub workspace_id: WorkspaceId,
     /// Its name is needed here.
-    pub wish: Wish,
+    pub options: NewFileOptions,
     /// Claimed type; the bytes are looked at when they are here.
     pub mime_type: String,
     /// Claimed size in bytes, so that a limit is known before they are sent.
@@ -68,14 +77,14 @@ pub struct Created {
 pub async fn create(app: &App, viewer: &Viewer, new: NewDirectUpload) -> Result<Created> {
     viewer.require_any(&[Scope::UploadsCreate, Scope::FilesWrite])?;
     let workspace =
-        workspace::find_editable(app, viewer, new.workspace_id).await.map_err(|e| e.at("workspaceId"))?;
+        editable::find_workspace(app, viewer, new.workspace_id).await.map_err(|e| e.at("workspaceId"))?;
     let by_form = new.transport.map(|transport| transport == Transport::FormPost);
     let asked = (by_form, &new.mime_type, new.size, new.expires_in);
-    let request = ("createDirectUpload", workspace.id.to_string(), &new.wish, asked);
-    let key = Key::new(viewer, new.wish.idempotency_key.as_deref(), &request)?;
+    let request = ("createDirectUpload", workspace.id.to_string(), &new.options, asked);
+    let key = Key::new(viewer, new.options.idempotency_key.as_deref(), &request)?;
     let (app, viewer) = (app.clone(), viewer.clone());
     // What has begun gets its URL or is removed, even if the client has left.
-    worker::run_on(async move {
+    job::run_to_end(async move {
         let key = key.as_ref();
         // A second time if the request that was first had to give up while this one waited for its URL.
         for _ in 0..2 {
@@ -102,19 +111,19 @@ async fn make(
     new: &NewDirectUpload,
     key: Option<&Key>,
 ) -> Result<Option<Created>> {
-    let granted = new.wish.granted(workspace)?;
+    let options = new.options.validate(workspace)?;
     let claim = Claim::checked(app, workspace, new)?;
-    if let Some(known) = known(app, viewer, workspace, &granted, key).await? {
+    if let Some(known) = known(app, viewer, workspace, &options, key).await? {
         return Ok(Some(known));
     }
     if claim.becomes_image && !claim.form {
         // A form learns it from the account, which keeps the id for it.
-        settle::require_free_id(app, granted.image.custom_id.as_deref(), None).await?;
+        refusal::require_free_id(app, options.image.custom_id.as_deref(), None).await?;
     }
-    let Some((upload, file)) = insert_rows(app, viewer, workspace, &granted, new, claim, key).await? else {
+    let Some((upload, file)) = insert_rows(app, viewer, workspace, &options, new, claim, key).await? else {
         return Ok(None);
     };
-    app.step("upload-inserted").await;
+    app.crash_point("upload-inserted").await;
     let upload = if needs_place(&upload) { open(app, upload, &file, key).await? } else { upload };
     Ok(Some(Created { upload: Some(upload), file }))
 }
@@ -132,12 +141,12 @@ struct Claim {
 
 impl Claim {
     fn checked(app: &App, workspace: &Workspace, new: &NewDirectUpload) -> Result<Claim> {
-        if new.wish.filename.is_none() {
+        if new.options.filename.is_none() {
             return Err(Error::invalid("filename", "A direct upload needs the name of the file."));
         }
         let mime_type = checked_type(&new.mime_type)?;
         let image_type = IMAGE_MIME_TYPES.contains(&mime::canonical(&mime_type));
-        let becomes_image = image_type && new.wish.image.provision;
+        let becomes_image = image_type && new.options.image.provision;
         let form = match new.transport {
             None => becomes_image,
             Some(transport) => transport == Transport::FormPost,
@@ -149,7 +158,7 @@ impl Claim {
             );
             return Err(Error::refuse(Code::UnsupportedMimeType, message).at("mimeType"));
         }
-        if form && !new.wish.image.provision {
+        if form && !new.options.image.provision {
             let message =
                 "A form goes to the image service, which provisions the image; send the bytes by PUT.";
             return Err(Error::invalid("image.provision", message));
@@ -158,7 +167,7 @@ impl Claim {
         let most = if becomes_image { MAX_IMAGE_BYTES } else { u64::MAX };
         let max_size = most.min(policy::max_size(app, workspace));
         if new.size.is_some_and(|size| size > max_size) {
-            return Err(files::spool::too_large(max_size).at("size"));
+            return Err(too_large(max_size).at("size"));
         }
         if new.size == Some(0) {
             return Err(Error::refuse(Code::EmptyFile, "The file has no bytes.").at("size"));
@@ -224,11 +233,14 @@ async fn first(app: &App, viewer: &Viewer, key: Option<&Key>) -> Result<Option<F
 
 /// What the request made that is written down under a key; `None` if it is gone.
 async fn made_under(app: &App, viewer: &Viewer, first: &idempotency_key::Model) -> Result<Option<Created>> {
-    let file = file::visible_to(viewer).filter(file::COLUMN.id.eq(first.file_id)).one(&app.db.read).await?;
+    let file = file::visible_to(&viewer.access())
+        .filter(file::COLUMN.id.eq(first.file_id))
+        .one(&app.db.read)
+        .await?;
     let Some(file) = file else { return Ok(None) };
     let Some(id) = first.direct_upload_id else { return Ok(Some(Created { upload: None, file })) };
     let of_id = direct_upload::COLUMN.id.eq(id);
-    let upload = direct_upload::visible_to(viewer).filter(of_id).one(&app.db.read).await?;
+    let upload = direct_upload::visible_to(&viewer.access()).filter(of_id).one(&app.db.read).await?;
     Ok(upload.map(|upload| Created { upload: Some(upload), file }))
 }
 
@@ -262,11 +274,11 @@ async fn known(
     app: &App,
     viewer: &Viewer,
     workspace: &Workspace,
-    granted: &Granted,
+    options: &ValidatedOptions,
     key: Option<&Key>,
 ) -> Result<Option<Created>> {
     let (Some(sha256), DuplicatePolicy::Reuse | DuplicatePolicy::Reject) =
-        (&granted.sha256, granted.on_duplicate)
+        (&options.sha256, options.on_duplicate)
     else {
         return Ok(None);
     };
@@ -275,9 +287,9 @@ async fn known(
         return Ok(None);
     }
     let file = loop {
-        let Some(file) = content::find(&app.db.read, workspace.id, sha256).await? else { return Ok(None) };
+        let Some(file) = dedup::find(&app.db.read, workspace.id, sha256).await? else { return Ok(None) };
         // One whose bytes are lost is none, and is not found again.
-        if presence::seen(app, &file).await?.is_some() {
+        if stored_bytes::verified_blob_of(app, &file).await?.is_some() {
             break file;
         }
     };
@@ -285,8 +297,8 @@ async fn known(
     if let Some(First::Made(created)) = first(app, viewer, key).await? {
         return Ok(Some(*created));
     }
-    if granted.on_duplicate == DuplicatePolicy::Reject {
-        return Err(arrive::duplicate(file.id).at("sha256"));
+    if options.on_duplicate == DuplicatePolicy::Reject {
+        return Err(ingest::duplicate(file.id).at("sha256"));
     }
     if let Some(key) = key
         && !key.insert(&app.db.write, file.id, None, true, app.clock.now()).await?
@@ -304,7 +316,7 @@ async fn insert_rows(
     app: &App,
     viewer: &Viewer,
     workspace: &Workspace,
-    granted: &Granted,
+    options: &ValidatedOptions,
     new: &NewDirectUpload,
     claim: Claim,
     key: Option<&Key>,
@@ -320,14 +332,14 @@ async fn insert_rows(
         }
     };
     let intent = Intent {
-        image: Some(granted.image.clone()),
-        on_duplicate: new.wish.on_duplicate,
-        sha256: new.wish.sha256.clone(),
+        image: Some(options.image.clone()),
+        on_duplicate: new.options.on_duplicate,
+        sha256: new.options.sha256.clone(),
         mime_type: Some(claim.mime_type.clone()),
         named: true,
     };
-    let filename = granted.filename.clone().unwrap_or_default();
-    let row = granted.row(workspace, viewer.user.id, filename, now);
+    let filename = options.filename.clone().unwrap_or_default();
+    let row = options.row(workspace, viewer.user.id, filename, now);
     let file = file::Model { intent: Some(intent), ..row };
     let upload = Model {
         id,
@@ -341,7 +353,7 @@ async fn insert_rows(
         size: new.size.and_then(|size| i64::try_from(size).ok()),
         max_size: i64::try_from(claim.max_size).unwrap_or(i64::MAX),
         bytes_received: 0,
-        require_signed_urls: granted.signed,
+        require_signed_urls: options.signed,
         cf_image_id: None,
         upload_url: upload_url.map(Into::into),
         failure: None,
@@ -352,7 +364,7 @@ async fn insert_rows(
         updated_at: now,
     };
     let transaction = app.db.begin().await?;
-    let file = files::insert(&transaction, file).await?;
+    let file = rows::file::insert(&transaction, file).await?;
     let row: direct_upload::ActiveModel = upload.into();
     let upload = row.reset_all().insert(&transaction).await?;
     if let Some(key) = key
@@ -361,7 +373,7 @@ async fn insert_rows(
         transaction.rollback().await?;
         return Ok(None);
     }
-    events::append(&transaction, event::Kind::FileCreated, file.workspace_id, file.id, None, now).await?;
+    rows::event::append(&transaction, EventKind::FileCreated, file.workspace_id, file.id, None, now).await?;
     transaction.commit().await?;
     Ok(Some((upload, file)))
 }
@@ -373,10 +385,10 @@ async fn open(app: &App, upload: Model, file: &file::Model, key: Option<&Key>) -
         Err(problem) => {
             // A draft whose answer was lost is never filled: the account forgets it by itself.
             discard(app, &upload, key).await?;
-            return Err(Error::Refusal(settle::refusal(&problem)));
+            return Err(Error::Refusal(refusal::refusal(&problem)));
         }
     };
-    app.step("draft-made").await;
+    app.crash_point("draft-made").await;
     let opened = Entity::update_many()
         .col_expr(Column::CfImageId, Expr::val(made.id.as_str()))
         .col_expr(Column::UploadUrl, Expr::val(made.upload_url))
@@ -390,7 +402,7 @@ async fn open(app: &App, upload: Model, file: &file::Model, key: Option<&Key>) -
         return Ok(upload);
     }
     // Given up, or opened by a repetition, while the account was answering. What is left of the draft expires.
-    let now = direct_upload::for_step(upload.id).one(&app.db.read).await?;
+    let now = direct_upload::by_id_unscoped(upload.id).one(&app.db.read).await?;
     let now = now.filter(|upload| upload.cf_image_id.is_some());
     if now.as_ref().and_then(|upload| upload.cf_image_id.as_deref()) != Some(&made.id) {
         let _ = app.cloudflare.delete(&made.id).await;
@@ -411,7 +423,7 @@ async fn make_draft(
     let draft = Draft {
         image: NewImage {
             id: wanted.custom_id.as_deref(),
-            metadata: Some(&step::metadata(upload.image_id, wanted.cf_metadata.as_ref())),
+            metadata: Some(&provision::metadata(upload.image_id, wanted.cf_metadata.as_ref())),
             require_signed_urls: upload.require_signed_urls,
             creator: wanted.creator.as_deref(),
         },
@@ -420,7 +432,7 @@ async fn make_draft(
     let made = app.cloudflare.direct_upload(&draft).await;
     let (Err(AccountError::Conflict(_)), Some(id)) = (&made, draft.image.id) else { return made };
     match app.cloudflare.find(id).await {
-        Ok(Some(found)) if found.draft && step::is_ours(&found, upload.image_id) => {
+        Ok(Some(found)) if found.draft && stray::is_ours(&found, upload.image_id) => {
             app.cloudflare.delete(id).await?;
             app.cloudflare.direct_upload(&draft).await
         }
@@ -441,7 +453,7 @@ async fn discard(app: &App, upload: &Model, key: Option<&Key>) -> Result<()> {
     if removed.rows_affected == 0 {
         return Ok(transaction.rollback().await?);
     }
-    delete_file_row(&transaction, upload, app.clock.now()).await?;
+    rows::direct_upload::delete_file_row(&transaction, upload, app.clock.now()).await?;
     if let Some(key) = key {
         key.forget(&transaction, upload.id).await?;
     }

@@ -4,16 +4,19 @@ use futures_util::TryStreamExt;
 
 use super::{expired, incomplete, refuse_bytes};
 use crate::app::App;
+use crate::content::kind::ContentKind;
+use crate::content::mime::{self, Declared};
 use crate::entity::direct_upload::Model;
 use crate::entity::file::{self, Intent};
 use crate::entity::workspace as workspace_entity;
 use crate::error::{Code, Error, Refusal, Result};
-use crate::file::arrive::{self, Arrival, ImageWish, Made, Target};
-use crate::file::description::check_sha256;
-use crate::file::kind::Kind;
-use crate::file::mime::{self, Declared};
-use crate::file::spool::Spool;
-use crate::image::{settle, step};
+use crate::ingest::description::check_sha256;
+use crate::ingest::policy;
+use crate::ingest::promise::PromisedFile;
+use crate::ingest::{AccountImage, IngestOutcome, Target};
+use crate::provision::refusal;
+use crate::provision::stray;
+use crate::storage::spool::Spool;
 use cloudflare_images::client::Blob;
 use cloudflare_images::wire::MAX_IMAGE_BYTES;
 use cloudflare_images::{Error as AccountError, signing};
@@ -23,7 +26,7 @@ pub(super) async fn settle(app: &App, upload: &Model) -> Result<()> {
     let made = look(app, upload).await?;
     let spool = fetch(app, &made.image.id).await?;
     let filled = fill(app, upload, &spool, &made).await;
-    app.step("upload-settled").await;
+    app.crash_point("upload-settled").await;
     let Err(Error::Refusal(why)) = filled else { return filled };
     // The account has the only copy, and it is deleted after this: what was seen is looked at once more.
     let again = fetch(app, &made.image.id).await?;
@@ -35,13 +38,13 @@ pub(super) async fn settle(app: &App, upload: &Model) -> Result<()> {
 
 /// The image that has become of an upload's draft. The account is asked for it by its id and by ours: what one answer
 /// says is missing, the other may show.
-async fn look(app: &App, upload: &Model) -> Result<Made> {
-    let upstream = |problem: &AccountError| Error::Refusal(settle::refusal(problem));
+async fn look(app: &App, upload: &Model) -> Result<AccountImage> {
+    let upstream = |problem: &AccountError| Error::Refusal(refusal::refusal(problem));
     let Some(id) = upload.cf_image_id.as_deref() else { return Err(incomplete()) };
     let image = match app.cloudflare.find(id).await.map_err(|e| upstream(&e))? {
         Some(image) if !image.draft => image,
         other => {
-            let listed = step::find_strays(app, upload.image_id).await.map_err(|e| upstream(&e))?;
+            let listed = stray::find(app, upload.image_id).await.map_err(|e| upstream(&e))?;
             let over = app.clock.now() > upload.expires_at;
             return Err(match (listed.is_empty(), other) {
                 (false, _) => doubtful("it lists an image that it does not find"),
@@ -53,12 +56,12 @@ async fn look(app: &App, upload: &Model) -> Result<Made> {
     let Some(account_hash) = signing::account_hash(&image) else {
         return Err(doubtful("it answers without a delivery URL"));
     };
-    Ok(Made { image, account_hash })
+    Ok(AccountImage { image, account_hash })
 }
 
 /// The bytes of an image of the account, if what comes is an image, all of it, and what it says it is.
 async fn fetch(app: &App, id: &str) -> Result<Spool> {
-    let blob = app.cloudflare.blob(id).await.map_err(|e| Error::Refusal(settle::refusal(&e)))?;
+    let blob = app.cloudflare.blob(id).await.map_err(|e| Error::Refusal(refusal::refusal(&e)))?;
     let Blob { content_type, length, stream } = blob;
     let said = content_type.unwrap_or_default().to_ascii_lowercase();
     let said = said.split(';').next().unwrap_or_default().trim();
@@ -67,12 +70,12 @@ async fn fetch(app: &App, id: &str) -> Result<Spool> {
     }
     // A little above what it takes, for what it has encoded again.
     let most = MAX_IMAGE_BYTES * 4;
-    let chunks = stream.map_err(|problem| Error::Refusal(settle::refusal(&problem)));
+    let chunks = stream.map_err(|problem| Error::Refusal(refusal::refusal(&problem)));
     let spool = Spool::receive(&app.config.data_dir, most, chunks).await.map_err(unreadable)?;
     if spool.size == 0 || length.is_some_and(|length| length != spool.size) {
         return Err(doubtful("it hands out other bytes than it announces"));
     }
-    let kind = Kind::of(&spool, Declared::default()).await.map_err(unreadable)?;
+    let kind = ContentKind::of(&spool, Declared::default()).await.map_err(unreadable)?;
     if kind.picture.is_none() || !mime::names(&kind.mime_type).contains(&said) {
         return Err(doubtful("it hands out an image of another type than it announces"));
     }
@@ -94,32 +97,23 @@ fn doubtful(what: &'static str) -> Error {
     Error::refuse(Code::UpstreamError, "Cloudflare Images cannot be reached or does not answer properly.")
 }
 
-async fn fill(app: &App, upload: &Model, spool: &Spool, made: &Made) -> Result<()> {
-    let workspace = workspace_entity::for_step(upload.workspace_id).one(&app.db.read).await?;
+async fn fill(app: &App, upload: &Model, spool: &Spool, made: &AccountImage) -> Result<()> {
+    let workspace = workspace_entity::by_id_unscoped(upload.workspace_id).one(&app.db.read).await?;
     let file = match upload.file_id {
-        Some(file) => file::for_step(file).one(&app.db.read).await?,
+        Some(file) => file::by_id_unscoped(file).one(&app.db.read).await?,
         None => None,
     };
     let (Some(workspace), Some(file)) = (workspace, file) else { return Ok(()) };
-    let Intent { image, on_duplicate, sha256, .. } = file.intent.unwrap_or_default();
-    let sha256 = sha256.as_deref().map(check_sha256).transpose()?;
-    // What the account took is not refused for its size again: it may hand out a re-encoding that is a little larger.
-    let declared = Declared::default();
-    let kind = arrive::checked_kind(app, &workspace, spool, sha256.as_ref(), declared, false).await?;
-    let arrival = Arrival {
+    let promised = PromisedFile {
         workspace: &workspace,
-        spool,
-        kind: &kind,
+        intent: file.intent.unwrap_or_default(),
+        declared: Declared::default(),
+        image_id: upload.image_id,
+        signed: made.image.require_signed_urls,
+        in_account: Some(made),
         stored: None,
-        on_duplicate: on_duplicate.unwrap_or(workspace.on_duplicate),
-        image: ImageWish {
-            id: upload.image_id,
-            new: &image.unwrap_or_default(),
-            signed: made.image.require_signed_urls,
-            made: Some(made),
-        },
         target: Target::Upload(upload),
     };
-    // If somebody else settled it first, those bytes count.
-    arrive::settle(app, &arrival).await.map(drop)
+    // If somebody else completed the upload first, those bytes count.
+    promised.fill(app, spool).await.map(drop)
 }

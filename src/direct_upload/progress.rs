@@ -8,10 +8,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::app::App;
+use crate::auth::{Credential, Viewer};
 use crate::entity::direct_upload::{Model, Status};
 use crate::error::{Error, Result};
 use crate::id::DirectUploadId;
-use crate::viewer::{Credential, Viewer};
 
 /// Shortest time between two looks: twice a second.
 const SHORTEST: Duration = Duration::from_millis(500);
@@ -32,7 +32,7 @@ pub async fn follow(
     let Some(first) = super::find(app, &viewer, id).await? else {
         return Err(Error::not_found("direct upload").at("id"));
     };
-    let news = app.wakes.follow(first.workspace_id);
+    let news = app.event_notifier.subscribe(first.workspace_id);
     let follower = Follower {
         app: app.clone(),
         credential: Arc::clone(credential),

@@ -12,19 +12,23 @@ use uuid::Uuid;
 
 use super::{GRACE, cancelled, expired, failed, incomplete, refuse_bytes};
 use crate::app::App;
-use crate::blob::BlobKey;
+use crate::auth::url_signature;
+use crate::content::mime::Declared;
 use crate::entity::direct_upload::{self, Column, Entity, Model, Status, Transport};
 use crate::entity::file::{self, Intent};
 use crate::entity::image as image_entity;
 use crate::entity::workspace as workspace_entity;
 use crate::error::{Code, Error, Result};
-use crate::file::arrive::{self, Arrival, ImageWish, Settled, Target};
-use crate::file::content;
-use crate::file::description::check_sha256;
-use crate::file::mime::Declared;
-use crate::file::spool::{Spool, too_large};
 use crate::id::{DirectUploadId, uuid_v7};
-use crate::{image, secret, worker};
+use crate::ingest::dedup;
+use crate::ingest::description::check_sha256;
+use crate::ingest::policy;
+use crate::ingest::promise::PromisedFile;
+use crate::ingest::{AccountImage, IngestOutcome, Target};
+use crate::job;
+use crate::provision;
+use crate::storage::BlobKey;
+use crate::storage::spool::{Spool, too_large};
 
 /// Longest silence of a client in the middle of its bytes.
 const MAX_SILENCE: Duration = Duration::from_secs(60);
@@ -44,7 +48,7 @@ pub struct Permit {
 /// Where the bytes of an upload by PUT are sent, if they are sent to this server.
 pub async fn url(app: &App, upload: &Model) -> Result<Url> {
     let expires = upload.expires_at.timestamp();
-    let signature = secret::sign(app, &message(upload.id, expires)).await?;
+    let signature = url_signature::sign(app, &message(upload.id, expires)).await?;
     let mut url = app.public_url()?;
     if let Ok(mut path) = url.path_segments_mut() {
         path.pop_if_empty().extend(["uploads", &upload.id.to_string()]);
@@ -59,7 +63,7 @@ pub async fn url(app: &App, upload: &Model) -> Result<Url> {
 /// # Errors
 /// `FORBIDDEN` for a signature that is not ours, `UPLOAD_EXPIRED`, `CONFLICT` for other bytes than those that came first,
 /// `UPLOAD_INCOMPLETE` and `CHECKSUM_MISMATCH` for bytes to be sent again, and what ends the upload: `DUPLICATE_CONTENT`
-/// and what [`arrive::checked_kind`] refuses.
+/// and what [`policy::checked_kind`] refuses.
 pub async fn receive<S>(
     app: &App,
     id: DirectUploadId,
@@ -71,16 +75,16 @@ where
     S: Stream<Item = Result<Bytes>> + Send + Unpin,
 {
     permitted(app, id, permit).await?;
-    let turn = Turn::take(app, id).await?;
+    let turn = UploadGuard::take(app, id).await?;
     // As it is now: the request before this one may have ended it.
     let upload = permitted(app, id, permit).await?;
     let spool = receive_bytes(app, &upload, length, chunks).await?;
-    app.step("upload-received").await;
+    app.crash_point("upload-received").await;
     let sha256 = spool.sha256;
     if upload.status == Status::Open {
         let task_app = app.clone();
         // All the bytes are here: they are settled, even if the client has left.
-        worker::run_on(async move {
+        job::run_to_end(async move {
             let image = settle(&task_app, &upload, &spool, None).await?;
             drop((spool, turn));
             provision(&task_app, image).await;
@@ -88,10 +92,10 @@ where
         })
         .await?;
     }
-    let upload = direct_upload::for_step(id).one(&app.db.read).await?;
+    let upload = direct_upload::by_id_unscoped(id).one(&app.db.read).await?;
     let upload = upload.ok_or_else(|| Error::not_found("direct upload"))?;
     let file = match (upload.status, upload.file_id) {
-        (Status::Completed, Some(file)) => file::for_step(file).one(&app.db.read).await?,
+        (Status::Completed, Some(file)) => file::by_id_unscoped(file).one(&app.db.read).await?,
         _ => None,
     };
     // Other bytes came first, or somebody gave the upload up while these were on their way.
@@ -122,15 +126,15 @@ where
 }
 
 /// Held while a body is received or copied: the holder of one URL fills the disk with one body at a time.
-struct Turn(App, DirectUploadId);
+struct UploadGuard(App, DirectUploadId);
 
-impl Turn {
+impl UploadGuard {
     /// Waits for the body that is being received, as long as an answer may wait.
-    async fn take(app: &App, id: DirectUploadId) -> Result<Turn> {
+    async fn take(app: &App, id: DirectUploadId) -> Result<UploadGuard> {
         let until = Instant::now() + app.config.provision_wait;
         loop {
             if app.receiving.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
-                return Ok(Turn(app.clone(), id));
+                return Ok(UploadGuard(app.clone(), id));
             }
             if Instant::now() >= until {
                 let message = "The bytes of this upload are arriving by another request; wait for its end.";
@@ -141,7 +145,7 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for UploadGuard {
     fn drop(&mut self) {
         self.0.receiving.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
     }
@@ -150,8 +154,8 @@ impl Drop for Turn {
 /// Completes an upload whose bytes were sent straight to the byte store, if they are there.
 pub(super) async fn settle_presigned(app: &App, upload: &Model) -> Result<()> {
     // A copy and a spool each: one request at a time makes them.
-    let _turn = Turn::take(app, upload.id).await?;
-    let upload_now = direct_upload::for_step(upload.id).one(&app.db.read).await?;
+    let _turn = UploadGuard::take(app, upload.id).await?;
+    let upload_now = direct_upload::by_id_unscoped(upload.id).one(&app.db.read).await?;
     if upload_now.is_none_or(|now| now.status != Status::Open) {
         return Ok(());
     }
@@ -174,12 +178,12 @@ pub(super) async fn settle_presigned(app: &App, upload: &Model) -> Result<()> {
         Err(object_store::Error::NotFound { .. }) => return Err(incomplete()),
         copied => copied?,
     }
-    app.step("upload-copied").await;
+    app.crash_point("upload-copied").await;
     let bytes = app.blobs.get(BlobKey::Original(blob_id)).await?;
     let spool = Spool::receive(&app.config.data_dir, most, bytes).await?;
     if spool.size != size {
         // Nothing is concluded from a store that contradicts itself.
-        content::discard(app, blob_id).await;
+        dedup::discard(app, blob_id).await;
         return Err(Error::fault("reading an upload", "the byte store hands out another number of bytes"));
     }
     let image = settle(app, upload, &spool, Some(blob_id)).await?;
@@ -190,7 +194,7 @@ pub(super) async fn settle_presigned(app: &App, upload: &Model) -> Result<()> {
 
 async fn provision(app: &App, image: Option<Box<image_entity::Model>>) {
     if let Some(image) = image {
-        image::step::provision_in_time(app, *image).await;
+        provision::provision_within_answer_time(app, *image).await;
     }
 }
 
@@ -203,13 +207,13 @@ async fn settle(
     stored: Option<Uuid>,
 ) -> Result<Option<Box<image_entity::Model>>> {
     let problem = match fill(app, upload, spool, stored).await {
-        Ok(Settled::Ready(_, image)) => return Ok(image),
+        Ok(IngestOutcome::Ready(_, image)) => return Ok(image),
         Ok(_) => return Ok(None),
         Err(problem) => problem,
     };
     // After a fault the commit may have happened all the same; the sweep finds out whether somebody owns the bytes.
     if let (Some(blob_id), Error::Refusal(_)) = (stored, &problem) {
-        content::discard(app, blob_id).await;
+        dedup::discard(app, blob_id).await;
     }
     match problem {
         Error::Refusal(why) if why.code != Code::ChecksumMismatch || stored.is_some() => {
@@ -219,43 +223,35 @@ async fn settle(
     }
 }
 
-async fn fill(app: &App, upload: &Model, spool: &Spool, stored: Option<Uuid>) -> Result<Settled> {
-    let workspace = workspace_entity::for_step(upload.workspace_id).one(&app.db.read).await?;
+async fn fill(app: &App, upload: &Model, spool: &Spool, stored: Option<Uuid>) -> Result<IngestOutcome> {
+    let workspace = workspace_entity::by_id_unscoped(upload.workspace_id).one(&app.db.read).await?;
     let file = match upload.file_id {
-        Some(file) => file::for_step(file).one(&app.db.read).await?,
+        Some(file) => file::by_id_unscoped(file).one(&app.db.read).await?,
         None => None,
     };
-    let (Some(workspace), Some(file)) = (workspace, file) else { return Ok(Settled::TooLate) };
-    let Intent { image, on_duplicate, sha256, mime_type, .. } = file.intent.unwrap_or_default();
-    let wanted = image.unwrap_or_default();
-    let sha256 = sha256.as_deref().map(check_sha256).transpose()?;
-    let declared = Declared { mime_type: mime_type.as_deref(), filename: Some(&file.filename) };
-    let kind =
-        arrive::checked_kind(app, &workspace, spool, sha256.as_ref(), declared, wanted.provision).await?;
-    let arrival = Arrival {
+    let (Some(workspace), Some(file)) = (workspace, file) else { return Ok(IngestOutcome::TooLate) };
+    let intent = file.intent.unwrap_or_default();
+    let mime_type = intent.mime_type.clone();
+    let promised = PromisedFile {
         workspace: &workspace,
-        spool,
-        kind: &kind,
+        intent,
+        declared: Declared { mime_type: mime_type.as_deref(), filename: Some(&file.filename) },
+        image_id: upload.image_id,
+        signed: upload.require_signed_urls,
+        in_account: None,
         stored,
-        on_duplicate: on_duplicate.unwrap_or(workspace.on_duplicate),
-        image: ImageWish {
-            id: upload.image_id,
-            new: &wanted,
-            signed: upload.require_signed_urls,
-            made: None,
-        },
         target: Target::Upload(upload),
     };
-    arrive::settle(app, &arrival).await
+    promised.fill(app, spool).await
 }
 
 /// The upload that a URL of ours permits to fill, or to fill again with the same bytes.
 async fn permitted(app: &App, id: DirectUploadId, permit: &Permit) -> Result<Model> {
-    if !secret::verify(app, &message(id, permit.expires), &permit.signature).await? {
+    if !url_signature::verify(app, &message(id, permit.expires), &permit.signature).await? {
         let message = "The signature of this URL does not fit: use it exactly as it was handed out.";
         return Err(Error::refuse(Code::Forbidden, message));
     }
-    let found = direct_upload::for_step(id).one(&app.db.read).await?;
+    let found = direct_upload::by_id_unscoped(id).one(&app.db.read).await?;
     let Some(upload) = found.filter(|upload| upload.transport == Transport::Put) else {
         return Err(Error::not_found("direct upload"));
     };

@@ -3,10 +3,11 @@
 use sea_orm::entity::prelude::*;
 use sea_orm::{Condition, FromJsonQueryResult};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
+use crate::access::TokenAccess;
 use crate::entity::user;
 use crate::id::{ApiTokenId, UserId, WorkspaceId};
-use crate::viewer::{Reach, Viewer};
 
 /// What a token may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -65,27 +66,27 @@ pub struct Model {
 impl ActiveModelBehavior for ActiveModel {}
 
 /// The viewer's own tokens, those of the workspaces they manage, and, for admins, all.
-pub fn visible_to(viewer: &Viewer) -> Select<Entity> {
-    if viewer.reach() == Reach::All {
+pub fn visible_to(access: &TokenAccess) -> Select<Entity> {
+    if access.all {
         return Entity::find();
     }
     let own_or_managed = Condition::any()
-        .add(COLUMN.user_id.eq(viewer.user.id))
-        .add(COLUMN.workspace_id.is_in(viewer.managed()));
-    within_reach(viewer, Entity::find().filter(own_or_managed))
+        .add(COLUMN.user_id.eq(access.user))
+        .add(COLUMN.workspace_id.is_in(access.managed.iter().copied()));
+    within_limit(access, Entity::find().filter(own_or_managed))
 }
 
-/// A token that is limited to a workspace reaches the tokens of no other.
-fn within_reach(viewer: &Viewer, tokens: Select<Entity>) -> Select<Entity> {
-    match viewer.token.workspace_id {
+/// A token that is limited to a workspace sees the tokens of no other.
+fn within_limit(access: &TokenAccess, tokens: Select<Entity>) -> Select<Entity> {
+    match access.limited_to {
         Some(only) => tokens.filter(COLUMN.workspace_id.eq(only)),
         None => tokens,
     }
 }
 
 /// The viewer's own tokens.
-pub fn own(viewer: &Viewer) -> Select<Entity> {
-    within_reach(viewer, Entity::find().filter(COLUMN.user_id.eq(viewer.user.id)))
+pub fn own(access: &TokenAccess) -> Select<Entity> {
+    within_limit(access, Entity::find().filter(COLUMN.user_id.eq(access.user)))
 }
 
 /// The token with this secret and its user, if it is neither revoked nor expired.
@@ -105,4 +106,9 @@ pub async fn find_usable(
     };
     let user = user::Entity::find_by_id(token.user_id).one(db).await?;
     Ok(user.map(|user| (token, user)))
+}
+
+/// What is stored of a token's secret. Secrets are long and random, so a fast hash is enough.
+pub fn hash(secret: &str) -> Vec<u8> {
+    Sha256::digest(secret.as_bytes()).to_vec()
 }

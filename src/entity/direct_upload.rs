@@ -2,9 +2,9 @@
 
 use sea_orm::entity::prelude::*;
 
-use crate::entity::Failure;
+use crate::access::WorkspaceAccess;
+use crate::entity::{DueEntity, Failure};
 use crate::id::{DirectUploadId, FileId, ImageId, UserId, WorkspaceId};
-use crate::viewer::{Reach, Viewer};
 
 /// Life of a direct upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
@@ -72,15 +72,25 @@ pub struct Model {
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// Direct uploads of the viewer's workspaces; for admins, all.
-pub fn visible_to(viewer: &Viewer) -> Select<Entity> {
-    match viewer.reach() {
-        Reach::All => Entity::find(),
-        Reach::Workspaces(ids) => Entity::find().filter(COLUMN.workspace_id.is_in(ids)),
+impl DueEntity for Entity {
+    const ID: Column = Column::Id;
+    const DUE_AT: Column = Column::DueAt;
+    const ATTEMPTS: Column = Column::Attempts;
+
+    fn claim_of(row: &Model) -> (Uuid, i32) {
+        (row.id.0, row.attempts)
     }
 }
 
-/// A direct upload whatever its state, for the steps that act for nobody and for those its URL permits.
-pub fn for_step(id: DirectUploadId) -> Select<Entity> {
+/// Direct uploads of the workspaces a viewer may see.
+pub fn visible_to(access: &WorkspaceAccess) -> Select<Entity> {
+    match access {
+        WorkspaceAccess::All => Entity::find(),
+        WorkspaceAccess::Only(ids) => Entity::find().filter(COLUMN.workspace_id.is_in(ids.iter().copied())),
+    }
+}
+
+/// A direct upload whatever its state, for work that the server does by itself and for whoever has its URL.
+pub fn by_id_unscoped(id: DirectUploadId) -> Select<Entity> {
     Entity::find_by_id(id)
 }

@@ -4,13 +4,13 @@ use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{Order, Query, SelectStatement, UnionType};
 use sea_orm::{DbBackend, ExprTrait, QueryOrder};
 
+use crate::access::WorkspaceAccess;
 use crate::id::{FileId, ImageId, WorkspaceId};
-use crate::viewer::Viewer;
 
 /// Kinds of events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
-pub enum Kind {
+pub enum EventKind {
     #[sea_orm(string_value = "FILE_CREATED")]
     FileCreated,
     #[sea_orm(string_value = "FILE_READY")]
@@ -47,7 +47,7 @@ pub struct Model {
     #[sea_orm(primary_key)]
     pub seq: i64,
     pub workspace_id: WorkspaceId,
-    pub kind: Kind,
+    pub kind: EventKind,
     pub file_id: FileId,
     pub image_id: Option<ImageId>,
     pub at: DateTimeUtc,
@@ -60,12 +60,12 @@ impl ActiveModelBehavior for ActiveModel {}
 /// On PostgreSQL the workspace is part of what is compared and ordered, as in `page.rs`: with an equality the planner may
 /// walk the primary key instead, past everybody else's events.
 pub fn visible_to(
-    viewer: &Viewer,
+    access: &WorkspaceAccess,
     workspace: WorkspaceId,
     after: i64,
     backend: DbBackend,
 ) -> Option<Select<Entity>> {
-    if !viewer.sees(workspace) {
+    if !access.includes(workspace) {
         return None;
     }
     let events = match backend {

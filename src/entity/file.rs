@@ -4,12 +4,11 @@ use sea_orm::FromJsonQueryResult;
 use sea_orm::entity::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::access::WorkspaceAccess;
 use crate::entity::image::NewImage;
 use crate::entity::workspace::DuplicatePolicy;
-use crate::entity::{Failure, Texts};
+use crate::entity::{DueEntity, Failure, StringList, VisibleRows};
 use crate::id::{FileId, UserId, WorkspaceId};
-use crate::page::Range;
-use crate::viewer::{Reach, Viewer};
 
 /// Life of a file's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
@@ -86,9 +85,9 @@ pub struct Model {
     /// Why `image_status` is `FAILED`, or is still `QUEUED`.
     pub image_failure: Option<Failure>,
     /// Free labels, in composed form; the image carries a copy.
-    pub tags: Texts,
+    pub tags: StringList,
     /// The labels as they were sent, if one of them has another spelling.
-    pub tags_sent: Option<Texts>,
+    pub tags_sent: Option<StringList>,
     /// User-owned JSON object.
     pub metadata: Option<Json>,
     /// Where the server fetches the bytes from; null once they are here.
@@ -108,6 +107,16 @@ pub struct Model {
 
 impl ActiveModelBehavior for ActiveModel {}
 
+impl DueEntity for Entity {
+    const ID: Column = Column::Id;
+    const DUE_AT: Column = Column::DueAt;
+    const ATTEMPTS: Column = Column::Attempts;
+
+    fn claim_of(row: &Model) -> (Uuid, i32) {
+        (row.id.0, row.attempts)
+    }
+}
+
 impl Model {
     /// The name as it was sent.
     pub fn shown_filename(&self) -> &str {
@@ -120,32 +129,31 @@ impl Model {
     }
 }
 
-/// Files of the viewer's workspaces, those in the trash too; for admins, all.
-pub fn visible_to(viewer: &Viewer) -> Select<Entity> {
-    match viewer.reach() {
-        Reach::All => standing(),
-        Reach::Workspaces(ids) => standing().filter(COLUMN.workspace_id.is_in(ids)),
+/// Files of the workspaces a viewer may see, those in the trash too.
+pub fn visible_to(access: &WorkspaceAccess) -> Select<Entity> {
+    match access {
+        WorkspaceAccess::All => standing(),
+        WorkspaceAccess::Only(ids) => standing().filter(COLUMN.workspace_id.is_in(ids.iter().copied())),
     }
 }
 
-/// The rows of [`visible_to`] that are not in the trash, as one range per workspace, so that every range is a range of
-/// one index. With `only`, just that workspace's, and none at all if the viewer may not see it.
-pub fn ranges_visible_to(viewer: &Viewer, only: Option<WorkspaceId>) -> Vec<Range<Entity>> {
-    viewer.ranges(only, standing().filter(COLUMN.deleted_at.is_null()))
+/// The rows of [`visible_to`] that are not in the trash, for a list.
+pub fn listed(access: WorkspaceAccess) -> VisibleRows<Entity> {
+    VisibleRows { all: standing().filter(COLUMN.deleted_at.is_null()), access }
 }
 
-/// The rows of [`visible_to`] that are in the trash, in the same way.
-pub fn trash_visible_to(viewer: &Viewer, only: Option<WorkspaceId>) -> Vec<Range<Entity>> {
-    viewer.ranges(only, standing().filter(COLUMN.deleted_at.is_not_null()))
+/// The rows of [`visible_to`] that are in the trash, for a list.
+pub fn trashed(access: WorkspaceAccess) -> VisibleRows<Entity> {
+    VisibleRows { all: standing().filter(COLUMN.deleted_at.is_not_null()), access }
 }
 
-/// A file whatever its state, for the steps that act for nobody.
-pub fn for_step(id: FileId) -> Select<Entity> {
+/// A file whatever its state, for work that the server does by itself.
+pub fn by_id_unscoped(id: FileId) -> Select<Entity> {
     Entity::find_by_id(id)
 }
 
 /// Files of a workspace that have these bytes and are not in the trash: a range of the index by hash.
-pub fn of_content_for_step(workspace: WorkspaceId, sha256: &[u8; 32]) -> Select<Entity> {
+pub fn of_content_unscoped(workspace: WorkspaceId, sha256: &[u8; 32]) -> Select<Entity> {
     standing()
         .filter(COLUMN.deleted_at.is_null())
         .filter(COLUMN.workspace_id.eq(workspace))
@@ -154,17 +162,22 @@ pub fn of_content_for_step(workspace: WorkspaceId, sha256: &[u8; 32]) -> Select<
 }
 
 /// Files the server is to fetch.
-pub fn imports_for_step() -> Select<Entity> {
+pub fn imports_unscoped() -> Select<Entity> {
     standing().filter(COLUMN.deleted_at.is_null()).filter(Column::Status.eq(Status::Processing))
 }
 
 /// Files that own stored bytes, those in the trash too.
-pub fn owners_for_step(blob: Uuid) -> Select<Entity> {
+pub fn owners_unscoped(blob: Uuid) -> Select<Entity> {
     standing().filter(COLUMN.blob_id.eq(blob))
 }
 
+/// Files whose rows name any of these stored bytes, deleted ones too.
+pub fn with_bytes_unscoped(blobs: &[Uuid]) -> Select<Entity> {
+    Entity::find().filter(COLUMN.blob_id.is_in(blobs.iter().copied()))
+}
+
 /// Files that own stored bytes, whether these are there or not, below an id.
-pub fn stored_for_step(before: Option<FileId>) -> Select<Entity> {
+pub fn stored_unscoped(before: Option<FileId>) -> Select<Entity> {
     let stored = standing().filter(COLUMN.blob_id.is_not_null());
     match before {
         Some(id) => stored.filter(COLUMN.id.lt(id)),

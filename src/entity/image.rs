@@ -5,10 +5,10 @@ use sea_orm::sea_query::Expr;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::entity::Texts;
+use crate::access::WorkspaceAccess;
+use crate::entity::{DueEntity, StringList, VisibleRows};
+use crate::error::{Error, Result};
 use crate::id::{FileId, ImageId, WorkspaceId};
-use crate::page::Range;
-use crate::viewer::{Reach, Viewer};
 
 /// Where the projection is. Only `READY` is an image to anybody but the worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
@@ -128,7 +128,7 @@ pub struct Model {
     pub has_alpha: Option<bool>,
     /// When the photo was taken, by its EXIF.
     pub taken_at: Option<DateTimeUtc>,
-    pub tags: Texts,
+    pub tags: StringList,
     /// In composed form, as name and tags are.
     pub alt: Option<String>,
     /// The alternative text as it was sent, if that is another spelling.
@@ -146,7 +146,7 @@ pub struct Model {
     /// `#rrggbb`.
     pub dominant_color: Option<String>,
     /// `#rrggbb`, most frequent first.
-    pub palette: Texts,
+    pub palette: StringList,
     pub require_signed_urls: bool,
     /// The access an interrupted switch was changing to: Cloudflare's id may be another by now.
     pub switching_to: Option<bool>,
@@ -171,6 +171,31 @@ pub struct Model {
 }
 
 impl ActiveModelBehavior for ActiveModel {}
+
+impl DueEntity for Entity {
+    const ID: Column = Column::Id;
+    const DUE_AT: Column = Column::DueAt;
+    const ATTEMPTS: Column = Column::Attempts;
+
+    fn claim_of(row: &Model) -> (Uuid, i32) {
+        (row.id.0, row.attempts)
+    }
+}
+
+impl FocalPoint {
+    /// Checks that both parts are fractions of the picture.
+    ///
+    /// # Errors
+    /// `BAD_USER_INPUT` at `focalPoint.x` or `focalPoint.y`.
+    pub fn check(self) -> Result<()> {
+        for (field, value) in [("focalPoint.x", self.x), ("focalPoint.y", self.y)] {
+            if !(0.0..=1.0).contains(&value) {
+                return Err(Error::invalid(field, "A point is given in fractions of the picture, 0 to 1."));
+            }
+        }
+        Ok(())
+    }
+}
 
 impl Model {
     /// The point that crops keep in view.
@@ -197,32 +222,31 @@ impl Model {
     }
 }
 
-/// Provisioned images of the viewer's workspaces; for admins, all.
-pub fn visible_to(viewer: &Viewer) -> Select<Entity> {
-    match viewer.reach() {
-        Reach::All => provisioned(),
-        Reach::Workspaces(ids) => provisioned().filter(COLUMN.workspace_id.is_in(ids)),
+/// Provisioned images of the workspaces a viewer may see.
+pub fn visible_to(access: &WorkspaceAccess) -> Select<Entity> {
+    match access {
+        WorkspaceAccess::All => provisioned(),
+        WorkspaceAccess::Only(ids) => provisioned().filter(COLUMN.workspace_id.is_in(ids.iter().copied())),
     }
 }
 
-/// The same rows as [`visible_to`], as one range per workspace, so that every range is a range of one index.
-/// With `only`, just that workspace's, and none at all if the viewer may not see it.
-pub fn ranges_visible_to(viewer: &Viewer, only: Option<WorkspaceId>) -> Vec<Range<Entity>> {
-    viewer.ranges(only, provisioned())
+/// The same rows as [`visible_to`], for a list.
+pub fn listed(access: WorkspaceAccess) -> VisibleRows<Entity> {
+    VisibleRows { all: provisioned(), access }
 }
 
-/// An image whatever its state, for the steps that act for nobody.
-pub fn for_step(id: ImageId) -> Select<Entity> {
+/// An image whatever its state, for work that the server does by itself.
+pub fn by_id_unscoped(id: ImageId) -> Select<Entity> {
     Entity::find_by_id(id)
 }
 
-/// All images of a file whatever their state, for the steps that act for nobody.
-pub fn of_file_for_step(file: FileId) -> Select<Entity> {
+/// All images of a file whatever their state, for work that the server does by itself.
+pub fn of_file_unscoped(file: FileId) -> Select<Entity> {
     Entity::find().filter(COLUMN.file_id.eq(file))
 }
 
-/// An image that has this id in the account and is to lose it, for the steps that act for nobody.
-pub fn being_removed_for_step(cf_image_id: &str) -> Select<Entity> {
+/// An image that has this id in the account and is to lose it, for work that the server does by itself.
+pub fn being_removed_unscoped(cf_image_id: &str) -> Select<Entity> {
     Entity::find().filter(COLUMN.cf_image_id.eq(cf_image_id)).filter(Column::State.eq(State::Removing))
 }
 

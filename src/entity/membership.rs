@@ -2,8 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::access::WorkspaceAccess;
 use crate::id::{MembershipId, UserId, WorkspaceId};
-use crate::viewer::{Reach, Viewer};
 
 /// Role inside one workspace; each includes the ones before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, EnumIter, DeriveActiveEnum)]
@@ -31,11 +31,11 @@ pub struct Model {
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// Members of the viewer's workspaces; for admins, all.
-pub fn visible_to(viewer: &Viewer) -> Select<Entity> {
-    match viewer.reach() {
-        Reach::All => Entity::find(),
-        Reach::Workspaces(ids) => Entity::find().filter(COLUMN.workspace_id.is_in(ids)),
+/// Members of the workspaces a viewer may see.
+pub fn visible_to(access: &WorkspaceAccess) -> Select<Entity> {
+    match access {
+        WorkspaceAccess::All => Entity::find(),
+        WorkspaceAccess::Only(ids) => Entity::find().filter(COLUMN.workspace_id.is_in(ids.iter().copied())),
     }
 }
 

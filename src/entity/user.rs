@@ -3,9 +3,9 @@
 use sea_orm::entity::prelude::*;
 use sea_orm::{Condition, PaginatorTrait, QueryOrder, QuerySelect, QueryTrait};
 
+use crate::access::WorkspaceAccess;
 use crate::entity::membership;
 use crate::id::UserId;
-use crate::viewer::{Reach, Viewer};
 
 /// Server-wide role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
@@ -31,19 +31,18 @@ pub struct Model {
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// Oneself and whoever shares a workspace; for admins, everybody.
-pub fn visible_to(viewer: &Viewer) -> Select<Entity> {
-    match viewer.reach() {
-        Reach::All => Entity::find(),
-        Reach::Workspaces(ids) => {
+/// The user `me` and the members of the workspaces that `me` may see; for admins, everybody.
+pub fn visible_to(access: &WorkspaceAccess, me: UserId) -> Select<Entity> {
+    match access {
+        WorkspaceAccess::All => Entity::find(),
+        WorkspaceAccess::Only(ids) => {
             let colleagues = membership::Entity::find()
                 .select_only()
                 .column(membership::Column::UserId)
-                .filter(membership::COLUMN.workspace_id.is_in(ids))
+                .filter(membership::COLUMN.workspace_id.is_in(ids.iter().copied()))
                 .into_query();
-            Entity::find().filter(
-                Condition::any().add(COLUMN.id.eq(viewer.user.id)).add(Column::Id.in_subquery(colleagues)),
-            )
+            Entity::find()
+                .filter(Condition::any().add(COLUMN.id.eq(me)).add(Column::Id.in_subquery(colleagues)))
         }
     }
 }

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use sea_orm::entity::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::entity::Texts;
+use crate::access::WorkspaceAccess;
+use crate::entity::StringList;
 use crate::id::WorkspaceId;
-use crate::viewer::{Reach, Viewer};
 
 /// What of a photo's metadata is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
@@ -51,7 +51,7 @@ pub struct Model {
     /// The name as it was sent, if that is another spelling.
     pub name_sent: Option<String>,
     /// Accepted types, `image/*` style wildcards among them; empty means any.
-    pub allowed_mime_types: Texts,
+    pub allowed_mime_types: StringList,
     /// Largest accepted file in bytes; null means the server's limit.
     pub max_file_size: Option<i64>,
     /// New images need signed URLs unless told otherwise.
@@ -73,11 +73,11 @@ impl Model {
     }
 }
 
-/// The workspaces the viewer is a member of; for admins, all.
-pub fn visible_to(viewer: &Viewer) -> Select<Entity> {
-    match viewer.reach() {
-        Reach::All => Entity::find(),
-        Reach::Workspaces(ids) => Entity::find().filter(COLUMN.id.is_in(ids)),
+/// The workspaces a viewer may see.
+pub fn visible_to(access: &WorkspaceAccess) -> Select<Entity> {
+    match access {
+        WorkspaceAccess::All => Entity::find(),
+        WorkspaceAccess::Only(ids) => Entity::find().filter(COLUMN.id.is_in(ids.iter().copied())),
     }
 }
 
@@ -100,8 +100,8 @@ pub async fn exif_policies(
     Ok(workspaces.into_iter().map(|workspace| (workspace.id, workspace.exif_policy)).collect())
 }
 
-/// A workspace, for the steps that act for nobody.
-pub fn for_step(id: WorkspaceId) -> Select<Entity> {
+/// A workspace, for work that the server does by itself.
+pub fn by_id_unscoped(id: WorkspaceId) -> Select<Entity> {
     Entity::find_by_id(id)
 }
 

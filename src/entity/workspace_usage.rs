@@ -2,8 +2,8 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::access::WorkspaceAccess;
 use crate::id::WorkspaceId;
-use crate::viewer::{Reach, Viewer};
 
 /// A workspace that never had a file may have no row.
 #[sea_orm::model]
@@ -25,10 +25,10 @@ pub struct Model {
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// The viewer's workspaces'; for admins, all.
-pub fn visible_to(viewer: &Viewer) -> Select<Entity> {
-    match viewer.reach() {
-        Reach::All => Entity::find(),
-        Reach::Workspaces(ids) => Entity::find().filter(COLUMN.workspace_id.is_in(ids)),
+/// What the workspaces use that a viewer may see.
+pub fn visible_to(access: &WorkspaceAccess) -> Select<Entity> {
+    match access {
+        WorkspaceAccess::All => Entity::find(),
+        WorkspaceAccess::Only(ids) => Entity::find().filter(COLUMN.workspace_id.is_in(ids.iter().copied())),
     }
 }

@@ -58,7 +58,7 @@ mod tests {
     use chrono::TimeDelta;
 
     use super::*;
-    use crate::entity::event::Kind;
+    use crate::entity::EventKind;
     use crate::id::FileId;
 
     #[test]

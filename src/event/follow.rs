@@ -4,17 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, Stream};
-use sea_orm::{ConnectionTrait, QuerySelect};
+use sea_orm::{ColumnTrait, ConnectionTrait, QueryFilter, QuerySelect};
 use tokio::sync::watch;
 
 use super::cursor;
 use crate::app::App;
+use crate::auth::{Credential, Viewer};
 use crate::entity::api_token::Scope;
 use crate::entity::event::{self, Model};
+use crate::entity::workspace as workspace_entity;
 use crate::error::{Error, Result};
 use crate::id::WorkspaceId;
-use crate::viewer::{Credential, Viewer};
-use crate::workspace as workspaces;
 
 /// Most events read at once.
 const BATCH: u64 = 100;
@@ -43,9 +43,11 @@ pub async fn follow(
     let viewer = credential.viewer(app, Credential::MAX_AGE).await?;
     check(&viewer, workspace)?;
     // An admin sees every workspace, but only those that there are.
-    workspaces::find(app, &viewer, workspace).await?.ok_or_else(not_found)?;
+    let visible =
+        workspace_entity::visible_to(&viewer.access()).filter(workspace_entity::COLUMN.id.eq(workspace));
+    visible.one(&app.db.read).await?.ok_or_else(not_found)?;
     // Before the table is looked at: what is appended after that wakes us.
-    let news = app.wakes.follow(workspace);
+    let news = app.event_notifier.subscribe(workspace);
     let place = match after {
         Some(text) => cursor::place(text, workspace, app.clock.now())?,
         None => newest(app, workspace).await?,
@@ -99,7 +101,8 @@ impl Follower {
         let viewer = self.credential.viewer(&self.app, Duration::ZERO).await?;
         check(&viewer, self.workspace)?;
         let db = &self.app.db.read;
-        let events = event::visible_to(&viewer, self.workspace, self.place, db.get_database_backend());
+        let events =
+            event::visible_to(&viewer.access(), self.workspace, self.place, db.get_database_backend());
         let events = events.ok_or_else(not_found)?.limit(BATCH).all(db).await?;
         self.failures = 0;
         let Some(last) = events.last() else { return Ok(None) };

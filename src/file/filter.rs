@@ -3,15 +3,15 @@
 use sea_orm::sea_query::{Condition, Expr, ExprTrait};
 use sea_orm::{ColumnTrait, DbBackend};
 
+use crate::content::mime;
 use crate::entity::file::{self, Column, ImageStatus, Status};
 use crate::error::{Error, Result};
-use crate::file::mime;
-use crate::find::{Bounds, Period, TagFilter, TextFilter, column, few};
 use crate::id::UserId;
+use crate::query::filter::{Bounds, Period, TagFilter, TextFilter, check_max_values, column};
 
 /// Conditions on files. All that are given must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Filter {
+pub struct FileFilter {
     /// Words in filename and tags.
     pub search: Option<String>,
     pub filename: Option<TextFilter>,
@@ -32,10 +32,10 @@ pub struct Filter {
     pub trashed: bool,
 }
 
-impl Filter {
+impl FileFilter {
     /// Whether it lets everything pass, of the trash or of what is not in it.
     pub fn is_open(&self) -> bool {
-        *self == Filter { trashed: self.trashed, ..Filter::default() }
+        *self == FileFilter { trashed: self.trashed, ..FileFilter::default() }
     }
 
     /// All of it but the search, and whether the rows are in the trash.
@@ -53,10 +53,11 @@ impl Filter {
             all = all.add(mime_types(&of(Column::MimeType), types)?);
         }
         if let Some(statuses) = &self.statuses {
-            all = all.add(Column::Status.is_in(few(statuses, "status")?.iter().copied()));
+            all = all.add(Column::Status.is_in(check_max_values(statuses, "status")?.iter().copied()));
         }
         if let Some(statuses) = &self.image_statuses {
-            all = all.add(Column::ImageStatus.is_in(few(statuses, "imageStatus")?.iter().copied()));
+            all = all
+                .add(Column::ImageStatus.is_in(check_max_values(statuses, "imageStatus")?.iter().copied()));
         }
         all = all.add_option(self.has_image.map(|has| match has {
             true => Column::ImageStatus.eq(ImageStatus::Ready),
@@ -81,7 +82,7 @@ impl Filter {
 /// Any of some types, by whichever of its names a file has.
 fn mime_types(column: &Expr, types: &[String]) -> Result<Condition> {
     let mut any = Condition::any().add(Expr::cust("1 = 0"));
-    for pattern in few(types, "mimeTypes")? {
+    for pattern in check_max_values(types, "mimeTypes")? {
         let pattern = mime::bare(pattern);
         let Some((kind, subtype)) = pattern.split_once('/').filter(|(kind, subtype)| {
             pattern.len() <= 255 && mime::is_name(kind) && (mime::is_name(subtype) || *subtype == "*")

@@ -4,46 +4,54 @@ use sea_orm::ColumnTrait;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::auth::Viewer;
 use crate::entity::api_token::Scope;
 use crate::entity::file::{self, Column, Entity, Model};
 use crate::error::Result;
-use crate::file::filter::Filter;
-use crate::find::search;
+use crate::file::filter::FileFilter;
 use crate::id::{FileId, WorkspaceId};
-use crate::page::{self, Count, Key, Keyed, Kind, Order, Page, PageArgs, Range};
-use crate::viewer::Viewer;
-use crate::workspace::usage;
+use crate::query::page::{self, Count, Key, KeyKind, Keyed, ListOrder, Page, PageArgs, Range};
+use crate::query::search;
+use crate::query::usage;
 
 /// Which files are listed, and how.
 #[derive(Debug, Clone)]
-pub struct List {
+pub struct FileList {
     pub workspace_id: Option<WorkspaceId>,
     pub ids: Option<Vec<FileId>>,
-    pub filter: Filter,
+    pub filter: FileFilter,
     pub page: PageArgs,
-    pub order: Order<Column>,
+    pub order: ListOrder<Column>,
     /// Look up both ends of the page.
     pub both_ends: bool,
 }
 
 /// Newest first: the order of every list unless told otherwise.
-pub const BY_CREATION: Order<Column> =
-    Order { name: "files:CREATED_AT", column: None, kind: Kind::Text, descending: true };
+pub const BY_CREATION: ListOrder<Column> =
+    ListOrder { name: "files:CREATED_AT", column: None, kind: KeyKind::Text, descending: true };
 /// By time of the last change.
-pub const BY_UPDATE: Order<Column> =
-    Order { name: "files:UPDATED_AT", column: Some(Column::UpdatedAt), kind: Kind::Time, descending: true };
+pub const BY_UPDATE: ListOrder<Column> = ListOrder {
+    name: "files:UPDATED_AT",
+    column: Some(Column::UpdatedAt),
+    kind: KeyKind::Time,
+    descending: true,
+};
 /// By name, byte by byte.
-pub const BY_FILENAME: Order<Column> =
-    Order { name: "files:FILENAME", column: Some(Column::Filename), kind: Kind::Text, descending: true };
+pub const BY_FILENAME: ListOrder<Column> = ListOrder {
+    name: "files:FILENAME",
+    column: Some(Column::Filename),
+    kind: KeyKind::Text,
+    descending: true,
+};
 /// By size in bytes.
-pub const BY_SIZE: Order<Column> =
-    Order { name: "files:SIZE", column: Some(Column::Size), kind: Kind::Number, descending: true };
+pub const BY_SIZE: ListOrder<Column> =
+    ListOrder { name: "files:SIZE", column: Some(Column::Size), kind: KeyKind::Number, descending: true };
 
 /// A page of files.
 ///
 /// # Errors
 /// `FORBIDDEN`, `BAD_USER_INPUT`.
-pub async fn list(app: &App, viewer: &Viewer, list: List) -> Result<Page<Model>> {
+pub async fn list(app: &App, viewer: &Viewer, list: FileList) -> Result<Page<Model>> {
     viewer.require(Scope::FilesRead)?;
     let window = list.page.clone().window()?;
     let ranges = ranges(app, viewer, &list).await?;
@@ -55,7 +63,7 @@ pub async fn list(app: &App, viewer: &Viewer, list: List) -> Result<Page<Model>>
 ///
 /// # Errors
 /// `FORBIDDEN`, `BAD_USER_INPUT`.
-pub async fn count(app: &App, viewer: &Viewer, list: &List) -> Result<Count> {
+pub async fn count(app: &App, viewer: &Viewer, list: &FileList) -> Result<Count> {
     viewer.require(Scope::FilesRead)?;
     if list.ids.is_none() && list.filter.is_open() {
         let totals = usage::totals(app, viewer, list.workspace_id).await?;
@@ -71,12 +79,14 @@ pub async fn count(app: &App, viewer: &Viewer, list: &List) -> Result<Count> {
     page::count(&app.db.read, &ranges, Some(Column::Size), Some(app.config.max_count)).await
 }
 
-async fn ranges(app: &App, viewer: &Viewer, list: &List) -> Result<Vec<Range<Entity>>> {
+async fn ranges(app: &App, viewer: &Viewer, list: &FileList) -> Result<Vec<Range<Entity>>> {
     let filter = &list.filter;
-    let mut ranges = match filter.trashed {
-        true => file::trash_visible_to(viewer, list.workspace_id),
-        false => file::ranges_visible_to(viewer, list.workspace_id),
+    let access = viewer.access().narrowed_to(list.workspace_id);
+    let rows = match filter.trashed {
+        true => file::trashed(access),
+        false => file::listed(access),
     };
+    let mut ranges = Range::of_visible(rows);
     let db = &app.db.read;
     let condition = filter.condition(db.get_database_backend()).map_err(|e| e.under("filter"))?;
     ranges = ranges.into_iter().map(|range| range.filter(condition.clone())).collect();

@@ -3,16 +3,18 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, sea_query::Expr};
 
-use super::{find_editable, remove};
+use super::remove;
 use crate::app::App;
+use crate::auth::{Viewer, editable};
 use crate::entity::api_token::Scope;
+use crate::entity::event::EventKind;
 use crate::entity::file::{self, Column, Entity, ImageStatus, Intent, Model, Status};
 use crate::entity::image::{self as image_entity, State};
-use crate::entity::{Failure, direct_upload, event};
+use crate::entity::{Failure, event, workspace};
 use crate::error::{Code, Error, Result};
 use crate::id::{FileId, ImageId};
-use crate::viewer::Viewer;
-use crate::{event as events, image, worker, workspace};
+use crate::rows::revision::next_updated_at;
+use crate::{job, provision, rows};
 
 /// What a deletion took away.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,18 +34,18 @@ pub struct Deleted {
 /// `NOT_FOUND`, `FORBIDDEN`.
 pub async fn delete(app: &App, viewer: &Viewer, id: FileId, permanently: bool) -> Result<Deleted> {
     viewer.require(Scope::FilesWrite)?;
-    let file = find_editable(app, viewer, id).await.map_err(|e| e.at("id"))?;
+    let file = editable::find_file(app, viewer, id).await.map_err(|e| e.at("id"))?;
     // Bytes that are missing today may be back tomorrow.
     let lost = file.failure.as_ref().is_some_and(|why| why.code == Code::BytesMissing.as_str());
     let for_good = permanently || file.status != Status::Ready && !lost;
     if file.deleted_at.is_some() && !for_good {
         return Ok(Deleted { file: id, image: None, trashed: Some(file) });
     }
-    let workspace = workspace::find(app, viewer, file.workspace_id).await?;
+    let workspace = workspace::by_id_unscoped(file.workspace_id).one(&app.db.read).await?;
     let days = workspace.filter(|_| !for_good).map_or(0, |workspace| workspace.trash_days);
     let app = app.clone();
     // A deletion that has begun goes on, even if the client has left.
-    worker::run_on(async move {
+    job::run_to_end(async move {
         match days {
             0 => delete_for_good(&app, id).await,
             days => put_in(&app, &file, TimeDelta::days(i64::from(days))).await,
@@ -59,15 +61,19 @@ pub async fn delete(app: &App, viewer: &Viewer, id: FileId, permanently: bool) -
 /// on the file, which is restored all the same.
 pub async fn restore(app: &App, viewer: &Viewer, id: FileId) -> Result<Model> {
     viewer.require(Scope::FilesWrite)?;
-    let file = find_editable(app, viewer, id).await.map_err(|e| e.at("id"))?;
+    let file = editable::find_file(app, viewer, id).await.map_err(|e| e.at("id"))?;
     let task_app = app.clone();
-    let file = worker::run_on(async move { take_out(&task_app, &file).await }).await?;
-    Ok(file::visible_to(viewer).filter(file::COLUMN.id.eq(id)).one(&app.db.read).await?.unwrap_or(file))
+    let file = job::run_to_end(async move { take_out(&task_app, &file).await }).await?;
+    Ok(file::visible_to(&viewer.access())
+        .filter(file::COLUMN.id.eq(id))
+        .one(&app.db.read)
+        .await?
+        .unwrap_or(file))
 }
 
 async fn take_out(app: &App, file: &Model) -> Result<Model> {
     let id = file.id;
-    let now = super::update::later(app.clock.now(), file.updated_at);
+    let now = next_updated_at(app.clock.now(), file.updated_at);
     let imaged = file.intent.as_ref().is_some_and(|intent| intent.image.is_some());
     let transaction = app.db.begin().await?;
     let restored = Entity::update_many()
@@ -83,20 +89,23 @@ async fn take_out(app: &App, file: &Model) -> Result<Model> {
     let Some(file) = restored.into_iter().next() else {
         return Err(Error::refuse(Code::Conflict, "This file is not in the trash.").at("id"));
     };
-    events::append(&transaction, event::Kind::FileRestored, file.workspace_id, id, None, now).await?;
+    rows::event::append(&transaction, EventKind::FileRestored, file.workspace_id, id, None, now).await?;
     transaction.commit().await?;
-    app.step("file-restored").await;
+    app.crash_point("file-restored").await;
     if imaged {
         let (task_app, row) = (app.clone(), file.clone());
-        worker::in_time(app, async move { image::provision_again(&task_app, &row).await }).await;
+        job::run_within_answer_time(app, async move {
+            provision::again::provision_restored(&task_app, &row).await
+        })
+        .await;
     }
     Ok(file)
 }
 
-/// The worker's step for a file whose time in the trash is up.
-pub async fn purge(app: &App, file: &Model) -> Result<()> {
+/// Deletes a claimed file for good, because its time in the trash is over.
+pub(super) async fn purge(app: &App, file: &Model) -> Result<()> {
     match mark(app, file.id, Some(file.attempts)).await? {
-        Some((file, _)) => remove(app, file.id, file.attempts).await,
+        Some((file, _)) => remove(app, &file).await,
         // Restored, or deleted for good by somebody else.
         None => Ok(()),
     }
@@ -106,9 +115,9 @@ async fn delete_for_good(app: &App, id: FileId) -> Result<Deleted> {
     let Some((file, image)) = mark(app, id, None).await? else {
         return Err(Error::not_found("file").at("id"));
     };
-    app.step("file-marked").await;
-    let (task_app, attempts) = (app.clone(), file.attempts);
-    worker::in_time(app, async move { remove(&task_app, id, attempts).await }).await;
+    app.crash_point("file-marked").await;
+    let task_app = app.clone();
+    job::run_within_answer_time(app, async move { remove(&task_app, &file).await }).await;
     Ok(Deleted { file: id, image, trashed: None })
 }
 
@@ -130,14 +139,14 @@ async fn mark(app: &App, id: FileId, purging: Option<i32>) -> Result<Option<(Mod
     let Some(file) = marked.into_iter().next() else { return Ok(None) };
     let shown = take_image(&transaction, &file, now).await?.filter(|image| image.state == State::Ready);
     let shown = shown.map(|image| image.id);
-    abandon_uploads(&transaction, id, now).await?;
-    events::append(&transaction, event::Kind::FilePurged, file.workspace_id, id, shown, now).await?;
+    rows::direct_upload::cancel_open_of(&transaction, id, now).await?;
+    rows::event::append(&transaction, EventKind::FilePurged, file.workspace_id, id, shown, now).await?;
     transaction.commit().await?;
     Ok(Some((file, shown)))
 }
 
 async fn put_in(app: &App, file: &Model, stay: TimeDelta) -> Result<Deleted> {
-    let now = super::update::later(app.clock.now(), file.updated_at);
+    let now = next_updated_at(app.clock.now(), file.updated_at);
     let transaction = app.db.begin().await?;
     // Locks the file first, as everybody does who writes file and image.
     let locked = Entity::update_many()
@@ -165,12 +174,12 @@ async fn put_in(app: &App, file: &Model, stay: TimeDelta) -> Result<Deleted> {
         .await?;
     let trashed = trashed.into_iter().next().unwrap_or(file);
     let shown = image.as_ref().filter(|image| image.state == State::Ready).map(|image| image.id);
-    events::append(&transaction, event::Kind::FileTrashed, trashed.workspace_id, trashed.id, shown, now)
+    rows::event::append(&transaction, EventKind::FileTrashed, trashed.workspace_id, trashed.id, shown, now)
         .await?;
     transaction.commit().await?;
-    app.step("file-trashed").await;
+    app.crash_point("file-trashed").await;
     if let Some(image) = image {
-        image::step::remove_in_time(app, image.id).await;
+        provision::remove::remove_marked(app, image.id).await;
     }
     Ok(Deleted { file: trashed.id, image: shown, trashed: Some(trashed) })
 }
@@ -182,24 +191,10 @@ async fn take_image(
     now: DateTime<Utc>,
 ) -> Result<Option<image_entity::Model>> {
     let sending = file.image_status == ImageStatus::InProgress;
-    let image = image::mark_removed(transaction, file.id, sending, now).await?;
+    let image = rows::image::mark_removed(transaction, file.id, sending, now).await?;
     if let Some(image) = image.as_ref().filter(|image| image.state == State::Ready) {
-        let kind = event::Kind::ImageDeleted;
-        events::append(transaction, kind, file.workspace_id, file.id, Some(image.id), now).await?;
+        let kind = EventKind::ImageDeleted;
+        rows::event::append(transaction, kind, file.workspace_id, file.id, Some(image.id), now).await?;
     }
     Ok(image)
-}
-
-/// Gives up the open direct uploads of a file; the worker removes their drafts from the account.
-async fn abandon_uploads(transaction: &impl ConnectionTrait, file: FileId, now: DateTime<Utc>) -> Result<()> {
-    direct_upload::Entity::update_many()
-        .col_expr(direct_upload::Column::Status, direct_upload::Status::Cancelled.into())
-        .col_expr(direct_upload::Column::UploadUrl, Expr::val(None::<String>))
-        .col_expr(direct_upload::Column::DueAt, Expr::val(now))
-        .col_expr(direct_upload::Column::UpdatedAt, Expr::val(now))
-        .filter(direct_upload::COLUMN.file_id.eq(file))
-        .filter(direct_upload::Column::Status.eq(direct_upload::Status::Open))
-        .exec(transaction)
-        .await?;
-    Ok(())
 }

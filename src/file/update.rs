@@ -1,19 +1,26 @@
 //! Changing what is said about a file.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
 use serde_json::{Map, Value};
 
-use super::{checked_filename, description, find_editable, require_standing};
 use crate::app::App;
+use crate::auth::Viewer;
+use crate::auth::editable;
 use crate::entity::api_token::Scope;
+use crate::entity::event::EventKind;
 use crate::entity::file::{self, Column, Entity, Model};
 use crate::entity::{event, image as image_entity};
 use crate::error::{Code, Error, Result};
-use crate::event as events;
 use crate::id::FileId;
+use crate::ingest::description;
+use crate::ingest::filename::checked_filename;
+use crate::rows;
+use crate::rows::file::require_not_trashed;
+use crate::rows::revision::conflict;
+use crate::rows::revision::next_updated_at;
+use crate::rows::revision::require_unchanged;
 use crate::spelling::{as_sent, composed};
-use crate::viewer::Viewer;
 
 /// What to change of a file; `None` leaves it as it is.
 #[derive(Debug, Clone, Default)]
@@ -33,10 +40,10 @@ pub struct FileChange {
 /// is in the trash.
 pub async fn update(app: &App, viewer: &Viewer, id: FileId, change: FileChange) -> Result<Model> {
     viewer.require(Scope::FilesWrite)?;
-    let file = find_editable(app, viewer, id).await.map_err(|e| e.at("id"))?;
-    require_standing(&file).map_err(|e| e.at("id"))?;
+    let file = editable::find_file(app, viewer, id).await.map_err(|e| e.at("id"))?;
+    require_not_trashed(&file).map_err(|e| e.at("id"))?;
     require_unchanged(change.if_updated_at, file.updated_at)?;
-    let now = later(app.clock.now(), file.updated_at);
+    let now = next_updated_at(app.clock.now(), file.updated_at);
     let filename = change.filename.as_deref().map(checked_filename).transpose()?;
     let tags = change.tags.as_deref().map(description::check_tags).transpose()?;
     if let Some(Some(metadata)) = &change.metadata {
@@ -73,30 +80,11 @@ pub async fn update(app: &App, viewer: &Viewer, id: FileId, change: FileChange) 
     }
     let transaction = app.db.begin().await?;
     let updated = update.exec_with_returning(&transaction).await?;
-    let Some(file) = updated.into_iter().next() else { return Err(changed()) };
+    let Some(file) = updated.into_iter().next() else { return Err(conflict()) };
     if filename.is_some() || tags.is_some() {
         copy.filter(image_entity::COLUMN.file_id.eq(id)).exec(&transaction).await?;
     }
-    events::append(&transaction, event::Kind::FileUpdated, file.workspace_id, id, None, now).await?;
+    rows::event::append(&transaction, EventKind::FileUpdated, file.workspace_id, id, None, now).await?;
     transaction.commit().await?;
     Ok(file)
-}
-
-/// Demands that something was last changed at a moment the caller knows of.
-///
-/// # Errors
-/// `CONFLICT` at `ifUpdatedAt`.
-pub fn require_unchanged(known: Option<DateTime<Utc>>, updated_at: DateTime<Utc>) -> Result<()> {
-    if known.is_none_or(|known| known == updated_at) { Ok(()) } else { Err(changed()) }
-}
-
-/// The moment of a change: later than the last one, however fast two follow each other, so that each has its own.
-pub fn later(now: DateTime<Utc>, last: DateTime<Utc>) -> DateTime<Utc> {
-    now.max(last + TimeDelta::milliseconds(1))
-}
-
-/// The refusal of a change to something that somebody else changed.
-pub fn changed() -> Error {
-    let message = "It was changed since then. Read it again, and decide whether your change still holds.";
-    Error::refuse(Code::Conflict, message).at("ifUpdatedAt")
 }

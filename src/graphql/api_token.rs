@@ -11,7 +11,7 @@ use crate::graphql::scalar::DateTime;
 use crate::graphql::workspace::TokenScope;
 use crate::graphql::{Asked, parse};
 use crate::id::{ApiTokenId, WorkspaceId};
-use crate::page::PageArgs;
+use crate::query::page::PageArgs;
 
 /// A long-lived credential. Its secret is shown once, when it is made.
 pub struct ApiToken(pub api_token::Model);

@@ -6,6 +6,7 @@ use async_graphql::{Context, Enum, Object};
 use tokio::sync::OnceCell;
 
 use crate::app::App;
+use crate::auth::Viewer;
 use crate::error::{Error, Result};
 use crate::graphql::error::top_level;
 use crate::graphql::scalar::ByteSize;
@@ -13,8 +14,7 @@ use crate::graphql::{
     api_token::ApiToken, file::File, image::Image, member::WorkspaceMember, semanticNonNull,
     workspace::Workspace,
 };
-use crate::page::{Count, PageArgs};
-use crate::viewer::Viewer;
+use crate::query::page::{Count, PageArgs};
 use crate::{api_token as tokens, workspace::member as members};
 use crate::{file as files, image as images, workspace as workspaces};
 
@@ -145,7 +145,7 @@ macro_rules! connection {
 
         impl $connection {
             /// A page as a connection.
-            pub fn new(page: crate::page::Page<$model>, total: Arc<Total>) -> Self {
+            pub fn new(page: crate::query::page::Page<$model>, total: Arc<Total>) -> Self {
                 let rows = page
                     .rows
                     .into_iter()

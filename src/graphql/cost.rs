@@ -9,11 +9,11 @@ use async_graphql::{Response, ServerError, SimpleObject, ValidationResult, Value
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::app::App;
+use crate::auth::Viewer;
+use crate::auth::rate::{self, Balance};
 use crate::error::{Code, Error};
 use crate::graphql::error::top_level;
 use crate::graphql::scalar::DateTime;
-use crate::rate::{self, Balance};
-use crate::viewer::Viewer;
 
 /// Where a client stands.
 pub const LIMIT: HeaderName = HeaderName::from_static("ratelimit");

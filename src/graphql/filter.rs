@@ -4,12 +4,12 @@ use async_graphql::{Enum, ID, InputObject};
 
 use crate::error::Result;
 use crate::file::filter as files;
-use crate::find;
 use crate::graphql::file::{FileStatus, ImageProvisionStatus};
 use crate::graphql::image::ImageFormat;
 use crate::graphql::parse;
 use crate::graphql::scalar::{ByteSize, DateTime};
 use crate::image::filter as images;
+use crate::query::filter;
 
 /// Conditions on files. All given fields must hold. A list holds at most 100 values; an empty one is met by nothing.
 #[derive(Debug, Clone, Default, InputObject)]

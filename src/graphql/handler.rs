@@ -18,6 +18,8 @@ use serde::ser::{SerializeMap, Serializer};
 use serde_json::json;
 
 use crate::app::App;
+use crate::auth::rate;
+use crate::auth::{Credential, Viewer};
 use crate::error::{Code, Error};
 use crate::graphql::cost::{self, Paid};
 use crate::graphql::document::{Document, Documents};
@@ -26,8 +28,6 @@ use crate::graphql::order::Order;
 use crate::graphql::request::{self, Asking, PERSISTED, Parts, Unreadable};
 use crate::graphql::{Schema, socket, sse};
 use crate::http::{RequestId, encoding};
-use crate::rate;
-use crate::viewer::{Credential, Viewer};
 
 /// Most errors in one answer.
 const MAX_ERRORS: usize = 20;

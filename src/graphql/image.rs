@@ -2,6 +2,7 @@
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 
+use crate::delivery::{self, fit::Fit};
 use crate::entity::{image, workspace};
 use crate::graphql::connection::shared;
 use crate::graphql::error::top_level;
@@ -13,7 +14,6 @@ use crate::graphql::transform::{
 };
 use crate::graphql::workspace::Workspace;
 use crate::graphql::{Asked, OrderDirection, semanticNonNull};
-use crate::image::delivery::{self, fit::Fit};
 use crate::image::rendition::{self, RenditionRequest, SrcSetRequest};
 use crate::image::{photo, placeholder};
 use cloudflare_images::wire;

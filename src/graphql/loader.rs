@@ -14,11 +14,11 @@ use async_graphql::dataloader::{CacheFactory, CacheStorage, DataLoader, HashMapC
 use tokio::sync::watch;
 
 use crate::app::App;
+use crate::auth::Viewer;
 use crate::entity::{api_token, direct_upload, file, image, membership, user, workspace, workspace_usage};
 use crate::error::Error;
 use crate::id::{ApiTokenId, DirectUploadId, FileId, ImageId, MembershipId, UserId, WorkspaceId};
-use crate::viewer::Viewer;
-use crate::workspace::usage;
+use crate::query::usage;
 use crate::{api_token as tokens, workspace::member as members};
 use crate::{direct_upload as direct_uploads, file as files, image as images, workspace as workspaces};
 

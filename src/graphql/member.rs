@@ -10,7 +10,7 @@ use crate::graphql::scalar::DateTime;
 use crate::graphql::semanticNonNull;
 use crate::graphql::workspace::{User, WorkspaceRole};
 use crate::id::WorkspaceId;
-use crate::page::PageArgs;
+use crate::query::page::PageArgs;
 use crate::workspace::member as members;
 
 /// A member of a workspace.

@@ -11,6 +11,7 @@ use async_graphql::{Data, Request, Response as Answer, ServerError, Value};
 use futures_util::stream::{self, BoxStream, StreamExt};
 
 use crate::app::App;
+use crate::auth::{Credential, Viewer};
 use crate::error::{Code, Error, FAULT_MESSAGE};
 use crate::graphql::document::Document;
 use crate::graphql::handler::{Face, operation_type, polished};
@@ -18,7 +19,6 @@ use crate::graphql::loader::{self, Loaders, Sweeps};
 use crate::graphql::order::Order;
 use crate::graphql::request::Parts;
 use crate::http::RequestId;
-use crate::viewer::{Credential, Viewer};
 
 /// What an operation says.
 pub(super) enum Said {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_graphql::{ComplexObject, Context, ID, Interface, Object, SimpleObject};
 use futures_util::future::join_all;
 
+use crate::content::kind::IMAGE_MIME_TYPES;
 use crate::error::Error;
-use crate::file::kind::IMAGE_MIME_TYPES;
 use crate::graphql::account::CloudflareAccount;
 use crate::graphql::api_token::ApiToken;
 use crate::graphql::connection::{
@@ -23,7 +23,7 @@ use crate::graphql::scalar::ByteSize;
 use crate::graphql::workspace::{User, Viewer, Workspace, WorkspaceOrder, list_workspaces};
 use crate::graphql::{Asked, list_files, list_images, parse, semanticNonNull};
 use crate::id::{AnyId, DirectUploadId, FileId, ImageId, WorkspaceId};
-use crate::page::MAX_PAGE;
+use crate::query::page::MAX_PAGE;
 use crate::{direct_upload, file, image, workspace};
 use cloudflare_images::wire;
 

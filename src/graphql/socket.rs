@@ -23,13 +23,13 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use self::message::{Closing, Received};
+use crate::auth::Credential;
 use crate::connections::Place;
 use crate::error::{Code, Error};
 use crate::graphql::handler::{Face, error};
 use crate::graphql::operation::{self, Said};
 use crate::graphql::request::Parts;
 use crate::http::RequestId;
-use crate::viewer::Credential;
 
 const PROTOCOL: &str = "graphql-transport-ws";
 /// How much larger a message may be than a request, to be read at all: the rest of one that is not read cannot be read

@@ -16,13 +16,13 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::app::App;
+use crate::auth::Credential;
 use crate::graphql::document::Documents;
 use crate::graphql::handler::{Face, error, not_over_get, operation_type};
 use crate::graphql::operation::{self, Said};
 use crate::graphql::request::Parts;
 use crate::http::RequestId;
 use crate::id::ApiTokenId;
-use crate::viewer::Credential;
 
 const COMPLETE: &str = "event: complete\ndata:\n\n";
 const ALIVE: &str = ":\n\n";
@@ -108,7 +108,7 @@ fn next(answer: &impl Serialize) -> String {
 }
 
 fn unauthenticated() -> ServerError {
-    let refusal = crate::viewer::unauthenticated().public();
+    let refusal = crate::auth::unauthenticated().public();
     let mut problem = ServerError::new(refusal.message, None);
     problem.extensions.get_or_insert_default().set("code", refusal.code.as_str());
     problem

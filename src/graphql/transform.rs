@@ -2,13 +2,13 @@
 
 use async_graphql::{Enum, InputObject, SimpleObject};
 
+use crate::delivery;
+use crate::delivery::fit::Fit;
+use crate::delivery::srcset::SrcSet;
+use crate::delivery::transform::{Flip, Format, Gravity, Transform};
 use crate::error::Result;
 use crate::graphql::new_image::FocalPointInput;
 use crate::graphql::scalar::{DateTime, Url};
-use crate::image::delivery;
-use crate::image::delivery::fit::Fit;
-use crate::image::delivery::srcset::SrcSet;
-use crate::image::delivery::transform::{Flip, Format, Gravity, Transform};
 use cloudflare_images::wire;
 
 /// One sized version of an image.

@@ -5,7 +5,6 @@ use futures_util::StreamExt;
 
 use crate::direct_upload::create::{self, Created, NewDirectUpload};
 use crate::error::{Error, Result};
-use crate::file::arrive::Wish;
 use crate::file::upload::{NewFile, Uploaded, upload};
 use crate::graphql::direct_upload::{DirectUpload, UploadTransport};
 use crate::graphql::error::{UserError, of_input, outcome};
@@ -16,6 +15,7 @@ use crate::graphql::request::Parts;
 use crate::graphql::scalar::{ByteSize, Json, Upload, Url};
 use crate::graphql::{Asked, parse, readable_file};
 use crate::import::{NewImport, import};
+use crate::ingest::Wish;
 
 /// Writes that bring files in.
 #[derive(Default)]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 
+use crate::auth;
 use crate::entity::{api_token, membership, user, workspace, workspace_usage};
 use crate::graphql::api_token::list_tokens;
 use crate::graphql::connection::{
@@ -19,8 +20,7 @@ use crate::graphql::member::list_members;
 use crate::graphql::policy::WorkspacePolicy;
 use crate::graphql::scalar::{ByteSize, DateTime};
 use crate::graphql::{Asked, OrderDirection, list_files, list_images, semanticNonNull};
-use crate::page::PageArgs;
-use crate::viewer;
+use crate::query::page::PageArgs;
 use crate::{api_token as tokens, workspace as workspaces};
 
 /// A tenant: the unit of membership and isolation.
@@ -338,7 +338,7 @@ pub async fn list_workspaces(
     };
     let list = workspaces::List {
         page,
-        order: crate::page::Order { descending: order.direction == OrderDirection::Desc, ..by },
+        order: crate::query::page::Order { descending: order.direction == OrderDirection::Desc, ..by },
         both_ends: wants_both_ends(ctx),
     };
     let page = workspaces::list(app, viewer, list).await?;

@@ -11,14 +11,16 @@ use media::{colour, decode};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
 
 use crate::app::App;
+use crate::content::exif;
+use crate::content::{kind, palette, photo};
+use crate::entity::event::EventKind;
 use crate::entity::image::{self as entity, Column, Entity, Format, Model, State};
-use crate::entity::{Texts, event, file, workspace};
+use crate::entity::{StringList, event, file, workspace};
 use crate::error::Result;
-use crate::event as events;
-use crate::file::spool::Spool;
-use crate::file::{exif, kind, presence};
-use crate::image::{palette, photo};
-use crate::worker;
+use crate::job;
+use crate::rows;
+use crate::rows::stored_bytes;
+use crate::storage::spool::Spool;
 use cloudflare_images::wire::MAX_IMAGE_BYTES;
 
 /// How often a picture is tried when its bytes are missing, or the process ends over it.
@@ -60,7 +62,7 @@ pub async fn analyse(app: &App, image: Model) -> Result<()> {
         }
         Err(problem) => {
             problem.log();
-            let (tried, pause) = (image.analysis_attempts, worker::backoff(image.analysis_attempts));
+            let (tried, pause) = (image.analysis_attempts, job::backoff(image.analysis_attempts));
             return put_off(app, &image, tried, app.clock.now() + pause).await;
         }
     };
@@ -69,9 +71,9 @@ pub async fn analyse(app: &App, image: Model) -> Result<()> {
 
 /// The original; `None` when its file has no bytes any more.
 async fn bytes_of(app: &App, image: &Model) -> Result<Option<Spool>> {
-    let file = file::for_step(image.file_id).one(&app.db.read).await?;
+    let file = file::by_id_unscoped(image.file_id).one(&app.db.read).await?;
     let Some(file) = file.filter(|file| file.blob_id.is_some()) else { return Ok(None) };
-    let bytes = presence::read(app, &file).await?;
+    let bytes = stored_bytes::read(app, &file).await?;
     Spool::receive(&app.config.data_dir, u64::MAX, bytes).await.map(Some)
 }
 
@@ -176,7 +178,7 @@ async fn settle(app: &App, image: &Model, seen: Option<Findings>) -> Result<()> 
             .col_expr(Column::Thumbhash, Expr::val(thumbhash))
             .col_expr(Column::Blurhash, Expr::val(blurhash))
             .col_expr(Column::DominantColor, Expr::val(palette.first().cloned()))
-            .col_expr(Column::Palette, Expr::val(Texts(palette)))
+            .col_expr(Column::Palette, Expr::val(StringList(palette)))
             .col_expr(Column::HasAlpha, Expr::val(has_alpha));
     }
     let transaction = app.db.begin().await?;
@@ -187,8 +189,9 @@ async fn settle(app: &App, image: &Model, seen: Option<Findings>) -> Result<()> 
         .await?;
     // Nobody sees an image before it is provisioned, and that event comes later.
     for image in settled.iter().filter(|image| image.state == State::Ready) {
-        let kind = event::Kind::ImageAnalysed;
-        events::append(&transaction, kind, image.workspace_id, image.file_id, Some(image.id), now).await?;
+        let kind = EventKind::ImageAnalysed;
+        rows::event::append(&transaction, kind, image.workspace_id, image.file_id, Some(image.id), now)
+            .await?;
     }
     Ok(transaction.commit().await?)
 }

@@ -5,12 +5,14 @@ use sea_orm::{ColumnTrait, DbBackend};
 
 use crate::entity::image::{self, Column, Format};
 use crate::error::Result;
-use crate::find::{Bounds, Period, TagFilter, TextFilter, checked, column, each_checked, few};
 use crate::id::FileId;
+use crate::query::filter::{
+    Bounds, Period, TagFilter, TextFilter, check_max_values, checked, column, each_checked,
+};
 
 /// Conditions on images. All that are given must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Filter {
+pub struct ImageFilter {
     /// Words in filename, alternative text and tags.
     pub search: Option<String>,
     pub filename: Option<TextFilter>,
@@ -43,10 +45,10 @@ pub enum Orientation {
     Square,
 }
 
-impl Filter {
+impl ImageFilter {
     /// Whether it lets everything pass.
     pub fn is_open(&self) -> bool {
-        *self == Filter::default()
+        *self == ImageFilter::default()
     }
 
     /// All of it but the search.
@@ -86,11 +88,11 @@ impl Filter {
     fn picture(&self) -> Result<Condition> {
         let mut all = Condition::all();
         if let Some(formats) = &self.formats {
-            all = all.add(Column::Format.is_in(few(formats, "format")?.iter().copied()));
+            all = all.add(Column::Format.is_in(check_max_values(formats, "format")?.iter().copied()));
         }
         if let Some(orientations) = &self.orientations {
             let mut any = Condition::any().add(Expr::cust("1 = 0"));
-            for orientation in few(orientations, "orientation")? {
+            for orientation in check_max_values(orientations, "orientation")? {
                 any = any.add(orientation.condition());
             }
             all = all.add(any);
@@ -106,7 +108,7 @@ impl Filter {
     fn account(&self) -> Result<Condition> {
         let mut all = Condition::all();
         if let Some(ids) = &self.file_ids {
-            all = all.add(image::COLUMN.file_id.is_in(few(ids, "fileIds")?.iter().copied()));
+            all = all.add(image::COLUMN.file_id.is_in(check_max_values(ids, "fileIds")?.iter().copied()));
         }
         if let Some(ids) = &self.cf_image_ids {
             all = all.add(Column::CfImageId.is_in(each_checked(ids, "cfImageIds")?));

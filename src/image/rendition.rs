@@ -8,14 +8,15 @@ use chrono::{DateTime, Utc};
 use url::Url;
 
 use crate::app::App;
+use crate::delivery::srcset::{self, Candidate, SrcSet};
+use crate::delivery::transform::Transform;
+use crate::delivery::{self, Rendition, Signer};
 use crate::entity::image::{Format, Model};
 use crate::entity::workspace::ExifPolicy;
 use crate::error::{Code, Error, Result};
-use crate::image::delivery::srcset::{self, Candidate, SrcSet};
-use crate::image::delivery::transform::Transform;
-use crate::image::delivery::{self, Rendition, Signer};
-use crate::image::settings::METADATA_FIELD;
-use crate::image::settle;
+use crate::provision::outcome;
+use crate::provision::refusal;
+use crate::provision::settings::METADATA_FIELD;
 use cloudflare_images::wire::{self, Metadata, Variant};
 
 /// The variant that every account has and nobody can delete.
@@ -95,9 +96,9 @@ pub async fn rendition(
         }
         (None, Some(transform)) => {
             transform.check().map_err(|e| at_or_under("transform", e))?;
-            let wish = lets_out.clamped(transform).await;
-            let made = nearest_to(app, image, &wish, request.expires_in, &mut lets_out).await?;
-            let same = wish == *transform;
+            let requested = lets_out.clamped(transform).await;
+            let made = nearest_to(app, image, &requested, request.expires_in, &mut lets_out).await?;
+            let same = requested == *transform;
             Ok(made.map(|made| Rendition { exact: made.exact && same, ..made }))
         }
         (Some(_), Some(_)) => {
@@ -143,18 +144,18 @@ pub async fn src_set(
     srcset::check_sizes(&request.sizes)?;
     let mut lets_out = LetsOut::new(image, policy);
     let asked = request.transform.clone().unwrap_or_default();
-    let wish = lets_out.clamped(&asked).await;
-    let transforms = srcset::transforms(&request.widths, &wish, image)?;
+    let requested = lets_out.clamped(&asked).await;
+    let transforms = srcset::transforms(&request.widths, &requested, image)?;
     // A vector image fits every width as it is.
     let sizable = image.format != Format::Svg && image.width.is_some();
     let mut candidates = match sizable && !transforms.is_empty() && is_transformed(app, image).await? {
         true => transformed(app, image, &transforms),
-        false if sizable && wish.changes_picture() => return Ok(None),
+        false if sizable && requested.changes_picture() => return Ok(None),
         false => named(app, image, request, &mut lets_out).await?,
     };
     for (_, candidate) in &mut candidates {
         let stands_in = request.transform.is_some() && candidate.variant.is_some();
-        candidate.exact = !stands_in && wish == asked;
+        candidate.exact = !stands_in && requested == asked;
     }
     Ok(srcset::assemble(candidates, &request.sizes))
 }
@@ -190,7 +191,7 @@ pub async fn account_urls(
 pub async fn variants(app: &App) -> Result<Arc<Vec<Variant>>> {
     let account = app.cloudflare.clone();
     let fetch = async move {
-        let list = account.variants().await.map_err(|problem| settle::refusal(&problem))?;
+        let list = account.variants().await.map_err(|problem| refusal::refusal(&problem))?;
         Ok(list.variants.into_values().collect())
     };
     app.variants.get(fetch).await
@@ -208,7 +209,7 @@ pub async fn flexible_variants(app: &App) -> Result<bool> {
     let fetch = async move {
         match account.config().await {
             Ok(config) => Ok(config.flexible_variants.unwrap_or(false)),
-            Err(problem) if problem.is_transient() => Err(settle::refusal(&problem)),
+            Err(problem) if problem.is_transient() => Err(refusal::refusal(&problem)),
             // Reading the switch is undocumented. Off is the safe side: no URL that would be refused.
             Err(_) => Ok(false),
         }
@@ -265,11 +266,11 @@ async fn without_metadata<F: Future<Output = ExifPolicy>>(
     expires_in: Option<i64>,
     lets_out: &mut LetsOut<F>,
 ) -> Result<Option<Rendition>> {
-    let wish = match Transform::of_variant(&variant.options) {
-        Some(wish) if wish.check().is_ok() => wish,
+    let requested = match Transform::of_variant(&variant.options) {
+        Some(requested) if requested.check().is_ok() => requested,
         _ => return stand_in(app, image, &Transform::default(), expires_in, lets_out).await,
     };
-    let made = nearest_to(app, image, &wish, expires_in, lets_out).await?;
+    let made = nearest_to(app, image, &requested, expires_in, lets_out).await?;
     Ok(made.map(|made| Rendition { exact: false, ..made }))
 }
 
@@ -277,14 +278,14 @@ async fn without_metadata<F: Future<Output = ExifPolicy>>(
 async fn nearest_to<F: Future<Output = ExifPolicy>>(
     app: &App,
     image: &Model,
-    wish: &Transform,
+    requested: &Transform,
     expires_in: Option<i64>,
     lets_out: &mut LetsOut<F>,
 ) -> Result<Option<Rendition>> {
-    if wish.is_deliverable(image) && is_transformed(app, image).await? {
-        return Ok(Some(of_transform(app, image, wish)));
+    if requested.is_deliverable(image) && is_transformed(app, image).await? {
+        return Ok(Some(of_transform(app, image, requested)));
     }
-    stand_in(app, image, wish, expires_in, lets_out).await
+    stand_in(app, image, requested, expires_in, lets_out).await
 }
 
 /// The named variant that comes nearest to a transformation that cannot be had; `None` if none shows the whole image, or
@@ -292,15 +293,15 @@ async fn nearest_to<F: Future<Output = ExifPolicy>>(
 async fn stand_in<F: Future<Output = ExifPolicy>>(
     app: &App,
     image: &Model,
-    wish: &Transform,
+    requested: &Transform,
     expires_in: Option<i64>,
     lets_out: &mut LetsOut<F>,
 ) -> Result<Option<Rendition>> {
     let variants = variants(app).await?;
     let offered = lets_out.of(&variants).await;
     let variant = match delivery::source(image).filter(|_| image.format != Format::Svg) {
-        Some(_) if wish.changes_picture() => None,
-        Some(whole) => srcset::nearest(wish.fitted(whole), &offered, image),
+        Some(_) if requested.changes_picture() => None,
+        Some(whole) => srcset::nearest(requested.fitted(whole), &offered, image),
         None => unsized_variant(&offered),
     };
     let Some(variant) = variant else { return Ok(None) };
@@ -396,7 +397,7 @@ async fn signer(app: &App, signed: bool, expires_in: Option<i64>) -> Result<Opti
     }
     let account = app.cloudflare.clone();
     let fetch = async move {
-        account.keys().await.map(|list| list.keys).map_err(|problem| settle::refusal(&problem))
+        account.keys().await.map(|list| list.keys).map_err(|problem| refusal::refusal(&problem))
     };
     let keys = app.keys.get(fetch).await?;
     let key = keys.iter().find(|key| key.name == "default").or(keys.first()).cloned();

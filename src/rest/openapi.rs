@@ -11,7 +11,7 @@ use utoipa::{IntoParams, Modify, OpenApi};
 
 use crate::id::{FileId, ImageId, WorkspaceId};
 use crate::image as images;
-use crate::page::{MAX_PAGE, creation_pattern};
+use crate::query::page::{MAX_PAGE, creation_pattern};
 
 /// The OpenAPI document.
 #[derive(OpenApi)]

@@ -5,15 +5,16 @@ use sea_orm::{ActiveModelTrait, ActiveValue::Set, ColumnTrait, EntityTrait, Quer
 
 use super::find;
 use crate::app::App;
+use crate::auth::Viewer;
+use crate::bootstrap;
+use crate::content::mime;
 use crate::entity::api_token::Scope;
 use crate::entity::workspace::{self, DuplicatePolicy, Entity, ExifPolicy, Model};
-use crate::entity::{Texts, membership};
+use crate::entity::{StringList, membership};
 use crate::error::{Code, Error, Result};
-use crate::file::mime;
 use crate::id::WorkspaceId;
-use crate::setup;
+use crate::rows;
 use crate::spelling::{self, as_sent, composed};
-use crate::viewer::Viewer;
 
 /// Longest name, in characters.
 const MAX_NAME: usize = 100;
@@ -49,8 +50,9 @@ pub async fn create(app: &App, viewer: &Viewer, name: &str, policy: &PolicyChang
     check_policy(app, policy)?;
     let now = app.clock.now();
     let transaction = app.db.begin().await?;
-    let workspace = setup::insert_workspace(&transaction, &name, now).await?;
-    setup::join(&transaction, viewer.user.id, workspace.id, membership::Role::Owner, now).await?;
+    let workspace = rows::workspace::insert(&transaction, &name, now).await?;
+    rows::workspace::insert_member(&transaction, viewer.user.id, workspace.id, membership::Role::Owner, now)
+        .await?;
     let workspace = changed(workspace, None, policy, now).update(&transaction).await?;
     transaction.commit().await?;
     viewer.joined(workspace.id, membership::Role::Owner);
@@ -105,7 +107,7 @@ fn changed(
     if let Some(types) = &policy.allowed_mime_types {
         let mut types: Vec<String> = types.iter().map(|known| mime::bare(known)).collect();
         types.dedup();
-        row.allowed_mime_types = Set(Texts(types));
+        row.allowed_mime_types = Set(StringList(types));
     }
     if let Some(size) = policy.max_file_size {
         row.max_file_size = Set(i64::try_from(size).ok());

@@ -9,24 +9,24 @@ use uuid::Uuid;
 use super::edit::find_owned;
 use super::find;
 use crate::app::App;
+use crate::auth::Viewer;
 use crate::entity::api_token::Scope;
 use crate::entity::membership::{self, Column, Entity, Model, Role};
 use crate::entity::{user, workspace};
 use crate::error::{Code, Error, Result};
 use crate::id::{MembershipId, UserId, WorkspaceId};
-use crate::page::{self, Count, Key, Keyed, Kind, Order, Page, PageArgs, Range};
-use crate::viewer::Viewer;
+use crate::query::page::{self, Count, Key, KeyKind, Keyed, ListOrder, Page, PageArgs, Range};
 
 /// Who may see members: not a token that only makes uploads.
 const READING: [Scope; 3] = [Scope::FilesRead, Scope::ImagesRead, Scope::WorkspaceAdmin];
 
 /// Longest membership first.
-const BY_JOINING: Order<Column> =
-    Order { name: "members:JOINED_AT", column: None, kind: Kind::Text, descending: false };
+const BY_JOINING: ListOrder<Column> =
+    ListOrder { name: "members:JOINED_AT", column: None, kind: KeyKind::Text, descending: false };
 
 /// Which members are listed.
 #[derive(Debug, Clone)]
-pub struct List {
+pub struct MemberList {
     pub workspace_id: WorkspaceId,
     pub page: PageArgs,
     /// Look up both ends of the page.
@@ -34,14 +34,14 @@ pub struct List {
 }
 
 /// A page of a workspace's members, longest membership first.
-pub async fn list(app: &App, viewer: &Viewer, list: List) -> Result<Page<Model>> {
+pub async fn list(app: &App, viewer: &Viewer, list: MemberList) -> Result<Page<Model>> {
     viewer.require_any(&READING)?;
     let ranges = ranges(viewer, &list);
     page::page(&app.db.read, &ranges, BY_JOINING, list.page.window()?, list.both_ends).await
 }
 
 /// How many members a workspace has.
-pub async fn count(app: &App, viewer: &Viewer, list: &List) -> Result<Count> {
+pub async fn count(app: &App, viewer: &Viewer, list: &MemberList) -> Result<Count> {
     viewer.require_any(&READING)?;
     page::count(&app.db.read, &ranges(viewer, list), None, None).await
 }
@@ -50,7 +50,7 @@ pub async fn count(app: &App, viewer: &Viewer, list: &List) -> Result<Count> {
 pub async fn find_many(app: &App, viewer: &Viewer, ids: &[MembershipId]) -> Result<Vec<Model>> {
     viewer.require_any(&READING)?;
     let of_ids = membership::COLUMN.id.is_in(ids.iter().copied());
-    Ok(membership::visible_to(viewer).filter(of_ids).all(&app.db.read).await?)
+    Ok(membership::visible_to(&viewer.access()).filter(of_ids).all(&app.db.read).await?)
 }
 
 /// Makes a user a member, or changes their role.
@@ -152,8 +152,11 @@ async fn require_another_owner(transaction: &impl ConnectionTrait, owner: &Model
     Err(Error::refuse(Code::Conflict, message).at("userId"))
 }
 
-fn ranges(viewer: &Viewer, list: &List) -> Vec<Range<Entity>> {
-    viewer.ranges(Some(list.workspace_id), membership::visible_to(viewer))
+fn ranges(viewer: &Viewer, list: &MemberList) -> Vec<Range<Entity>> {
+    match viewer.sees(list.workspace_id) {
+        true => vec![Range::within(membership::visible_to(&viewer.access()), list.workspace_id)],
+        false => Vec::new(),
+    }
 }
 
 impl Keyed<Column> for Model {

@@ -153,7 +153,7 @@ both! {
         let restore = "mutation($id: ID!) { restoreFile(input: { id: $id }) { file { id } userErrors { code } } }";
         let restored = server.query(restore, json!({ "id": file["id"] })).await["restoreFile"].clone();
         assert_eq!(restored["userErrors"], json!([]));
-        imagegraph::file::presence::check_some(&server.running.app).await.unwrap();
+        imagegraph::rows::stored_bytes::check_some(&server.running.app).await.unwrap();
         let found = find(&server, &file["id"]).await;
         assert_eq!((&found["status"], &found["failure"]), (&json!("READY"), &Value::Null), "{found:#}");
     }

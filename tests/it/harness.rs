@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use clap::Parser;
 use imagegraph::app::Clock;
+use imagegraph::bootstrap::{self, NewToken};
 use imagegraph::config::Config;
 use imagegraph::entity::api_token::Scope;
 use imagegraph::entity::membership;
 use imagegraph::id::WorkspaceId;
 use imagegraph::serve::{self, Running};
-use imagegraph::setup::{self, NewToken};
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -40,7 +40,7 @@ fn kinds(events: &[Value]) -> Vec<&str> {
 
 async fn revoke(server: &Server, secret: &str) {
     let db = &server.running.app.db.write;
-    let hash = imagegraph::viewer::hash(secret);
+    let hash = imagegraph::auth::hash(secret);
     let row = api_token::Entity::find().filter(api_token::Column::SecretHash.eq(hash)).one(db).await.unwrap();
     let mut row: api_token::ActiveModel = row.unwrap().into();
     row.revoked_at = Set(Some(server.clock.now()));

@@ -300,7 +300,7 @@ both! {
         let members = server.query_as(&other, "{ workspaces(first: 5) { nodes { members(first: 5) { nodes { user { name } } } } } }", json!({})).await;
         assert!(!members.to_string().contains("example.org"), "{members}");
         let db = &server.running.app.db;
-        let new = imagegraph::setup::NewToken {
+        let new = imagegraph::bootstrap::NewToken {
             email: Some("jane.roe@example.org".to_owned()),
             user_name: Some("Jane".to_owned()),
             name: "named".to_owned(),
@@ -309,7 +309,7 @@ both! {
             role: None,
             expires_at: None,
         };
-        let named = imagegraph::setup::create_token(db, &server.clock, &new).await.unwrap();
+        let named = imagegraph::bootstrap::create_token(db, &server.clock, &new).await.unwrap();
         assert_eq!(name(&named).await["name"], "Jane");
         assert_eq!(name(&token).await["name"], "Jane");
     }

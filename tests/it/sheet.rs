@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use cloudflare_images::wire::Fit;
 use image::imageops::overlay;
 use image::{DynamicImage, ImageFormat, Rgb, RgbImage, Rgba, RgbaImage};
-use imagegraph::image::delivery;
+use imagegraph::delivery;
 
 use crate::golden::{flexible, get, put};
 use crate::harness::Server;

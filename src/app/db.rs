@@ -1,0 +1,143 @@
+//! The database connections of a server.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use sea_orm::{
+    ConnectOptions, Database, DatabaseConnection, DbBackend, SqliteTransactionMode, TransactionOptions,
+    TransactionTrait,
+};
+use tokio::sync::Notify;
+
+use super::{Transaction, Writer, writer};
+use crate::config::Durability;
+use crate::folder;
+
+/// The database: one pool for reading, one for writing.
+///
+/// On PostgreSQL they are the same pool. SQLite has one writer at a time, so its writing pool has one connection and
+/// writers queue in the process instead of running into `SQLITE_BUSY`.
+#[derive(Clone)]
+pub struct Db {
+    pub read: DatabaseConnection,
+    pub write: Writer,
+    /// Somebody in this process has committed something.
+    pub committed: Arc<Notify>,
+    statements: Arc<Statements>,
+}
+
+/// The SQL statements of a process: how many and, while a test records them, which.
+#[derive(Default)]
+struct Statements {
+    count: AtomicU64,
+    #[cfg(debug_assertions)]
+    recording: std::sync::Mutex<Option<Vec<sea_orm::Statement>>>,
+}
+
+impl Statements {
+    fn note(&self, #[cfg_attr(not(debug_assertions), expect(unused))] statement: &sea_orm::Statement) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        #[cfg(debug_assertions)]
+        if let Ok(mut recording) = self.recording.lock()
+            && let Some(statements) = recording.as_mut()
+        {
+            statements.push(statement.clone());
+        }
+    }
+}
+
+impl Db {
+    /// Opens both pools; makes a missing SQLite file.
+    pub async fn open(url: &str, connections: u32, durability: Durability) -> Result<Db, sea_orm::DbErr> {
+        let statements = Arc::new(Statements::default());
+        let committed = Arc::new(Notify::new());
+        if url.starts_with("sqlite:") {
+            let file = Arc::new(std::sync::OnceLock::new());
+            let write = connect(sqlite(url, 1, &file), &statements).await?;
+            let read = connect(sqlite(url, connections, &file), &statements).await?;
+            let durable = file.get().filter(|_| durability == Durability::Full);
+            let write = Writer::new(write, durable.map(|file| writer::Log::of(file)));
+            return Ok(Db { read, write, committed, statements });
+        }
+        let mut options = ConnectOptions::new(url);
+        options
+            .max_connections(connections)
+            .connect_timeout(Duration::from_secs(10))
+            .acquire_timeout(Duration::from_secs(10))
+            .sqlx_logging(false);
+        let both = connect(options, &statements).await?;
+        Ok(Db { read: both.clone(), write: Writer::new(both, None), committed, statements })
+    }
+
+    /// Begins a transaction that is going to write.
+    pub async fn begin(&self) -> Result<Transaction, sea_orm::DbErr> {
+        // Immediate: a SQLite transaction that reads first and writes later could not wait for another process.
+        let options = TransactionOptions {
+            sqlite_transaction_mode: (self.write.connection().get_database_backend() == DbBackend::Sqlite)
+                .then_some(SqliteTransactionMode::Immediate),
+            ..Default::default()
+        };
+        let inner = self.write.connection().begin_with_options(options).await?;
+        Ok(Transaction::new(inner, self.write.clone(), &self.committed))
+    }
+
+    /// SQL statements run so far.
+    pub fn statements(&self) -> u64 {
+        self.statements.count.load(Ordering::Relaxed)
+    }
+
+    /// The statements that `work` runs, and whatever else runs meanwhile, for tests that look at their plans. In debug
+    /// builds only: recording takes a lock for every statement.
+    #[cfg(debug_assertions)]
+    pub async fn recorded(&self, work: impl Future) -> Vec<sea_orm::Statement> {
+        if let Ok(mut recording) = self.statements.recording.lock() {
+            *recording = Some(Vec::new());
+        }
+        work.await;
+        self.statements.recording.lock().ok().and_then(|mut recording| recording.take()).unwrap_or_default()
+    }
+}
+
+async fn connect(
+    options: ConnectOptions,
+    statements: &Arc<Statements>,
+) -> Result<DatabaseConnection, sea_orm::DbErr> {
+    let mut connection = Database::connect(options).await?;
+    let statements = Arc::clone(statements);
+    connection.set_metric_callback(move |info| statements.note(info.statement));
+    Ok(connection)
+}
+
+/// Notes in `file` where the database lies.
+fn sqlite(url: &str, connections: u32, file: &Arc<std::sync::OnceLock<PathBuf>>) -> ConnectOptions {
+    let (mut options, file) = (ConnectOptions::new(url), Arc::clone(file));
+    options.max_connections(connections).sqlx_logging(false).map_sqlx_sqlite_opts(move |options| {
+        if keep_private(options.get_filename()) {
+            let _ = file.set(options.get_filename().to_owned());
+        }
+        options
+            .create_if_missing(true)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(10))
+            .pragma("journal_mode", "WAL")
+            // The log is synced by the writer, for several commits at once.
+            .pragma("synchronous", "NORMAL")
+    });
+    options
+}
+
+/// Closes a database to everybody else: secrets are in it. False if it is none on a disk. What is wrong with its folder is
+/// said when it is opened.
+fn keep_private(database: &Path) -> bool {
+    let name = database.to_string_lossy();
+    if name.starts_with(":memory:") || name.starts_with("file:") {
+        return false;
+    }
+    let _ = folder::make_file(database);
+    for log in ["-wal", "-shm"] {
+        let _ = folder::close(Path::new(&format!("{name}{log}")));
+    }
+    true
+}

@@ -1,0 +1,42 @@
+//! Rows that a viewer may change.
+
+use sea_orm::{ColumnTrait, QueryFilter};
+
+use crate::app::App;
+use crate::auth::Viewer;
+use crate::entity::{file, image, workspace};
+use crate::error::{Error, Result};
+use crate::id::{FileId, ImageId, WorkspaceId};
+
+/// A workspace the viewer may change things in.
+///
+/// # Errors
+/// `NOT_FOUND` when the viewer may not see it, `FORBIDDEN` when the viewer may only read.
+pub async fn find_workspace(app: &App, viewer: &Viewer, id: WorkspaceId) -> Result<workspace::Model> {
+    let visible = workspace::visible_to(&viewer.access()).filter(workspace::COLUMN.id.eq(id));
+    let found = visible.one(&app.db.read).await?.ok_or_else(|| Error::not_found("workspace"))?;
+    viewer.require_editor(id)?;
+    Ok(found)
+}
+
+/// A file the viewer may change, also one in the trash.
+///
+/// # Errors
+/// `NOT_FOUND` when the viewer may not see it, `FORBIDDEN` when the viewer may only read.
+pub async fn find_file(app: &App, viewer: &Viewer, id: FileId) -> Result<file::Model> {
+    let visible = file::visible_to(&viewer.access()).filter(file::COLUMN.id.eq(id));
+    let found = visible.one(&app.db.read).await?.ok_or_else(|| Error::not_found("file"))?;
+    viewer.require_editor(found.workspace_id)?;
+    Ok(found)
+}
+
+/// An image the viewer may change.
+///
+/// # Errors
+/// `NOT_FOUND` when the viewer may not see it, `FORBIDDEN` when the viewer may only read.
+pub async fn find_image(app: &App, viewer: &Viewer, id: ImageId) -> Result<image::Model> {
+    let visible = image::visible_to(&viewer.access()).filter(image::COLUMN.id.eq(id));
+    let found = visible.one(&app.db.read).await?.ok_or_else(|| Error::not_found("image"))?;
+    viewer.require_editor(found.workspace_id)?;
+    Ok(found)
+}

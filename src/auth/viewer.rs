@@ -1,0 +1,187 @@
+//! Who is asking: a user behind a bearer token, and what they may see and do.
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use chrono::{DateTime, Utc};
+use sea_orm::ConnectionTrait;
+
+use crate::access::{TokenAccess, WorkspaceAccess};
+use crate::entity::api_token::{self, Scope};
+use crate::entity::{membership, user};
+use crate::error::{Code, Error, Result};
+use crate::id::WorkspaceId;
+
+/// A user with the rights of the token in use. Built once per request.
+#[derive(Debug, Clone)]
+pub struct Viewer {
+    pub user: user::Model,
+    pub token: api_token::Model,
+    /// Grows when the viewer makes a workspace: the answer to that shows it already.
+    memberships: Arc<RwLock<Vec<(WorkspaceId, membership::Role)>>>,
+}
+
+impl Viewer {
+    /// The viewer behind a bearer token's secret.
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED` for a secret that is unknown, expired or revoked; nobody is told which.
+    pub async fn from_secret(db: &impl ConnectionTrait, secret: &str, now: DateTime<Utc>) -> Result<Viewer> {
+        let Some((token, user)) = api_token::find_usable(db, api_token::hash(secret), now).await? else {
+            return Err(unauthenticated());
+        };
+        let memberships = find_memberships(db, &user, &token).await?;
+        Ok(Viewer { user, token, memberships: Arc::new(RwLock::new(memberships)) })
+    }
+
+    /// Looks up the memberships again: a change of the same request may have ended one.
+    pub async fn refresh(&self, db: &impl ConnectionTrait) -> Result<()> {
+        let found = find_memberships(db, &self.user, &self.token).await?;
+        // Fails only after a panic in here, of which there is none.
+        if let Ok(mut memberships) = self.memberships.write() {
+            *memberships = found;
+        }
+        Ok(())
+    }
+
+    /// Notes that the viewer became a member during the request.
+    pub fn joined(&self, workspace: WorkspaceId, role: membership::Role) {
+        // Fails only after a panic in here, of which there is none.
+        if let Ok(mut memberships) = self.memberships.write() {
+            memberships.push((workspace, role));
+            memberships.sort_unstable_by_key(|(workspace, _)| *workspace);
+        }
+    }
+
+    fn memberships(&self) -> RwLockReadGuard<'_, Vec<(WorkspaceId, membership::Role)>> {
+        self.memberships.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Admin by role, through a token that carries `SERVER_ADMIN`.
+    pub fn is_admin(&self) -> bool {
+        self.user.role == user::Role::Admin && self.token.scopes.0.contains(&Scope::ServerAdmin)
+    }
+
+    /// Admin of the whole server: through a token that is not limited to a workspace.
+    pub fn manages_server(&self) -> bool {
+        self.access() == WorkspaceAccess::All
+    }
+
+    /// The workspaces this viewer may see.
+    pub fn access(&self) -> WorkspaceAccess {
+        match (self.is_admin(), self.token.workspace_id) {
+            (true, None) => WorkspaceAccess::All,
+            (true, Some(only)) => WorkspaceAccess::Only(vec![only]),
+            (false, _) => {
+                WorkspaceAccess::Only(self.memberships().iter().map(|(workspace, _)| *workspace).collect())
+            }
+        }
+    }
+
+    /// The API tokens this viewer may see.
+    pub fn token_access(&self) -> TokenAccess {
+        TokenAccess {
+            all: self.manages_server(),
+            user: self.user.id,
+            managed: self.managed(),
+            limited_to: self.token.workspace_id,
+        }
+    }
+
+    /// Whether the viewer may see this workspace.
+    pub fn sees(&self, workspace: WorkspaceId) -> bool {
+        self.access().includes(workspace)
+    }
+
+    /// The viewer's role in a workspace; `None` for an admin who is not a member.
+    pub fn role_in(&self, workspace: WorkspaceId) -> Option<membership::Role> {
+        self.memberships().iter().find(|(id, _)| *id == workspace).map(|(_, role)| *role)
+    }
+
+    /// Demands a scope of the token in use.
+    ///
+    /// # Errors
+    /// `FORBIDDEN`, naming the scope.
+    pub fn require(&self, scope: Scope) -> Result<()> {
+        if self.token.scopes.0.contains(&scope) {
+            return Ok(());
+        }
+        let name = serde_json::to_value(scope).unwrap_or_default();
+        let name = name.as_str().unwrap_or_default();
+        Err(Error::refuse(Code::Forbidden, format!("The token in use lacks the scope {name}.")))
+    }
+
+    /// Demands one of several scopes of the token in use.
+    ///
+    /// # Errors
+    /// `FORBIDDEN`, naming the last.
+    pub fn require_any(&self, scopes: &[Scope]) -> Result<()> {
+        let Some((last, others)) = scopes.split_last() else { return Ok(()) };
+        if others.iter().any(|scope| self.require(*scope).is_ok()) { Ok(()) } else { self.require(*last) }
+    }
+
+    /// Demands the right to change things in a workspace: membership as `EDITOR` or `OWNER`, or admin.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` for a workspace out of sight, `FORBIDDEN` for one the viewer may only read.
+    pub fn require_editor(&self, workspace: WorkspaceId) -> Result<()> {
+        if !self.sees(workspace) {
+            return Err(Error::not_found("workspace"));
+        }
+        if self.is_admin() || self.role_in(workspace) >= Some(membership::Role::Editor) {
+            return Ok(());
+        }
+        Err(Error::refuse(
+            Code::Forbidden,
+            "Your role in this workspace is VIEWER; EDITOR or OWNER is needed.",
+        ))
+    }
+
+    /// Demands the right to manage a workspace: membership as `OWNER`, or admin.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` for a workspace out of sight, `FORBIDDEN` for others.
+    pub fn require_owner(&self, workspace: WorkspaceId) -> Result<()> {
+        if !self.sees(workspace) {
+            return Err(Error::not_found("workspace"));
+        }
+        if self.is_admin() || self.role_in(workspace) == Some(membership::Role::Owner) {
+            return Ok(());
+        }
+        Err(Error::refuse(Code::Forbidden, "You are no owner of this workspace."))
+    }
+
+    /// The workspaces this viewer manages, short of an admin's: those they own.
+    pub fn managed(&self) -> Vec<WorkspaceId> {
+        match self.token.workspace_id {
+            Some(only) if self.is_admin() => vec![only],
+            _ => {
+                let owned = |(_, role): &&(WorkspaceId, membership::Role)| *role == membership::Role::Owner;
+                self.memberships().iter().filter(owned).map(|(workspace, _)| *workspace).collect()
+            }
+        }
+    }
+}
+
+async fn find_memberships(
+    db: &impl ConnectionTrait,
+    user: &user::Model,
+    token: &api_token::Model,
+) -> Result<Vec<(WorkspaceId, membership::Role)>> {
+    let mut memberships: Vec<_> = membership::of_user(user.id)
+        .all(db)
+        .await?
+        .into_iter()
+        .map(|membership| (membership.workspace_id, membership.role))
+        .filter(|(workspace, _)| token.workspace_id.is_none_or(|only| only == *workspace))
+        .collect();
+    memberships.sort_unstable_by_key(|(workspace, _)| *workspace);
+    Ok(memberships)
+}
+
+/// The refusal of a request without a usable token.
+pub fn unauthenticated() -> Error {
+    Error::refuse(
+        Code::Unauthenticated,
+        "A valid API token is needed: send it as `Authorization: Bearer <token>`.",
+    )
+}

@@ -1,0 +1,61 @@
+//! Files that were promised before their bytes came: by a direct upload, or by an import.
+
+use uuid::Uuid;
+
+use crate::app::App;
+use crate::content::mime::Declared;
+use crate::entity::file::Intent;
+use crate::entity::workspace::Model as Workspace;
+use crate::error::Result;
+use crate::id::ImageId;
+use crate::ingest::description::check_sha256;
+use crate::ingest::{AccountImage, ImageRequest, IngestOutcome, ReceivedFile, Target, ingest, policy};
+use crate::storage::spool::Spool;
+
+/// A promised file whose bytes are here.
+pub struct PromisedFile<'a> {
+    pub workspace: &'a Workspace,
+    /// What was asked for when the file was promised.
+    pub intent: Intent,
+    /// What its source says of the bytes.
+    pub declared: Declared<'a>,
+    pub image_id: ImageId,
+    /// Whether its image requires signed URLs.
+    pub signed: bool,
+    /// The image, if the account has it already. What the account took is not refused for its size again: it may hand out
+    /// a re-encoding that is a little larger.
+    pub in_account: Option<&'a AccountImage>,
+    /// Where the bytes lie, if they were stored already.
+    pub stored: Option<Uuid>,
+    pub target: Target<'a>,
+}
+
+impl PromisedFile<'_> {
+    /// Checks the bytes and makes the file ready.
+    ///
+    /// # Errors
+    /// What [`policy::checked_kind`] and [`ingest`] refuse.
+    pub async fn fill(self, app: &App, spool: &Spool) -> Result<IngestOutcome> {
+        let Intent { image, on_duplicate, sha256, .. } = self.intent;
+        let image = image.unwrap_or_default();
+        let sha256 = sha256.as_deref().map(check_sha256).transpose()?;
+        let provision = image.provision && self.in_account.is_none();
+        let kind =
+            policy::checked_kind(app, self.workspace, spool, sha256.as_ref(), self.declared, provision).await?;
+        let received = ReceivedFile {
+            workspace: self.workspace,
+            spool,
+            kind: &kind,
+            stored: self.stored,
+            on_duplicate: on_duplicate.unwrap_or(self.workspace.on_duplicate),
+            image: ImageRequest {
+                id: self.image_id,
+                new: &image,
+                signed: self.signed,
+                in_account: self.in_account,
+            },
+            target: self.target,
+        };
+        ingest(app, &received).await
+    }
+}

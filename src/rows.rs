@@ -1,0 +1,17 @@
+//! Transitions of rows that several operations make, each inside the transaction of its caller.
+
+pub mod api_token;
+
+pub mod direct_upload;
+
+pub mod event;
+
+pub mod file;
+
+pub mod image;
+
+pub mod revision;
+
+pub mod stored_bytes;
+
+pub mod workspace;

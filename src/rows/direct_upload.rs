@@ -1,0 +1,86 @@
+//! How direct uploads end.
+
+use chrono::{DateTime, Utc};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, sea_query::Expr};
+
+use crate::entity::direct_upload::{self, Column, Entity, Model, Status, Transport};
+use crate::entity::event::EventKind;
+use crate::entity::{Failure, file};
+use crate::error::Result;
+use crate::id::FileId;
+use crate::rows;
+
+/// Ends an upload whose bytes are here; false if somebody else ended it first. What it left in the byte store the worker
+/// removes.
+pub async fn end_completed(
+    transaction: &impl ConnectionTrait,
+    upload: &Model,
+    size: i64,
+    now: DateTime<Utc>,
+) -> Result<bool> {
+    let due = upload.upload_url.as_ref().filter(|_| upload.transport == Transport::Put).map(|_| now);
+    if !end(transaction, upload, Status::Completed, None, due, now).await? {
+        return Ok(false);
+    }
+    Entity::update_many()
+        .col_expr(Column::BytesReceived, Expr::val(size))
+        .filter(direct_upload::COLUMN.id.eq(upload.id))
+        .exec(transaction)
+        .await?;
+    Ok(true)
+}
+
+/// Moves an upload out of `OPEN`; false if somebody else did so first.
+pub async fn end(
+    transaction: &impl ConnectionTrait,
+    upload: &Model,
+    status: Status,
+    failure: Option<Failure>,
+    due_at: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> Result<bool> {
+    let ended = Entity::update_many()
+        .col_expr(Column::Status, status.into())
+        .col_expr(Column::Failure, Expr::val(failure))
+        .col_expr(Column::UploadUrl, Expr::val(None::<String>))
+        .col_expr(Column::DueAt, Expr::val(due_at))
+        .col_expr(Column::UpdatedAt, Expr::val(now))
+        .filter(direct_upload::COLUMN.id.eq(upload.id))
+        .filter(Column::Status.eq(Status::Open))
+        .exec(transaction)
+        .await?;
+    Ok(ended.rows_affected == 1)
+}
+
+/// Cancels the open direct uploads of a file. The worker removes their drafts from the account.
+pub async fn cancel_open_of(
+    transaction: &impl ConnectionTrait,
+    file: FileId,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    Entity::update_many()
+        .col_expr(Column::Status, Status::Cancelled.into())
+        .col_expr(Column::UploadUrl, Expr::val(None::<String>))
+        .col_expr(Column::DueAt, Expr::val(now))
+        .col_expr(Column::UpdatedAt, Expr::val(now))
+        .filter(direct_upload::COLUMN.file_id.eq(file))
+        .filter(Column::Status.eq(Status::Open))
+        .exec(transaction)
+        .await?;
+    Ok(())
+}
+
+/// Deletes the file of an upload that never got bytes.
+pub async fn delete_file_row(
+    transaction: &impl ConnectionTrait,
+    upload: &Model,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let Some(file_id) = upload.file_id else { return Ok(()) };
+    file::Entity::delete_many()
+        .filter(file::COLUMN.id.eq(file_id))
+        .filter(file::Column::Status.eq(file::Status::AwaitingUpload))
+        .exec(transaction)
+        .await?;
+    rows::event::append(transaction, EventKind::FilePurged, upload.workspace_id, file_id, None, now).await
+}

@@ -1,0 +1,39 @@
+//! Events are appended in the transaction that changes the row: there is an event exactly when there is the change.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sea_orm::{ActiveModelTrait, ActiveValue::Set, ConnectionTrait, EntityTrait, NotSet, QueryFilter};
+
+use crate::entity::event;
+use crate::error::Result;
+use crate::id::{FileId, ImageId, WorkspaceId};
+
+/// How long events are kept: longer, so that nothing is gone while a cursor before it can be used. The times of events
+/// are those of several servers, and of the beginnings of transactions.
+const PURGED_AFTER: TimeDelta = TimeDelta::hours(25);
+
+/// Appends an event inside the caller's transaction. Its number is settled by the commit.
+pub async fn append(
+    transaction: &impl ConnectionTrait,
+    kind: event::EventKind,
+    workspace: WorkspaceId,
+    file: FileId,
+    image: Option<ImageId>,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let row = event::ActiveModel {
+        seq: NotSet,
+        workspace_id: Set(workspace),
+        kind: Set(kind),
+        file_id: Set(file),
+        image_id: Set(image),
+        at: Set(now),
+    };
+    row.insert(transaction).await?;
+    Ok(())
+}
+
+/// Forgets events that no cursor leads to any more.
+pub async fn purge(db: &impl ConnectionTrait, now: DateTime<Utc>) -> Result<()> {
+    event::Entity::delete_many().filter(event::COLUMN.at.lt(now - PURGED_AFTER)).exec(db).await?;
+    Ok(())
+}
