@@ -52,7 +52,7 @@ async fn main() {
     config.cloudflare_account_id = None;
     config.admin_token = Some(ADMIN.to_owned());
     config.worker_interval = Duration::from_secs(3600);
-    let running = imagegraph::serve::start(config, Clock::default()).await.unwrap();
+    let running = imagegraph::server::start(config, Clock::default()).await.unwrap();
     let db = &running.app.db.write;
     let workspace = running.first.as_ref().unwrap().workspace.to_string();
     let clock = Clock::default();

@@ -80,17 +80,17 @@ pub mod blob;
 /// What is finished later.
 pub mod worker;
 
+/// What both faces stand on in HTTP.
+pub mod http;
+
 /// The GraphQL face.
 pub mod graphql;
 
 /// The REST face.
 pub mod rest;
 
-/// The router.
-pub mod http;
-
 /// What a first start makes.
 pub mod setup;
 
-/// Starting a server.
-pub mod serve;
+/// The router, start and stop.
+pub mod server;

@@ -17,7 +17,7 @@ use imagegraph::config::Config;
 use imagegraph::entity::api_token::Scope;
 use imagegraph::entity::membership;
 use imagegraph::id::WorkspaceId;
-use imagegraph::serve::{self, Running};
+use imagegraph::server::{self, Running};
 use imagegraph::setup::{self, NewToken};
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
@@ -131,7 +131,7 @@ impl Server {
         let mut config = config(&dir, database.fresh().await);
         change(&mut config);
         let clock = Clock::default();
-        let running = serve::start(config, clock.clone()).await.unwrap();
+        let running = server::start(config, clock.clone()).await.unwrap();
         let url = running.public_url.as_str().trim_end_matches('/').to_owned();
         let workspace = running.first.as_ref().unwrap().workspace.to_string();
         Server { running, url, workspace, http: http(), clock, dir }
