@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use imagegraph::app::Clock;
-use imagegraph::bootstrap;
 use imagegraph::config::Config;
+use imagegraph::rows;
 use serde_json::{Value, json};
 
 const ROWS: i64 = 100_000;
@@ -52,11 +52,11 @@ async fn main() {
     config.cloudflare_account_id = None;
     config.admin_token = Some(ADMIN.to_owned());
     config.worker_interval = Duration::from_secs(3600);
-    let running = imagegraph::serve::start(config, Clock::default()).await.unwrap();
+    let running = imagegraph::server::start(config, Clock::default()).await.unwrap();
     let db = &running.app.db.write;
     let workspace = running.first.as_ref().unwrap().workspace.to_string();
     let clock = Clock::default();
-    let other = setup::insert_workspace(db, "other", clock.now()).await.unwrap().id.to_string();
+    let other = rows::workspace::insert(db, "other", clock.now()).await.unwrap().id.to_string();
     filled::fill(db.connection(), [&workspace, &other], ROWS).await;
     let bench = Bench {
         http: reqwest::Client::builder().no_proxy().build().unwrap(),

@@ -12,7 +12,7 @@ use clap::Parser;
 use futures_util::StreamExt;
 use imagegraph::app::Clock;
 use imagegraph::config::{Config, Durability};
-use imagegraph::serve::{self, Running};
+use imagegraph::server::{self, Running};
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 
@@ -56,7 +56,7 @@ async fn measured(durability: Durability, clients: usize) -> f64 {
     config.cloudflare_account_id = None;
     config.admin_token = Some(ADMIN.to_owned());
     config.durability = durability;
-    let running = serve::start(config, Clock::default()).await.unwrap();
+    let running = server::start(config, Clock::default()).await.unwrap();
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let workspace = ask(&http, &running).await;
     let mut best = Duration::MAX;

@@ -7,7 +7,6 @@ use crate::app::App;
 use crate::auth::Viewer;
 use crate::error::{Code, Error, Result};
 use crate::job;
-use crate::provision::outcome;
 use crate::provision::refusal;
 use cloudflare_images::client::{ListQuery, MetaFilter, SortOrder};
 use cloudflare_images::wire::{

@@ -14,15 +14,15 @@ mod form;
 pub mod progress;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, sea_query::Expr};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
 use url::Url;
 
-use crate::app::{App, Transaction};
+use crate::app::App;
 use crate::auth::Viewer;
 use crate::entity::api_token::Scope;
-use crate::entity::direct_upload::{self, Column, Entity, Model, Status, Transport};
+use crate::entity::direct_upload::{self, Entity, Model, Status, Transport};
 use crate::entity::event::EventKind;
-use crate::entity::{Failure, event, file};
+use crate::entity::{Failure, file};
 use crate::error::{Code, Error, Refusal, Result};
 use crate::id::{DirectUploadId, FileId};
 use crate::job;

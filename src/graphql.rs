@@ -86,7 +86,7 @@ use crate::graphql::operation::PerDelivery;
 use crate::graphql::query::Query;
 use crate::graphql::subscription::Subscription;
 use crate::id::{ParseIdError, WorkspaceId};
-use crate::query::page::{MAX_PAGE, Order, PageArgs};
+use crate::query::page::{ListOrder, MAX_PAGE, PageArgs};
 use crate::{file as files, image as images};
 
 /// The schema with its roots.
@@ -201,12 +201,12 @@ pub async fn list_files(
         FileOrderField::Filename => files::BY_FILENAME,
         FileOrderField::Size => files::BY_SIZE,
     };
-    let list = files::List {
+    let list = files::FileList {
         workspace_id,
         ids: parse_all(ids)?,
         filter: filter.unwrap_or_default().decode()?,
         page,
-        order: Order { descending: order.direction == OrderDirection::Desc, ..by },
+        order: ListOrder { descending: order.direction == OrderDirection::Desc, ..by },
         both_ends: wants_both_ends(ctx),
     };
     let page = files::list(ctx.app(), ctx.viewer(), list.clone()).await?;
@@ -232,12 +232,12 @@ pub async fn list_images(
         ImageOrderField::Height => images::BY_HEIGHT,
         ImageOrderField::TakenAt => images::BY_TAKEN,
     };
-    let list = images::List {
+    let list = images::ImageList {
         workspace_id,
         ids: parse_all(ids)?,
         filter: filter.unwrap_or_default().decode()?,
         page,
-        order: Order { descending: order.direction == OrderDirection::Desc, ..by },
+        order: ListOrder { descending: order.direction == OrderDirection::Desc, ..by },
         both_ends: wants_both_ends(ctx),
     };
     let page = images::list(ctx.app(), ctx.viewer(), list.clone()).await?;

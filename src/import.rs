@@ -23,7 +23,6 @@ use crate::error::{Code, Error, Refusal, Result};
 use crate::id::{ImageId, WorkspaceId};
 use crate::idempotency::{self, Key};
 use crate::import::fetch::FetchError;
-use crate::ingest::description::check_sha256;
 use crate::ingest::filename::cleaned_filename;
 use crate::ingest::promise::PromisedFile;
 use crate::ingest::{IngestOutcome, NewFileOptions, Target, Uploaded, first_result, policy};

@@ -105,5 +105,5 @@ pub mod graphql;
 /// The REST face.
 pub mod rest;
 
-/// Starting a server.
-pub mod serve;
+/// The router, the account, start and stop.
+pub mod server;

@@ -14,7 +14,7 @@ use imagegraph::entity::api_token::Scope;
 use imagegraph::entity::membership;
 use imagegraph::graphql;
 use imagegraph::id::WorkspaceId;
-use imagegraph::serve::{self, Running};
+use imagegraph::server::{self, Running};
 use imagegraph::tls;
 #[cfg(feature = "emulator")]
 use tokio_util::sync::CancellationToken;
@@ -138,13 +138,13 @@ fn unread(problem: &dotenvy::Error) -> String {
 async fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => {
-            let running = serve::start(cli.config, Clock::default()).await?;
+            let running = server::start(cli.config, Clock::default()).await?;
             greet(&running);
             interrupted().await;
             running.stop().await;
         }
         Command::Migrate => {
-            serve::open_database(&cli.config).await?;
+            server::open_database(&cli.config).await?;
         }
         Command::Schema => print!("{}", graphql::sdl()),
         Command::Token(create) => println!("{}", create_token(&cli.config, create).await?),
@@ -207,7 +207,7 @@ fn greet(running: &Running) {
 
 async fn create_token(config: &Config, token: Token) -> Result<String, Box<dyn std::error::Error>> {
     let Token::Create { email, user_name, name, scopes, workspace, role, expires_in_days } = token;
-    let (db, clock) = (serve::open_database(config).await?, Clock::default());
+    let (db, clock) = (server::open_database(config).await?, Clock::default());
     let new = NewToken {
         email,
         user_name,
@@ -221,7 +221,7 @@ async fn create_token(config: &Config, token: Token) -> Result<String, Box<dyn s
         }),
         expires_at: expires_in_days.map(|days| clock.now() + TimeDelta::days(i64::from(days))),
     };
-    Ok(setup::create_token(&db, &clock, &new).await?)
+    Ok(bootstrap::create_token(&db, &clock, &new).await?)
 }
 
 #[cfg(feature = "emulator")]
@@ -232,9 +232,9 @@ async fn emulate(
     use cloudflare_images_emulator::{Emulator, Settings};
     let listener = tokio::net::TcpListener::bind(config.listen)
         .await
-        .map_err(|problem| serve::StartError::Listen(config.listen, problem))?;
+        .map_err(|problem| server::StartError::Listen(config.listen, problem))?;
     let address = listener.local_addr()?;
-    let public_url = config.public_url.clone().unwrap_or_else(|| serve::own_url(address));
+    let public_url = config.public_url.clone().unwrap_or_else(|| server::own_url(address));
     let settings = Settings {
         data_dir: config.data_dir.join("emulator"),
         public_url: public_url.clone(),
@@ -277,7 +277,7 @@ fn with_cause(problem: &dyn std::error::Error) -> String {
 
 async fn healthcheck(listen: SocketAddr) -> Result<(), Box<dyn std::error::Error>> {
     let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).no_proxy().build()?;
-    let url = serve::own_url(listen).join("/healthz")?;
+    let url = server::own_url(listen).join("/healthz")?;
     let status = client.get(url).send().await.map_err(|problem| problem.without_url())?.status();
     if status.is_success() { Ok(()) } else { Err(format!("the server answers {status}").into()) }
 }

@@ -3,9 +3,8 @@
 mod openapi;
 
 use axum::extract::{Path, Query, Request, State};
-use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::get;
 use axum::{Json, Router, middleware};
 use serde::{Deserialize, Serialize};
@@ -18,9 +17,9 @@ use crate::app::App;
 use crate::auth::Viewer;
 use crate::auth::rate;
 use crate::entity::image;
-use crate::error::{Code, Error, Refusal, Result};
-use crate::graphql::cost;
-use crate::http::RequestId;
+use crate::error::{Error, Result};
+use crate::http::error::{self, ErrorBody};
+use crate::http::{RequestId, credential, rate_limit};
 use crate::id::{FileId, ImageId, WorkspaceId};
 use crate::image::{self as images, ExifPolicies};
 use crate::query::page::{MAX_PAGE, PageArgs};
@@ -32,20 +31,20 @@ pub fn router(app: &App) -> Router<App> {
         .route("/images/by-file/{file_id}", get(find_image_by_file))
         .route("/images/{id}", get(find_image).delete(delete_image))
         .route("/openapi.json", get(document))
-        .fallback(unknown_route)
-        .method_not_allowed_fallback(wrong_method)
-        .layer(middleware::from_fn_with_state(app.clone(), tell_balance))
+        .fallback(error::route_not_found)
+        .method_not_allowed_fallback(error::method_not_allowed)
+        .layer(middleware::from_fn_with_state(app.clone(), authenticate))
 }
 
-/// Finds out who asks, and tells them in every answer what they may still ask for.
-async fn tell_balance(State(app): State<App>, id: RequestId, mut request: Request, next: Next) -> Response {
-    let viewer = match crate::http::viewer(&app, request.headers()).await {
+/// Looks up the viewer of a request, and adds the rate-limit headers to its response.
+async fn authenticate(State(app): State<App>, id: RequestId, mut request: Request, next: Next) -> Response {
+    let viewer = match credential::viewer(&app, request.headers()).await {
         Ok(viewer) => viewer,
-        Err(problem) => return answer::<()>(Err(problem), id),
+        Err(problem) => return error::respond::<()>(Err(problem), id),
     };
     request.extensions_mut().insert(viewer.clone());
     let mut response = next.run(request).await;
-    cost::tell(response.headers_mut(), &app, &viewer);
+    rate_limit::add_headers(response.headers_mut(), &app, &viewer);
     response
 }
 
@@ -124,28 +123,6 @@ pub struct Deleted {
     success: bool,
 }
 
-/// A refusal.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Problem {
-    error: ProblemBody,
-}
-
-/// What was refused, and why.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ProblemBody {
-    /// Machine-readable kind, the same as in GraphQL.
-    code: &'static str,
-    /// English, safe to show.
-    message: String,
-    /// The parameter it is about.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    field: Option<String>,
-    /// To find the request in the server's log.
-    request_id: String,
-}
-
 /// Query of the list, as it was sent; what is accepted is described in [`openapi::Listing`].
 #[derive(Debug, Deserialize)]
 struct ListQuery {
@@ -159,7 +136,7 @@ struct ListQuery {
 /// List images.
 #[utoipa::path(get, path = "/api/images", tag = "images", params(openapi::Listing), responses(
     (status = 200, description = "A page of images, newest first.", body = ImagePage),
-    (status = 400, description = "A parameter is not acceptable.", body = Problem),
+    (status = 400, description = "A parameter is not acceptable.", body = ErrorBody),
 ))]
 async fn list_images(
     State(app): State<App>,
@@ -189,15 +166,15 @@ async fn list_images(
         }
         Ok(ImagePage { data, page_info })
     };
-    answer(page.await, id)
+    error::respond(page.await, id)
 }
 
 /// Get an image.
 #[utoipa::path(get, path = "/api/images/{id}", tag = "images", params(openapi::OfImage),
     responses(
         (status = 200, description = "The image.", body = Image),
-        (status = 400, description = "Not an image id.", body = Problem),
-        (status = 404, description = "No such image, or not yours.", body = Problem),
+        (status = 400, description = "Not an image id.", body = ErrorBody),
+        (status = 404, description = "No such image, or not yours.", body = ErrorBody),
 ))]
 async fn find_image(State(app): State<App>, viewer: Viewer, id: RequestId, image: PathId) -> Response {
     let found = async {
@@ -207,15 +184,15 @@ async fn find_image(State(app): State<App>, viewer: Viewer, id: RequestId, image
         let policies = ExifPolicies::of(&app, [row.workspace_id]);
         Ok(Image::of(&app, row, &policies).await)
     };
-    answer(found.await, id)
+    error::respond(found.await, id)
 }
 
 /// Get an image by its file.
 #[utoipa::path(get, path = "/api/images/by-file/{file_id}", tag = "images", params(openapi::OfFile),
     responses(
         (status = 200, description = "The image.", body = Image),
-        (status = 400, description = "Not a file id.", body = Problem),
-        (status = 404, description = "The file has no image, or is not yours.", body = Problem),
+        (status = 400, description = "Not a file id.", body = ErrorBody),
+        (status = 404, description = "The file has no image, or is not yours.", body = ErrorBody),
 ))]
 async fn find_image_by_file(State(app): State<App>, viewer: Viewer, id: RequestId, file: PathId) -> Response {
     let found = async {
@@ -225,22 +202,22 @@ async fn find_image_by_file(State(app): State<App>, viewer: Viewer, id: RequestI
         let policies = ExifPolicies::of(&app, [row.workspace_id]);
         Ok(Image::of(&app, row, &policies).await)
     };
-    answer(found.await, id)
+    error::respond(found.await, id)
 }
 
 /// Delete the image projection (the underlying file is unaffected).
 #[utoipa::path(delete, path = "/api/images/{id}", tag = "images", params(openapi::OfImage),
     responses(
         (status = 200, description = "The image is gone.", body = Deleted),
-        (status = 400, description = "Not an image id.", body = Problem),
-        (status = 404, description = "No such image, or not yours.", body = Problem),
+        (status = 400, description = "Not an image id.", body = ErrorBody),
+        (status = 404, description = "No such image, or not yours.", body = ErrorBody),
 ))]
 async fn delete_image(State(app): State<App>, viewer: Viewer, id: RequestId, image: PathId) -> Response {
     let deleted = async {
         images::delete(&app, &viewer, image.id::<ImageId>("id")?).await?;
         Ok(Deleted { success: true })
     };
-    answer(deleted.await, id)
+    error::respond(deleted.await, id)
 }
 
 /// An id in a path, which may be any bytes.
@@ -256,22 +233,11 @@ impl ParsePath for PathId {
     }
 }
 
-/// The refusal of a path that is no route.
-pub async fn unknown_route(_: Viewer, id: RequestId) -> Response {
-    answer::<()>(Err(Error::not_found("route")), id)
-}
-
-/// The refusal of a method that a route does not have; the router adds `Allow`.
-pub async fn wrong_method(id: RequestId) -> Response {
-    let message = "This route does not take this method; Allow lists those it takes.";
-    refuse(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message, id)
-}
-
 async fn document(_: Viewer) -> Json<utoipa::openapi::OpenApi> {
     Json(ApiDoc::openapi())
 }
 
-fn list_of(query: ListQuery) -> Result<images::List> {
+fn list_of(query: ListQuery) -> Result<images::ImageList> {
     // An empty parameter is a form field that was left empty.
     let given = |text: Option<String>| text.filter(|text| !text.is_empty());
     let limit = match given(query.limit).as_deref().map(str::parse::<u64>) {
@@ -286,8 +252,8 @@ fn list_of(query: ListQuery) -> Result<images::List> {
     let ids = given(query.ids).as_deref().map(ids).transpose()?.filter(|ids| !ids.is_empty());
     let workspace_id: Option<WorkspaceId> =
         given(query.workspace_id).map(|id| parse(&id, "workspace_id")).transpose()?;
-    let filter = images::filter::Filter::default();
-    Ok(images::List { workspace_id, ids, filter, page, order: images::BY_CREATION, both_ends: true })
+    let filter = images::filter::ImageFilter::default();
+    Ok(images::ImageList { workspace_id, ids, filter, page, order: images::BY_CREATION, both_ends: true })
 }
 
 fn ids(text: &str) -> Result<Vec<ImageId>> {
@@ -300,41 +266,4 @@ fn ids(text: &str) -> Result<Vec<ImageId>> {
 
 fn parse<T: std::str::FromStr<Err = crate::id::ParseIdError>>(text: &str, field: &str) -> Result<T> {
     text.parse().map_err(|problem| Error::from(problem).at(field))
-}
-
-/// A result as JSON, with the status its code asks for.
-pub fn answer<T: Serialize>(result: Result<T>, id: RequestId) -> Response {
-    let problem = match result {
-        Ok(value) => return Json(value).into_response(),
-        Err(problem) => problem,
-    };
-    problem.log();
-    let refusal = problem.public();
-    let (code, retry_after) = (refusal.code, refusal.retry_after);
-    let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = refused(status, code.as_str(), refusal, id);
-    if code == Code::Unauthenticated {
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-    }
-    if let Some(delay) = retry_after {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(delay.as_secs()));
-    }
-    response
-}
-
-/// A refusal that HTTP has a status for and the domain no code.
-pub fn refuse(status: StatusCode, code: &'static str, message: &str, id: RequestId) -> Response {
-    let message = message.to_owned();
-    let refusal = Refusal { code: Code::InvalidInput, message, field: None, retry_after: None };
-    refused(status, code, refusal, id)
-}
-
-fn refused(status: StatusCode, code: &'static str, refusal: Refusal, id: RequestId) -> Response {
-    let error = ProblemBody {
-        code,
-        message: refusal.message,
-        field: refusal.field.map(|path| path.join(".")),
-        request_id: id.to_string(),
-    };
-    (status, Json(Problem { error })).into_response()
 }

@@ -58,14 +58,14 @@ mod tests {
     use chrono::TimeDelta;
 
     use super::*;
-    use crate::entity::EventKind;
+    use crate::entity::event::EventKind;
     use crate::id::FileId;
 
     #[test]
     fn a_cursor_leads_back_to_its_place_for_a_day() {
         let now = DateTime::from_timestamp_millis(1_700_000_000_123).unwrap();
         let (here, elsewhere) = (WorkspaceId::new(now), WorkspaceId::new(now));
-        let kind = Kind::FileCreated;
+        let kind = EventKind::FileCreated;
         let event =
             Model { seq: 7, workspace_id: here, kind, file_id: FileId::new(now), image_id: None, at: now };
         let text = cursor(&event);

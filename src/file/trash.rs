@@ -10,7 +10,7 @@ use crate::entity::api_token::Scope;
 use crate::entity::event::EventKind;
 use crate::entity::file::{self, Column, Entity, ImageStatus, Intent, Model, Status};
 use crate::entity::image::{self as image_entity, State};
-use crate::entity::{Failure, event, workspace};
+use crate::entity::{Failure, workspace};
 use crate::error::{Code, Error, Result};
 use crate::id::{FileId, ImageId};
 use crate::rows::revision::next_updated_at;

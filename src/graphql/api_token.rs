@@ -72,7 +72,7 @@ pub async fn list_tokens(
     page: PageArgs,
 ) -> Result<ApiTokenConnection> {
     let (app, viewer) = (ctx.app(), ctx.viewer());
-    let list = tokens::List { workspace_id, page, both_ends: wants_both_ends(ctx) };
+    let list = tokens::TokenList { workspace_id, page, both_ends: wants_both_ends(ctx) };
     let page = tokens::list(app, viewer, list.clone()).await?;
     Ok(ApiTokenConnection::new(page, Total::of(app, viewer, Counted::ApiTokens(list))))
 }

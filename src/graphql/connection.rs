@@ -22,10 +22,10 @@ use crate::{file as files, image as images, workspace as workspaces};
 #[derive(Debug, Clone)]
 pub enum Counted {
     Workspaces,
-    Files(files::List),
-    Images(images::List),
-    Members(members::List),
-    ApiTokens(tokens::List),
+    Files(files::FileList),
+    Images(images::ImageList),
+    Members(members::MemberList),
+    ApiTokens(tokens::TokenList),
 }
 
 /// How many a list has: counted when the first field asks, and then known to the others.

@@ -6,19 +6,14 @@ use std::sync::{Arc, OnceLock};
 use async_graphql::async_trait::async_trait;
 use async_graphql::extensions::{Extension, ExtensionContext, ExtensionFactory, NextRequest, NextValidation};
 use async_graphql::{Response, ServerError, SimpleObject, ValidationResult, Value, value};
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::app::App;
+use crate::app::Balance;
 use crate::auth::Viewer;
-use crate::auth::rate::{self, Balance};
+use crate::auth::rate;
 use crate::error::{Code, Error};
 use crate::graphql::error::top_level;
 use crate::graphql::scalar::DateTime;
-
-/// Where a client stands.
-pub const LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-/// What it has in a minute.
-pub const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// What a token may still ask for. A query costs one point for each of its fields, times the page size inside
 /// connections, and at least one.
@@ -121,17 +116,4 @@ pub fn wait(answer: &Response) -> Option<u64> {
     let limited = extensions.get("code") == Some(&Value::from(Code::RateLimited.as_str()));
     let Some(Value::Number(seconds)) = extensions.get("retryAfter") else { return None };
     seconds.as_u64().filter(|_| limited)
-}
-
-/// Tells a client where it stands, as draft-ietf-httpapi-ratelimit-headers has it. Nothing while there is no limit.
-pub fn tell(headers: &mut HeaderMap, app: &App, viewer: &Viewer) {
-    let Some(balance) = rate::balance(app, viewer) else { return };
-    let wait = (balance.reset_at - app.clock.now()).num_milliseconds().max(0).cast_unsigned().div_ceil(1000);
-    let policy = format!("\"token\";q={};w={}", balance.limit, rate::WINDOW);
-    let state = format!("\"token\";r={};t={wait}", balance.remaining);
-    for (name, value) in [(POLICY, policy), (LIMIT, state)] {
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            headers.insert(name, value);
-        }
-    }
 }

@@ -150,8 +150,8 @@ impl FileFilter {
     ///
     /// # Errors
     /// `BAD_USER_INPUT` for what is no id.
-    pub fn decode(self) -> Result<files::Filter> {
-        Ok(files::Filter {
+    pub fn decode(self) -> Result<files::FileFilter> {
+        Ok(files::FileFilter {
             search: self.search,
             filename: self.filename.map(Into::into),
             mime_types: self.mime_types,
@@ -173,9 +173,9 @@ impl ImageFilter {
     ///
     /// # Errors
     /// `BAD_USER_INPUT` for what is no id.
-    pub fn decode(self) -> Result<images::Filter> {
+    pub fn decode(self) -> Result<images::ImageFilter> {
         let ids = |ids: Vec<ID>| ids.iter().map(|id| parse(id, "filter.fileIds")).collect::<Result<_>>();
-        Ok(images::Filter {
+        Ok(images::ImageFilter {
             search: self.search,
             filename: self.filename.map(Into::into),
             formats: self.format.map(all_into),
@@ -200,35 +200,35 @@ fn all_into<A: Into<B>, B>(all: Vec<A>) -> Vec<B> {
     all.into_iter().map(Into::into).collect()
 }
 
-impl From<StringFilter> for find::TextFilter {
+impl From<StringFilter> for filter::TextFilter {
     fn from(filter: StringFilter) -> Self {
         let StringFilter { equals, any_of, contains, starts_with } = filter;
-        find::TextFilter { equals, any_of, contains, starts_with }
+        filter::TextFilter { equals, any_of, contains, starts_with }
     }
 }
 
-impl From<TagFilter> for find::TagFilter {
+impl From<TagFilter> for filter::TagFilter {
     fn from(filter: TagFilter) -> Self {
         let TagFilter { has_any, has_all, has_none } = filter;
-        find::TagFilter { has_any, has_all, has_none }
+        filter::TagFilter { has_any, has_all, has_none }
     }
 }
 
-impl From<IntRange> for find::Bounds {
+impl From<IntRange> for filter::Bounds {
     fn from(range: IntRange) -> Self {
-        find::Bounds { min: range.min.map(i64::from), max: range.max.map(i64::from) }
+        filter::Bounds { min: range.min.map(i64::from), max: range.max.map(i64::from) }
     }
 }
 
-impl From<ByteSizeRange> for find::Bounds {
+impl From<ByteSizeRange> for filter::Bounds {
     fn from(range: ByteSizeRange) -> Self {
         let bytes = |size: ByteSize| i64::try_from(size.0).unwrap_or(i64::MAX);
-        find::Bounds { min: range.min.map(bytes), max: range.max.map(bytes) }
+        filter::Bounds { min: range.min.map(bytes), max: range.max.map(bytes) }
     }
 }
 
-impl From<DateTimeRange> for find::Period {
+impl From<DateTimeRange> for filter::Period {
     fn from(range: DateTimeRange) -> Self {
-        find::Period { from: range.from.map(|time| time.0), to: range.to.map(|time| time.0) }
+        filter::Period { from: range.from.map(|time| time.0), to: range.to.map(|time| time.0) }
     }
 }

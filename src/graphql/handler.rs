@@ -27,7 +27,7 @@ use crate::graphql::loader::{self, Sweeps};
 use crate::graphql::order::Order;
 use crate::graphql::request::{self, Asking, PERSISTED, Parts, Unreadable};
 use crate::graphql::{Schema, socket, sse};
-use crate::http::{RequestId, encoding};
+use crate::http::{RequestId, credential, encoding, rate_limit};
 
 /// Most errors in one answer.
 const MAX_ERRORS: usize = 20;
@@ -58,7 +58,7 @@ pub async fn serve(State(face): State<Face>, id: RequestId, request: axum::http:
         return error(StatusCode::NOT_ACCEPTABLE, "NOT_ACCEPTABLE", &message);
     };
     let media_type = accepted.media_type;
-    let viewer = match crate::http::viewer(&face.app, &head.headers).await {
+    let viewer = match credential::viewer(&face.app, &head.headers).await {
         Ok(viewer) => viewer,
         Err(problem) => return refuse(problem, id).typed(media_type),
     };
@@ -66,7 +66,7 @@ pub async fn serve(State(face): State<Face>, id: RequestId, request: axum::http:
     // Who has nothing left sends no files.
     if let Err(problem) = rate::admit(&face.app, &viewer) {
         let mut refused = refuse(problem, id).typed(media_type);
-        cost::tell(refused.headers_mut(), &face.app, &viewer);
+        rate_limit::add_headers(refused.headers_mut(), &face.app, &viewer);
         return refused;
     }
     // HEAD asks what GET would answer; the HTTP layer leaves the body out.
@@ -85,7 +85,7 @@ pub async fn serve(State(face): State<Face>, id: RequestId, request: axum::http:
     let mut response = match asking {
         Asking::One(request) if accepted.streams(&face.documents, &request) => {
             let credential =
-                Credential::new(crate::http::bearer(&head.headers).unwrap_or_default().to_owned());
+                Credential::new(credential::bearer_token(&head.headers).unwrap_or_default().to_owned());
             sse::answer(face.clone(), credential, viewer.token.id, *request, parts, only_queries, id)
         }
         Asking::Batch(_) if media_type == EVENTS => {
@@ -108,7 +108,7 @@ pub async fn serve(State(face): State<Face>, id: RequestId, request: axum::http:
             Json(answers).into_response().typed(media_type)
         }
     };
-    cost::tell(response.headers_mut(), &face.app, &viewer);
+    rate_limit::add_headers(response.headers_mut(), &face.app, &viewer);
     response
 }
 
@@ -201,7 +201,7 @@ pub(super) fn not_over_get() -> Unreadable {
 
 async fn read_body(app: &App, headers: &HeaderMap, body: Body) -> Result<(Asking, Parts), Unreadable> {
     if encoding::is_encoded(headers) {
-        let message = encoding::REFUSAL.to_owned();
+        let message = encoding::MESSAGE.to_owned();
         return Err(Unreadable { status: 415, code: "UNSUPPORTED_MEDIA_TYPE", message });
     }
     let sent = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -438,8 +438,8 @@ impl Unreadable {
         match self.status {
             405 => headers.insert(header::ALLOW, HeaderValue::from_static("POST")),
             // Only where the coding is what is wrong: otherwise a client would look for the fault in it.
-            415 if self.message == encoding::REFUSAL => {
-                headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(encoding::ACCEPTED))
+            415 if self.message == encoding::MESSAGE => {
+                headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(encoding::ACCEPT_ENCODING))
             }
             _ => None,
         };

@@ -2,6 +2,7 @@
 
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 
+use crate::content::{photo, placeholder};
 use crate::delivery::{self, fit::Fit};
 use crate::entity::{image, workspace};
 use crate::graphql::connection::shared;
@@ -15,7 +16,6 @@ use crate::graphql::transform::{
 use crate::graphql::workspace::Workspace;
 use crate::graphql::{Asked, OrderDirection, semanticNonNull};
 use crate::image::rendition::{self, RenditionRequest, SrcSetRequest};
-use crate::image::{photo, placeholder};
 use cloudflare_images::wire;
 
 /// The projection of an `image/*` file that has been provisioned into Cloudflare Images.

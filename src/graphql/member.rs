@@ -48,7 +48,7 @@ pub async fn list_members(
     page: PageArgs,
 ) -> Result<WorkspaceMemberConnection> {
     let (app, viewer) = (ctx.app(), ctx.viewer());
-    let list = members::List { workspace_id, page, both_ends: wants_both_ends(ctx) };
+    let list = members::MemberList { workspace_id, page, both_ends: wants_both_ends(ctx) };
     let page = members::list(app, viewer, list.clone()).await?;
     Ok(WorkspaceMemberConnection::new(page, Total::of(app, viewer, Counted::Members(list))))
 }

@@ -29,7 +29,7 @@ use crate::error::{Code, Error};
 use crate::graphql::handler::{Face, error};
 use crate::graphql::operation::{self, Said};
 use crate::graphql::request::Parts;
-use crate::http::RequestId;
+use crate::http::{RequestId, credential};
 
 const PROTOCOL: &str = "graphql-transport-ws";
 /// How much larger a message may be than a request, to be read at all: the rest of one that is not read cannot be read
@@ -46,7 +46,7 @@ pub async fn upgrade(face: Face, id: RequestId, mut head: request::Parts) -> Res
         let message = "The WebSocket protocol spoken here is graphql-transport-ws.";
         return error(StatusCode::BAD_REQUEST, "BAD_REQUEST", message);
     }
-    let bearer = crate::http::bearer(&head.headers).map(str::to_owned);
+    let bearer = credential::bearer_token(&head.headers).map(str::to_owned);
     let upgrade = match WebSocketUpgrade::from_request_parts(&mut head, &()).await {
         Ok(upgrade) => upgrade,
         Err(rejection) => return rejection.into_response(),
@@ -180,7 +180,7 @@ impl Socket {
         }
         let sent = ["Authorization", "authorization"].iter().find_map(|name| payload.get(name));
         let secret = match sent {
-            Some(sent) => sent.as_str().and_then(crate::http::bearer_of).map(str::to_owned),
+            Some(sent) => sent.as_str().and_then(credential::parse_bearer).map(str::to_owned),
             None => self.bearer.take(),
         };
         let credential = Credential::new(secret.ok_or(message::FORBIDDEN)?);

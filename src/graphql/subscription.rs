@@ -46,7 +46,8 @@ impl Subscription {
             let message = "Name at least one kind, or leave `kinds` out for all of them.";
             return Err(top_level(Error::invalid("kinds", message)));
         }
-        let kinds: Option<Vec<event::Kind>> = kinds.map(|kinds| kinds.into_iter().map(Into::into).collect());
+        let kinds: Option<Vec<event::EventKind>> =
+            kinds.map(|kinds| kinds.into_iter().map(Into::into).collect());
         let batches = events::follow(ctx.app(), live.credential(), workspace, after.as_deref());
         let batches = batches.await.map_err(top_level)?;
         let selected = ctx.look_ahead();
@@ -154,7 +155,7 @@ impl AssetEvent {
 
 /// Kinds of events. More may be added: clients need a default branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
-#[graphql(remote = "event::Kind")]
+#[graphql(remote = "event::EventKind")]
 pub enum AssetEventKind {
     /// There is a file; its bytes may have to come yet.
     FileCreated,

@@ -5,7 +5,7 @@ use futures_util::StreamExt;
 
 use crate::direct_upload::create::{self, Created, NewDirectUpload};
 use crate::error::{Error, Result};
-use crate::file::upload::{NewFile, Uploaded, upload};
+use crate::file::upload::{NewFile, upload};
 use crate::graphql::direct_upload::{DirectUpload, UploadTransport};
 use crate::graphql::error::{UserError, of_input, outcome};
 use crate::graphql::file::File;
@@ -15,7 +15,8 @@ use crate::graphql::request::Parts;
 use crate::graphql::scalar::{ByteSize, Json, Upload, Url};
 use crate::graphql::{Asked, parse, readable_file};
 use crate::import::{NewImport, import};
-use crate::ingest::Wish;
+use crate::ingest::NewFileOptions;
+use crate::ingest::Uploaded;
 
 /// Writes that bring files in.
 #[derive(Default)]
@@ -90,15 +91,15 @@ async fn upload_file(ctx: &Context<'_>, input: UploadFileInput) -> Result<Upload
     let workspace_id = parse(&input.workspace_id, "workspaceId")?;
     let part = ctx.data_opt::<Parts>().and_then(|parts| parts.get(&input.file)).cloned();
     let part = part.ok_or_else(|| Error::invalid("file", "The request has no such file part."))?;
-    let wish = Wish {
+    let options = NewFileOptions {
         filename: input.filename,
         sha256: input.sha256,
-        ..wish(input.tags, input.metadata, input.image, input.on_duplicate, input.idempotency_key)?
+        ..options(input.tags, input.metadata, input.image, input.on_duplicate, input.idempotency_key)?
     };
     let new = NewFile {
         workspace_id,
         spool: part.spool,
-        wish,
+        options,
         sent_filename: part.filename,
         sent_type: part.content_type,
     };
@@ -107,20 +108,20 @@ async fn upload_file(ctx: &Context<'_>, input: UploadFileInput) -> Result<Upload
 
 async fn import_file(ctx: &Context<'_>, input: ImportFileInput) -> Result<Uploaded> {
     let workspace_id = parse(&input.workspace_id, "workspaceId")?;
-    let wish = Wish {
+    let options = NewFileOptions {
         filename: input.filename,
-        ..wish(input.tags, input.metadata, input.image, input.on_duplicate, input.idempotency_key)?
+        ..options(input.tags, input.metadata, input.image, input.on_duplicate, input.idempotency_key)?
     };
-    import(ctx.app(), ctx.viewer(), NewImport { workspace_id, url: input.url.0, wish }).await
+    import(ctx.app(), ctx.viewer(), NewImport { workspace_id, url: input.url.0, options }).await
 }
 
 async fn create_direct_upload(ctx: &Context<'_>, input: CreateDirectUploadInput) -> Result<Created> {
     let new = NewDirectUpload {
         workspace_id: parse(&input.workspace_id, "workspaceId")?,
-        wish: Wish {
+        options: NewFileOptions {
             filename: Some(input.filename),
             sha256: input.sha256,
-            ..wish(input.tags, input.metadata, input.image, input.on_duplicate, input.idempotency_key)?
+            ..options(input.tags, input.metadata, input.image, input.on_duplicate, input.idempotency_key)?
         },
         mime_type: input.mime_type,
         size: input.size.map(|size| size.0),
@@ -157,14 +158,14 @@ async fn create_entry(
     CreateDirectUploadPayload::of(created, user_errors)
 }
 
-fn wish(
+fn options(
     tags: Option<Vec<String>>,
     metadata: Option<Json>,
     image: Option<NewImageInput>,
     on_duplicate: Option<DuplicatePolicy>,
     idempotency_key: Option<String>,
-) -> Result<Wish> {
-    Ok(Wish {
+) -> Result<NewFileOptions> {
+    Ok(NewFileOptions {
         filename: None,
         tags: tags.unwrap_or_default(),
         metadata: metadata.map(|metadata| object(metadata, "metadata")).transpose()?,

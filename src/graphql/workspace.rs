@@ -211,7 +211,7 @@ impl Default for WorkspaceOrder {
 }
 
 /// Who is calling, and with what rights.
-pub struct Viewer(pub Arc<viewer::Viewer>);
+pub struct Viewer(pub Arc<auth::Viewer>);
 
 /// Who is calling, and with what rights.
 #[Object]
@@ -336,9 +336,9 @@ pub async fn list_workspaces(
         WorkspaceOrderField::Name => workspaces::BY_NAME,
         WorkspaceOrderField::CreatedAt => workspaces::BY_CREATION,
     };
-    let list = workspaces::List {
+    let list = workspaces::WorkspaceList {
         page,
-        order: crate::query::page::Order { descending: order.direction == OrderDirection::Desc, ..by },
+        order: crate::query::page::ListOrder { descending: order.direction == OrderDirection::Desc, ..by },
         both_ends: wants_both_ends(ctx),
     };
     let page = workspaces::list(app, viewer, list).await?;

@@ -1,31 +1,36 @@
-//! What of a file is asked for: preconditions in the order of RFC 9110, 13.2.2, then the range.
+//! Conditional and range requests: preconditions in the order of RFC 9110, 13.2.2, then `Range`.
+//!
+//! Parsed here and not by the crate `headers`: its `IfNoneMatch` and `Range` reject some values that RFC 9110 wants
+//! ignored, and it has no merging of ranges.
 
 use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::http::{HeaderMap, HeaderName, Method, header};
 
-/// Most ranges of one request that are looked at.
+/// Most ranges of a request that is answered with a part: a request with more is answered with the whole file.
 const MAX_RANGES: usize = 16;
 
-/// What of a file is asked for.
+/// How a request for a file is answered.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Asked {
-    All,
-    Part(Range<u64>),
-    /// A part beyond its end.
-    Beyond,
-    /// Nothing, because the client has it.
-    Known,
-    /// Nothing, because it is not what the client takes it for.
-    Other,
+pub(super) enum Outcome {
+    /// 200, with the whole file.
+    Full,
+    /// 206, with these bytes.
+    Partial(Range<u64>),
+    /// 416: every range begins behind the end of the file.
+    RangeNotSatisfiable,
+    /// 304: the client has the file.
+    NotModified,
+    /// 412: the file is not in the state that the client expects.
+    PreconditionFailed,
 }
 
-/// What tells one state of a file from another.
+/// The validators of a file (RFC 9110, 8.8).
 pub(super) struct Validators<'a> {
-    /// Strong, in quotes.
+    /// A strong entity tag, with its quotes.
     pub(super) etag: &'a str,
-    /// To the second.
+    /// In whole seconds.
     pub(super) modified: SystemTime,
 }
 
@@ -36,79 +41,87 @@ impl<'a> Validators<'a> {
         Validators { etag, modified }
     }
 
-    /// As `Last-Modified` says it.
+    /// The value of `Last-Modified`.
     pub(super) fn last_modified(&self) -> String {
         httpdate::fmt_http_date(self.modified)
     }
 
-    /// Whether one of the tags is this one; a weak tag counts only in the weak comparison.
-    fn listed(&self, tags: &str, weak: bool) -> bool {
-        // Commas inside of other tags do no harm: there is none in ours.
+    /// Whether a list of entity tags contains this one. A weak tag matches in the weak comparison only.
+    fn matches(&self, tags: &str, weak: bool) -> bool {
+        // Splitting a foreign tag at a comma in it is harmless: our tags have no comma.
         tags.split(',').map(str::trim).any(|tag| {
             let tag = if weak { tag.strip_prefix("W/").unwrap_or(tag) } else { tag };
             tag == "*" || tag == self.etag
         })
     }
 
-    /// `If-Range`: the tag or the very date.
-    fn still(&self, validator: &str) -> bool {
+    /// Whether `If-Range` is satisfied: by the same tag or exactly the same date.
+    fn if_range(&self, validator: &str) -> bool {
         validator == self.etag || date(validator) == Some(self.modified)
     }
 }
 
-impl Asked {
-    pub(super) fn of(method: &Method, headers: &HeaderMap, validators: &Validators<'_>, size: u64) -> Asked {
-        let dated = |name| text(headers, name).and_then(|text| date(&text));
-        let as_expected = match text(headers, header::IF_MATCH) {
-            Some(tags) => validators.listed(&tags, false),
-            None => dated(header::IF_UNMODIFIED_SINCE).is_none_or(|since| validators.modified <= since),
+impl Outcome {
+    pub(super) fn evaluate(
+        method: &Method,
+        headers: &HeaderMap,
+        validators: &Validators<'_>,
+        size: u64,
+    ) -> Outcome {
+        let date_in = |name| text(headers, name).and_then(|text| date(&text));
+        let precondition_holds = match text(headers, header::IF_MATCH) {
+            Some(tags) => validators.matches(&tags, false),
+            None => date_in(header::IF_UNMODIFIED_SINCE).is_none_or(|since| validators.modified <= since),
         };
-        if !as_expected {
-            return Asked::Other;
+        if !precondition_holds {
+            return Outcome::PreconditionFailed;
         }
-        let known = match text(headers, header::IF_NONE_MATCH) {
-            Some(tags) => validators.listed(&tags, true),
-            None => dated(header::IF_MODIFIED_SINCE).is_some_and(|since| validators.modified <= since),
+        let not_modified = match text(headers, header::IF_NONE_MATCH) {
+            Some(tags) => validators.matches(&tags, true),
+            None => date_in(header::IF_MODIFIED_SINCE).is_some_and(|since| validators.modified <= since),
         };
-        if known {
-            return Asked::Known;
+        if not_modified {
+            return Outcome::NotModified;
         }
-        let counts = text(headers, header::IF_RANGE).is_none_or(|validator| validators.still(&validator));
-        // A range is defined for GET alone.
-        match text(headers, header::RANGE).filter(|_| counts && *method == Method::GET) {
-            Some(range) => Asked::range(&range, size),
-            None => Asked::All,
+        let range_applies =
+            text(headers, header::IF_RANGE).is_none_or(|validator| validators.if_range(&validator));
+        // RFC 9110, 14.2: ranges are defined for GET only.
+        match text(headers, header::RANGE).filter(|_| range_applies && *method == Method::GET) {
+            Some(range) => Outcome::range(&range, size),
+            None => Outcome::Full,
         }
     }
 
-    /// Ranges of bytes that make one. Several apart from each other, other units and what makes no sense are as if
-    /// nothing had been asked.
-    fn range(text: &str, size: u64) -> Asked {
-        let Some((unit, set)) = text.split_once('=') else { return Asked::All };
+    /// The outcome for a value of `Range`. Ranges that touch or overlap are merged; disjoint ranges, other units and
+    /// malformed values are ignored, as RFC 9110, 14.2, allows.
+    fn range(text: &str, size: u64) -> Outcome {
+        let Some((unit, set)) = text.split_once('=') else { return Outcome::Full };
         let specs: Vec<&str> = set.split(',').map(str::trim).filter(|spec| !spec.is_empty()).collect();
         if !unit.trim().eq_ignore_ascii_case("bytes") || specs.is_empty() || specs.len() > MAX_RANGES {
-            return Asked::All;
+            return Outcome::Full;
         }
-        let Some(parts) = specs.into_iter().map(|spec| part(spec, size)).collect::<Option<Vec<_>>>() else {
-            return Asked::All;
+        let Some(parts) =
+            specs.into_iter().map(|spec| parse_range_spec(spec, size)).collect::<Option<Vec<_>>>()
+        else {
+            return Outcome::Full;
         };
         let mut parts: Vec<_> = parts.into_iter().filter(|part| part.start < part.end).collect();
         parts.sort_unstable_by_key(|part| part.start);
-        let whole = parts.into_iter().try_fold(None, |before: Option<Range<u64>>, part| match before {
+        let merged = parts.into_iter().try_fold(None, |before: Option<Range<u64>>, part| match before {
             None => Some(Some(part)),
             Some(before) if part.start <= before.end => Some(Some(before.start..before.end.max(part.end))),
             Some(_) => None,
         });
-        match whole {
-            None => Asked::All,
-            Some(None) => Asked::Beyond,
-            Some(Some(part)) => Asked::Part(part),
+        match merged {
+            None => Outcome::Full,
+            Some(None) => Outcome::RangeNotSatisfiable,
+            Some(Some(part)) => Outcome::Partial(part),
         }
     }
 }
 
-/// One range, cut at the end of the file; empty beyond it. `None` for what is no range.
-fn part(spec: &str, size: u64) -> Option<Range<u64>> {
+/// A range-spec, clipped to the file; empty behind its end. `None` for a malformed one.
+fn parse_range_spec(spec: &str, size: u64) -> Option<Range<u64>> {
     let (first, last) = spec.split_once('-')?;
     let number = |text: &str| -> Option<u64> {
         let digits = !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
@@ -124,7 +137,7 @@ fn part(spec: &str, size: u64) -> Option<Range<u64>> {
     }
 }
 
-/// A header's value; of several lines, one list.
+/// The value of a header; several field lines are joined to one list (RFC 9110, 5.3).
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     let lines: Vec<_> =
         headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
@@ -141,37 +154,37 @@ mod tests {
 
     #[test]
     fn ranges() {
-        for (text, asked) in [
-            ("bytes=0-0", Asked::Part(0..1)),
-            ("bytes=0-", Asked::Part(0..10)),
-            ("bytes=3-5", Asked::Part(3..6)),
-            ("BYTES= 3-5 ,", Asked::Part(3..6)),
-            ("bytes=3-99", Asked::Part(3..10)),
-            ("bytes=9-99999999999999999999", Asked::Part(9..10)),
-            ("bytes=-3", Asked::Part(7..10)),
-            ("bytes=-99", Asked::Part(0..10)),
-            ("bytes=10-", Asked::Beyond),
-            ("bytes=99999999999999999999-", Asked::Beyond),
-            ("bytes=-0", Asked::Beyond),
-            ("bytes=10-11,20-", Asked::Beyond),
-            ("bytes=5-3", Asked::All),
-            ("bytes=0-1,3-4", Asked::All),
-            ("bytes=3-4,0-1", Asked::All),
-            ("bytes=4-5,0-1,2-3", Asked::Part(0..6)),
-            ("bytes=0-9,2-3", Asked::Part(0..10)),
-            ("bytes=0-1,50-60", Asked::Part(0..2)),
-            ("bytes=0-1,b", Asked::All),
-            ("bytes=a-b", Asked::All),
-            ("bytes=+1-2", Asked::All),
-            ("bytes=-", Asked::All),
-            ("bytes=", Asked::All),
-            ("bytes", Asked::All),
-            ("items=0-1", Asked::All),
+        for (text, outcome) in [
+            ("bytes=0-0", Outcome::Partial(0..1)),
+            ("bytes=0-", Outcome::Partial(0..10)),
+            ("bytes=3-5", Outcome::Partial(3..6)),
+            ("BYTES= 3-5 ,", Outcome::Partial(3..6)),
+            ("bytes=3-99", Outcome::Partial(3..10)),
+            ("bytes=9-99999999999999999999", Outcome::Partial(9..10)),
+            ("bytes=-3", Outcome::Partial(7..10)),
+            ("bytes=-99", Outcome::Partial(0..10)),
+            ("bytes=10-", Outcome::RangeNotSatisfiable),
+            ("bytes=99999999999999999999-", Outcome::RangeNotSatisfiable),
+            ("bytes=-0", Outcome::RangeNotSatisfiable),
+            ("bytes=10-11,20-", Outcome::RangeNotSatisfiable),
+            ("bytes=5-3", Outcome::Full),
+            ("bytes=0-1,3-4", Outcome::Full),
+            ("bytes=3-4,0-1", Outcome::Full),
+            ("bytes=4-5,0-1,2-3", Outcome::Partial(0..6)),
+            ("bytes=0-9,2-3", Outcome::Partial(0..10)),
+            ("bytes=0-1,50-60", Outcome::Partial(0..2)),
+            ("bytes=0-1,b", Outcome::Full),
+            ("bytes=a-b", Outcome::Full),
+            ("bytes=+1-2", Outcome::Full),
+            ("bytes=-", Outcome::Full),
+            ("bytes=", Outcome::Full),
+            ("bytes", Outcome::Full),
+            ("items=0-1", Outcome::Full),
         ] {
-            assert_eq!(Asked::range(text, 10), asked, "{text}");
+            assert_eq!(Outcome::range(text, 10), outcome, "{text}");
         }
-        assert_eq!(Asked::range("bytes=0-", 0), Asked::Beyond);
+        assert_eq!(Outcome::range("bytes=0-", 0), Outcome::RangeNotSatisfiable);
         let many = (0..1000).map(|at| format!("{at}-{at}")).collect::<Vec<_>>().join(",");
-        assert_eq!(Asked::range(&format!("bytes={many}"), 1000), Asked::All);
+        assert_eq!(Outcome::range(&format!("bytes={many}"), 1000), Outcome::Full);
     }
 }

@@ -1,4 +1,4 @@
-//! `Content-Digest` (RFC 9530): bytes that are not those the client announced are refused as damaged.
+//! `Content-Digest` and `Repr-Digest` (RFC 9530): a body whose SHA-256 differs from the one in its headers is rejected.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use base64::Engine;
@@ -12,13 +12,13 @@ use crate::error::{Code, Error, Result};
 const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
 const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 
-/// The SHA-256 the client says its bytes have. Other algorithms are not looked at, as the RFC allows.
+/// The SHA-256 in the headers of a request. Other algorithms are ignored, as the RFC allows.
 ///
 /// # Errors
-/// `BAD_USER_INPUT` for one that is not 32 bytes in base 64.
-pub(super) fn announced(headers: &HeaderMap) -> Result<Option<[u8; 32]>> {
+/// `BAD_USER_INPUT` for one that is not 32 bytes in base64.
+pub(super) fn expected_sha256(headers: &HeaderMap) -> Result<Option<[u8; 32]>> {
     let encoded = headers.contains_key(header::CONTENT_ENCODING);
-    // The digest of the content is that of the whole when nothing is coded.
+    // Without a content coding, the content and the representation are the same bytes.
     let names = if encoded { &[CONTENT_DIGEST][..] } else { &[CONTENT_DIGEST, REPR_DIGEST] };
     let values = names.iter().flat_map(|name| headers.get_all(name));
     let members =
@@ -33,18 +33,18 @@ fn parse(value: &str) -> Option<[u8; 32]> {
 }
 
 fn malformed() -> Error {
-    let message = "A digest is written `sha-256=:…:`, with 32 bytes in base 64 between the colons.";
+    let message = "A digest has the form `sha-256=:…:`, with 32 bytes in base64 between the colons.";
     Error::invalid("Content-Digest", message)
 }
 
-/// The same chunks, and a refusal after them if they are not those that were announced.
-pub(super) fn checked<S>(sha256: Option<[u8; 32]>, chunks: S) -> BoxStream<'static, Result<Bytes>>
+/// The same chunks, followed by an error if their SHA-256 is not the expected one.
+pub(super) fn verify<S>(sha256: Option<[u8; 32]>, chunks: S) -> BoxStream<'static, Result<Bytes>>
 where
     S: Stream<Item = Result<Bytes>> + Send + Unpin + 'static,
 {
     let Some(sha256) = sha256 else { return chunks.boxed() };
     let start = Some((chunks, Sha256::new()));
-    let checked = stream::unfold(start, move |state| async move {
+    let verified = stream::unfold(start, move |state| async move {
         let (mut chunks, mut hasher) = state?;
         match chunks.next().await {
             Some(Ok(chunk)) => {
@@ -53,13 +53,13 @@ where
             }
             Some(Err(problem)) => Some((Err(problem), None)),
             None if hasher.finalize()[..] == sha256[..] => None,
-            None => Some((Err(damaged()), None)),
+            None => Some((Err(mismatch()), None)),
         }
     });
-    checked.boxed()
+    verified.boxed()
 }
 
-fn damaged() -> Error {
-    let message = "The bytes are not those that Content-Digest announces; send them again, all of them.";
+fn mismatch() -> Error {
+    let message = "The body does not have the SHA-256 of Content-Digest; send the whole file again.";
     Error::refuse(Code::ChecksumMismatch, message)
 }

@@ -1,9 +1,9 @@
-//! Answers at once, whatever of a request's body has not been read.
+//! Responses that are sent before the whole request body has been read.
 //!
-//! A short rest is read beside the answer, and the connection can be used again. Of a long one nothing more is read
-//! here: the answer says that it is the last one on its connection, which [`super::linger`] closes. A client that waits for
-//! `100 Continue` (RFC 9110, 10.1.1) gets the refusal instead, because the HTTP layer sends `100 Continue` when a body
-//! is first read, and nothing reads it.
+//! A short remainder is read concurrently with the response, so that the connection can be used again. A long one is not
+//! read here: the response has `Connection: close`, and [`super::lingering_close`] closes the connection. A client that
+//! waits for `100 Continue` (RFC 9110, 10.1.1) receives the response in its place, because hyper sends `100 Continue`
+//! when a body is first polled, and nothing polls it.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,80 +18,83 @@ use axum::response::Response;
 use futures_util::StreamExt;
 use http_body::{Frame, SizeHint};
 
-/// What is read beside the answer: bytes, and for how long.
-const MAX_REST: u64 = 64 * 1024;
-const REST_TIME: Duration = Duration::from_secs(5);
+/// The longest remainder that is read, in bytes.
+const MAX_DRAINED: u64 = 64 * 1024;
+/// How long it is read for.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Answers, and leaves the connection in order.
-pub(super) async fn answer_at_once(request: Request, next: Next) -> Response {
+/// Sends the response of a handler as soon as there is one, and drains the body or closes the connection.
+pub(super) async fn respond_before_body_ends(request: Request, next: Next) -> Response {
     if request.body().is_end_stream() {
         return next.run(request).await;
     }
-    let waits = request.version() > Version::HTTP_10 && waits_for_100(request.headers());
+    let waiting = request.version() > Version::HTTP_10 && expects_continue(request.headers());
     let (parts, body) = request.into_parts();
-    let unread = Unread::new(body);
-    let mut response = next.run(Request::from_parts(parts, Body::new(unread.clone()))).await;
-    if unread.is_short(waits, response.status().is_success()) {
-        tokio::spawn(tokio::time::timeout(REST_TIME, unread.read_on()));
-    } else if !unread.is_over() {
+    let body = SharedBody::new(body);
+    let mut response = next.run(Request::from_parts(parts, Body::new(body.clone()))).await;
+    if body.should_drain(waiting, response.status().is_success()) {
+        tokio::spawn(tokio::time::timeout(DRAIN_TIMEOUT, body.drain()));
+    } else if !body.is_read() {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }
 
-fn waits_for_100(headers: &HeaderMap) -> bool {
+fn expects_continue(headers: &HeaderMap) -> bool {
     headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// The body of a request, shared by who answers it and who reads its rest.
+/// The body of a request, shared between its handler and the task that drains it.
 #[derive(Clone)]
-struct Unread(Arc<Mutex<State>>);
+struct SharedBody(Arc<Mutex<State>>);
 
 struct State {
     body: Body,
-    /// Bytes to come, as the client announced them.
-    left: Option<u64>,
-    /// Somebody wanted to read.
-    begun: bool,
+    /// Bytes to come by `Content-Length`; `None` without one.
+    remaining: Option<u64>,
+    /// The body was polled, so a client that waits for `100 Continue` was sent it.
+    polled: bool,
     ended: bool,
 }
 
-impl Unread {
-    fn new(body: Body) -> Unread {
-        let left = body.size_hint().exact();
-        Unread(Arc::new(Mutex::new(State { body, left, begun: false, ended: false })))
+impl SharedBody {
+    fn new(body: Body) -> SharedBody {
+        let remaining = body.size_hint().exact();
+        SharedBody(Arc::new(Mutex::new(State { body, remaining, polled: false, ended: false })))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether nothing is left to read.
-    fn is_over(&self) -> bool {
+    /// Whether everything has been read.
+    fn is_read(&self) -> bool {
         let state = self.state();
-        state.ended || state.left == Some(0)
+        state.ended || state.remaining == Some(0)
     }
 
-    /// Whether the rest is worth reading for the sake of the connection. Of a body without a length, all that is known is
-    /// that whoever accepted it has read to its end or almost so.
-    fn is_short(&self, waits: bool, accepted: bool) -> bool {
+    /// Whether reading the remainder is cheaper than a new connection. The length of a chunked body is not known: a
+    /// handler that succeeded has read it to its end or almost so, and one that failed may have read nothing.
+    fn should_drain(&self, waiting: bool, succeeded: bool) -> bool {
         let state = self.state();
-        let unasked = waits && !state.begun;
-        !state.ended && !unasked && state.left.map_or(accepted, |left| (1..=MAX_REST).contains(&left))
+        let not_sent = waiting && !state.polled;
+        !state.ended
+            && !not_sent
+            && state.remaining.map_or(succeeded, |bytes| (1..=MAX_DRAINED).contains(&bytes))
     }
 
-    async fn read_on(self) {
+    async fn drain(self) {
         let (mut chunks, mut bytes) = (Body::new(self).into_data_stream(), 0);
         while let Some(Ok(chunk)) = chunks.next().await {
             bytes += chunk.len() as u64;
-            if bytes > MAX_REST {
+            if bytes > MAX_DRAINED {
                 return;
             }
         }
     }
 }
 
-impl HttpBody for Unread {
+impl HttpBody for SharedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -100,7 +103,7 @@ impl HttpBody for Unread {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let mut state = self.state();
-        state.begun = true;
+        state.polled = true;
         if state.ended {
             return Poll::Ready(None);
         }
@@ -108,7 +111,7 @@ impl HttpBody for Unread {
         match &frame {
             Some(Ok(frame)) => {
                 let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
-                state.left = state.left.map(|left| left.saturating_sub(bytes));
+                state.remaining = state.remaining.map(|remaining| remaining.saturating_sub(bytes));
             }
             Some(Err(_)) | None => state.ended = true,
         }

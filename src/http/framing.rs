@@ -1,4 +1,4 @@
-//! Refuses requests whose headers make something else of the body than what would be read.
+//! Rejects requests whose headers give the body a meaning that the server does not honour.
 
 use axum::Json;
 use axum::extract::Request;
@@ -9,84 +9,85 @@ use serde_json::json;
 
 use super::RequestId;
 
-/// A refusal before anything knows what the request is for.
-struct Misframed {
+/// Why a request is rejected before it is routed.
+struct FramingError {
     status: StatusCode,
     code: &'static str,
     header: HeaderName,
     message: String,
 }
 
-/// Refuses transfer codings and expectations that the HTTP layer lets through and nothing here honours.
-pub(super) async fn understood(request: Request, next: Next) -> Response {
+/// Rejects the transfer codings and expectations that hyper accepts and the server does not support.
+pub(super) async fn reject_unsupported(request: Request, next: Next) -> Response {
     let headers = request.headers();
-    let refused = transfer_coding(headers).or_else(|| expectation(request.version(), headers));
-    match refused {
-        Some(misframed) => misframed.answer(&request),
+    let rejected = transfer_coding(headers).or_else(|| expectation(request.version(), headers));
+    match rejected {
+        Some(error) => error.response(&request),
         None => next.run(request).await,
     }
 }
 
-/// Refuses parts of a body that would be taken for the whole, and types that contradict each other.
-pub(super) async fn whole(request: Request, next: Next) -> Response {
-    let stores = [Method::PUT, Method::POST, Method::PATCH].contains(request.method());
-    let refused = stores.then(|| part(request.headers()).or_else(|| two_types(request.headers()))).flatten();
-    match refused {
-        Some(misframed) => misframed.answer(&request),
+/// Rejects bodies that `Content-Range` says are a part, and bodies with two types.
+pub async fn reject_partial(request: Request, next: Next) -> Response {
+    let has_body = [Method::PUT, Method::POST, Method::PATCH].contains(request.method());
+    let headers = request.headers();
+    match has_body.then(|| content_range(headers).or_else(|| content_type(headers))).flatten() {
+        Some(error) => error.response(&request),
         None => next.run(request).await,
     }
 }
 
-/// RFC 9112, 6.1: a coding that is not understood is 501.
-fn transfer_coding(headers: &HeaderMap) -> Option<Misframed> {
-    let strange = |value: &[u8]| !value.trim_ascii().eq_ignore_ascii_case(b"chunked");
+/// RFC 9112, 6.1: 501 for a transfer coding that is not supported.
+fn transfer_coding(headers: &HeaderMap) -> Option<FramingError> {
+    let unknown = |value: &[u8]| !value.trim_ascii().eq_ignore_ascii_case(b"chunked");
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    codings.any(|value| strange(value.as_bytes())).then(|| Misframed {
+    codings.any(|value| unknown(value.as_bytes())).then(|| FramingError {
         status: StatusCode::NOT_IMPLEMENTED,
         code: "NOT_IMPLEMENTED",
         header: header::TRANSFER_ENCODING,
-        message: "The only transfer coding that is understood is `chunked`.".to_owned(),
+        message: "The only transfer coding that is supported is `chunked`.".to_owned(),
     })
 }
 
-/// RFC 9110, 10.1.1: an expectation that is not met is 417.
-fn expectation(version: Version, headers: &HeaderMap) -> Option<Misframed> {
-    let strange = |value: &[u8]| !value.trim_ascii().eq_ignore_ascii_case(b"100-continue");
+/// RFC 9110, 10.1.1: 417 for an expectation that cannot be met.
+fn expectation(version: Version, headers: &HeaderMap) -> Option<FramingError> {
+    let unknown = |value: &[u8]| !value.trim_ascii().eq_ignore_ascii_case(b"100-continue");
     let mut expected = headers.get_all(header::EXPECT).iter();
-    let unmet = version > Version::HTTP_10 && expected.any(|value| strange(value.as_bytes()));
-    unmet.then(|| Misframed {
+    let unmet = version > Version::HTTP_10 && expected.any(|value| unknown(value.as_bytes()));
+    unmet.then(|| FramingError {
         status: StatusCode::EXPECTATION_FAILED,
         code: "EXPECTATION_FAILED",
         header: header::EXPECT,
-        message: "The only expectation that is met is `100-continue`.".to_owned(),
+        message: "The only expectation that is supported is `100-continue`.".to_owned(),
     })
 }
 
-/// RFC 9110, 14.5: a server that does not store parts refuses them.
-fn part(headers: &HeaderMap) -> Option<Misframed> {
-    headers.contains_key(header::CONTENT_RANGE).then(|| Misframed {
+/// RFC 9110, 14.5: 400 for a partial body where the server does not support it.
+fn content_range(headers: &HeaderMap) -> Option<FramingError> {
+    headers.contains_key(header::CONTENT_RANGE).then(|| FramingError {
         status: StatusCode::BAD_REQUEST,
         code: "BAD_USER_INPUT",
         header: header::CONTENT_RANGE,
         message:
-            "Parts of a body are not put together: send all of it in one request, without Content-Range."
+            "Partial bodies are not supported: send the whole body in one request, without Content-Range."
                 .to_owned(),
     })
 }
 
-fn two_types(headers: &HeaderMap) -> Option<Misframed> {
-    (headers.get_all(header::CONTENT_TYPE).iter().count() > 1).then(|| Misframed {
+fn content_type(headers: &HeaderMap) -> Option<FramingError> {
+    (headers.get_all(header::CONTENT_TYPE).iter().count() > 1).then(|| FramingError {
         status: StatusCode::BAD_REQUEST,
         code: "BAD_USER_INPUT",
         header: header::CONTENT_TYPE,
-        message: "Content-Type stands twice: a body has one type.".to_owned(),
+        message: "Content-Type is given twice: a body has one type.".to_owned(),
     })
 }
 
-impl Misframed {
-    /// As both faces write it, because neither has been asked yet.
-    fn answer(self, request: &Request) -> Response {
+impl FramingError {
+    /// In the form of both faces, because the request has not been routed to one.
+    fn response(self, request: &Request) -> Response {
         let mut error = json!({ "code": self.code, "message": self.message, "field": self.header.as_str() });
+        // `reject_unsupported` runs before requests are given their ids.
         if let Some(id) = request.extensions().get::<RequestId>() {
             error["requestId"] = json!(id.to_string());
         }

@@ -1,4 +1,4 @@
-//! Raw bytes over HTTP, in and out, at URLs that are their own permission.
+//! Uploads by PUT and downloads by GET, at signed URLs that need no token.
 
 use axum::body::Body;
 use axum::extract::{Path, Query, State};
@@ -9,18 +9,16 @@ use axum::{Router, middleware};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
-use tower_http::catch_panic::CatchPanicLayer;
 
-use super::condition::{Asked, Validators};
-use super::{RequestId, cors, digest, encoding, framing, panicked};
+use super::condition::{Outcome, Validators};
+use super::{RequestId, digest, encoding, error, framing, panic};
 use crate::app::App;
 use crate::direct_upload::put as uploads;
 use crate::download::{self, Download};
 use crate::error::{Code, Error, Result};
-use crate::rest;
 
-/// What RFC 8187 leaves as it is in an extended value.
-const EXTENDED: &AsciiSet = &NON_ALPHANUMERIC
+/// All but the `attr-char` of RFC 8187, which an extended value does not encode.
+const NOT_ATTR_CHAR: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'!')
     .remove(b'#')
     .remove(b'$')
@@ -34,32 +32,31 @@ const EXTENDED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'|')
     .remove(b'~');
 
-/// What is not safe in the plain form of a name: in quotes, and on disks that reserve it.
-const UNSAFE: [char; 10] = ['"', '\\', '%', '/', ':', '*', '?', '<', '>', '|'];
+/// Characters that need escapes in a quoted string, or that some file system reserves.
+const RESERVED: [char; 10] = ['"', '\\', '%', '/', ':', '*', '?', '<', '>', '|'];
 
-/// Where direct uploads are PUT and files are downloaded. Whoever has the URL may use it from a page of any origin.
-pub(super) fn router() -> Router<App> {
+/// Routes for direct uploads by PUT and for downloads.
+pub fn router() -> Router<App> {
     Router::new()
-        .route("/uploads/{id}", put(receive))
-        .route("/files/{id}/{filename}", get(send))
-        .method_not_allowed_fallback(rest::wrong_method)
-        .layer(middleware::from_fn(framing::whole))
-        .layer(middleware::from_fn(encoding::only_identity))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(cors([Method::GET, Method::HEAD, Method::PUT]))
+        .route("/uploads/{id}", put(put_upload))
+        .route("/files/{id}/{filename}", get(get_file))
+        .method_not_allowed_fallback(error::method_not_allowed)
+        .layer(middleware::from_fn(framing::reject_partial))
+        .layer(middleware::from_fn(encoding::reject_encoded))
+        .layer(panic::layer())
 }
 
-/// Query of an upload URL.
+/// Query string of an upload URL.
 #[derive(Deserialize)]
 struct UploadQuery {
     expires: i64,
     signature: String,
 }
 
-/// What the bytes of a PUT have become.
+/// Response to a PUT.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Received {
+struct UploadResponse {
     upload_id: String,
     file_id: String,
     filename: String,
@@ -68,7 +65,7 @@ struct Received {
     sha256: Option<String>,
 }
 
-async fn receive(
+async fn put_upload(
     State(app): State<App>,
     request_id: RequestId,
     Path(id): Path<String>,
@@ -77,22 +74,23 @@ async fn receive(
     body: Body,
 ) -> Response {
     let received = async {
-        let Query(UploadQuery { expires, signature }) = query.map_err(|_| unsigned())?;
+        let Query(UploadQuery { expires, signature }) = query.map_err(|_| bad_signature())?;
         let id = id.parse().map_err(|_| Error::not_found("direct upload"))?;
         let permit = uploads::Permit { expires, signature };
-        check_no_form(&headers)?;
+        reject_form(&headers)?;
         let length =
             headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let chunks = body.into_data_stream().map_err(|_| {
-            Error::refuse(Code::UploadIncomplete, "The body broke off; send the bytes again, all of them.")
+            Error::refuse(Code::UploadIncomplete, "The body ended early; send the whole file again.")
         });
         let chunks = match headers.contains_key(header::IF_MATCH) {
-            // There is nothing yet that a tag could be the tag of. Said only where the bytes would be taken.
-            true => stream::once(std::future::ready(Err(unmatched()))).boxed(),
-            false => digest::checked(digest::announced(&headers)?, chunks),
+            // The file has no bytes and so no entity tag. An error in the stream, so that it comes after the checks of
+            // the signature and of the upload.
+            true => stream::once(std::future::ready(Err(if_match()))).boxed(),
+            false => digest::verify(digest::expected_sha256(&headers)?, chunks),
         };
         let (upload, file) = uploads::receive(&app, id, &permit, length, chunks).await?;
-        Ok(Received {
+        Ok(UploadResponse {
             upload_id: upload.id.to_string(),
             file_id: file.id.to_string(),
             filename: file.filename_sent.unwrap_or(file.filename),
@@ -101,33 +99,33 @@ async fn receive(
             sha256: file.sha256.map(|hash| hash.iter().map(|byte| format!("{byte:02x}")).collect()),
         })
     };
-    let received: Result<Received> = received.await;
+    let received: Result<UploadResponse> = received.await;
     match received {
-        Err(problem) if problem.public() == unmatched().public() => changed(request_id),
-        received => rest::answer(received, request_id),
+        Err(problem) if problem.public() == if_match().public() => precondition_failed(request_id),
+        received => error::respond(received, request_id),
     }
 }
 
-fn unmatched() -> Error {
-    Error::invalid("If-Match", "There is nothing here yet that `If-Match` could match.")
+fn if_match() -> Error {
+    Error::invalid("If-Match", "The file has no bytes yet, so `If-Match` matches nothing.")
 }
 
-/// A form around the bytes would be stored with them.
-fn check_no_form(headers: &HeaderMap) -> Result<()> {
+/// A multipart body would be stored as it is, boundaries included.
+fn reject_form(headers: &HeaderMap) -> Result<()> {
     let sent = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     if !sent.get(..10).is_some_and(|start| start.eq_ignore_ascii_case(b"multipart/")) {
         return Ok(());
     }
-    let message = "A PUT takes the bytes of the file alone: send them as they are, not in a form.";
+    let message = "The body of a PUT is the file itself: send it without a multipart form.";
     Err(Error::refuse(Code::UnsupportedMimeType, message))
 }
 
-fn changed(request_id: RequestId) -> Response {
-    let message = "It is not, or no longer, what this request takes it for.";
-    rest::refuse(StatusCode::PRECONDITION_FAILED, "PRECONDITION_FAILED", message, request_id)
+fn precondition_failed(request_id: RequestId) -> Response {
+    let message = "The file is not in the state that the preconditions of this request name.";
+    error::reject(StatusCode::PRECONDITION_FAILED, "PRECONDITION_FAILED", message, request_id)
 }
 
-/// Query of a download URL.
+/// Query string of a download URL.
 #[derive(Deserialize)]
 struct DownloadQuery {
     expires: i64,
@@ -135,7 +133,7 @@ struct DownloadQuery {
     attachment: Option<String>,
 }
 
-async fn send(
+async fn get_file(
     State(app): State<App>,
     request_id: RequestId,
     method: Method,
@@ -144,8 +142,8 @@ async fn send(
     headers: HeaderMap,
 ) -> Response {
     let sent = async {
-        let Query(query) = query.map_err(|_| unsigned())?;
-        let id = id.parse().map_err(|_| unsigned())?;
+        let Query(query) = query.map_err(|_| bad_signature())?;
+        let id = id.parse().map_err(|_| bad_signature())?;
         let permit = download::Permit {
             expires: query.expires,
             attachment: query.attachment.as_deref() == Some("1"),
@@ -155,14 +153,17 @@ async fn send(
         respond(&app, &found, &method, &headers, request_id).await
     };
     sent.await.unwrap_or_else(|problem| {
-        let mut refused = rest::answer::<()>(Err(problem), request_id);
-        refused.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        refused
+        let mut response = error::respond::<()>(Err(problem), request_id);
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
     })
 }
 
-fn unsigned() -> Error {
-    Error::refuse(Code::Forbidden, "This URL lacks its signature: use it exactly as it was handed out.")
+fn bad_signature() -> Error {
+    Error::refuse(
+        Code::Forbidden,
+        "The signature of this URL is missing or damaged: use the URL exactly as the API returned it.",
+    )
 }
 
 async fn respond(
@@ -173,16 +174,16 @@ async fn respond(
     request_id: RequestId,
 ) -> Result<Response> {
     let validators = Validators::new(&found.etag, found.created_at.timestamp());
-    let (status, range) = match Asked::of(method, headers, &validators, found.size) {
-        Asked::All => (StatusCode::OK, 0..found.size),
-        Asked::Part(range) => (StatusCode::PARTIAL_CONTENT, range),
-        Asked::Known => {
+    let (status, range) = match Outcome::evaluate(method, headers, &validators, found.size) {
+        Outcome::Full => (StatusCode::OK, 0..found.size),
+        Outcome::Partial(range) => (StatusCode::PARTIAL_CONTENT, range),
+        Outcome::NotModified => {
             let mut response = StatusCode::NOT_MODIFIED.into_response();
-            describe(response.headers_mut(), found, &validators)?;
+            set_file_headers(response.headers_mut(), found, &validators)?;
             return Ok(response);
         }
-        Asked::Other => return with_tag(changed(request_id), found),
-        Asked::Beyond => return with_tag(beyond(found, request_id)?, found),
+        Outcome::PreconditionFailed => return with_etag(precondition_failed(request_id), found),
+        Outcome::RangeNotSatisfiable => return with_etag(range_not_satisfiable(found, request_id)?, found),
     };
     let length = range.end - range.start;
     if *method == Method::HEAD {
@@ -194,7 +195,7 @@ async fn respond(
     };
     let mut response = (status, body).into_response();
     let answer = response.headers_mut();
-    describe(answer, found, &validators)?;
+    set_file_headers(answer, found, &validators)?;
     set(answer, header::CONTENT_LENGTH, &length.to_string())?;
     if status == StatusCode::PARTIAL_CONTENT {
         let text = format!("bytes {}-{}/{}", range.start, range.end - 1, found.size);
@@ -203,22 +204,22 @@ async fn respond(
     Ok(response)
 }
 
-fn beyond(found: &Download, request_id: RequestId) -> Result<Response> {
-    let message = format!("The file has {} bytes; the range lies beyond them.", found.size);
+fn range_not_satisfiable(found: &Download, request_id: RequestId) -> Result<Response> {
+    let message = format!("The file has {} bytes; the range begins behind its end.", found.size);
     let status = StatusCode::RANGE_NOT_SATISFIABLE;
-    let mut response = rest::refuse(status, "RANGE_NOT_SATISFIABLE", &message, request_id);
+    let mut response = error::reject(status, "RANGE_NOT_SATISFIABLE", &message, request_id);
     set(response.headers_mut(), header::CONTENT_RANGE, &format!("bytes */{}", found.size))?;
     Ok(response)
 }
 
-/// What would have to be asked for instead.
-fn with_tag(mut refused: Response, found: &Download) -> Result<Response> {
-    set(refused.headers_mut(), header::ETAG, &found.etag)?;
-    set(refused.headers_mut(), header::CACHE_CONTROL, "no-store")?;
-    Ok(refused)
+/// Adds the current entity tag, so that the client can repeat the request with it.
+fn with_etag(mut response: Response, found: &Download) -> Result<Response> {
+    set(response.headers_mut(), header::ETAG, &found.etag)?;
+    set(response.headers_mut(), header::CACHE_CONTROL, "no-store")?;
+    Ok(response)
 }
 
-fn describe(answer: &mut HeaderMap, found: &Download, validators: &Validators<'_>) -> Result<()> {
+fn set_file_headers(answer: &mut HeaderMap, found: &Download, validators: &Validators<'_>) -> Result<()> {
     let left = (found.expires_at - found.now).num_seconds().max(0);
     let disposition = if found.attachment { "attachment" } else { "inline" };
     for (name, value) in [
@@ -228,9 +229,9 @@ fn describe(answer: &mut HeaderMap, found: &Download, validators: &Validators<'_
         (header::ACCEPT_RANGES, "bytes"),
         (header::CACHE_CONTROL, &format!("private, max-age={left}")),
         (header::CONTENT_DISPOSITION, &content_disposition(disposition, &found.filename)),
-        // Nothing of it runs, whatever it is and whoever opens it.
+        // Scripts in an uploaded HTML or SVG file must not run with the origin of the API.
         (header::CONTENT_SECURITY_POLICY, "sandbox; default-src 'none'"),
-        // The URL is the permission: a page of any origin that has it may show what it leads to.
+        // The signed URL is the permission, so pages of any origin may embed the file.
         (HeaderName::from_static("cross-origin-resource-policy"), "cross-origin"),
         (header::REFERRER_POLICY, "no-referrer"),
     ] {
@@ -245,13 +246,13 @@ fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) -> Result<()> {
     Ok(())
 }
 
-/// RFC 6266: the name in ASCII for those who know no better, and in full as RFC 8187 writes it.
+/// RFC 6266: the name in ASCII for old clients, and in full in the encoding of RFC 8187.
 fn content_disposition(disposition: &str, filename: &str) -> String {
     let plain: String = filename
         .chars()
-        .map(|c| if matches!(c, ' '..='~') && !UNSAFE.contains(&c) { c } else { '_' })
+        .map(|c| if matches!(c, ' '..='~') && !RESERVED.contains(&c) { c } else { '_' })
         .collect();
-    let extended = utf8_percent_encode(filename, EXTENDED);
+    let extended = utf8_percent_encode(filename, NOT_ATTR_CHAR);
     format!("{disposition}; filename=\"{plain}\"; filename*=UTF-8''{extended}")
 }
 
@@ -260,7 +261,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_written_twice() {
+    fn a_filename_has_two_forms() {
         let written = content_disposition("inline", "na\u{ef}ve \"50%\".png");
         assert_eq!(
             written,

@@ -15,7 +15,7 @@ use crate::content::exif;
 use crate::content::{kind, palette, photo};
 use crate::entity::event::EventKind;
 use crate::entity::image::{self as entity, Column, Entity, Format, Model, State};
-use crate::entity::{StringList, event, file, workspace};
+use crate::entity::{StringList, file, workspace};
 use crate::error::Result;
 use crate::job;
 use crate::rows;

@@ -14,7 +14,6 @@ use crate::delivery::{self, Rendition, Signer};
 use crate::entity::image::{Format, Model};
 use crate::entity::workspace::ExifPolicy;
 use crate::error::{Code, Error, Result};
-use crate::provision::outcome;
 use crate::provision::refusal;
 use crate::provision::settings::METADATA_FIELD;
 use cloudflare_images::wire::{self, Metadata, Variant};

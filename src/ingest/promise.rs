@@ -41,7 +41,8 @@ impl PromisedFile<'_> {
         let sha256 = sha256.as_deref().map(check_sha256).transpose()?;
         let provision = image.provision && self.in_account.is_none();
         let kind =
-            policy::checked_kind(app, self.workspace, spool, sha256.as_ref(), self.declared, provision).await?;
+            policy::checked_kind(app, self.workspace, spool, sha256.as_ref(), self.declared, provision)
+                .await?;
         let received = ReceivedFile {
             workspace: self.workspace,
             spool,

@@ -21,7 +21,7 @@ use crate::query::page::{MAX_PAGE, creation_pattern};
         description = "Images over a unified file model. The GraphQL face at /graphql has more."
     ),
     paths(super::list_images, super::find_image, super::find_image_by_file, super::delete_image),
-    components(schemas(super::Problem)),
+    components(schemas(super::ErrorBody)),
     security(("bearer" = [])),
     modifiers(&Bearer, &Everywhere)
 )]

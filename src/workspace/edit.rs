@@ -6,7 +6,6 @@ use sea_orm::{ActiveModelTrait, ActiveValue::Set, ColumnTrait, EntityTrait, Quer
 use super::find;
 use crate::app::App;
 use crate::auth::Viewer;
-use crate::bootstrap;
 use crate::content::mime;
 use crate::entity::api_token::Scope;
 use crate::entity::workspace::{self, DuplicatePolicy, Entity, ExifPolicy, Model};

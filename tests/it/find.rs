@@ -482,7 +482,7 @@ async fn a_missing_extension_is_named() {
     let dir = tempfile::TempDir::new().unwrap();
     let start = || {
         let config = crate::harness::config(&dir, Some(plain.to_string()));
-        imagegraph::serve::start(config, imagegraph::app::Clock::default())
+        imagegraph::server::start(config, imagegraph::app::Clock::default())
     };
     let problem = start().await.err().unwrap().to_string();
     assert!(problem.contains("CREATE EXTENSION pg_trgm"), "{problem}");

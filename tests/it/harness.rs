@@ -18,7 +18,7 @@ use imagegraph::config::Config;
 use imagegraph::entity::api_token::Scope;
 use imagegraph::entity::membership;
 use imagegraph::id::WorkspaceId;
-use imagegraph::serve::{self, Running};
+use imagegraph::server::{self, Running};
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -131,7 +131,7 @@ impl Server {
         let mut config = config(&dir, database.fresh().await);
         change(&mut config);
         let clock = Clock::default();
-        let running = serve::start(config, clock.clone()).await.unwrap();
+        let running = server::start(config, clock.clone()).await.unwrap();
         let url = running.public_url.as_str().trim_end_matches('/').to_owned();
         let workspace = running.first.as_ref().unwrap().workspace.to_string();
         Server { running, url, workspace, http: http(), clock, dir }
@@ -228,7 +228,7 @@ impl Server {
     /// Makes a workspace beside the first one.
     pub(crate) async fn other_workspace(&self, name: &str) -> String {
         let db = &self.running.app.db;
-        let workspace = setup::insert_workspace(&db.write, name, self.clock.now()).await.unwrap();
+        let workspace = bootstrap::insert_workspace(&db.write, name, self.clock.now()).await.unwrap();
         workspace.id.to_string()
     }
 
@@ -257,10 +257,10 @@ impl Server {
             expires_at: None,
         };
         // A membership is made by a token for its workspace; the token asked for comes after it.
-        setup::create_token(db, &self.clock, &new).await.unwrap();
+        bootstrap::create_token(db, &self.clock, &new).await.unwrap();
         new.role = None;
         new.workspace = only.map(parse);
-        setup::create_token(db, &self.clock, &new).await.unwrap()
+        bootstrap::create_token(db, &self.clock, &new).await.unwrap()
     }
 
     /// Makes the emulator misbehave.

@@ -161,7 +161,7 @@ both! {
         let credentials: Value = serde_json::from_str(&credentials).unwrap();
         config.cloudflare_api_token = credentials["api_token"].as_str().map(str::to_owned);
         config.cloudflare_base_url = app.cloudflare.settings.api.clone();
-        let second = imagegraph::serve::start(config, first.clock.clone()).await.unwrap();
+        let second = imagegraph::server::start(config, first.clock.clone()).await.unwrap();
         assert!(second.first.is_none());
         eventually("all provisioned", || async {
             first.pass(Duration::from_secs(700)).await;

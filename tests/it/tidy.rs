@@ -50,12 +50,12 @@ fn forbid(why: &str, words: &[&str], applies: impl Fn(&str) -> bool) {
 }
 
 fn in_face(path: &str) -> bool {
-    ["src/graphql", "src/rest", "src/http"].iter().any(|face| path.starts_with(face))
+    ["src/graphql", "src/rest", "src/http", "src/server"].iter().any(|face| path.starts_with(face))
 }
 
 #[test]
 fn the_domain_does_not_know_its_faces() {
-    let outside = ["src/main.rs", "src/lib.rs", "src/serve.rs"];
+    let outside = ["src/main.rs", "src/lib.rs"];
     forbid("axum and async-graphql belong to the faces", &["axum", "async_graphql"], |path| {
         !in_face(path) && !outside.contains(&path)
     });
@@ -73,7 +73,6 @@ fn the_faces_contain_no_rule() {
         "cloudflare.create",
         "cloudflare.delete",
     ];
-    // The request's viewer and readiness are http.rs's own business.
     forbid("a face decodes, calls one domain function, encodes", &words, |path| {
         path.starts_with("src/graphql") && !path.ends_with("socket.rs") || path.starts_with("src/rest")
     });
@@ -87,11 +86,11 @@ fn a_read_begins_at_visible_to() {
 }
 
 #[test]
-fn only_http_and_main_name_the_emulator() {
+fn only_the_top_names_the_emulator() {
     forbid(
-        "the emulator is named in http.rs and main.rs only",
+        "the emulator is named in server/account.rs and main.rs only",
         &["cloudflare_images_emulator", "Emulator"],
-        |path| path != "src/http.rs" && path != "src/main.rs",
+        |path| path != "src/server/account.rs" && path != "src/main.rs",
     );
 }
 

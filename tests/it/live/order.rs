@@ -94,7 +94,7 @@ both! {
         if told {
             settings.event_poll = Duration::from_secs(3600);
         }
-        let running = imagegraph::serve::start(settings, server.clock.clone()).await.unwrap();
+        let running = imagegraph::server::start(settings, server.clock.clone()).await.unwrap();
         let url = running.public_url.as_str().trim_end_matches('/').to_owned();
         let second = Server { running, url, workspace: server.workspace.clone(), http: server.http.clone(), clock: server.clock.clone(), dir };
         let mut socket = Socket::connect(&second, ADMIN).await;

@@ -1,7 +1,8 @@
-//! Closes connections so that the last answer arrives (RFC 9112, 9.6).
+//! Lingering close (RFC 9112, 9.6): the last response on a connection reaches the client.
 //!
-//! A socket that is closed while bytes it was sent lie unread resets the connection, and with a reset the client may
-//! lose the answer that came before. So this side stops writing first, and reads on for a while before it closes.
+//! Closing a socket that has unread bytes resets the connection, and a client that receives a reset may discard a
+//! response it has not read. So the write half is closed first, and what the client still sends is read and discarded for
+//! a while.
 
 use std::future::Future;
 use std::io;
@@ -16,21 +17,22 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-/// How long a closing connection is read on: in all, and while nothing comes.
-const LINGER_TIME: Duration = Duration::from_secs(30);
-const LINGER_SILENCE: Duration = Duration::from_secs(5);
-/// And for how many bytes.
-const MAX_LINGERED: usize = 256 * 1024 * 1024;
-/// Read at a time, and nothing is kept of it.
-const SCRATCH: usize = 16 * 1024;
+/// How long a connection lingers at most.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long it lingers without receiving anything.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How many bytes are discarded at most.
+const MAX_DISCARDED: usize = 256 * 1024 * 1024;
+/// Size of one read, in bytes.
+const BUFFER_SIZE: usize = 16 * 1024;
 
-/// A listener whose connections linger when they are closed, until the server stops.
-pub(super) struct Lingering {
+/// A listener whose connections close lingeringly until the server stops.
+pub(super) struct LingeringListener {
     pub(super) listener: TcpListener,
     pub(super) stop: CancellationToken,
 }
 
-impl Listener for Lingering {
+impl Listener for LingeringListener {
     type Io = Connection;
     type Addr = SocketAddr;
 
@@ -44,49 +46,49 @@ impl Listener for Lingering {
     }
 }
 
-/// One connection.
+/// A connection.
 pub(super) struct Connection {
     stream: TcpStream,
     stop: CancellationToken,
-    closing: Option<Pin<Box<Closing>>>,
+    closing: Option<Pin<Box<LingeringClose>>>,
 }
 
-/// What ends the reading on.
-struct Closing {
-    whole: Pin<Box<Sleep>>,
-    silence: Pin<Box<Sleep>>,
+/// The state of a lingering close.
+struct LingeringClose {
+    timeout: Pin<Box<Sleep>>,
+    idle: Pin<Box<Sleep>>,
     stop: Pin<Box<WaitForCancellationFutureOwned>>,
-    left: usize,
+    budget: usize,
 }
 
-impl Closing {
-    fn new(stop: CancellationToken) -> Pin<Box<Closing>> {
-        Box::pin(Closing {
-            whole: Box::pin(sleep(LINGER_TIME)),
-            silence: Box::pin(sleep(LINGER_SILENCE)),
+impl LingeringClose {
+    fn new(stop: CancellationToken) -> Pin<Box<LingeringClose>> {
+        Box::pin(LingeringClose {
+            timeout: Box::pin(sleep(LINGER_TIMEOUT)),
+            idle: Box::pin(sleep(IDLE_TIMEOUT)),
             stop: Box::pin(stop.cancelled_owned()),
-            left: MAX_LINGERED,
+            budget: MAX_DISCARDED,
         })
     }
 
-    /// Reads until the client closes too, or for as long as this lasts.
+    /// Ready when the client has closed its half, or a limit is reached.
     fn poll(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            let over = self.whole.as_mut().poll(cx).is_ready()
-                || self.silence.as_mut().poll(cx).is_ready()
+            let expired = self.timeout.as_mut().poll(cx).is_ready()
+                || self.idle.as_mut().poll(cx).is_ready()
                 || self.stop.as_mut().poll(cx).is_ready();
-            if over {
+            if expired {
                 return Poll::Ready(());
             }
-            let mut scratch = [std::mem::MaybeUninit::uninit(); SCRATCH];
-            let mut buffer = ReadBuf::uninit(&mut scratch);
+            let mut bytes = [std::mem::MaybeUninit::uninit(); BUFFER_SIZE];
+            let mut buffer = ReadBuf::uninit(&mut bytes);
             let read =
                 ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer)).map(|()| buffer.filled().len());
             match read {
-                Ok(read) if (1..self.left).contains(&read) => self.left -= read,
+                Ok(read) if (1..self.budget).contains(&read) => self.budget -= read,
                 _ => return Poll::Ready(()),
             }
-            self.silence.as_mut().reset(Instant::now() + LINGER_SILENCE);
+            self.idle.as_mut().reset(Instant::now() + IDLE_TIMEOUT);
         }
     }
 }
@@ -127,7 +129,7 @@ impl AsyncWrite for Connection {
         if closing.is_none() {
             ready!(Pin::new(&mut *stream).poll_shutdown(cx))?;
         }
-        let closing = closing.get_or_insert_with(|| Closing::new(stop.clone()));
+        let closing = closing.get_or_insert_with(|| LingeringClose::new(stop.clone()));
         closing.poll(stream, cx).map(Ok)
     }
 }

@@ -14,24 +14,24 @@ use sha2::{Digest, Sha256};
 
 use crate::app::App;
 
-/// What `npm run build` made of `web/`. A checkout without it compiles all the same.
+/// The output of `npm run build` in `web/`. Missing output is allowed, so that a checkout compiles without Node.js.
 #[derive(RustEmbed)]
 #[folder = "web/dist"]
 #[allow_missing = true]
-struct Dist;
+struct BuiltPage;
 
-/// Loads GraphiQL from a public CDN, and says how to bundle it.
+/// Page of a build without that output: loads GraphiQL from a public CDN, and says how to embed it.
 const FALLBACK: &str = include_str!("../../web/fallback.html");
 
 const BUILT_CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
     font-src 'self' data:; img-src 'self' data: https:; connect-src 'self'; worker-src 'self'; base-uri 'none'; \
     form-action 'none'; frame-ancestors 'none'";
 
-/// The page's own script runs by its hash, and the others by theirs: see `integrity` in the page. Nothing may be sent
-/// anywhere but here.
+/// Allows the inline script by its hash, and the scripts of the CDN, which the page pins by `integrity`. Requests go to this
+/// server only.
 static FALLBACK_CSP: LazyLock<String> = LazyLock::new(|| {
-    let own = FALLBACK.split_once("<script>").and_then(|(_, rest)| rest.split_once("</script>"));
-    let hash = BASE64_STANDARD.encode(Sha256::digest(own.map_or("", |(script, _)| script)));
+    let inline = FALLBACK.split_once("<script>").and_then(|(_, rest)| rest.split_once("</script>"));
+    let hash = BASE64_STANDARD.encode(Sha256::digest(inline.map_or("", |(script, _)| script)));
     format!(
         "default-src 'none'; script-src 'sha256-{hash}' https://cdn.jsdelivr.net/npm/; \
          style-src 'unsafe-inline' https://cdn.jsdelivr.net/npm/; font-src data:; img-src 'self' data: https:; \
@@ -39,7 +39,7 @@ static FALLBACK_CSP: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// Routes of the page.
+/// Routes of the page and its files.
 pub(super) fn router() -> Router<App> {
     Router::new()
         .route("/", get(page))
@@ -48,7 +48,7 @@ pub(super) fn router() -> Router<App> {
 }
 
 async fn page() -> Response {
-    let (body, policy) = match Dist::get("index.html") {
+    let (body, policy) = match BuiltPage::get("index.html") {
         Some(file) => (file.data.into_owned(), BUILT_CSP),
         None => (FALLBACK.into(), FALLBACK_CSP.as_str()),
     };
@@ -62,15 +62,15 @@ async fn page() -> Response {
 }
 
 async fn asset(Path(path): Path<String>) -> Response {
-    match Dist::get(&format!("assets/{path}")) {
-        // Names carry a hash of the content.
+    match BuiltPage::get(&format!("assets/{path}")) {
+        // File names contain a hash of the content, so a file never changes.
         Some(file) => file_response(&path, file, "public, max-age=31536000, immutable"),
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }
 
 async fn licenses() -> Response {
-    match Dist::get("licenses.md") {
+    match BuiltPage::get("licenses.md") {
         Some(file) => file_response("licenses.md", file, "no-cache"),
         None => StatusCode::NOT_FOUND.into_response(),
     }

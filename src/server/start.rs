@@ -1,4 +1,4 @@
-//! Starting a server: everything opened in order, each failure with a sentence that says what to change.
+//! Start and stop. Each error of a start says which setting to change.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,27 +11,28 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use super::{Account, AccountError, router};
 use crate::app::{App, Clock, Db};
 use crate::bootstrap::{self, First};
 use crate::config::{Config, Durability};
 use crate::folder;
-use crate::http::{self, Account, AccountError};
+use crate::http;
 use crate::storage::{self, Blobs};
 use crate::{event, tls, worker};
 use cloudflare_images::client::Client;
 
-/// How long requests under way may take to end once the server is asked to.
-const STOP_TIME: Duration = Duration::from_secs(20);
-/// How long the database may take to close: statements of what still runs are waited for.
-const CLOSE_TIME: Duration = Duration::from_secs(5);
+/// How long requests in progress may take once the server is told to stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long the database may take to close: it waits for running statements.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A server that answers.
+/// A running server.
 pub struct Running {
     pub app: App,
     pub address: SocketAddr,
     /// Where clients reach it.
     pub public_url: Url,
-    /// What a first start made.
+    /// The first admin, if this start has created it.
     pub first: Option<First>,
     stop: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
@@ -47,7 +48,7 @@ pub enum StartError {
     #[error("cannot use the database: {0}. Check --database-url or DATABASE_URL")]
     Database(#[source] sea_orm::DbErr),
     #[error("cannot use the byte store: {0}. Check --store-url or IMAGEGRAPH_STORE_URL")]
-    Store(#[from] blob::OpenError),
+    Store(#[from] storage::OpenError),
     #[error("cannot use the Cloudflare account: {0}")]
     Account(#[from] AccountError),
     #[error("cannot use the Cloudflare account: {0}")]
@@ -56,7 +57,7 @@ pub enum StartError {
     Setup(#[source] crate::error::Error),
 }
 
-/// Starts a server with everything it needs.
+/// Opens everything a server needs and starts it.
 pub async fn start(mut config: Config, clock: Clock) -> Result<Running, StartError> {
     tls::install();
     let listener = TcpListener::bind(config.listen)
@@ -70,25 +71,26 @@ pub async fn start(mut config: Config, clock: Clock) -> Result<Running, StartErr
     config.public_url = Some(public_url.clone());
     let db = open_database(&config).await?;
     let blobs = Blobs::open(&config)?;
-    // A server reaches its own emulator at the address it listens on; what it hands out names the public one.
+    // The server reaches its own emulator at the address it listens on; URLs for clients have the public one.
     let account = Account::open(&config, &public_url, &own_url(address)).await?;
     config.cloudflare_delivery_url = account.delivery.clone();
     let cloudflare = Client::new(account.settings)?;
-    let first =
-        setup::first_start(&db, &clock, config.admin_token.as_deref()).await.map_err(StartError::Setup)?;
+    let first = bootstrap::first_start(&db, &clock, config.admin_token.as_deref())
+        .await
+        .map_err(StartError::Setup)?;
     let app = App::new(config, db, blobs, cloudflare, clock);
     let stop = app.connections.stop.clone();
-    let router = http::router(app.clone(), account.emulator);
+    let router = router(app.clone(), account.emulator);
     let stopped = stop.clone();
     let serving = tokio::spawn(async move {
         if let Err(problem) = http::serve(listener, router, stopped).await {
-            tracing::error!(%problem, "the server ended");
+            tracing::error!(%problem, "the server stopped accepting connections");
         }
     });
-    let working = tokio::spawn(worker::run(app.clone(), stop.clone()));
-    let looking = tokio::spawn(worker::run_analysis(app.clone(), stop.clone()));
-    let waking = tokio::spawn(event::run(app.clone(), stop.clone()));
-    Ok(Running { app, address, public_url, first, stop, tasks: vec![serving, working, looking, waking] })
+    let worker = tokio::spawn(worker::run(app.clone(), stop.clone()));
+    let analysis = tokio::spawn(worker::run_analysis(app.clone(), stop.clone()));
+    let events = tokio::spawn(event::run(app.clone(), stop.clone()));
+    Ok(Running { app, address, public_url, first, stop, tasks: vec![serving, worker, analysis, events] })
 }
 
 /// Opens the database and brings its tables up to date.
@@ -101,23 +103,23 @@ pub async fn open_database(config: &Config) -> Result<Db, StartError> {
 }
 
 impl Running {
-    /// Stops taking requests, closes sockets and event streams, finishes requests under way, and waits for the worker's
-    /// round to end; not for ever, because a client may take its time.
+    /// Stops accepting requests, closes WebSockets and event streams, and waits for requests in progress and for the
+    /// worker, each within a timeout.
     pub async fn stop(self) {
         self.stop.cancel();
         self.app.due.notify_one();
         self.app.connections.end().await;
         for task in self.tasks {
-            let _ = tokio::time::timeout(STOP_TIME, task).await;
+            let _ = tokio::time::timeout(STOP_TIMEOUT, task).await;
         }
-        // SQLite's log is written into the database then, whose file is whole by itself.
+        // On close, SQLite writes its write-ahead log into the database file.
         let db = self.app.db.clone();
         let closed = async { (db.read.close().await, db.write.close().await) };
-        let _ = tokio::time::timeout(CLOSE_TIME, closed).await;
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, closed).await;
     }
 }
 
-/// Where a server listening here is reached from its own machine.
+/// The URL of a server with this address, for clients on the same machine.
 pub fn own_url(address: SocketAddr) -> Url {
     let host = match address {
         SocketAddr::V4(v4) if v4.ip().is_unspecified() => "127.0.0.1".to_owned(),
@@ -133,9 +135,9 @@ pub fn own_url(address: SocketAddr) -> Url {
 
 fn make_data_dir(config: &Config) -> Result<(), StartError> {
     let unusable = |problem| StartError::DataDir(config.data_dir.clone(), problem);
-    let ours = ["blobs", "emulator", "imagegraph.sqlite"];
-    // Only a folder that we made or have used is ours to close: somebody may point us at one that is shared.
-    if ours.iter().any(|name| config.data_dir.join(name).exists()) {
+    let own_files = ["blobs", "emulator", "imagegraph.sqlite"];
+    // The permissions of a folder that was not made by a server are left as they are: other programs may use it.
+    if own_files.iter().any(|name| config.data_dir.join(name).exists()) {
         folder::close(&config.data_dir).map_err(unusable)?;
     }
     folder::make(&config.data_dir, config.durability == Durability::Full).map_err(unusable)?;
@@ -144,8 +146,9 @@ fn make_data_dir(config: &Config) -> Result<(), StartError> {
 }
 
 async fn migrate(db: &Db) -> Result<(), sea_orm::DbErr> {
-    // Two servers that start at once on one PostgreSQL take turns; the lock goes with the transaction.
-    let turn = match db.write.get_database_backend() {
+    // Servers that start at the same time on one PostgreSQL migrate one after the other. The lock ends with the
+    // transaction.
+    let lock = match db.write.get_database_backend() {
         DbBackend::Postgres => {
             let transaction = db.write.connection().begin().await?;
             transaction.execute_unprepared("SELECT pg_advisory_xact_lock(7316512907)").await?;
@@ -154,7 +157,7 @@ async fn migrate(db: &Db) -> Result<(), sea_orm::DbErr> {
         _ => None,
     };
     Migrator::up(db.write.connection(), None).await?;
-    match turn {
+    match lock {
         Some(transaction) => transaction.commit().await,
         None => db.write.sync().await,
     }

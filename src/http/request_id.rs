@@ -1,0 +1,69 @@
+//! The id of a request: in its log lines, its errors and the header `X-Request-Id` of its response.
+
+use axum::extract::{FromRequestParts, Request};
+use axum::http::{HeaderName, HeaderValue, header, request};
+use axum::middleware::Next;
+use axum::response::Response;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use super::panic;
+
+/// The response header.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Id of a request, drawn at random.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestId(Uuid);
+
+impl std::fmt::Display for RequestId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0.simple())
+    }
+}
+
+impl RequestId {
+    /// The id that [`assign`] has given a request; nil outside of the server's router.
+    pub(super) fn of(parts: &request::Parts) -> Self {
+        parts.extensions.get().copied().unwrap_or(RequestId(Uuid::nil()))
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for RequestId {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut request::Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Ok(Self::of(parts))
+    }
+}
+
+/// Gives each request an id and a log span, and each response the headers that all responses have.
+pub async fn assign(mut request: Request, next: Next) -> Response {
+    let id = RequestId(Uuid::new_v4());
+    request.extensions_mut().insert(id);
+    // The path without its query: a signature in a query string is a secret.
+    let path = path_without_secrets(request.uri().path());
+    let span = tracing::info_span!("request", %id, method = %request.method(), path);
+    let mut response = async move {
+        let response = next.run(request).await;
+        tracing::debug!(status = response.status().as_u16(), "answered");
+        response
+    }
+    .instrument(span)
+    .await;
+    if panic::is_panic(&response) {
+        response = panic::response(id);
+    }
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
+        headers.insert(X_REQUEST_ID, value);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// A path for the log. The one-time upload URLs of the emulator have their secret in the path.
+fn path_without_secrets(path: &str) -> &str {
+    let upload = path.match_indices("/upload/").next();
+    upload.map_or(path, |(start, found)| &path[..start + found.len()])
+}
