@@ -40,15 +40,14 @@ const GUIDES: [&str; 8] = [
 ];
 
 /// Languages of blocks, and what is done about them.
-const KINDS: [(&str, &str); 10] = [
+const KINDS: [(&str, &str); 9] = [
     ("sh", "run, unless it begins with one of `NOT_RUN`"),
     ("json", "compared"),
     ("text", "compared"),
     ("graphql", "validated against schema.graphql"),
     ("dotenv", "every name is that of a setting"),
-    ("js", "equal to a file that tests/clients runs, but for those of docs/live.md"),
+    ("js", "equal to a file that tests/clients runs"),
     ("ts", "equal to a file that tests/clients compiles"),
-    ("tsx", "equal to a file that tests/clients compiles"),
     ("rust", "a part of tests/it/cynic.rs"),
     ("nginx", "not looked at: there is no nginx here"),
 ];

@@ -19,8 +19,10 @@ impl Bindings {
 
     pub(super) fn bind(&mut self, shown: &str, real: &str) -> Result<(), String> {
         // What has been bound before is real by now, and stays what it is.
-        if self.0.iter().any(|(known, other)| known == shown || other == shown) {
-            return Err(format!("`{shown}` is `{real}` here"));
+        match self.0.iter().find(|(known, other)| known == shown || other == shown) {
+            Some((known, other)) if known == shown && other == real => return Ok(()),
+            Some(_) => return Err(format!("`{shown}` is `{real}` here")),
+            None => {}
         }
         self.0.push((shown.to_owned(), real.to_owned()));
         Ok(())
@@ -34,7 +36,6 @@ impl Bindings {
         if !fits(&shown, &real, &mut found) {
             return Err(format!("shown:\n{shown}\nreal:\n{real}"));
         }
-        found.dedup();
         found.into_iter().try_for_each(|(shown, real)| self.bind(&shown, &real))
     }
 
