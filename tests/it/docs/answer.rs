@@ -193,3 +193,53 @@ fn time(text: &str) -> Option<usize> {
 
 /// Times in the pages are of November 2026 and later.
 const PAGES_WRITTEN: DateTime<Utc> = DateTime::from_timestamp(1_793_491_200, 0).unwrap();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: &str = "img_01m7y35yawes7rznjjqahghjwd";
+    const SECOND: &str = "img_01m7y35y9hfx7bsqywv6bqddzq";
+
+    #[test]
+    fn what_varies_is_the_same_everywhere() {
+        let mut bindings = Bindings::default();
+        let shown = format!(r#"{{"id": "{FIRST}", "at": "2026-11-20T23:44:45.018Z"}}"#);
+        let now = DateTime::<Utc>::from(std::time::SystemTime::now()).format("%FT%T%.3fZ");
+        bindings.json(&shown, &format!(r#"{{"id": "{SECOND}", "at": "{now}"}}"#)).unwrap();
+        assert_eq!(bindings.apply(&format!("X={FIRST}")), format!("X={SECOND}"));
+        bindings.text(FIRST, SECOND).unwrap();
+        bindings.text(FIRST, "img_01m7y37ty3ftjvf7s9rb89pc0f").unwrap_err();
+        bindings.text(FIRST, "fil_01m7y37ty3ftjvf7s9rb89pc0f").unwrap_err();
+    }
+
+    #[test]
+    fn what_differs_is_found() {
+        for (shown, real) in [
+            (r#"{"a": 1}"#, r#"{"a": 2}"#),
+            (r#"{"a": 1}"#, r#"{"a": 1, "b": 2}"#),
+            (r#"{"a": 1, "b": 2}"#, r#"{"a": 1}"#),
+            (r#"{"a": [1]}"#, r#"{"a": [1, 2]}"#),
+            (r#"{"a": [1, …]}"#, r#"{"a": [2, 2]}"#),
+            (r#"{"a": "x…"}"#, r#"{"a": "y"}"#),
+            (r#"{"a": null}"#, r#"{"a": "y"}"#),
+            (r#"{"a": "2024-09-14T16:42:07.000Z"}"#, r#"{"a": "2024-09-14T18:42:07.000Z"}"#),
+            (r#"{"a": 1}"#, r#"{"a": 1}{"a": 1}"#),
+        ] {
+            Bindings::default().json(shown, real).expect_err(shown);
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_may_be_anything() {
+        for (shown, real) in [
+            (r#"{"a": 1, …}"#, r#"{"a": 1, "b": 2}"#),
+            ("{…}", r#"{"a": 1}"#),
+            (r#"{"a": [1, …]}"#, r#"{"a": [1, 2, 3]}"#),
+            (r#"{"a": "x…z"}"#, r#"{"a": "xyzz"}"#),
+            (r#"{"a": 1}"#, r#"{"a": 1, "extensions": {}}"#),
+        ] {
+            Bindings::default().json(shown, real).unwrap();
+        }
+    }
+}
