@@ -32,11 +32,11 @@ pub(crate) struct Cli {
 enum Command {
     /// Run the server (the default)
     Serve,
-    /// Bring the database's tables up to date, and end
+    /// Migrate the database, then exit
     Migrate,
     /// Print the GraphQL schema
     Schema,
-    /// Print every command and setting as Markdown: docs/configuration.md
+    /// Print every command and setting as Markdown, for docs/configuration.md
     Configuration,
     /// Manage API tokens
     #[command(subcommand)]
@@ -50,22 +50,22 @@ enum Command {
         /// API token to accept [default: a random one, kept in the data folder]
         #[arg(long, requires = "account_id")]
         api_token: Option<String>,
-        /// API token that may read and change nothing [default: a random one, kept in the data folder]
+        /// API token with read access only [default: a random one, kept in the data folder]
         #[arg(long)]
         read_token: Option<String>,
     },
-    /// Ask a running server whether it is alive; exits 0 if it is
+    /// Check whether the server at --listen is alive; exits 0 if it is
     Healthcheck,
 }
 
 #[derive(Subcommand)]
 enum Token {
-    /// Make an API token and print its secret, which is kept nowhere
+    /// Create an API token and print its secret, which is not stored
     Create {
-        /// E-mail of the token's user, made if there is none [default: the oldest admin]
+        /// E-mail of the token's user, who is created if unknown [default: the oldest admin]
         #[arg(long)]
         email: Option<String>,
-        /// Name of that user, as others see it [default: User and a part of its id]
+        /// Display name of that user [default: User and a part of its id]
         #[arg(long, requires = "email", value_parser = user_name)]
         user_name: Option<String>,
         /// What the token is for
