@@ -65,7 +65,7 @@ enum Token {
         /// E-mail of the token's user, who is created if unknown [default: the oldest admin]
         #[arg(long)]
         email: Option<String>,
-        /// Display name of that user [default: User and a part of its id]
+        /// Display name of that user from now on [default: User and a part of its id]
         #[arg(long, requires = "email", value_parser = user_name)]
         user_name: Option<String>,
         /// What the token is for

@@ -79,7 +79,7 @@ pub struct Config {
     #[arg(long, global = true, help_heading = STORE, env = "AWS_REGION", default_value = "auto")]
     pub aws_region: String,
 
-    /// Endpoint of an s3:// store that is not Amazon's, such as https://ACCOUNT.r2.cloudflarestorage.com for R2 [default:
+    /// Endpoint of an s3:// store that is not Amazon's, such as `https://ACCOUNT.r2.cloudflarestorage.com` for R2 [default:
     /// Amazon's]
     #[arg(long, global = true, help_heading = STORE,
           env = "AWS_ENDPOINT_URL", hide_env_values = true, value_parser = base_url)]
