@@ -8,73 +8,96 @@ use clap::Args;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use url::Url;
 
+// Headings of `--help` and docs/configuration.md.
+const SERVER: &str = "Server";
+const DATABASE: &str = "Database";
+const STORE: &str = "Byte store";
+const ACCOUNT: &str = "Cloudflare account";
+const IMAGES: &str = "Images";
+const LIMITS: &str = "Limits";
+const LIVE: &str = "Live events";
+const WORKER: &str = "Worker";
+const LOG: &str = "Log";
+const TESTS: &str = "Tests";
+
 const SPECIAL_IN_URL: &AsciiSet = &CONTROLS.add(b' ').add(b'#').add(b'%').add(b'?');
 
 /// Settings of the server. Flags win over environment variables, which win over a `.env` file.
 #[derive(Args, Clone)]
 pub struct Config {
-    /// Address to listen on; port 0 takes any free one
-    #[arg(long, global = true, env = "IMAGEGRAPH_LISTEN", default_value = "127.0.0.1:8080")]
+    /// Address to listen on; port 0 picks a free port
+    #[arg(long, global = true, help_heading = SERVER, env = "IMAGEGRAPH_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
 
-    /// Folder for the SQLite database, the bytes, the emulator's store and spooled uploads
-    #[arg(long, global = true, env = "IMAGEGRAPH_DATA_DIR", default_value = "./data")]
+    /// Folder of the SQLite database, the stored bytes, the emulator's store and uploads in progress
+    #[arg(long, global = true, help_heading = SERVER, env = "IMAGEGRAPH_DATA_DIR", default_value = "./data")]
     pub data_dir: PathBuf,
 
-    /// Where clients reach this server [default: http:// and the address it listens on]
-    #[arg(long, global = true, env = "IMAGEGRAPH_PUBLIC_URL", hide_env_values = true, value_parser = base_url)]
+    /// Where clients reach this server; its upload and download URLs, and the emulator's, begin with it [default: http:// and
+    /// the address it listens on]
+    #[arg(long, global = true, help_heading = SERVER,
+          env = "IMAGEGRAPH_PUBLIC_URL", hide_env_values = true, value_parser = base_url)]
     pub public_url: Option<Url>,
 
-    /// Token of the first admin, made on the first start; 32 characters or more [default: a random one]
-    #[arg(long, global = true, env = "IMAGEGRAPH_ADMIN_TOKEN", hide_env_values = true, value_parser = admin_token)]
+    /// Token of the first admin, made on the first start; 32 characters or more, printable ASCII without spaces [default: a
+    /// random one, printed once]
+    #[arg(long, global = true, help_heading = SERVER,
+          env = "IMAGEGRAPH_ADMIN_TOKEN", hide_env_values = true, value_parser = admin_token)]
     pub admin_token: Option<String>,
 
-    /// Database: sqlite://path or postgres://user:password@host/name [default: imagegraph.sqlite in the data folder]
-    #[arg(long, global = true, env = "DATABASE_URL", hide_env_values = true, value_parser = database_url)]
+    /// Database: sqlite://path or postgres://user:password@host:port/name [default: imagegraph.sqlite in the data folder]
+    #[arg(long, global = true, help_heading = DATABASE,
+          env = "DATABASE_URL", hide_env_values = true, value_parser = database_url)]
     pub database_url: Option<String>,
 
-    /// Most database connections of this process
-    #[arg(long, global = true, env = "IMAGEGRAPH_DATABASE_CONNECTIONS", default_value_t = 10,
+    /// Maximum number of database connections of this process, 2 to 1000; SQLite uses one more for writing, PostgreSQL one
+    /// more for events
+    #[arg(long, global = true, help_heading = DATABASE, env = "IMAGEGRAPH_DATABASE_CONNECTIONS", default_value_t = 10,
           value_parser = clap::value_parser!(u32).range(2..=1000))]
     pub database_connections: u32,
 
-    /// Byte store: file:///folder, s3://bucket/prefix, or memory: [default: blobs in the data folder]
-    #[arg(long, global = true, env = "IMAGEGRAPH_STORE_URL", hide_env_values = true, value_parser = store_url)]
+    /// Byte store: file:///folder, s3://bucket/prefix, or memory:, which is lost when the process ends [default: blobs in the
+    /// data folder]
+    #[arg(long, global = true, help_heading = STORE,
+          env = "IMAGEGRAPH_STORE_URL", hide_env_values = true, value_parser = store_url)]
     pub store_url: Option<Url>,
 
-    /// When an upload is answered: `full` once its bytes and its row are on the disk, `relaxed` before, so that a power cut
-    /// takes the uploads of the last seconds with it
-    #[arg(long, global = true, env = "IMAGEGRAPH_DURABILITY", default_value = "full")]
+    /// When an upload is answered: `full` after its bytes and its row are on disk, `relaxed` before, so that a power cut loses
+    /// the uploads of the last seconds
+    #[arg(long, global = true, help_heading = STORE, env = "IMAGEGRAPH_DURABILITY", default_value = "full")]
     pub durability: Durability,
 
     /// Access key for an s3:// store
-    #[arg(long, global = true, env = "AWS_ACCESS_KEY_ID", hide_env_values = true)]
+    #[arg(long, global = true, help_heading = STORE, env = "AWS_ACCESS_KEY_ID", hide_env_values = true)]
     pub aws_access_key_id: Option<String>,
 
     /// Secret key for an s3:// store
-    #[arg(long, global = true, env = "AWS_SECRET_ACCESS_KEY", hide_env_values = true)]
+    #[arg(long, global = true, help_heading = STORE, env = "AWS_SECRET_ACCESS_KEY", hide_env_values = true)]
     pub aws_secret_access_key: Option<String>,
 
     /// Region of an s3:// store; R2 calls it auto
-    #[arg(long, global = true, env = "AWS_REGION", default_value = "auto")]
+    #[arg(long, global = true, help_heading = STORE, env = "AWS_REGION", default_value = "auto")]
     pub aws_region: String,
 
-    /// Endpoint of an s3:// store that is not Amazon's, such as ACCOUNT.r2.cloudflarestorage.com for R2, with https:// before it
-    #[arg(long, global = true, env = "AWS_ENDPOINT_URL", hide_env_values = true, value_parser = base_url)]
+    /// Endpoint of an s3:// store that is not Amazon's, such as `https://ACCOUNT.r2.cloudflarestorage.com` for R2 [default:
+    /// Amazon's]
+    #[arg(long, global = true, help_heading = STORE,
+          env = "AWS_ENDPOINT_URL", hide_env_values = true, value_parser = base_url)]
     pub aws_endpoint_url: Option<Url>,
 
-    /// Cloudflare account; without it the built-in emulator is the account
-    #[arg(long, global = true, env = "CLOUDFLARE_ACCOUNT_ID", value_parser = account_id)]
+    /// Cloudflare account; without it the built-in emulator is the account, and the other CLOUDFLARE_ settings are not used
+    #[arg(long, global = true, help_heading = ACCOUNT, env = "CLOUDFLARE_ACCOUNT_ID", value_parser = account_id)]
     pub cloudflare_account_id: Option<String>,
 
     /// Cloudflare API token with the permission Images Write
-    #[arg(long, global = true, env = "CLOUDFLARE_API_TOKEN", hide_env_values = true)]
+    #[arg(long, global = true, help_heading = ACCOUNT, env = "CLOUDFLARE_API_TOKEN", hide_env_values = true)]
     pub cloudflare_api_token: Option<String>,
 
     /// E-mail of the Cloudflare account, with CLOUDFLARE_API_KEY instead of a token
     #[arg(
         long,
         global = true,
+        help_heading = ACCOUNT,
         env = "CLOUDFLARE_EMAIL",
         hide_env_values = true,
         requires = "cloudflare_api_key"
@@ -85,6 +108,7 @@ pub struct Config {
     #[arg(
         long,
         global = true,
+        help_heading = ACCOUNT,
         env = "CLOUDFLARE_API_KEY",
         hide_env_values = true,
         requires = "cloudflare_email"
@@ -92,169 +116,189 @@ pub struct Config {
     pub cloudflare_api_key: Option<String>,
 
     /// Base URL of Cloudflare's API
-    #[arg(long, global = true, env = "CLOUDFLARE_BASE_URL", hide_env_values = true, value_parser = base_url,
+    #[arg(long, global = true, help_heading = ACCOUNT,
+          env = "CLOUDFLARE_BASE_URL", hide_env_values = true, value_parser = base_url,
           default_value = "https://api.cloudflare.com/client/v4")]
     pub cloudflare_base_url: Url,
 
     /// Base URL of Cloudflare's batch host for Images
-    #[arg(long, global = true, env = "CLOUDFLARE_BATCH_URL", hide_env_values = true, value_parser = base_url,
+    #[arg(long, global = true, help_heading = ACCOUNT,
+          env = "CLOUDFLARE_BATCH_URL", hide_env_values = true, value_parser = base_url,
           default_value = "https://batch.imagedelivery.net")]
     pub cloudflare_batch_url: Url,
 
     /// Base URL of Cloudflare's upload host for Images
-    #[arg(long, global = true, env = "CLOUDFLARE_UPLOAD_URL", hide_env_values = true, value_parser = base_url,
+    #[arg(long, global = true, help_heading = ACCOUNT,
+          env = "CLOUDFLARE_UPLOAD_URL", hide_env_values = true, value_parser = base_url,
           default_value = "https://upload.imagedelivery.net")]
     pub cloudflare_upload_url: Url,
 
     /// Base URL of image delivery; with a custom domain it ends in /cdn-cgi/imagedelivery
-    #[arg(long, global = true, env = "CLOUDFLARE_DELIVERY_URL", hide_env_values = true, value_parser = base_url,
+    #[arg(long, global = true, help_heading = ACCOUNT,
+          env = "CLOUDFLARE_DELIVERY_URL", hide_env_values = true, value_parser = base_url,
           default_value = "https://imagedelivery.net")]
     pub cloudflare_delivery_url: Url,
 
-    /// Whether flexible variants are on in the Cloudflare account; asked of the account if left out, which a real one
-    /// may refuse to tell
-    #[arg(long, global = true, env = "CLOUDFLARE_FLEXIBLE_VARIANTS")]
+    /// Whether the account delivers transformations by URL. Cloudflare documents no call that tells, and an account that does
+    /// not answer it counts as off [default: the account is asked]
+    #[arg(long, global = true, help_heading = ACCOUNT, env = "CLOUDFLARE_FLEXIBLE_VARIANTS")]
     pub cloudflare_flexible_variants: Option<bool>,
 
-    /// Seconds one call to Cloudflare may take, its retries included, and seconds of silence after which one that sends or
-    /// fetches an image is given up; at most 45
-    #[arg(long, global = true, env = "IMAGEGRAPH_CLOUDFLARE_TIMEOUT", default_value = "15", value_parser = call_seconds)]
+    /// Timeout in seconds of a call to Cloudflare, including its retries; a call that sends or fetches an image ends after so
+    /// many seconds without progress instead; at most 45
+    #[arg(long, global = true, help_heading = ACCOUNT,
+          env = "IMAGEGRAPH_CLOUDFLARE_TIMEOUT", default_value = "15", value_parser = call_seconds)]
     pub cloudflare_timeout: Duration,
 
-    /// Seconds an answer waits for Cloudflare before the worker takes over; longer than one call may take, so that it can
-    /// say why an image is queued
-    #[arg(long, global = true, env = "IMAGEGRAPH_PROVISION_WAIT", default_value = "20", value_parser = seconds)]
+    /// Seconds an upload waits for Cloudflare before it is answered and the worker takes over; longer than the timeout of a
+    /// call, so that the answer can tell why an image is queued
+    #[arg(long, global = true, help_heading = IMAGES,
+          env = "IMAGEGRAPH_PROVISION_WAIT", default_value = "20", value_parser = seconds)]
     pub provision_wait: Duration,
 
-    /// Seconds after which an image that could not be provisioned is given up, once it had 5 attempts
-    #[arg(long, global = true, env = "IMAGEGRAPH_PROVISION_TIME", default_value = "86400", value_parser = seconds)]
+    /// Seconds after which provisioning an image fails for good, if there were at least 5 attempts
+    #[arg(long, global = true, help_heading = IMAGES,
+          env = "IMAGEGRAPH_PROVISION_TIME", default_value = "86400", value_parser = seconds)]
     pub provision_time: Duration,
 
-    /// Attempts after which an image that could not be provisioned is given up
-    #[arg(long, global = true, env = "IMAGEGRAPH_PROVISION_ATTEMPTS", default_value_t = 150,
+    /// Number of attempts after which provisioning an image fails for good
+    #[arg(long, global = true, help_heading = IMAGES, env = "IMAGEGRAPH_PROVISION_ATTEMPTS", default_value_t = 150,
           value_parser = clap::value_parser!(i32).range(1..=1_000_000))]
     pub provision_attempts: i32,
 
-    /// Seconds a signed delivery URL stays valid at least; at most it is twice that
-    #[arg(long, global = true, env = "IMAGEGRAPH_SIGNED_URL_TTL", default_value = "3600", value_parser = seconds)]
+    /// Minimum lifetime in seconds of a signed delivery URL; the maximum is twice that
+    #[arg(long, global = true, help_heading = IMAGES,
+          env = "IMAGEGRAPH_SIGNED_URL_TTL", default_value = "3600", value_parser = seconds)]
     pub signed_url_ttl: Duration,
 
-    /// Largest file, in bytes
-    #[arg(long, global = true, env = "IMAGEGRAPH_MAX_FILE_SIZE", default_value_t = 100 * 1024 * 1024)]
+    /// Maximum size of a file in bytes
+    #[arg(long, global = true, help_heading = LIMITS,
+          env = "IMAGEGRAPH_MAX_FILE_SIZE", default_value_t = 100 * 1024 * 1024)]
     pub max_file_size: u64,
 
-    /// Seconds one attempt to fetch a file from elsewhere may take, all of it
-    #[arg(long, global = true, env = "IMAGEGRAPH_IMPORT_TIMEOUT", default_value = "60", value_parser = seconds)]
+    /// Timeout in seconds of one attempt to import a file, from the connection to the last byte
+    #[arg(long, global = true, help_heading = LIMITS,
+          env = "IMAGEGRAPH_IMPORT_TIMEOUT", default_value = "60", value_parser = seconds)]
     pub import_timeout: Duration,
 
-    /// Most files fetched from elsewhere at once
-    #[arg(long, global = true, env = "IMAGEGRAPH_IMPORT_CONCURRENCY", default_value_t = 4,
+    /// Maximum number of concurrent imports, 1 to 64
+    #[arg(long, global = true, help_heading = LIMITS, env = "IMAGEGRAPH_IMPORT_CONCURRENCY", default_value_t = 4,
           value_parser = clap::value_parser!(u32).range(1..=64))]
     pub import_concurrency: u32,
 
-    /// Largest GraphQL request without files, in bytes
-    #[arg(long, global = true, env = "IMAGEGRAPH_MAX_QUERY_SIZE", default_value_t = 256 * 1024)]
+    /// Maximum size of a GraphQL request without its files, in bytes
+    #[arg(long, global = true, help_heading = LIMITS,
+          env = "IMAGEGRAPH_MAX_QUERY_SIZE", default_value_t = 256 * 1024)]
     pub max_query_size: usize,
 
-    /// Most file parts, and most places in `map`, of one multipart request
-    #[arg(long, global = true, env = "IMAGEGRAPH_MAX_UPLOAD_PARTS", default_value_t = 10)]
+    /// Maximum number of file parts, and of paths in `map`, of a multipart request
+    #[arg(long, global = true, help_heading = LIMITS, env = "IMAGEGRAPH_MAX_UPLOAD_PARTS", default_value_t = 10)]
     pub max_upload_parts: usize,
 
-    /// Rows at which counting the matches of a filter stops
-    #[arg(long, global = true, env = "IMAGEGRAPH_MAX_COUNT", default_value_t = 10_000)]
+    /// Number of rows at which counting the matches of a filter stops
+    #[arg(long, global = true, help_heading = LIMITS, env = "IMAGEGRAPH_MAX_COUNT", default_value_t = 10_000)]
     pub max_count: u64,
 
-    /// Deepest nesting of a query
-    #[arg(long, global = true, env = "IMAGEGRAPH_MAX_DEPTH", default_value_t = 20)]
+    /// Maximum depth of a query
+    #[arg(long, global = true, help_heading = LIMITS, env = "IMAGEGRAPH_MAX_DEPTH", default_value_t = 20)]
     pub max_depth: usize,
 
-    /// Highest cost of a query: one per field, times the page size inside connections
-    #[arg(long, global = true, env = "IMAGEGRAPH_MAX_COMPLEXITY", default_value_t = 20_000)]
+    /// Maximum cost of a query: one per field, times the page size inside connections
+    #[arg(long, global = true, help_heading = LIMITS, env = "IMAGEGRAPH_MAX_COMPLEXITY", default_value_t = 20_000)]
     pub max_complexity: usize,
 
-    /// Most fields of a query once its fragments are expanded
-    #[arg(long, global = true, env = "IMAGEGRAPH_MAX_SELECTIONS", default_value_t = 5_000)]
+    /// Maximum number of fields of a query with its fragments expanded
+    #[arg(long, global = true, help_heading = LIMITS, env = "IMAGEGRAPH_MAX_SELECTIONS", default_value_t = 5_000)]
     pub max_selections: usize,
 
-    /// Most aliases in a query
-    #[arg(long, global = true, env = "IMAGEGRAPH_MAX_ALIASES", default_value_t = 60)]
+    /// Maximum number of aliases in a query
+    #[arg(long, global = true, help_heading = LIMITS, env = "IMAGEGRAPH_MAX_ALIASES", default_value_t = 60)]
     pub max_aliases: usize,
 
-    /// Most directives in a query
-    #[arg(long, global = true, env = "IMAGEGRAPH_MAX_DIRECTIVES", default_value_t = 50)]
+    /// Maximum number of directives in a query
+    #[arg(long, global = true, help_heading = LIMITS, env = "IMAGEGRAPH_MAX_DIRECTIVES", default_value_t = 50)]
     pub max_directives: usize,
 
-    /// Most lexical tokens in a query
-    #[arg(long, global = true, env = "IMAGEGRAPH_MAX_TOKENS", default_value_t = 4_000)]
+    /// Maximum number of lexical tokens in a query
+    #[arg(long, global = true, help_heading = LIMITS, env = "IMAGEGRAPH_MAX_TOKENS", default_value_t = 4_000)]
     pub max_tokens: usize,
 
-    /// Most operations in one batched request; 0 refuses batches
-    #[arg(long, global = true, env = "IMAGEGRAPH_MAX_BATCH", default_value_t = 10)]
+    /// Maximum number of operations in a batched request; 0 refuses batches
+    #[arg(long, global = true, help_heading = LIMITS, env = "IMAGEGRAPH_MAX_BATCH", default_value_t = 10)]
     pub max_batch: usize,
 
-    /// Most operations at once on one WebSocket
-    #[arg(long, global = true, env = "IMAGEGRAPH_MAX_SOCKET_OPERATIONS", default_value_t = 20)]
+    /// Maximum number of concurrent operations on a WebSocket
+    #[arg(long, global = true, help_heading = LIMITS, env = "IMAGEGRAPH_MAX_SOCKET_OPERATIONS", default_value_t = 20)]
     pub max_socket_operations: usize,
 
-    /// Points an API token may spend per minute; a GraphQL request costs as many as its query does, a REST request one and
-    /// one for each image of its page [default: no limit]
-    #[arg(long, global = true, env = "IMAGEGRAPH_RATE_LIMIT", value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
+    /// Points an API token may spend per minute, 1000 or more; a GraphQL request costs as many as its query does, a REST
+    /// request one and one for each image of its page [default: no limit]
+    #[arg(long, global = true, help_heading = LIMITS,
+          env = "IMAGEGRAPH_RATE_LIMIT", value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
     pub rate_limit: Option<u32>,
 
-    /// Most WebSockets and event streams at once of one token
-    #[arg(long, global = true, env = "IMAGEGRAPH_MAX_CONNECTIONS", default_value_t = 100)]
+    /// Maximum number of open WebSockets and event streams per token
+    #[arg(long, global = true, help_heading = LIMITS, env = "IMAGEGRAPH_MAX_CONNECTIONS", default_value_t = 100)]
     pub max_connections: usize,
 
-    /// Seconds a WebSocket has for its `connection_init`
-    #[arg(long, global = true, env = "IMAGEGRAPH_SOCKET_INIT_TIMEOUT", default_value = "5", value_parser = seconds)]
+    /// Seconds within which a WebSocket must send `connection_init`
+    #[arg(long, global = true, help_heading = LIVE,
+          env = "IMAGEGRAPH_SOCKET_INIT_TIMEOUT", default_value = "5", value_parser = seconds)]
     pub socket_init_timeout: Duration,
 
-    /// Seconds between two signs of life on a WebSocket or an event stream
-    #[arg(long, global = true, env = "IMAGEGRAPH_KEEP_ALIVE", default_value = "12", value_parser = seconds)]
+    /// Seconds between keep-alive messages on a WebSocket or event stream
+    #[arg(long, global = true, help_heading = LIVE,
+          env = "IMAGEGRAPH_KEEP_ALIVE", default_value = "12", value_parser = seconds)]
     pub keep_alive: Duration,
 
-    /// Seconds after which a WebSocket or an event stream ends whose client does not read
-    #[arg(long, global = true, env = "IMAGEGRAPH_SEND_TIMEOUT", default_value = "30", value_parser = seconds)]
+    /// Seconds after which a WebSocket or event stream is closed if its client does not read
+    #[arg(long, global = true, help_heading = LIVE,
+          env = "IMAGEGRAPH_SEND_TIMEOUT", default_value = "30", value_parser = seconds)]
     pub send_timeout: Duration,
 
-    /// Seconds between two looks for events that no notification has told of
-    #[arg(long, global = true, env = "IMAGEGRAPH_EVENT_POLL", default_value = "1", value_parser = seconds)]
+    /// Seconds between two reads of the event table, for events without a notification
+    #[arg(long, global = true, help_heading = LIVE,
+          env = "IMAGEGRAPH_EVENT_POLL", default_value = "1", value_parser = seconds)]
     pub event_poll: Duration,
 
-    /// Seconds between two looks of the worker at what is due
-    #[arg(long, global = true, env = "IMAGEGRAPH_WORKER_INTERVAL", default_value = "1", value_parser = seconds)]
+    /// Seconds between two checks of the worker for due work
+    #[arg(long, global = true, help_heading = WORKER,
+          env = "IMAGEGRAPH_WORKER_INTERVAL", default_value = "1", value_parser = seconds)]
     pub worker_interval: Duration,
 
-    /// Seconds after which bytes that no file owns are swept away; longer than the longest upload
-    #[arg(long, global = true, env = "IMAGEGRAPH_SWEEP_AGE", default_value = "86400", value_parser = seconds)]
+    /// Age in seconds at which stored bytes that belong to no file are deleted; must be longer than the longest upload
+    #[arg(long, global = true, help_heading = WORKER,
+          env = "IMAGEGRAPH_SWEEP_AGE", default_value = "86400", value_parser = seconds)]
     pub sweep_age: Duration,
 
-    /// What is logged, e.g. info or imagegraph=debug,tower_http=info
-    #[arg(long, global = true, env = "IMAGEGRAPH_LOG", default_value = "imagegraph=info,warn")]
+    /// Log filter, for example info or imagegraph=debug,tower_http=info
+    #[arg(long, global = true, help_heading = LOG, env = "IMAGEGRAPH_LOG", default_value = "imagegraph=info,warn")]
     pub log: String,
 
-    /// Form of the log
-    #[arg(long, global = true, env = "IMAGEGRAPH_LOG_FORMAT", default_value = "text")]
+    /// Log format
+    #[arg(long, global = true, help_heading = LOG, env = "IMAGEGRAPH_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
 
     /// For tests: seconds for which the worker holds a row; longer than two calls to Cloudflare
-    #[arg(long, global = true, env = "IMAGEGRAPH_LEASE", default_value = "120", value_parser = seconds, hide = true)]
+    #[arg(long, global = true, help_heading = WORKER,
+          env = "IMAGEGRAPH_LEASE", default_value = "120", value_parser = seconds, hide = true)]
     pub lease: Duration,
 
-    /// For tests: seconds after which a request given up is surely not carried out any more
-    #[arg(long, global = true, env = "IMAGEGRAPH_STRAY_CHECK", default_value = "300", value_parser = seconds, hide = true)]
+    /// For tests: seconds after which an abandoned request can no longer take effect
+    #[arg(long, global = true, help_heading = WORKER,
+          env = "IMAGEGRAPH_STRAY_CHECK", default_value = "300", value_parser = seconds, hide = true)]
     pub stray_check: Duration,
 
-    /// Open the emulator's fault injection, /faults, to everybody who reaches it: errors, lost answers, waits on demand
-    #[arg(long, global = true, env = "IMAGEGRAPH_EMULATOR_FAULTS")]
+    /// Enable the emulator's fault injection, /faults, for everybody who can reach it; for tests only
+    #[arg(long, global = true, help_heading = TESTS, env = "IMAGEGRAPH_EMULATOR_FAULTS")]
     pub emulator_faults: bool,
 
-    /// For tests: lets files be fetched from this machine's loopback addresses
-    #[arg(long, global = true, env = "IMAGEGRAPH_IMPORT_ALLOW_LOOPBACK", hide = true)]
+    /// For tests: allows imports from loopback addresses
+    #[arg(long, global = true, help_heading = TESTS, env = "IMAGEGRAPH_IMPORT_ALLOW_LOOPBACK", hide = true)]
     pub import_allow_loopback: bool,
 
     /// For tests, in debug builds only: the step at which to stand still until killed
-    #[arg(long, global = true, env = "IMAGEGRAPH_STAND_STILL_AT", hide = true)]
+    #[arg(long, global = true, help_heading = TESTS, env = "IMAGEGRAPH_STAND_STILL_AT", hide = true)]
     pub stand_still_at: Option<String>,
 }
 

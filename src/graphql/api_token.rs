@@ -106,7 +106,7 @@ impl TokenMutation {
         }))
     }
 
-    /// Revoke an API token. It works no more from the next request on; open subscriptions end.
+    /// Revoke an API token. It stops working with the next request; open subscriptions end.
     async fn revoke_api_token(
         &self,
         ctx: &Context<'_>,

@@ -27,7 +27,7 @@ pub enum UserErrorCode {
     Forbidden,
     /// A value is outside what is accepted.
     InvalidInput,
-    /// The state of the object does not allow it, or somebody else was faster.
+    /// The state of the object does not allow it, or another request was faster.
     Conflict,
     /// The file has no bytes.
     EmptyFile,
@@ -75,7 +75,7 @@ pub enum UserErrorCode {
     SigningKeyLimitReached,
     /// The image service refused, or does not answer properly.
     UpstreamError,
-    /// The image service takes no more requests for the moment.
+    /// The image service is limiting requests at the moment.
     UpstreamRateLimited,
 }
 

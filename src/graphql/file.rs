@@ -173,7 +173,7 @@ pub enum ImageProvisionStatus {
     Ready,
     /// Could not be provisioned; see `imageFailure`. `provisionImage` tries again.
     Failed,
-    /// Not provisioned, by options, or provisioned once and deleted since. `provisionImage` makes a new one.
+    /// Not provisioned because the upload said so, or deleted since. `provisionImage` makes a new one.
     Removed,
 }
 

@@ -11,7 +11,7 @@ use crate::graphql::scalar::{ByteSize, DateTime};
 use crate::image::filter as images;
 use crate::query::filter;
 
-/// Conditions on files. All given fields must hold. A list holds at most 100 values; an empty one is met by nothing.
+/// Conditions on files. All given fields must hold. A list holds at most 100 values; an empty one matches nothing.
 #[derive(Debug, Clone, Default, InputObject)]
 pub struct FileFilter {
     /// Words, separated by spaces, all of which occur in filename or tags, also as parts of other words, whatever their
@@ -43,7 +43,7 @@ pub struct FileFilter {
     trashed: Option<bool>,
 }
 
-/// Conditions on images. All given fields must hold. A list holds at most 100 values; an empty one is met by nothing.
+/// Conditions on images. All given fields must hold. A list holds at most 100 values; an empty one matches nothing.
 #[derive(Debug, Clone, Default, InputObject)]
 pub struct ImageFilter {
     /// Words, separated by spaces, all of which occur in filename, alternative text or tags, also as parts of other

@@ -102,9 +102,9 @@ impl Image {
 
     /// Delivery URL of the `public` variant, or, for an image that requires signed URLs, a signed one.
     /// Expiry is rounded to a fixed window so that the string is stable and caches keep working.
-    /// Where `public` keeps metadata that the workspace's `exifPolicy` does not let out, it is the URL of what comes nearest.
-    /// Null, with an error, only while the image service does not tell the key to sign with, and when
-    /// nothing comes near.
+    /// Where `public` keeps metadata that the workspace's `exifPolicy` does not allow, it is the URL of the nearest variant.
+    /// Null, with an error, only while the image service does not provide the signing key, and when there is no such
+    /// variant.
     #[graphql(directive = semanticNonNull::apply(None))]
     async fn url(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Url>> {
         Some(
@@ -125,11 +125,11 @@ impl Image {
     /// One sized version: its URL and the pixel size it will have. Give `variant` or `transform`, not both.
     /// Vector images are never resized: any version of one is the whole drawing.
     ///
-    /// A transformation cannot be had of a private image, while flexible variants are off, and where it would be too large
-    /// for this image; a variant that keeps metadata cannot be had where the workspace's `exifPolicy` does not let it out.
-    /// Then this is what comes nearest, with `exact: false`: the smallest named variant that shows the whole image and
-    /// covers the size asked for, or else the largest, signed where need be. Null without an error when there is none, and
-    /// for a transformation that changes what is seen (`blur`, `brightness`, `contrast`, `gamma`, `saturation`, `rotate`,
+    /// A transformation is not available for a private image, while flexible variants are off, and where it would be too
+    /// large for this image; a variant that keeps metadata is not available where the workspace's `exifPolicy` does not
+    /// allow it. Then this is the nearest variant, with `exact: false`: the smallest that shows the whole image and covers
+    /// the size asked for, or else the largest, signed if necessary. Null without an error when there is none, and for a
+    /// transformation that changes what is seen (`blur`, `brightness`, `contrast`, `gamma`, `saturation`, `rotate`,
     /// `flip`, `animated: false`), for which no variant stands in.
     async fn rendition(
         &self,
@@ -148,7 +148,7 @@ impl Image {
         made.map_err(top_level).transpose().map(|made| made.map(Into::into))
     }
 
-    /// Every named variant of this image, less those that keep metadata which the workspace's `exifPolicy` does not let out.
+    /// Every named variant of this image, except those that keep metadata which the workspace's `exifPolicy` does not allow.
     #[graphql(directive = semanticNonNull::apply(None))]
     async fn renditions(
         &self,
@@ -206,8 +206,8 @@ impl Image {
         self.0.animated
     }
 
-    /// Some pixel of the first frame is transparent, if only a little. Null while not looked at, and for what cannot be:
-    /// vector images and HEIC.
+    /// Some pixel of the first frame is transparent, if only a little. Null before the image is analysed, and
+    /// for vector images and HEIC.
     async fn has_alpha(&self) -> Option<bool> {
         self.0.has_alpha
     }

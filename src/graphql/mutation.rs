@@ -192,11 +192,11 @@ async fn complete_direct_upload(ctx: &Context<'_>, input: &CompleteDirectUploadI
 pub struct CompleteDirectUploadInput {
     /// `upl_` id.
     id: ID,
-    /// The HTTP status with which `uploadUrl` answered. Give it when it was no success: the image service tells nobody
-    /// else that it refused the bytes. With 413 or 415, and where no bytes have arrived, the file is then `FAILED` with
+    /// The HTTP status with which `uploadUrl` answered. Give it unless it was a success: the image service informs only
+    /// the sender that it refused the bytes. With 413 or 415, and where no bytes have arrived, the file is then `FAILED` with
     /// the reason.
     upload_status: Option<i32>,
-    /// The number in that answer, such as 5455 in `ERROR 5455: …` or in `errors[0].code`. It tells more than the status.
+    /// The number in that answer, such as 5455 in `ERROR 5455: …` or in `errors[0].code`. It is more precise than the status.
     upload_error_code: Option<i32>,
 }
 

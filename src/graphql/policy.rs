@@ -16,7 +16,7 @@ pub struct WorkspacePolicy {
     max_file_size: ByteSize,
     /// New images need signed URLs unless told otherwise.
     private_by_default: bool,
-    /// What of a photo's metadata is kept in `exif` when an image is made, and what URLs that are handed out let out of it.
+    /// What of a photo's metadata is kept in `exif` when an image is made, and what of it delivery URLs may expose.
     /// The original bytes and their downloads keep all of it.
     exif_policy: ExifPolicy,
     /// What happens when bytes already present in the workspace are uploaded again.
@@ -49,7 +49,7 @@ pub struct WorkspacePolicyInput {
     max_file_size: Option<ByteSize>,
     /// New images need signed URLs unless told otherwise.
     private_by_default: Option<bool>,
-    /// What of a photo's metadata is kept in `exif` when an image is made, and what URLs that are handed out let out of it.
+    /// What of a photo's metadata is kept in `exif` when an image is made, and what of it delivery URLs may expose.
     /// The original bytes and their downloads keep all of it.
     exif_policy: Option<ExifPolicy>,
     /// What happens when bytes already present in the workspace are uploaded again.

@@ -157,11 +157,11 @@ impl AssetEvent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "event::EventKind")]
 pub enum AssetEventKind {
-    /// There is a file; its bytes may have to come yet.
+    /// A file was created; its bytes may still be missing.
     FileCreated,
-    /// The bytes of a file are here, or here again.
+    /// The bytes of a file have arrived, or are there again.
     FileReady,
-    /// The bytes of a file could not be taken, or were lost; its `failure` says why.
+    /// The bytes of a file were refused or lost; its `failure` says why.
     FileFailed,
     /// A file was renamed, or its description changed.
     FileUpdated,
@@ -171,17 +171,17 @@ pub enum AssetEventKind {
     FileRestored,
     /// A file was deleted for good.
     FilePurged,
-    /// An image is there to be shown.
+    /// An image was provisioned and can be shown.
     ImageProvisioned,
     /// The image service refused an image; `imageFailure` of its file says why.
     ImageProvisionFailed,
     /// An image's description or access changed.
     ImageUpdated,
-    /// An image was looked at: its placeholder, colours and transparency are there, or it is certain that they cannot be
-    /// had. An image that is looked at before it is provisioned has them when `IMAGE_PROVISIONED` tells of it.
+    /// An image was analysed: its placeholder, colours and transparency are set, or cannot be determined. An image that is
+    /// analysed before it is provisioned has them when `IMAGE_PROVISIONED` is sent.
     ImageAnalysed,
-    /// An attempt to provision an image did not work and will be repeated; `imageFailure` of its file says why and when.
+    /// An attempt to provision an image failed and will be repeated; `imageFailure` of its file says why and when.
     ImageProvisionDelayed,
-    /// An image was deleted. Its file may be there still.
+    /// An image was deleted. Its file may still exist.
     ImageDeleted,
 }

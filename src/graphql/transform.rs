@@ -24,8 +24,8 @@ pub struct ImageRendition {
     height: Option<i32>,
     /// When the URL stops working. Null for a URL that needs no signature.
     expires_at: Option<DateTime>,
-    /// Whether this is what was asked for. False for a named variant that stands in for a transformation that cannot be had
-    /// of this image, for a drawing that is not resized, and where metadata that was to be kept is not.
+    /// Whether this is what was asked for. False for a named variant in place of a transformation that is not available for
+    /// this image, for a vector image, which is not resized, and where metadata that was to be kept is not.
     exact: bool,
 }
 

@@ -340,7 +340,7 @@ both! {
         let server = Server::start(database).await;
         let db = &server.running.app.db.write;
         let change = async |secret: &str, change: fn(&mut api_token::ActiveModel, chrono::DateTime<chrono::Utc>)| {
-            let hash = imagegraph::auth::hash(secret);
+            let hash = imagegraph::entity::api_token::hash(secret);
             let row = api_token::Entity::find().filter(api_token::Column::SecretHash.eq(hash)).one(db).await.unwrap().unwrap();
             let mut row: api_token::ActiveModel = row.into();
             change(&mut row, server.clock.now());

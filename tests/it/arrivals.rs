@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use imagegraph::entity::Texts;
+use imagegraph::entity::StringList;
 use imagegraph::entity::workspace;
 use imagegraph::id::WorkspaceId;
 use sea_orm::{ActiveModelTrait, ActiveValue::Set, EntityTrait};
@@ -95,7 +95,7 @@ both! {
     async fn a_workspace_takes_what_it_takes(database: Database) {
         let server = Server::start(database).await;
         policy(&server, |row| {
-            row.allowed_mime_types = Set(Texts(vec!["image/*".to_owned(), "application/pdf".to_owned()]));
+            row.allowed_mime_types = Set(StringList(vec!["image/*".to_owned(), "application/pdf".to_owned()]));
             row.max_file_size = Set(Some(2000));
             row.private_by_default = Set(true);
         })

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use imagegraph::entity::Texts;
+use imagegraph::entity::StringList;
 use reqwest::multipart::{Form, Part};
 use sea_orm::ActiveValue::Set;
 use serde_json::{Value, json};
@@ -171,7 +171,7 @@ both! {
         assert_eq!(form(json!({}), photo(4)).await["userErrors"][0]["code"], "FILE_TOO_LARGE");
         policy(&server, |row| {
             row.max_file_size = Set(None);
-            row.allowed_mime_types = Set(Texts(vec!["image/jpeg".to_owned()]));
+            row.allowed_mime_types = Set(StringList(vec!["image/jpeg".to_owned()]));
         })
         .await;
         assert_eq!(form(json!({}), png(1)).await["userErrors"][0]["code"], "UNSUPPORTED_MIME_TYPE");

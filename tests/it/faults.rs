@@ -341,10 +341,10 @@ async fn faults_are_closed_by_default() {
     }
 }
 
-/// The README's table of faults names every kind, and its list every call.
+/// The guide's table of faults names every kind, and its list every call.
 #[test]
-fn the_readme_knows_every_fault() {
-    let readme = include_str!("../../README.md");
+fn the_guide_knows_every_fault() {
+    let guide = include_str!("../../docs/emulator.md");
     for kind in [
         "status",
         "errors",
@@ -359,7 +359,7 @@ fn the_readme_knows_every_fault() {
         "hang",
         "hang_after",
     ] {
-        assert!(readme.contains(&format!("| `{kind}` |")), "{kind}");
+        assert!(guide.contains(&format!("| `{kind}` |")), "{kind}");
     }
     let calls = include_str!("../../crates/cloudflare-images-emulator/src/route.rs")
         .split("const NAMES")
@@ -368,6 +368,6 @@ fn the_readme_knows_every_fault() {
     let calls: Vec<_> = calls.split("];").next().unwrap().split('"').skip(1).step_by(2).collect();
     assert!(calls.len() > 20, "{calls:?}");
     for call in calls {
-        assert!(readme.contains(&format!("`{call}`")), "{call}");
+        assert!(guide.contains(&format!("`{call}`")), "{call}");
     }
 }

@@ -18,6 +18,7 @@ use imagegraph::config::Config;
 use imagegraph::entity::api_token::Scope;
 use imagegraph::entity::membership;
 use imagegraph::id::WorkspaceId;
+use imagegraph::rows;
 use imagegraph::server::{self, Running};
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
@@ -228,7 +229,7 @@ impl Server {
     /// Makes a workspace beside the first one.
     pub(crate) async fn other_workspace(&self, name: &str) -> String {
         let db = &self.running.app.db;
-        let workspace = bootstrap::insert_workspace(&db.write, name, self.clock.now()).await.unwrap();
+        let workspace = rows::workspace::insert(&db.write, name, self.clock.now()).await.unwrap();
         workspace.id.to_string()
     }
 

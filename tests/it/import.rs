@@ -232,7 +232,7 @@ both! {
         }
         let shared = imported(&server, &format!("{}/some%20name.txt", source.url), json!({ "onDuplicate": "REUSE" })).await;
         assert_eq!(shared["status"], "READY");
-        policy(&server, |row| row.allowed_mime_types = Set(imagegraph::entity::Texts(vec!["image/*".to_owned()]))).await;
+        policy(&server, |row| row.allowed_mime_types = Set(imagegraph::entity::StringList(vec!["image/*".to_owned()]))).await;
         let file = imported(&server, &format!("{}/some%20name.txt", source.url), json!({})).await;
         assert_eq!(file["failure"]["code"], "UNSUPPORTED_MIME_TYPE");
         assert_eq!(server.originals().len(), 1);

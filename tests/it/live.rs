@@ -40,7 +40,7 @@ fn kinds(events: &[Value]) -> Vec<&str> {
 
 async fn revoke(server: &Server, secret: &str) {
     let db = &server.running.app.db.write;
-    let hash = imagegraph::auth::hash(secret);
+    let hash = imagegraph::entity::api_token::hash(secret);
     let row = api_token::Entity::find().filter(api_token::Column::SecretHash.eq(hash)).one(db).await.unwrap();
     let mut row: api_token::ActiveModel = row.unwrap().into();
     row.revoked_at = Set(Some(server.clock.now()));
@@ -164,7 +164,7 @@ both! {
         let mut socket = Socket::connect(&server, ADMIN).await;
         socket.subscribe("a", FOLLOW, json!({ "workspace": server.workspace })).await;
         let app = &server.running.app;
-        eventually("a follower", || async { (app.wakes.followers() > 0).then_some(()) }).await;
+        eventually("a follower", || async { (app.event_notifier.subscriber_count() > 0).then_some(()) }).await;
         let rename = "mutation($id: ID!) { updateFile(input: { id: $id, filename: \"b.txt\" }) { userErrors { code } } }";
         let first = loop {
             server.query(rename, json!({ "id": file["id"] })).await;
@@ -316,7 +316,7 @@ both! {
         assert_eq!(kinds(&socket.events(2).await), ["FILE_CREATED", "FILE_READY"]);
         socket.send(json!({ "id": "s", "type": "complete" })).await;
         let app = &server.running.app;
-        eventually("nobody follows", || async { (app.wakes.followers() == 0).then_some(()) }).await;
+        eventually("nobody follows", || async { (app.event_notifier.subscriber_count() == 0).then_some(()) }).await;
         socket.subscribe("s", "{ server { version } }", json!({})).await;
         assert_eq!(socket.message().await["type"], "next");
         assert_eq!(socket.message().await["type"], "complete");
@@ -362,7 +362,7 @@ both! {
         socket.subscribe("here", FOLLOW, json!({ "workspace": server.workspace })).await;
         socket.subscribe("there", FOLLOW, json!({ "workspace": other })).await;
         let app = &server.running.app;
-        eventually("two followers", || async { (app.wakes.followers() == 2).then_some(()) }).await;
+        eventually("two followers", || async { (app.event_notifier.subscriber_count() == 2).then_some(()) }).await;
         let of_workspace = membership::Column::WorkspaceId.eq(server.workspace.parse::<imagegraph::id::WorkspaceId>().unwrap());
         let user = server.query_as(&token, "{ viewer { user { id } } }", json!({})).await["viewer"]["user"]["id"].as_str().unwrap().parse::<imagegraph::id::UserId>().unwrap();
         membership::Entity::delete_many().filter(of_workspace).filter(membership::Column::UserId.eq(user)).exec(&app.db.write).await.unwrap();
@@ -413,14 +413,14 @@ both! {
         let mut busy = Socket::connect(&server, ADMIN).await;
         busy.subscribe("a", FOLLOW, json!({ "workspace": server.workspace })).await;
         let app = server.running.app.clone();
-        eventually("a follower", || async { (app.wakes.followers() == 1).then_some(()) }).await;
+        eventually("a follower", || async { (app.event_notifier.subscriber_count() == 1).then_some(()) }).await;
         let sockets = async {
             for socket in [&mut idle, &mut busy] {
                 assert_eq!(socket.next().await, Err((1001, "Server is stopping".to_owned())));
             }
         };
         tokio::join!(server.end(), sockets);
-        assert_eq!((app.connections.count(), app.wakes.followers()), (0, 0));
+        assert_eq!((app.connections.count(), app.event_notifier.subscriber_count()), (0, 0));
     }
 
     /// An upload until it is over.

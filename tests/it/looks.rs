@@ -314,8 +314,11 @@ async fn due(server: &Server) -> usize {
 /// RFC 3339; empty for null.
 async fn taken_at(server: &Server, id: &Value) -> String {
     let id = id.as_str().unwrap().parse().unwrap();
-    let row =
-        imagegraph::entity::image::for_step(id).one(&server.running.app.db.read).await.unwrap().unwrap();
+    let row = imagegraph::entity::image::by_id_unscoped(id)
+        .one(&server.running.app.db.read)
+        .await
+        .unwrap()
+        .unwrap();
     row.taken_at.map(|at| at.to_rfc3339()).unwrap_or_default()
 }
 
@@ -323,8 +326,8 @@ async fn taken_at(server: &Server, id: &Value) -> String {
 async fn blob_of(server: &Server, image: &Value) -> std::path::PathBuf {
     let db = &server.running.app.db.read;
     let id = image.as_str().unwrap().parse().unwrap();
-    let row = imagegraph::entity::image::for_step(id).one(db).await.unwrap().unwrap();
-    let file = imagegraph::entity::file::for_step(row.file_id).one(db).await.unwrap().unwrap();
+    let row = imagegraph::entity::image::by_id_unscoped(id).one(db).await.unwrap().unwrap();
+    let file = imagegraph::entity::file::by_id_unscoped(row.file_id).one(db).await.unwrap().unwrap();
     server.dir.path().join("blobs/originals").join(file.blob_id.unwrap().to_string())
 }
 

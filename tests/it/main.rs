@@ -94,6 +94,8 @@ mod client_faults;
 
 mod cynic;
 
+mod docs;
+
 mod documents;
 
 mod faults;

@@ -105,7 +105,7 @@ both! {
             let (again, same) = put(&server, &upload, bytes).await;
             assert_eq!((again, &same["error"]["code"]), (status, &json!(code)));
         }
-        policy(&server, |row| row.allowed_mime_types = sea_orm::ActiveValue::Set(imagegraph::entity::Texts(vec!["text/plain".to_owned()]))).await;
+        policy(&server, |row| row.allowed_mime_types = sea_orm::ActiveValue::Set(imagegraph::entity::StringList(vec!["text/plain".to_owned()]))).await;
         let upload = create(&server, json!({})).await;
         let (status, answer) = put(&server, &upload, png(1)).await;
         assert_eq!((status, &answer["error"]["code"]), (415, &json!("UNSUPPORTED_MIME_TYPE")));

@@ -80,7 +80,7 @@ both! {
         let (first, made) = (upload().await, create(&server, direct.clone()).await);
         policy(&server, |row| {
             row.private_by_default = Set(true);
-            row.allowed_mime_types = Set(imagegraph::entity::Texts(vec!["text/plain".to_owned()]));
+            row.allowed_mime_types = Set(imagegraph::entity::StringList(vec!["text/plain".to_owned()]));
             row.max_file_size = Set(Some(10));
         })
         .await;

@@ -119,7 +119,7 @@ both! {
         let imported = server.query(IMPORT, json!({ "input": input })).await["importFile"]["file"]["id"].clone();
         // Put off, and not held for as long as a lease is: tried once already, and due again soon.
         eventually("the import is put off", || async {
-            let row = imagegraph::entity::file::for_step(imported.as_str().unwrap().parse().unwrap());
+            let row = imagegraph::entity::file::by_id_unscoped(imported.as_str().unwrap().parse().unwrap());
             let row = row.one(&server.running.app.db.read).await.unwrap().unwrap();
             let soon = server.clock.now() + Duration::from_secs(30);
             (row.attempts > 0 && row.due_at.is_some_and(|due| due < soon)).then_some(())

@@ -90,7 +90,7 @@ fn only_the_top_names_the_emulator() {
     forbid(
         "the emulator is named in server/account.rs and main.rs only",
         &["cloudflare_images_emulator", "Emulator"],
-        |path| path != "src/server/account.rs" && path != "src/main.rs",
+        |path| path != "src/server/account.rs" && path != "src/cli.rs",
     );
 }
 

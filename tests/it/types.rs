@@ -205,7 +205,7 @@ both! {
     /// A policy of `text/csv` is met by what is declared so, on every way in, and by nothing else.
     async fn a_text_policy_can_be_met(database: Database) {
         let server = Server::start(database).await;
-        policy(&server, |row| row.allowed_mime_types = Set(imagegraph::entity::Texts(vec!["text/csv".to_owned()]))).await;
+        policy(&server, |row| row.allowed_mime_types = Set(imagegraph::entity::StringList(vec!["text/csv".to_owned()]))).await;
         let csv = || b"a,b\n1,2\n".to_vec();
         for (name, sent, bytes, code) in [
             ("a.csv", "text/csv", csv(), Value::Null),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use imagegraph::app::App;
-use imagegraph::entity::event::{Column, Entity, Kind};
+use imagegraph::entity::event::{Column, Entity, EventKind};
 use imagegraph::entity::membership::Role;
 use imagegraph::id::{FileId, WorkspaceId};
 use sea_orm::{ConnectionTrait, EntityTrait, QueryOrder, Statement};
@@ -18,7 +18,9 @@ const BARE: &str = "subscription($workspace: ID!, $after: String) { assetEvents(
 
 async fn append(app: &App, to: &impl ConnectionTrait, workspace: WorkspaceId) -> FileId {
     let file = FileId::new(app.clock.now());
-    imagegraph::event::append(to, Kind::FileUpdated, workspace, file, None, app.clock.now()).await.unwrap();
+    imagegraph::rows::event::append(to, EventKind::FileUpdated, workspace, file, None, app.clock.now())
+        .await
+        .unwrap();
     file
 }
 
@@ -100,7 +102,7 @@ both! {
         let mut socket = Socket::connect(&second, ADMIN).await;
         socket.subscribe("a", FOLLOW, from(&server, &beginning(&server))).await;
         let app = &second.running.app;
-        eventually("a follower", || async { (app.wakes.followers() == 1).then_some(()) }).await;
+        eventually("a follower", || async { (app.event_notifier.subscriber_count() == 1).then_some(()) }).await;
         server.file("a.txt", b"text".to_vec()).await;
         assert_eq!(kinds(&socket.events(2).await), ["FILE_CREATED", "FILE_READY"]);
         if told {
@@ -145,7 +147,7 @@ both! {
                 socket.events(250).await;
                 let mut newest = Socket::connect(&server, token).await;
                 newest.subscribe("a", BARE, json!({ "workspace": server.workspace })).await;
-                eventually("two follow", || async { (server.running.app.wakes.followers() == 2).then_some(()) }).await;
+                eventually("two follow", || async { (server.running.app.event_notifier.subscriber_count() == 2).then_some(()) }).await;
                 // Once more than a look of the poll.
                 tokio::time::sleep(Duration::from_millis(1500)).await;
             }).await;
@@ -165,7 +167,7 @@ both! {
                     assert!(!plan.contains(word), "{}\n{plan}", statement.sql);
                 }
             }
-            eventually("nobody follows", || async { (server.running.app.wakes.followers() == 0).then_some(()) }).await;
+            eventually("nobody follows", || async { (server.running.app.event_notifier.subscriber_count() == 0).then_some(()) }).await;
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use imagegraph::entity::event::{Kind, Model};
+use imagegraph::entity::event::{EventKind, Model};
 use imagegraph::id::FileId;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
@@ -115,7 +115,7 @@ pub(crate) fn beginning(server: &Server) -> String {
     imagegraph::event::cursor(&Model {
         seq: 0,
         workspace_id: server.workspace.parse().unwrap(),
-        kind: Kind::FileCreated,
+        kind: EventKind::FileCreated,
         file_id: FileId::new(server.clock.now()),
         image_id: None,
         at: server.clock.now(),

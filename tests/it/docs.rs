@@ -1,0 +1,199 @@
+//! The documents: every command is run, every answer compared, every link followed, every operation validated.
+//!
+//! A `sh` block is run by bash, in the order of the page, in a folder that has `examples/`; exported variables last. The
+//! `json` or `text` block right after it is what it prints. In there, and in later commands,
+//!
+//! * `…` stands for anything: within a text, for the other members of an object, for the other items of a list;
+//! * ids, tokens, cursors, signatures and times may be any of their kind, and each must then be the same wherever it occurs
+//!   on the page: see [`answer::Bindings`];
+//! * `http://127.0.0.1:8080` and `http://127.0.0.1:8090` are wherever the server and the emulator listen;
+//! * `extensions`, which every GraphQL answer has, may be left out.
+//!
+//! A command whose output is not shown must not answer errors.
+
+mod answer;
+
+mod block;
+
+mod links;
+
+mod page;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use apollo_compiler::{ExecutableDocument, Schema};
+
+use block::Block;
+use page::Page;
+
+/// Pages whose commands are run.
+const GUIDES: [&str; 8] = [
+    "docs/deployment.md",
+    "docs/emulator.md",
+    "docs/graphql.md",
+    "docs/images.md",
+    "docs/live.md",
+    "docs/private-images.md",
+    "docs/rest.md",
+    "docs/uploads.md",
+];
+
+/// Languages of blocks, and what is done about them.
+const KINDS: [(&str, &str); 9] = [
+    ("sh", "run, unless it begins with one of `NOT_RUN`"),
+    ("json", "compared"),
+    ("text", "compared"),
+    ("graphql", "validated against schema.graphql"),
+    ("dotenv", "every name is that of a setting"),
+    ("js", "equal to a file that tests/clients runs"),
+    ("ts", "equal to a file that tests/clients compiles"),
+    ("rust", "a part of tests/it/cynic.rs"),
+    ("nginx", "not looked at: there is no nginx here"),
+];
+
+/// Commands that are not run, each with the reason.
+const NOT_RUN: [(&str, &str); 6] = [
+    ("cargo ", "it would build within a build; the programs it would run are started here"),
+    ("docker ", "it needs a daemon; public CI builds the image and waits until it is healthy"),
+    ("(cd web", "it fetches npm packages; `.ci/run` does it"),
+    ("cd web", "the same"),
+    ("tests/", "suites of their own, which `.ci/run` runs"),
+    ("sqlite3 ", "the program need not be installed; `VACUUM INTO` is SQLite's own"),
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All Markdown files of the project, by their paths from its root.
+fn pages() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() {
+                let foreign = ["target", "node_modules", "dist", "data"].contains(&name.as_str());
+                if !foreign && !name.starts_with('.') {
+                    folders.push(path);
+                }
+            } else if name.ends_with(".md") {
+                found.push(path.strip_prefix(root()).unwrap().to_owned());
+            }
+        }
+    }
+    found.sort();
+    assert!(found.len() > 12, "{found:?}");
+    found
+}
+
+fn is_run(block: &Block) -> bool {
+    block.kind == "sh" && !NOT_RUN.iter().any(|(beginning, _)| block.text.starts_with(beginning))
+}
+
+/// The README from the first start to the first picture.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_readme_is_true() {
+    let mut page = Page::open("README.md").await;
+    page.run("README.md").await;
+}
+
+/// The whole tour.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_tour_is_true() {
+    let mut page = Page::open("docs/tour.md").await;
+    page.run("docs/tour.md").await;
+}
+
+/// Each guide, on a server of its own on which the tour has uploaded its photo.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_guides_are_true() {
+    for guide in GUIDES {
+        let mut page = Page::open(guide).await;
+        page.run_until("docs/tour.md", "export FILE=").await;
+        page.run(guide).await;
+    }
+}
+
+/// No page has a command that nobody runs, or a block that nobody looks at.
+#[test]
+fn every_block_is_looked_at() {
+    for page in pages() {
+        let runs = ["README.md", "docs/tour.md"].iter().chain(&GUIDES).any(|run| page == Path::new(run));
+        let mut command = None;
+        for block in block::blocks(&page) {
+            assert!(
+                KINDS.iter().any(|(kind, _)| *kind == block.kind),
+                "{}: a block of the unknown kind `{}`",
+                block.place,
+                block.kind
+            );
+            assert!(
+                runs || !is_run(&block),
+                "{}: these commands are not run; add the page to GUIDES",
+                block.place
+            );
+            let answer = ["json", "text"].contains(&block.kind.as_str());
+            // The greeting of `cargo run` is compared when a page is opened.
+            let compared = block.follows && command == Some(true) || block.text.starts_with("imagegraph ");
+            assert!(!runs || !answer || compared, "{}: this is the answer to no command", block.place);
+            command = (block.kind == "sh").then(|| is_run(&block));
+        }
+    }
+}
+
+/// Every operation in the documents is valid.
+#[test]
+fn every_operation_is_valid() {
+    let schema = Schema::parse_and_validate(include_str!("../../schema.graphql"), "schema.graphql").unwrap();
+    let mut operations = 0;
+    for block in pages().iter().flat_map(|page| block::blocks(page)).filter(|block| block.kind == "graphql") {
+        operations += 1;
+        if let Err(problem) =
+            ExecutableDocument::parse_and_validate(&schema, &block.text, "operation.graphql")
+        {
+            panic!("{}: {}", block.place, problem.errors);
+        }
+    }
+    assert!(operations > 3);
+}
+
+/// Every relative link leads to a file, and every anchor to a heading.
+#[test]
+fn every_link_leads_somewhere() {
+    let broken: Vec<String> = pages().iter().flat_map(|page| links::broken(page)).collect();
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// The snippets of Rust are parts of the client that is compiled and run.
+#[test]
+fn rust_snippets_are_those_of_the_test() {
+    let client = include_str!("cynic.rs");
+    let squeezed =
+        |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ").replace("pub(super) ", "");
+    for block in block::blocks(Path::new("docs/clients.md")).iter().filter(|block| block.kind == "rust") {
+        let part = squeezed(&block.text);
+        assert!(squeezed(client).contains(&part), "{}: this is not in tests/it/cynic.rs", block.place);
+    }
+}
+
+/// `docs/configuration.md` is what the program says.
+#[test]
+fn the_configuration_is_the_codes() {
+    let said =
+        Command::new(env!("CARGO_BIN_EXE_imagegraph")).arg("configuration").env_clear().output().unwrap();
+    let said = String::from_utf8(said.stdout).unwrap();
+    let kept = std::fs::read_to_string(root().join("docs/configuration.md")).unwrap();
+    assert!(
+        said == kept,
+        "docs/configuration.md differs from the code; if that is meant, run \
+         `cargo run -- configuration > docs/configuration.md`"
+    );
+    for block in pages().iter().flat_map(|page| block::blocks(page)).filter(|block| block.kind == "dotenv") {
+        for (name, _) in block.text.lines().filter_map(|line| line.split_once('=')) {
+            assert!(kept.contains(&format!("`{name}`")), "{}: {name} is no setting", block.place);
+        }
+    }
+}
