@@ -1,4 +1,4 @@
-//! Every setting: its variable, its flag, its default, its meaning. Nothing else reads the environment.
+//! All settings, each with its flag, environment variable, default and meaning. No other module reads the environment.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,42 +8,43 @@ use clap::Args;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use url::Url;
 
+/// Characters that have to be percent-encoded in the path of a database URL.
 const SPECIAL_IN_URL: &AsciiSet = &CONTROLS.add(b' ').add(b'#').add(b'%').add(b'?');
 
-/// Settings of the server. Flags win over environment variables, which win over a `.env` file.
+/// Settings of the server. A flag takes precedence over an environment variable, and that over a `.env` file.
 #[derive(Args, Clone)]
 pub struct Config {
-    /// Address to listen on; port 0 takes any free one
+    /// Address and port to listen on; port 0 takes any free port
     #[arg(long, global = true, env = "IMAGEGRAPH_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
 
-    /// Folder for the SQLite database, the bytes, the emulator's store and spooled uploads
+    /// Folder for the SQLite database, stored files, the emulator's data and uploads in progress
     #[arg(long, global = true, env = "IMAGEGRAPH_DATA_DIR", default_value = "./data")]
     pub data_dir: PathBuf,
 
-    /// Where clients reach this server [default: http:// and the address it listens on]
+    /// Base URL at which clients reach this server [default: http:// and the address it listens on]
     #[arg(long, global = true, env = "IMAGEGRAPH_PUBLIC_URL", hide_env_values = true, value_parser = base_url)]
     pub public_url: Option<Url>,
 
-    /// Token of the first admin, made on the first start; 32 characters or more [default: a random one]
+    /// API token of the first admin, created on the first start; at least 32 characters [default: a random token, printed once]
     #[arg(long, global = true, env = "IMAGEGRAPH_ADMIN_TOKEN", hide_env_values = true, value_parser = admin_token)]
     pub admin_token: Option<String>,
 
-    /// Database: sqlite://path or postgres://user:password@host/name [default: imagegraph.sqlite in the data folder]
+    /// Database URL: sqlite://path or postgres://user:password@host/name [default: imagegraph.sqlite in the data folder]
     #[arg(long, global = true, env = "DATABASE_URL", hide_env_values = true, value_parser = database_url)]
     pub database_url: Option<String>,
 
-    /// Most database connections of this process
+    /// Maximum number of database connections of this process
     #[arg(long, global = true, env = "IMAGEGRAPH_DATABASE_CONNECTIONS", default_value_t = 10,
           value_parser = clap::value_parser!(u32).range(2..=1000))]
     pub database_connections: u32,
 
-    /// Byte store: file:///folder, s3://bucket/prefix, or memory: [default: blobs in the data folder]
+    /// Where files are stored: file:///folder, s3://bucket/prefix, or memory: [default: the folder blobs in the data folder]
     #[arg(long, global = true, env = "IMAGEGRAPH_STORE_URL", hide_env_values = true, value_parser = store_url)]
     pub store_url: Option<Url>,
 
-    /// When an upload is answered: `full` once its bytes and its row are on the disk, `relaxed` before, so that a power cut
-    /// takes the uploads of the last seconds with it
+    /// When an upload is acknowledged: `full` once its bytes and its row are written to the disk; `relaxed` before that, which is
+    /// faster, and a power failure may lose the uploads of the last seconds
     #[arg(long, global = true, env = "IMAGEGRAPH_DURABILITY", default_value = "full")]
     pub durability: Durability,
 
@@ -55,23 +56,23 @@ pub struct Config {
     #[arg(long, global = true, env = "AWS_SECRET_ACCESS_KEY", hide_env_values = true)]
     pub aws_secret_access_key: Option<String>,
 
-    /// Region of an s3:// store; R2 calls it auto
+    /// Region of an s3:// store; for R2 it is auto
     #[arg(long, global = true, env = "AWS_REGION", default_value = "auto")]
     pub aws_region: String,
 
-    /// Endpoint of an s3:// store that is not Amazon's, such as ACCOUNT.r2.cloudflarestorage.com for R2, with https:// before it
+    /// Endpoint URL of an s3:// store that is not Amazon's, for R2 https:// followed by ACCOUNT.r2.cloudflarestorage.com
     #[arg(long, global = true, env = "AWS_ENDPOINT_URL", hide_env_values = true, value_parser = base_url)]
     pub aws_endpoint_url: Option<Url>,
 
-    /// Cloudflare account; without it the built-in emulator is the account
+    /// Id of the Cloudflare account; without it the server uses its built-in emulator
     #[arg(long, global = true, env = "CLOUDFLARE_ACCOUNT_ID", value_parser = account_id)]
     pub cloudflare_account_id: Option<String>,
 
-    /// Cloudflare API token with the permission Images Write
+    /// Cloudflare API token with the permission `Images Write`
     #[arg(long, global = true, env = "CLOUDFLARE_API_TOKEN", hide_env_values = true)]
     pub cloudflare_api_token: Option<String>,
 
-    /// E-mail of the Cloudflare account, with CLOUDFLARE_API_KEY instead of a token
+    /// E-mail address of the Cloudflare user, together with CLOUDFLARE_API_KEY, as an alternative to CLOUDFLARE_API_TOKEN
     #[arg(
         long,
         global = true,
@@ -81,7 +82,7 @@ pub struct Config {
     )]
     pub cloudflare_email: Option<String>,
 
-    /// Global API key of the Cloudflare account, with CLOUDFLARE_EMAIL
+    /// Global API key of the Cloudflare user, together with CLOUDFLARE_EMAIL
     #[arg(
         long,
         global = true,
@@ -106,191 +107,191 @@ pub struct Config {
           default_value = "https://upload.imagedelivery.net")]
     pub cloudflare_upload_url: Url,
 
-    /// Base URL of image delivery; with a custom domain it ends in /cdn-cgi/imagedelivery
+    /// Base URL of image delivery; for a custom domain it ends in /cdn-cgi/imagedelivery
     #[arg(long, global = true, env = "CLOUDFLARE_DELIVERY_URL", hide_env_values = true, value_parser = base_url,
           default_value = "https://imagedelivery.net")]
     pub cloudflare_delivery_url: Url,
 
-    /// Whether flexible variants are on in the Cloudflare account; asked of the account if left out, which a real one
-    /// may refuse to tell
+    /// Whether flexible variants are enabled in the Cloudflare account [default: asked of Cloudflare, and off if it does not
+    /// answer the question]
     #[arg(long, global = true, env = "CLOUDFLARE_FLEXIBLE_VARIANTS")]
     pub cloudflare_flexible_variants: Option<bool>,
 
-    /// Seconds one call to Cloudflare may take, its retries included, and seconds of silence after which one that sends or
-    /// fetches an image is given up; at most 45
+    /// Timeout of a call to Cloudflare including its retries, in seconds, at most 45. For a call that transfers an image it is
+    /// the longest time without progress
     #[arg(long, global = true, env = "IMAGEGRAPH_CLOUDFLARE_TIMEOUT", default_value = "15", value_parser = call_seconds)]
     pub cloudflare_timeout: Duration,
 
-    /// Seconds an answer waits for Cloudflare before the worker takes over; longer than one call may take, so that it can
-    /// say why an image is queued
+    /// Longest time a response waits for Cloudflare before provisioning goes on in the background, in seconds. With more than
+    /// the timeout of a call the response can say why an image is queued
     #[arg(long, global = true, env = "IMAGEGRAPH_PROVISION_WAIT", default_value = "20", value_parser = seconds)]
     pub provision_wait: Duration,
 
-    /// Seconds after which an image that could not be provisioned is given up, once it had 5 attempts
+    /// Time after which an image that cannot be provisioned fails, in seconds, but never before 5 attempts
     #[arg(long, global = true, env = "IMAGEGRAPH_PROVISION_TIME", default_value = "86400", value_parser = seconds)]
     pub provision_time: Duration,
 
-    /// Attempts after which an image that could not be provisioned is given up
+    /// Number of attempts after which an image that cannot be provisioned fails
     #[arg(long, global = true, env = "IMAGEGRAPH_PROVISION_ATTEMPTS", default_value_t = 150,
           value_parser = clap::value_parser!(i32).range(1..=1_000_000))]
     pub provision_attempts: i32,
 
-    /// Seconds a signed delivery URL stays valid at least; at most it is twice that
+    /// Shortest validity of a signed delivery URL, in seconds; the longest is twice that
     #[arg(long, global = true, env = "IMAGEGRAPH_SIGNED_URL_TTL", default_value = "3600", value_parser = seconds)]
     pub signed_url_ttl: Duration,
 
-    /// Largest file, in bytes
+    /// Maximum size of a file, in bytes
     #[arg(long, global = true, env = "IMAGEGRAPH_MAX_FILE_SIZE", default_value_t = 100 * 1024 * 1024)]
     pub max_file_size: u64,
 
-    /// Seconds one attempt to fetch a file from elsewhere may take, all of it
+    /// Timeout of one attempt to import a file from a URL, in seconds, until its last byte
     #[arg(long, global = true, env = "IMAGEGRAPH_IMPORT_TIMEOUT", default_value = "60", value_parser = seconds)]
     pub import_timeout: Duration,
 
-    /// Most files fetched from elsewhere at once
+    /// Maximum number of files imported from URLs at the same time
     #[arg(long, global = true, env = "IMAGEGRAPH_IMPORT_CONCURRENCY", default_value_t = 4,
           value_parser = clap::value_parser!(u32).range(1..=64))]
     pub import_concurrency: u32,
 
-    /// Largest GraphQL request without files, in bytes
+    /// Maximum size of a GraphQL request without its files, in bytes
     #[arg(long, global = true, env = "IMAGEGRAPH_MAX_QUERY_SIZE", default_value_t = 256 * 1024)]
     pub max_query_size: usize,
 
-    /// Most file parts, and most places in `map`, of one multipart request
+    /// Maximum number of file parts, and of paths in `map`, in one multipart request
     #[arg(long, global = true, env = "IMAGEGRAPH_MAX_UPLOAD_PARTS", default_value_t = 10)]
     pub max_upload_parts: usize,
 
-    /// Rows at which counting the matches of a filter stops
+    /// Number of rows at which counting the matches of a filter stops
     #[arg(long, global = true, env = "IMAGEGRAPH_MAX_COUNT", default_value_t = 10_000)]
     pub max_count: u64,
 
-    /// Deepest nesting of a query
+    /// Maximum nesting depth of a query
     #[arg(long, global = true, env = "IMAGEGRAPH_MAX_DEPTH", default_value_t = 20)]
     pub max_depth: usize,
 
-    /// Highest cost of a query: one per field, times the page size inside connections
+    /// Maximum cost of a query: one point per field, times the page size inside connections
     #[arg(long, global = true, env = "IMAGEGRAPH_MAX_COMPLEXITY", default_value_t = 20_000)]
     pub max_complexity: usize,
 
-    /// Most fields of a query once its fragments are expanded
+    /// Maximum number of fields of a query after its fragments are expanded
     #[arg(long, global = true, env = "IMAGEGRAPH_MAX_SELECTIONS", default_value_t = 5_000)]
     pub max_selections: usize,
 
-    /// Most aliases in a query
+    /// Maximum number of aliases in a query
     #[arg(long, global = true, env = "IMAGEGRAPH_MAX_ALIASES", default_value_t = 60)]
     pub max_aliases: usize,
 
-    /// Most directives in a query
+    /// Maximum number of directives in a query
     #[arg(long, global = true, env = "IMAGEGRAPH_MAX_DIRECTIVES", default_value_t = 50)]
     pub max_directives: usize,
 
-    /// Most lexical tokens in a query
+    /// Maximum number of lexical tokens in a query
     #[arg(long, global = true, env = "IMAGEGRAPH_MAX_TOKENS", default_value_t = 4_000)]
     pub max_tokens: usize,
 
-    /// Most operations in one batched request; 0 refuses batches
+    /// Maximum number of operations in one batched request; 0 refuses batches
     #[arg(long, global = true, env = "IMAGEGRAPH_MAX_BATCH", default_value_t = 10)]
     pub max_batch: usize,
 
-    /// Most operations at once on one WebSocket
+    /// Maximum number of concurrent operations on one WebSocket
     #[arg(long, global = true, env = "IMAGEGRAPH_MAX_SOCKET_OPERATIONS", default_value_t = 20)]
     pub max_socket_operations: usize,
 
-    /// Points an API token may spend per minute; a GraphQL request costs as many as its query does, a REST request one and
-    /// one for each image of its page [default: no limit]
+    /// Rate limit of an API token, in points per minute. A GraphQL request costs what its query costs; a REST request costs one
+    /// point, and one more for each image of its page [default: no limit]
     #[arg(long, global = true, env = "IMAGEGRAPH_RATE_LIMIT", value_parser = clap::value_parser!(u32).range(1_000..=100_000_000))]
     pub rate_limit: Option<u32>,
 
-    /// Most WebSockets and event streams at once of one token
+    /// Maximum number of concurrent WebSockets and event streams of one API token
     #[arg(long, global = true, env = "IMAGEGRAPH_MAX_CONNECTIONS", default_value_t = 100)]
     pub max_connections: usize,
 
-    /// Seconds a WebSocket has for its `connection_init`
+    /// Time within which a WebSocket client has to send `connection_init`, in seconds
     #[arg(long, global = true, env = "IMAGEGRAPH_SOCKET_INIT_TIMEOUT", default_value = "5", value_parser = seconds)]
     pub socket_init_timeout: Duration,
 
-    /// Seconds between two signs of life on a WebSocket or an event stream
+    /// Interval of keep-alive messages on WebSockets and event streams, in seconds
     #[arg(long, global = true, env = "IMAGEGRAPH_KEEP_ALIVE", default_value = "12", value_parser = seconds)]
     pub keep_alive: Duration,
 
-    /// Seconds after which a WebSocket or an event stream ends whose client does not read
+    /// Time after which a WebSocket or an event stream is closed if its client does not read, in seconds
     #[arg(long, global = true, env = "IMAGEGRAPH_SEND_TIMEOUT", default_value = "30", value_parser = seconds)]
     pub send_timeout: Duration,
 
-    /// Seconds between two looks for events that no notification has told of
+    /// Interval at which the database is searched for events that were not announced by a notification, in seconds
     #[arg(long, global = true, env = "IMAGEGRAPH_EVENT_POLL", default_value = "1", value_parser = seconds)]
     pub event_poll: Duration,
 
-    /// Seconds between two looks of the worker at what is due
+    /// Interval at which the background worker searches for due work, in seconds
     #[arg(long, global = true, env = "IMAGEGRAPH_WORKER_INTERVAL", default_value = "1", value_parser = seconds)]
     pub worker_interval: Duration,
 
-    /// Seconds after which bytes that no file owns are swept away; longer than the longest upload
+    /// Age at which stored bytes that belong to no file are deleted, in seconds; must be longer than any upload takes
     #[arg(long, global = true, env = "IMAGEGRAPH_SWEEP_AGE", default_value = "86400", value_parser = seconds)]
     pub sweep_age: Duration,
 
-    /// What is logged, e.g. info or imagegraph=debug,tower_http=info
+    /// Log filter: a level, or levels by module, such as info or imagegraph=debug,tower_http=info
     #[arg(long, global = true, env = "IMAGEGRAPH_LOG", default_value = "imagegraph=info,warn")]
     pub log: String,
 
-    /// Form of the log
+    /// Log format
     #[arg(long, global = true, env = "IMAGEGRAPH_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
 
-    /// For tests: seconds for which the worker holds a row; longer than two calls to Cloudflare
+    /// For tests: time for which the worker holds a row, in seconds; must be longer than two calls to Cloudflare
     #[arg(long, global = true, env = "IMAGEGRAPH_LEASE", default_value = "120", value_parser = seconds, hide = true)]
     pub lease: Duration,
 
-    /// For tests: seconds after which a request given up is surely not carried out any more
+    /// For tests: time after which Cloudflare no longer carries out a request that timed out, in seconds
     #[arg(long, global = true, env = "IMAGEGRAPH_STRAY_CHECK", default_value = "300", value_parser = seconds, hide = true)]
     pub stray_check: Duration,
 
-    /// Open the emulator's fault injection, /faults, to everybody who reaches it: errors, lost answers, waits on demand
+    /// Enable the emulator's fault injection at /faults (errors, lost responses, delays), for everyone who can reach it
     #[arg(long, global = true, env = "IMAGEGRAPH_EMULATOR_FAULTS")]
     pub emulator_faults: bool,
 
-    /// For tests: lets files be fetched from this machine's loopback addresses
+    /// For tests: allow imports from loopback addresses
     #[arg(long, global = true, env = "IMAGEGRAPH_IMPORT_ALLOW_LOOPBACK", hide = true)]
     pub import_allow_loopback: bool,
 
-    /// For tests, in debug builds only: the step at which to stand still until killed
+    /// For tests, in debug builds only: the step at which the process stops until it is killed
     #[arg(long, global = true, env = "IMAGEGRAPH_STAND_STILL_AT", hide = true)]
     pub stand_still_at: Option<String>,
 }
 
-/// What an answer promises.
+/// What the acknowledgement of an upload guarantees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Durability {
-    /// What is acknowledged outlasts a power cut.
+    /// Acknowledged uploads survive a power failure.
     Full,
-    /// What is acknowledged outlasts the end of the process, and not always that of the machine.
+    /// Acknowledged uploads survive a crash of the process, but possibly not a crash of the machine.
     Relaxed,
 }
 
-/// Form of the log.
+/// Log format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// Lines for people.
+    /// Human-readable lines.
     Text,
     /// One JSON object per line.
     Json,
 }
 
 impl Config {
-    /// The database in use.
+    /// The URL of the database: the setting, or that of the SQLite file in the data folder.
     pub fn database_url(&self) -> String {
         match &self.database_url {
             Some(url) => url.clone(),
             None => {
                 let path = self.data_dir.join("imagegraph.sqlite");
-                // What has a meaning in a URL stands for itself in a path.
+                // Characters such as `?` in the path of the folder are not meant as URL syntax.
                 let encoded = utf8_percent_encode(&path.to_string_lossy(), SPECIAL_IN_URL).to_string();
                 format!("sqlite://{encoded}")
             }
         }
     }
 
-    /// What no output may show: keys, tokens and passwords.
+    /// Keys, tokens and passwords, which the log and error messages must not contain.
     pub fn secrets(&self) -> Vec<String> {
         let plain = [
             &self.admin_token,
@@ -318,7 +319,7 @@ impl Config {
         self.max_complexity.min(points.unwrap_or(usize::MAX))
     }
 
-    /// Whether the built-in emulator is the account.
+    /// Whether the built-in emulator is used instead of a Cloudflare account.
     pub fn emulated(&self) -> bool {
         self.cloudflare_account_id.is_none()
     }
@@ -347,7 +348,7 @@ fn store_url(text: &str) -> Result<Url, String> {
     }
 }
 
-/// Checked here, because what cannot read it later on would show it, with its password.
+/// Validates the URL here, because the error message of the database driver would contain the URL with its password.
 fn database_url(text: &str) -> Result<String, String> {
     const EXPECTED: &str = "sqlite://path or postgres://user:password@host:port/name is expected";
     if text.starts_with("sqlite:") {
@@ -368,7 +369,7 @@ fn database_url(text: &str) -> Result<String, String> {
     }
 }
 
-/// What may stand in the query of a PostgreSQL URL.
+/// Whether the PostgreSQL driver knows this parameter of a URL.
 fn is_postgres_parameter(name: &str) -> bool {
     const KNOWN: [&str; 18] = [
         "application_name",
@@ -414,7 +415,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Two calls have to fit into the time for which the worker holds a row.
+/// Limited to 45 seconds, because the worker holds a row for 120 seconds and two calls have to fit into that.
 fn call_seconds(text: &str) -> Result<Duration, String> {
     let duration = seconds(text)?;
     if duration > Duration::from_secs(45) {
