@@ -1,12 +1,14 @@
-//! What a page of a long list costs: the first and the deepest page of 100,000 images, in every order, as ratios to a page
-//! of the same size of a list that has no more. Run with `cargo bench --bench listing`; on PostgreSQL with
-//! `TEST_DATABASE_URL=postgres://… cargo bench --bench listing` (an empty database).
+//! Time of the first and the deepest page of a list of 100,000 images, in every order, compared with fetching the same number
+//! of images by their ids; and of filters, searches and totals, compared with the first page.
+//!
+//! Run with `cargo bench --bench listing`; on PostgreSQL with `TEST_DATABASE_URL=postgres://… cargo bench --bench listing`,
+//! where the URL names an empty database.
 
-#![expect(clippy::unwrap_used, reason = "a bench that cannot go on ends")]
-#![expect(clippy::disallowed_methods, reason = "TEST_DATABASE_URL is a setting of the bench")]
+#![expect(clippy::unwrap_used, reason = "a failed step of a benchmark ends it")]
+#![expect(clippy::disallowed_methods, reason = "the benchmark reads TEST_DATABASE_URL")]
 
-#[path = "../tests/it/filled.rs"]
-mod filled;
+#[path = "../tests/it/seed_rows.rs"]
+mod seed_rows;
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +19,8 @@ use imagegraph::rows;
 use serde_json::{Value, json};
 
 const ROWS: i64 = 100_000;
-const TIMES: usize = 40;
+/// Number of requests of which the median is taken.
+const REPETITIONS: usize = 40;
 const ADMIN: &str = "admin-token-for-benches-0123456789abcdef";
 
 const PAGE: &str = "query($after: String, $order: ImageOrder, $w: ID, $ids: [ID!], $filter: ImageFilter) {
@@ -30,7 +33,7 @@ const TOTALS: &str = "query($w: ID, $filter: ImageFilter) {
 struct Settings {
     #[command(flatten)]
     config: Config,
-    /// What cargo passes to every bench.
+    /// The flag that cargo passes to every benchmark.
     #[arg(long)]
     bench: bool,
 }
@@ -57,12 +60,12 @@ async fn main() {
     let workspace = running.first.as_ref().unwrap().workspace.to_string();
     let clock = Clock::default();
     let other = rows::workspace::insert(db, "other", clock.now()).await.unwrap().id.to_string();
-    filled::fill(db.connection(), [&workspace, &other], ROWS).await;
+    seed_rows::insert_files_and_images(db.connection(), [&workspace, &other], ROWS).await;
     let bench = Bench {
         http: reqwest::Client::builder().no_proxy().build().unwrap(),
         url: format!("{}graphql", running.public_url),
     };
-    println!("a page of 100 images of {ROWS}, median of {TIMES}; floor: the same rows by their ids");
+    println!("a page of 100 images of {ROWS}, median of {REPETITIONS}; floor: 100 images by their ids");
     println!(
         "{:<12} {:<5} {:<10} {:>9} {:>9} {:>9} {:>13} {:>13}",
         "order", "", "list", "floor", "first", "deepest", "first/floor", "deep/first"
@@ -74,7 +77,7 @@ async fn main() {
                 let first = bench.page(json!({ "order": order, "w": scope })).await;
                 let ids: Vec<Value> =
                     first["nodes"].as_array().unwrap().iter().map(|node| node["id"].clone()).collect();
-                // The far end, entered from the other side, gives the cursor before the last page.
+                // `last: 100` gives the cursor of the deepest page.
                 let last = bench.last(json!({ "order": order, "w": scope })).await;
                 let deep = last["pageInfo"]["startCursor"].clone();
                 let floor = bench.time(json!({ "order": order, "w": scope, "ids": ids })).await;
@@ -91,13 +94,13 @@ async fn main() {
             }
         }
     }
-    bench.find(&workspace).await;
+    bench.filters_and_totals(&workspace).await;
     running.stop().await;
 }
 
 impl Bench {
     /// Filters, searches and totals, as ratios to the first page of the same list.
-    async fn find(&self, workspace: &str) {
+    async fn filters_and_totals(&self, workspace: &str) {
         println!(
             "\n{:<52} {:>9} {:>9} {:>13}",
             "a page of 100 images by size", "floor", "time", "time/floor"
@@ -139,16 +142,17 @@ impl Bench {
     }
 
     async fn page(&self, variables: Value) -> Value {
-        self.ask(PAGE, variables).await
+        self.images(PAGE, variables).await
     }
 
     async fn last(&self, variables: Value) -> Value {
         let query = "query($order: ImageOrder, $w: ID, $filter: ImageFilter) {
             images(last: 100, orderBy: $order, workspaceId: $w, filter: $filter) { pageInfo { startCursor } } }";
-        self.ask(query, variables).await
+        self.images(query, variables).await
     }
 
-    async fn ask(&self, query: &str, variables: Value) -> Value {
+    /// Sends a query, and returns its field `images`.
+    async fn images(&self, query: &str, variables: Value) -> Value {
         let body = json!({ "query": query, "variables": variables });
         let answer = self.http.post(&self.url).bearer_auth(ADMIN).json(&body).send().await.unwrap();
         let mut answer: Value = answer.json().await.unwrap();
@@ -156,19 +160,19 @@ impl Bench {
         answer["data"]["images"].take()
     }
 
-    /// Median of a page's time, in milliseconds.
+    /// Median time of a page, in milliseconds.
     async fn time(&self, variables: Value) -> f64 {
         self.time_of(PAGE, variables).await
     }
 
     async fn time_of(&self, query: &str, variables: Value) -> f64 {
         let mut times = Vec::new();
-        for _ in 0..TIMES {
+        for _ in 0..REPETITIONS {
             let began = Instant::now();
-            self.ask(query, variables.clone()).await;
+            self.images(query, variables.clone()).await;
             times.push(began.elapsed().as_secs_f64() * 1000.0);
         }
         times.sort_by(f64::total_cmp);
-        times[TIMES / 2]
+        times[REPETITIONS / 2]
     }
 }

@@ -1,10 +1,11 @@
-//! What durability costs: uploads per second with `IMAGEGRAPH_DURABILITY` full and relaxed, one client and sixteen at once,
-//! and the ratio of the two. Run with `cargo bench --bench uploads`; on PostgreSQL with
-//! `TEST_DATABASE_URL=postgres://… cargo bench --bench uploads` (an empty database). The disk under the folder for temporary
-//! files is measured: set `TMPDIR` to another.
+//! Cost of durability: uploads per second with `IMAGEGRAPH_DURABILITY` full and relaxed, and their ratio, for one client and
+//! for sixteen concurrent ones.
+//!
+//! Run with `cargo bench --bench uploads`; on PostgreSQL with `TEST_DATABASE_URL=postgres://… cargo bench --bench uploads`,
+//! where the URL names an empty database. The disk of the folder for temporary files is measured: `TMPDIR` chooses another.
 
-#![expect(clippy::unwrap_used, reason = "a bench that cannot go on ends")]
-#![expect(clippy::disallowed_methods, reason = "TEST_DATABASE_URL is a setting of the bench")]
+#![expect(clippy::unwrap_used, reason = "a failed step of a benchmark ends it")]
+#![expect(clippy::disallowed_methods, reason = "the benchmark reads TEST_DATABASE_URL")]
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +27,7 @@ const UPLOAD: &str =
 struct Settings {
     #[command(flatten)]
     config: Config,
-    /// What cargo passes to every bench.
+    /// The flag that cargo passes to every benchmark.
     #[arg(long)]
     bench: bool,
 }
@@ -38,14 +39,14 @@ async fn main() {
     for clients in [1, 16] {
         let mut rates = Vec::new();
         for durability in [Durability::Full, Durability::Relaxed] {
-            rates.push(measured(durability, clients).await);
+            rates.push(uploads_per_second(durability, clients).await);
         }
         println!("{clients:>8} {:>10.0} {:>10.0} {:>8.2}", rates[0], rates[1], rates[0] / rates[1]);
     }
 }
 
 /// Uploads per second, the best of three runs.
-async fn measured(durability: Durability, clients: usize) -> f64 {
+async fn uploads_per_second(durability: Durability, clients: usize) -> f64 {
     let dir = tempfile::TempDir::new().unwrap();
     let settings = Settings::parse();
     let _ = settings.bench;
@@ -58,7 +59,7 @@ async fn measured(durability: Durability, clients: usize) -> f64 {
     config.durability = durability;
     let running = server::start(config, Clock::default()).await.unwrap();
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let workspace = ask(&http, &running).await;
+    let workspace = first_workspace(&http, &running).await;
     let mut best = Duration::MAX;
     for _ in 0..3 {
         let start = Instant::now();
@@ -70,7 +71,8 @@ async fn measured(durability: Durability, clients: usize) -> f64 {
     FILES as f64 / best.as_secs_f64()
 }
 
-async fn ask(http: &reqwest::Client, running: &Running) -> String {
+/// The id of the workspace that the first start created.
+async fn first_workspace(http: &reqwest::Client, running: &Running) -> String {
     let query = json!({ "query": "{ workspaces { nodes { id } } }" });
     let request = http.post(format!("{}graphql", running.public_url)).bearer_auth(ADMIN).json(&query);
     let answer: Value = request.send().await.unwrap().json().await.unwrap();

@@ -1,4 +1,4 @@
-//! Every setting: its variable, its flag, its default, its meaning. Nothing else reads the environment.
+//! All settings, each with its flag, environment variable, default and meaning. No other module reads the environment.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -20,9 +20,10 @@ const WORKER: &str = "Worker";
 const LOG: &str = "Log";
 const TESTS: &str = "Tests";
 
+/// Characters that have to be percent-encoded in the path of a database URL.
 const SPECIAL_IN_URL: &AsciiSet = &CONTROLS.add(b' ').add(b'#').add(b'%').add(b'?');
 
-/// Settings of the server. Flags win over environment variables, which win over a `.env` file.
+/// Settings of the server. A flag takes precedence over an environment variable, and that over a `.env` file.
 #[derive(Args, Clone)]
 pub struct Config {
     /// Address to listen on; port 0 picks a free port
@@ -93,7 +94,7 @@ pub struct Config {
     #[arg(long, global = true, help_heading = ACCOUNT, env = "CLOUDFLARE_API_TOKEN", hide_env_values = true)]
     pub cloudflare_api_token: Option<String>,
 
-    /// E-mail of the Cloudflare account, with CLOUDFLARE_API_KEY instead of a token
+    /// E-mail address of the Cloudflare user, together with CLOUDFLARE_API_KEY, as an alternative to CLOUDFLARE_API_TOKEN
     #[arg(
         long,
         global = true,
@@ -104,7 +105,7 @@ pub struct Config {
     )]
     pub cloudflare_email: Option<String>,
 
-    /// Global API key of the Cloudflare account, with CLOUDFLARE_EMAIL
+    /// Global API key of the Cloudflare user, together with CLOUDFLARE_EMAIL
     #[arg(
         long,
         global = true,
@@ -302,39 +303,39 @@ pub struct Config {
     pub stand_still_at: Option<String>,
 }
 
-/// What an answer promises.
+/// What the acknowledgement of an upload guarantees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Durability {
-    /// What is acknowledged outlasts a power cut.
+    /// Acknowledged uploads survive a power failure.
     Full,
-    /// What is acknowledged outlasts the end of the process, and not always that of the machine.
+    /// Acknowledged uploads survive a crash of the process, but possibly not a crash of the machine.
     Relaxed,
 }
 
-/// Form of the log.
+/// Log format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// Lines for people.
+    /// Human-readable lines.
     Text,
     /// One JSON object per line.
     Json,
 }
 
 impl Config {
-    /// The database in use.
+    /// The URL of the database: the setting, or that of the SQLite file in the data folder.
     pub fn database_url(&self) -> String {
         match &self.database_url {
             Some(url) => url.clone(),
             None => {
                 let path = self.data_dir.join("imagegraph.sqlite");
-                // What has a meaning in a URL stands for itself in a path.
+                // Characters such as `?` in the path of the folder are not meant as URL syntax.
                 let encoded = utf8_percent_encode(&path.to_string_lossy(), SPECIAL_IN_URL).to_string();
                 format!("sqlite://{encoded}")
             }
         }
     }
 
-    /// What no output may show: keys, tokens and passwords.
+    /// Keys, tokens and passwords, which the log and error messages must not contain.
     pub fn secrets(&self) -> Vec<String> {
         let plain = [
             &self.admin_token,
@@ -362,7 +363,7 @@ impl Config {
         self.max_complexity.min(points.unwrap_or(usize::MAX))
     }
 
-    /// Whether the built-in emulator is the account.
+    /// Whether the built-in emulator is used instead of a Cloudflare account.
     pub fn emulated(&self) -> bool {
         self.cloudflare_account_id.is_none()
     }
@@ -391,7 +392,7 @@ fn store_url(text: &str) -> Result<Url, String> {
     }
 }
 
-/// Checked here, because what cannot read it later on would show it, with its password.
+/// Validates the URL here, because the error message of the database driver would contain the URL with its password.
 fn database_url(text: &str) -> Result<String, String> {
     const EXPECTED: &str = "sqlite://path or postgres://user:password@host:port/name is expected";
     if text.starts_with("sqlite:") {
@@ -412,7 +413,7 @@ fn database_url(text: &str) -> Result<String, String> {
     }
 }
 
-/// What may stand in the query of a PostgreSQL URL.
+/// Whether the PostgreSQL driver knows this parameter of a URL.
 fn is_postgres_parameter(name: &str) -> bool {
     const KNOWN: [&str; 18] = [
         "application_name",
@@ -458,7 +459,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Two calls have to fit into the time for which the worker holds a row.
+/// Limited to 45 seconds, because the worker holds a row for 120 seconds and two calls have to fit into that.
 fn call_seconds(text: &str) -> Result<Duration, String> {
     let duration = seconds(text)?;
     if duration > Duration::from_secs(45) {

@@ -1,27 +1,33 @@
-//! Folders and files of this server's own, into which nobody else may look: uploads lie there, and secrets.
+//! Folders and files that only the server's own user may read, because they hold uploads and secrets.
 
 use std::fs::{DirBuilder, OpenOptions, Permissions};
 use std::io;
 use std::path::Path;
 
-/// Makes a folder and those it lies in, closed to everybody else. With `durable` they outlast a power cut.
+/// Creates a folder and its missing parents with mode 0700. With `durable` the new entries are synced to the disk.
+///
+/// # Errors
+/// Those of the file system.
 pub fn make(folder: &Path, durable: bool) -> io::Result<()> {
     let missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
-    let made: Vec<&Path> = folder.ancestors().take_while(missing).collect();
+    let created: Vec<&Path> = folder.ancestors().take_while(missing).collect();
     let mut builder = DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.recursive(true).create(folder)?;
     if durable {
-        for parent in made.into_iter().filter_map(Path::parent) {
+        for parent in created.into_iter().filter_map(Path::parent) {
             sync(parent)?;
         }
     }
     Ok(())
 }
 
-/// Makes a missing file, and closes it to everybody else: the database, whose log and index SQLite makes with the same
-/// permissions.
+/// Creates a file unless it exists, and sets its mode to 0600. Used for the database before SQLite opens it, because SQLite
+/// creates its log and index files with the permissions of the database file.
+///
+/// # Errors
+/// Those of the file system.
 pub fn make_file(path: &Path) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false);
@@ -31,7 +37,11 @@ pub fn make_file(path: &Path) -> io::Result<()> {
     close(path)
 }
 
-/// Closes a file or a folder to everybody else, if it is there. One that belongs to another user stays as it is.
+/// Removes the permissions of other users from a file or folder. A missing path is ignored. Where the permissions cannot be
+/// changed, as those of another user's file, a warning is logged.
+///
+/// # Errors
+/// The metadata cannot be read.
 pub fn close(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     {
@@ -42,13 +52,13 @@ pub fn close(path: &Path) -> io::Result<()> {
             Err(problem) if problem.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(problem) => return Err(problem),
         };
-        // A folder with this bit is everybody's, such as one for temporary files.
+        // A folder with the sticky bit, such as /tmp, is meant to be shared.
         if found.mode() & 0o077 == 0 || found.mode() & STICKY != 0 {
             return Ok(());
         }
         let mode = if found.is_dir() { 0o700 } else { 0o600 };
         if let Err(problem) = std::fs::set_permissions(path, Permissions::from_mode(mode)) {
-            tracing::warn!(path = %path.display(), %problem, "others may read this, and it cannot be changed");
+            tracing::warn!(path = %path.display(), %problem, "other users can read this path, and its permissions cannot be changed");
         }
     }
     #[cfg(not(unix))]
@@ -56,7 +66,10 @@ pub fn close(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes the entries of a folder to the disk; the empty path is the working folder.
+/// Syncs the entries of a folder to the disk. The empty path stands for the working directory.
+///
+/// # Errors
+/// Those of the file system.
 pub fn sync(folder: &Path) -> io::Result<()> {
     #[cfg(unix)]
     std::fs::File::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?.sync_all()?;

@@ -1,6 +1,6 @@
-//! Typed ids: `img_01j…`, a prefix and a UUIDv7 in 26 characters, as the TypeID specification spells it.
+//! Typed ids such as `img_01j…`: a prefix and a UUIDv7 in 26 characters, as in the TypeID specification.
 //!
-//! The same string is the Relay id, the REST id and what a log shows; the database holds the 16 bytes.
+//! The same string is used as Relay id, in REST and in logs; the database stores the 16 bytes of the UUID.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,13 +15,13 @@ const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 /// Why a string is not an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseIdError {
-    /// The prefix is not one of ours, or not the one asked for.
+    /// The prefix is not that of the expected type.
     #[error("an id that begins with `{0}_` is expected")]
     Prefix(&'static str),
-    /// No known prefix at all.
+    /// The prefix is that of no type.
     #[error("an id begins with a known prefix such as `img_`, `fil_` or `wsp_`")]
     UnknownPrefix,
-    /// Not 26 characters of lower-case base 32 below 2^128.
+    /// The suffix is not 26 characters of lower-case base 32 for a number below 2^128.
     #[error("after its prefix an id has 26 characters of lower-case base 32")]
     Suffix,
 }
@@ -34,10 +34,10 @@ macro_rules! ids {
             pub struct $name(pub Uuid);
 
             impl $name {
-                /// What the id's text begins with, without the underscore.
+                /// The prefix of the id's text, without the underscore.
                 pub const PREFIX: &'static str = $prefix;
 
-                /// A fresh id whose order is the order of `now`.
+                /// A new id. Ids sort by their `now`, in milliseconds.
                 pub fn new(now: DateTime<Utc>) -> Self {
                     Self(uuid_v7(now))
                 }
@@ -87,7 +87,6 @@ macro_rules! ids {
     };
 }
 
-// The one list of prefixes.
 ids! {
     /// A workspace.
     WorkspaceId = "wsp",
@@ -105,7 +104,7 @@ ids! {
     DirectUploadId = "upl",
 }
 
-/// A fresh UUIDv7 of the given time; random below the millisecond.
+/// A new UUIDv7 with the given time in milliseconds; its other bits are random.
 pub fn uuid_v7(now: DateTime<Utc>) -> Uuid {
     let millis = u64::try_from(now.timestamp_millis()).unwrap_or(0);
     uuid::Builder::from_unix_timestamp_millis(millis, &rand::random()).into_uuid()
@@ -117,7 +116,7 @@ fn encode(uuid: Uuid) -> String {
 }
 
 fn decode(suffix: &str) -> Result<Uuid, ParseIdError> {
-    // 26 × 5 = 130 bits: the first character may not go past 7, or the value would not fit into 128.
+    // 26 × 5 = 130 bits: with a first character above 7 the value would not fit into 128.
     if suffix.len() != 26 || suffix.as_bytes()[0] > b'7' {
         return Err(ParseIdError::Suffix);
     }
@@ -133,7 +132,7 @@ fn decode(suffix: &str) -> Result<Uuid, ParseIdError> {
 mod tests {
     use super::*;
 
-    /// Vectors of the TypeID specification's `valid.yml`, under our prefix.
+    /// Vectors of the TypeID specification's `valid.yml`, with the prefix `img`.
     #[test]
     fn encodes_as_the_specification_says() {
         for (uuid, suffix) in [

@@ -1,12 +1,12 @@
-//! Spellings of texts. What Unicode holds to be canonically equivalent is one text here: names, tags and what is searched
-//! for are stored and compared in composed form (NFC), and shown as they were sent. Compatibility characters, such as the
-//! ligature ﬁ or fullwidth letters, stay different from what they resemble.
+//! Unicode normalization. Names, tags and search terms are stored and compared in composed form (NFC), so that canonically
+//! equivalent texts are equal; they are shown as they were sent. Compatibility characters, such as the ligature ﬁ or
+//! fullwidth letters, stay different from the letters they resemble.
 
 use std::borrow::Cow;
 
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
-/// The composed form (NFC) of a text, in which equivalent texts are equal.
+/// The composed form (NFC) of a text. Canonically equivalent texts have the same one.
 pub fn composed(text: &str) -> Cow<'_, str> {
     match is_nfc_quick(text.chars()) {
         IsNormalized::Yes => Cow::Borrowed(text),
@@ -14,12 +14,12 @@ pub fn composed(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Number of characters of the composed form: what limits count, so that equivalent texts are taken or refused alike.
+/// Number of characters of the composed form. Limits are compared with it, so that equivalent texts are treated alike.
 pub fn length(text: &str) -> usize {
     composed(text).chars().count()
 }
 
-/// The text itself if its composed form differs: what is kept beside the stored form to be shown.
+/// The text itself if its composed form differs, to be stored beside the composed form and shown; `None` if it does not.
 pub fn as_sent(text: &str) -> Option<String> {
     (composed(text) != text).then(|| text.to_owned())
 }

@@ -1,12 +1,12 @@
-//! The cryptography under every TLS connection of the process.
+//! The cryptography provider of all TLS connections of the process.
 
 use rustls::crypto::{CryptoProvider, ring};
 
-/// Chooses the provider for the whole process. The first thing a program does that uses this library: HTTP clients are
-/// made in many places, and none of them works before.
+/// Installs the provider for the whole process. Programs that use this library have to call it first: building an HTTP
+/// client panics without a provider.
 pub fn install() {
     if CryptoProvider::get_default().is_none() {
-        // Failing means that another thread was first, which is as good.
+        // An error means that another thread has installed one in the meantime.
         let _ = ring::default_provider().install_default();
     }
 }

@@ -1,7 +1,8 @@
-//! The product's tables, one file per change, for SQLite and PostgreSQL alike.
+//! Migrations of imagegraph's tables, one file per change, for SQLite and PostgreSQL. Published migrations are not edited.
 //!
-//! Written as SQL with the few names that differ filled in: partial indexes, check constraints and a byte-wise
-//! collation carry the design here, and the schema builder spells them differently per database.
+//! They are written as SQL with placeholders for the type names that differ, and not with SeaORM's schema builder: the tables
+//! depend on partial indexes, check constraints and a byte-wise collation, which the builder does not express for both
+//! databases.
 
 pub use sea_orm_migration::prelude::MigratorTrait;
 use sea_orm_migration::prelude::*;
@@ -33,18 +34,18 @@ impl MigratorTrait for Migrator {
     }
 }
 
-/// Runs SQL statements separated by `;`, with `{uuid}`, `{text}`, `{bytes}`, `{json}`, `{time}` and `{serial}`
-/// replaced by what the database calls them.
+/// Runs SQL statements separated by `;`. The placeholders `{uuid}`, `{text}`, `{bytes}`, `{json}`, `{time}` and `{serial}` are
+/// replaced by the type names of the database.
 async fn execute(manager: &SchemaManager<'_>, sql: &str) -> Result<(), DbErr> {
     let statements: Vec<&str> =
         sql.split(';').map(str::trim).filter(|statement| !statement.is_empty()).collect();
     execute_each(manager, &statements).await
 }
 
-/// Runs SQL statements that may hold a `;`, as functions and triggers do, with the same names replaced.
+/// Runs SQL statements that may contain `;`, as functions and triggers do, with the same placeholders.
 async fn execute_each(manager: &SchemaManager<'_>, statements: &[impl AsRef<str>]) -> Result<(), DbErr> {
-    // Names are ordered by bytes on both databases: a page key that followed the locale would differ between
-    // servers, and a row comparison could not use the index.
+    // Texts are ordered by bytes on both databases: an order that depends on the locale would differ between servers, and the
+    // row comparison of a page could not use the index.
     let names = match manager.get_database_backend() {
         DbBackend::Postgres => [
             ("{uuid}", "uuid"),

@@ -1,7 +1,7 @@
 use sea_orm_migration::prelude::*;
 
-// The indexes by workspace say that it is not null, which always holds, so that only a list that names a workspace can be
-// read through them: with statistics at hand SQLite would skip through one to sort a list over all.
+// The partial indexes by workspace have the condition `workspace_id IS NOT NULL`, which is always true. It keeps SQLite from
+// using them for lists over all workspaces, which its planner would do by a skip-scan and a sort once it has statistics.
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;

@@ -1,7 +1,8 @@
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DbBackend;
 
-// What a file and an image carry beyond their bytes, policy of a workspace, the trash, ways to send bytes.
+// Tags, metadata and settings of files and images, placeholders and colours, the policy of a workspace, the trash, imports,
+// direct uploads by PUT, and idempotency keys.
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -18,13 +19,14 @@ impl MigrationTrait for Migration {
 
     async fn down(&self, _: &SchemaManager) -> Result<(), DbErr> {
         Err(DbErr::Migration(
-            "files in the trash and half-made imports have no place in the former tables".to_owned(),
+            "cannot be undone: the former tables cannot hold files in the trash and unfinished imports"
+                .to_owned(),
         ))
     }
 }
 
-/// SQLite cannot change a check constraint: the table is made anew, with foreign keys off, as its documentation says
-/// ("Making Other Kinds Of Table Schema Changes"). The pool that migrates has one connection, so the pragma holds.
+/// Rebuilds the table with foreign keys off, because SQLite cannot change a check constraint (SQLite documentation, "Making
+/// Other Kinds Of Table Schema Changes"). The pragma applies to one connection, and the pool that migrates has only one.
 async fn rebuild_file(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     crate::execute(manager, "PRAGMA foreign_keys = OFF; BEGIN IMMEDIATE").await?;
     crate::execute(manager, SQLITE_FILE).await?;

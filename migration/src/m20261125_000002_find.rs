@@ -1,9 +1,9 @@
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DbBackend;
 
-// What lists need to be ordered, searched and counted: indexes of every order, a text to search in, and counters that
-// triggers keep, so that no code path can forget them. A migration that makes `file` or `image` anew on SQLite makes
-// their triggers anew as well.
+// Indexes for every order of the lists, a search text with an index, and counters per workspace that are maintained by
+// triggers, so that no code path can miss them. A migration that rebuilds `file` or `image` on SQLite has to create their
+// triggers again.
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -13,7 +13,7 @@ impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let postgres = manager.get_database_backend() == DbBackend::Postgres;
         if postgres {
-            make_extension(manager).await?;
+            create_extension(manager).await?;
             crate::execute_each(manager, &POSTGRES_COLUMNS).await?;
         } else {
             crate::execute_each(manager, &["BEGIN IMMEDIATE"]).await?;
@@ -23,8 +23,8 @@ impl MigrationTrait for Migration {
         }
         crate::execute_each(manager, &indexes()).await?;
         crate::execute_each(manager, &USAGE).await?;
-        for counting in COUNTINGS {
-            let statements = if postgres { counting.postgres() } else { counting.sqlite() };
+        for counters in COUNTERS {
+            let statements = if postgres { counters.postgres() } else { counters.sqlite() };
             crate::execute_each(manager, &statements).await?;
         }
         if !postgres {
@@ -39,9 +39,9 @@ impl MigrationTrait for Migration {
     }
 }
 
-/// Trigrams make a substring an index condition. The extension is a trusted one: whoever may create things in the
-/// database may create it.
-async fn make_extension(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
+/// Creates the extension for trigram indexes, by which a substring search is an index condition. It is a trusted extension:
+/// every role with the CREATE privilege on the database may create it.
+async fn create_extension(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     crate::execute_each(manager, &["CREATE EXTENSION IF NOT EXISTS pg_trgm"]).await.map_err(|problem| {
         DbErr::Migration(format!(
             "search needs PostgreSQL's extension pg_trgm, which this role cannot create ({problem}). Let an \
@@ -51,7 +51,8 @@ async fn make_extension(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     })
 }
 
-// An ordered list cannot page over nulls: each column that may be null has a key beside it that is not.
+// Pages are found by comparing sort keys, and a comparison with NULL is never true. Each nullable column that lists are ordered
+// by therefore has a generated key column that is not null.
 
 const POSTGRES_COLUMNS: [&str; 6] = [
     "ALTER TABLE image
@@ -64,10 +65,10 @@ const POSTGRES_COLUMNS: [&str; 6] = [
              SELECT filename || chr(10) || coalesce(alt, '') || chr(10) || coalesce(
                  (SELECT string_agg(tag, chr(10)) FROM jsonb_array_elements_text(tags) AS tag), '')
          $$",
-    // In the database's own collation, and not byte by byte as the others: it knows more letters than ASCII's.
+    // In the default collation of the database, because ILIKE folds only ASCII letters in the collation "C".
     "ALTER TABLE file ADD COLUMN search_text text GENERATED ALWAYS AS (searchable(filename, NULL, tags)) STORED",
     "ALTER TABLE image ADD COLUMN search_text text GENERATED ALWAYS AS (searchable(filename, alt, tags)) STORED",
-    // Without a list of pending entries, which every search would read and the planner shies away from.
+    // Without fastupdate: each search would have to read the list of pending entries, and the planner would avoid the index.
     "CREATE INDEX file_by_text ON file USING gin (search_text gin_trgm_ops) WITH (fastupdate = off)",
     "CREATE INDEX image_by_text ON image USING gin (search_text gin_trgm_ops) WITH (fastupdate = off)
          WHERE state = 'READY'",
@@ -80,8 +81,8 @@ const SQLITE_COLUMNS: [&str; 3] = [
          GENERATED ALWAYS AS (coalesce(taken_at, '0001-01-01T00:00:00+00:00')) VIRTUAL",
 ];
 
-/// Full text tables find rows by numbers, which ours do not have: `file_text` and `image_text` give them some, and
-/// hold what is searched.
+/// FTS5 tables refer to rows by integers, and the primary keys of `file` and `image` are UUIDs. The tables `file_text` and
+/// `image_text` map one to the other and hold the text that is searched.
 fn sqlite_search(table: &str, columns: &str, alt: &str) -> Vec<String> {
     let body = |row: &str| {
         let alt = if alt == "NULL" { alt.to_owned() } else { format!("{row}.{alt}") };
@@ -91,10 +92,7 @@ fn sqlite_search(table: &str, columns: &str, alt: &str) -> Vec<String> {
         )
     };
     let (new, all) = (body("new"), body(table));
-    let of = |row: &str| {
-        columns.split(", ").map(|column| format!("{row}.{column}")).collect::<Vec<_>>().join(", ")
-    };
-    let (before, after) = (of("old"), of("new"));
+    let (before, after) = (qualified(columns, "old"), qualified(columns, "new"));
     let insert = format!("INSERT INTO {table}_search (rowid, body) VALUES (new.n, new.body)");
     let delete = format!(
         "INSERT INTO {table}_search ({table}_search, rowid, body) VALUES ('delete', old.n, old.body)"
@@ -133,7 +131,13 @@ fn sqlite_search(table: &str, columns: &str, alt: &str) -> Vec<String> {
     ]
 }
 
-/// Every order's index by itself and by workspace, over the rows that a list shows; the trash has its own.
+/// The columns of a comma-separated list, each with the name of its row before it.
+fn qualified(columns: &str, row: &str) -> String {
+    columns.split(", ").map(|column| format!("{row}.{column}")).collect::<Vec<_>>().join(", ")
+}
+
+/// Two indexes for each order of each list, over all workspaces and by workspace. They are partial: they contain the rows that
+/// the list shows. The trash is a list of its own.
 fn indexes() -> Vec<String> {
     let trash = "removed_at IS NULL AND deleted_at IS NOT NULL";
     [
@@ -161,7 +165,7 @@ fn indexes() -> Vec<String> {
     .collect()
 }
 
-/// What a workspace has. The trash is part of `file_count` and `file_bytes`; images are provisioned ones.
+/// Counters of each workspace. `file_count` and `file_bytes` include the trash; images count once they are provisioned.
 const USAGE: [&str; 2] = [
     "CREATE TABLE workspace_usage (
          workspace_id  {uuid} PRIMARY KEY NOT NULL REFERENCES workspace (id) ON DELETE CASCADE,
@@ -186,21 +190,21 @@ const USAGE: [&str; 2] = [
      FROM workspace",
 ];
 
-/// How the rows of a table are counted.
-struct Counting {
+/// The counters of a table, from which its triggers are made. `{row}` stands for the row of the table.
+struct Counters {
     table: &'static str,
-    /// Which rows count.
-    standing: &'static str,
-    /// Counters, and what a row adds to each.
+    /// Condition for a row to be counted.
+    condition: &'static str,
+    /// Names of the counters, and what a row adds to each.
     counters: &'static [(&'static str, &'static str)],
     /// Columns whose change may change a counter.
     columns: &'static str,
 }
 
-const COUNTINGS: [Counting; 2] = [
-    Counting {
+const COUNTERS: [Counters; 2] = [
+    Counters {
         table: "file",
-        standing: "{row}.removed_at IS NULL",
+        condition: "{row}.removed_at IS NULL",
         counters: &[
             ("file_count", "1"),
             ("file_bytes", "{row}.size"),
@@ -209,21 +213,21 @@ const COUNTINGS: [Counting; 2] = [
         ],
         columns: "workspace_id, size, removed_at, deleted_at",
     },
-    Counting {
+    Counters {
         table: "image",
-        standing: "{row}.state = 'READY'",
+        condition: "{row}.state = 'READY'",
         counters: &[("image_count", "1"), ("image_bytes", "{row}.size")],
         columns: "workspace_id, size, state",
     },
 ];
 
-impl Counting {
-    /// What the rows of a source add to the counters, or take away from them.
+impl Counters {
+    /// A query of the changes of the counters by the rows of `source`, each negated if `sign` is `-`.
     fn changes(&self, sign: &str, row: &str, source: &str) -> String {
         let values: Vec<_> =
             self.counters.iter().map(|(name, value)| format!("{sign}({value}) AS {name}")).collect();
         let select =
-            format!("SELECT {{row}}.workspace_id, {} {source} WHERE {}", values.join(", "), self.standing);
+            format!("SELECT {{row}}.workspace_id, {} {source} WHERE {}", values.join(", "), self.condition);
         select.replace("{row}", row)
     }
 
@@ -247,7 +251,7 @@ impl Counting {
             format!("INSERT INTO workspace_usage (workspace_id, {names}) {changes} {conflict};")
         };
         let (plus, minus) = (add("", "new"), add("-", "old"));
-        let (old, new) = (self.compared("old"), self.compared("new"));
+        let (old, new) = (qualified(self.columns, "old"), qualified(self.columns, "new"));
         vec![
             format!("CREATE TRIGGER {table}_usage_insert AFTER INSERT ON {table} BEGIN {plus} END"),
             format!("CREATE TRIGGER {table}_usage_delete AFTER DELETE ON {table} BEGIN {minus} END"),
@@ -259,12 +263,8 @@ impl Counting {
         ]
     }
 
-    fn compared(&self, row: &str) -> String {
-        self.columns.split(", ").map(|column| format!("{row}.{column}")).collect::<Vec<_>>().join(", ")
-    }
-
-    /// By statement and not by row: a statement that writes many rows changes a counter once. Counters are locked in the
-    /// order of the workspaces, after the rows they count, and held until the transaction ends.
+    /// Triggers per statement, so that a statement that writes many rows updates each counter once. Counters are locked in the
+    /// order of the workspaces and after the rows they count, which avoids deadlocks, until the end of the transaction.
     fn postgres(&self) -> Vec<String> {
         let table = self.table;
         let (plus, minus) =
@@ -328,7 +328,7 @@ fn drops(postgres: bool) -> Vec<String> {
         }
     }
     if postgres {
-        // The extension stays: somebody else may use it.
+        // The extension is not dropped: other tables in the database may use it.
         statements.push("DROP FUNCTION searchable(text, text, jsonb)".to_owned());
     }
     statements.push("DROP TABLE workspace_usage".to_owned());

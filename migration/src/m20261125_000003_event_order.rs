@@ -1,11 +1,10 @@
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DbBackend;
 
-// Numbers of events in the order of commits. A number that is drawn when the row is inserted says nothing about when
-// others get to see the row: whoever reads on from a number would miss the transaction that drew a lower one and
-// commits later. On PostgreSQL the number is therefore drawn anew while the transaction commits, one transaction per
-// workspace at a time. The lock is taken when every row lock is held already, so nobody who waits for it is waited for.
-// SQLite has one writer at a time: there the order of numbers is the order of commits.
+// Sequence numbers of events in the order of commits. A reader that continues after a number would miss events of a transaction
+// that was assigned a lower number on insertion and commits later. On PostgreSQL a deferred trigger therefore assigns the number
+// again at commit, for one transaction per workspace at a time. It takes its lock after all row locks of the transaction, so the
+// lock cannot be part of a deadlock. SQLite has one writer at a time, so the order of insertion is that of commits.
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -13,16 +12,20 @@ pub(crate) struct Migration;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        run(manager, &[FUNCTION, TRIGGER]).await
+        execute_on_postgres(manager, &[FUNCTION, TRIGGER]).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        run(manager, &["DROP TRIGGER event_committed ON event", "DROP FUNCTION event_committed"]).await
+        execute_on_postgres(
+            manager,
+            &["DROP TRIGGER event_committed ON event", "DROP FUNCTION event_committed"],
+        )
+        .await
     }
 }
 
-/// Statement by statement: the function's body has semicolons of its own.
-async fn run(manager: &SchemaManager<'_>, statements: &[&str]) -> Result<(), DbErr> {
+/// Runs statements on PostgreSQL; on SQLite there is nothing to do.
+async fn execute_on_postgres(manager: &SchemaManager<'_>, statements: &[&str]) -> Result<(), DbErr> {
     if manager.get_database_backend() == DbBackend::Postgres {
         for statement in statements {
             manager.get_connection().execute_unprepared(statement).await?;
@@ -31,7 +34,7 @@ async fn run(manager: &SchemaManager<'_>, statements: &[&str]) -> Result<(), DbE
     Ok(())
 }
 
-/// What is notified is the workspace and the newest number in it.
+/// Sends a notification with the id of the workspace and its newest number, separated by a space.
 const FUNCTION: &str = r#"
 CREATE FUNCTION event_committed() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE

@@ -1,6 +1,7 @@
-//! Users who were made with an e-mail address as their name: colleagues see names, and not addresses.
-
 use sea_orm_migration::prelude::*;
+
+// Users that were created with their e-mail address as name get the name "User": names are visible to other members of a
+// workspace, e-mail addresses are not.
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -11,7 +12,7 @@ impl MigrationTrait for Migration {
         crate::execute(manager, r#"UPDATE "user" SET name = 'User' WHERE name = substr(email, 1, 100)"#).await
     }
 
-    /// The former names are not brought back.
+    /// Does nothing: the former names are not restored.
     async fn down(&self, _: &SchemaManager) -> Result<(), DbErr> {
         Ok(())
     }

@@ -1,7 +1,7 @@
 use sea_orm_migration::prelude::*;
 
-// Attempts at provisioning are limited in number and time, counted from when it was asked for: `attempts` itself only
-// grows, because it also tells who holds a row.
+// Provisioning is limited in attempts and in time, counted from the request for it (`wanted_at`, `wanted_attempts`). The column
+// `attempts` is never reset, because its value also identifies the claim of the worker that holds a row.
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;

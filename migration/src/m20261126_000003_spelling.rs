@@ -3,9 +3,9 @@ use sea_orm_migration::sea_orm::prelude::Uuid;
 use sea_orm_migration::sea_orm::{ConnectionTrait, DbBackend, JsonValue, QueryResult, Statement, Value};
 use unicode_normalization::UnicodeNormalization;
 
-// Names, tags and alternative texts are compared, ordered and searched in composed form (NFC), so that canonically
-// equivalent spellings are one. What was sent stays beside it where it is shown and differs. SQLite cannot compose, so
-// the rows there are are read and written here, a batch at a time.
+// Names, tags and alternative texts are compared, ordered and searched in composed form (NFC), so that canonically equivalent
+// texts are equal. The text as it was sent is kept in a `…_sent` column if it differs and is shown. SQL cannot normalize on
+// SQLite, so existing rows are read, composed and written here in batches.
 
 #[derive(DeriveMigrationName)]
 pub(crate) struct Migration;
@@ -53,7 +53,7 @@ ALTER TABLE image DROP COLUMN alt_sent;
 ALTER TABLE workspace DROP COLUMN name_sent
 "#;
 
-/// A table and its texts.
+/// A table and its columns that hold texts.
 struct Table {
     name: &'static str,
     columns: &'static [Column],
@@ -62,15 +62,15 @@ struct Table {
 struct Column {
     name: &'static str,
     kind: Kind,
-    /// Where what was sent is kept.
+    /// Column for the text as it was sent.
     sent: Option<&'static str>,
 }
 
 #[derive(Clone, Copy)]
 enum Kind {
-    /// With the most characters that a constraint lets pass: a few texts are longer once composed.
+    /// A text and its maximum length by a check constraint, to which it is cut: a few texts are longer when composed.
     Text(usize),
-    /// A JSON array of texts, each once.
+    /// A JSON array of texts without duplicates.
     List,
 }
 
@@ -122,7 +122,7 @@ async fn compose(manager: &SchemaManager<'_>, table: &Table) -> Result<(), DbErr
     }
 }
 
-/// The statement that composes a row; `None` for one that is composed.
+/// The statement that composes the texts of a row; `None` if all of them are composed.
 fn update(
     backend: DbBackend,
     table: &Table,
@@ -140,7 +140,7 @@ fn update(
     };
     for Column { name, kind, sent } in table.columns {
         let Some(text) = row.try_get::<Option<String>>("", name)? else { continue };
-        // Brackets and quotes compose with nothing: a list is composed when its JSON is.
+        // The characters of JSON syntax do not take part in composition, so a list is composed if its JSON is.
         if text.nfc().eq(text.chars()) {
             continue;
         }
@@ -161,7 +161,7 @@ fn update(
     Ok(Some(Statement::from_sql_and_values(backend, sql, values)))
 }
 
-/// The texts of a JSON array, composed, and each once.
+/// The JSON array with its texts composed and duplicates removed.
 fn composed_list(text: &str) -> String {
     let Ok(JsonValue::Array(list)) = text.parse::<JsonValue>() else { return text.to_owned() };
     let mut kept: Vec<JsonValue> = Vec::new();

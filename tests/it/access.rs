@@ -1,5 +1,5 @@
-//! Who may do what: every root field and every REST route, asked by everybody. An operation without a row here fails the
-//! suite.
+//! Authorization: every root field and every REST route, requested with every role. An operation without a row in
+//! these tables fails the suite.
 
 use std::collections::BTreeSet;
 
@@ -11,53 +11,69 @@ use serde_json::{Value, json};
 use crate::harness::{ADMIN, Database, Server};
 use crate::pictures::{photo, png};
 
-/// What somebody gets to see of an operation on another's things.
+/// What a role sees of an operation on objects of another user's workspace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sees {
-    /// The thing itself, or the deed done.
-    It,
-    /// Nothing: null, an empty list, `NOT_FOUND`.
+    /// The object itself, or the result of the change.
+    Visible,
+    /// Nothing: null, an empty list, or `NOT_FOUND`.
     Nothing,
-    /// That it is there and not theirs to change: `FORBIDDEN`.
+    /// That the object exists but may not be changed: `FORBIDDEN`.
     Forbidden,
-    /// What everybody with a token sees.
-    Common,
+    /// The same as everyone with a token.
+    Public,
 }
-use Sees::{Common, Forbidden, It, Nothing};
+use Sees::{Forbidden, Nothing, Public, Visible};
 
-/// Root field, how to ask for it, and what stranger, member of another workspace, viewer, editor and admin see.
-/// `$…` names stand for ids of one workspace's things.
+/// Root field, query, and what a user without a workspace, a member of another workspace, a viewer, an editor and an
+/// admin see. Names with `$` stand for ids of objects in one workspace.
 const ROWS: &[(&str, &str, [Sees; 5])] = &[
-    ("node", "{ node(id: \"$file\") { id } }", [Nothing, Nothing, It, It, It]),
-    ("nodes", "{ nodes(ids: [\"$image\"]) { id } }", [Nothing, Nothing, It, It, It]),
-    ("viewer", "{ viewer { user { id } } }", [Common; 5]),
-    ("workspace", "{ workspace(id: \"$workspace\") { id } }", [Nothing, Nothing, It, It, It]),
-    ("workspaces", "{ workspaces { nodes { id } } }", [Nothing, Nothing, It, It, It]),
-    ("file", "{ file(id: \"$file\") { id } }", [Nothing, Nothing, It, It, It]),
-    ("files", "{ files { nodes { id } } }", [Nothing, Nothing, It, It, It]),
-    ("files", "{ files(workspaceId: \"$workspace\") { nodes { id } } }", [Nothing, Nothing, It, It, It]),
-    ("image", "{ image(id: \"$image\") { id } }", [Nothing, Nothing, It, It, It]),
-    ("imageByFile", "{ imageByFile(fileId: \"$file\") { id } }", [Nothing, Nothing, It, It, It]),
-    ("images", "{ images { nodes { id } } }", [Nothing, Nothing, It, It, It]),
-    ("images", "{ images(workspaceId: \"$workspace\") { nodes { id } } }", [Nothing, Nothing, It, It, It]),
-    ("variants", "{ variants { name } }", [Common; 5]),
-    ("directUpload", "{ directUpload(id: \"$upload\") { id } }", [Nothing, Nothing, It, It, It]),
-    ("server", "{ server { version } }", [Common; 5]),
-    ("rateLimit", "{ rateLimit { remaining } }", [Common; 5]),
+    ("node", "{ node(id: \"$file\") { id } }", [Nothing, Nothing, Visible, Visible, Visible]),
+    ("nodes", "{ nodes(ids: [\"$image\"]) { id } }", [Nothing, Nothing, Visible, Visible, Visible]),
+    ("viewer", "{ viewer { user { id } } }", [Public; 5]),
+    ("workspace", "{ workspace(id: \"$workspace\") { id } }", [Nothing, Nothing, Visible, Visible, Visible]),
+    ("workspaces", "{ workspaces { nodes { id } } }", [Nothing, Nothing, Visible, Visible, Visible]),
+    ("file", "{ file(id: \"$file\") { id } }", [Nothing, Nothing, Visible, Visible, Visible]),
+    ("files", "{ files { nodes { id } } }", [Nothing, Nothing, Visible, Visible, Visible]),
+    (
+        "files",
+        "{ files(workspaceId: \"$workspace\") { nodes { id } } }",
+        [Nothing, Nothing, Visible, Visible, Visible],
+    ),
+    ("image", "{ image(id: \"$image\") { id } }", [Nothing, Nothing, Visible, Visible, Visible]),
+    (
+        "imageByFile",
+        "{ imageByFile(fileId: \"$file\") { id } }",
+        [Nothing, Nothing, Visible, Visible, Visible],
+    ),
+    ("images", "{ images { nodes { id } } }", [Nothing, Nothing, Visible, Visible, Visible]),
+    (
+        "images",
+        "{ images(workspaceId: \"$workspace\") { nodes { id } } }",
+        [Nothing, Nothing, Visible, Visible, Visible],
+    ),
+    ("variants", "{ variants { name } }", [Public; 5]),
+    (
+        "directUpload",
+        "{ directUpload(id: \"$upload\") { id } }",
+        [Nothing, Nothing, Visible, Visible, Visible],
+    ),
+    ("server", "{ server { version } }", [Public; 5]),
+    ("rateLimit", "{ rateLimit { remaining } }", [Public; 5]),
     (
         "cloudflareAccount",
         "{ cloudflareAccount { accountId } }",
-        [Nothing, Nothing, Nothing, Nothing, Common],
+        [Nothing, Nothing, Nothing, Nothing, Public],
     ),
     (
         "createVariant",
         "mutation { createVariant(input: { name: \"a\", width: 1, height: 1 }) { userErrors { code } } }",
-        [Forbidden, Forbidden, Forbidden, Forbidden, It],
+        [Forbidden, Forbidden, Forbidden, Forbidden, Visible],
     ),
     (
         "updateVariant",
         "mutation { updateVariant(input: { name: \"public\", width: 1 }) { userErrors { code } } }",
-        [Forbidden, Forbidden, Forbidden, Forbidden, It],
+        [Forbidden, Forbidden, Forbidden, Forbidden, Visible],
     ),
     (
         "deleteVariant",
@@ -67,7 +83,7 @@ const ROWS: &[(&str, &str, [Sees; 5])] = &[
     (
         "createSigningKey",
         "mutation { createSigningKey(input: { name: \"a\" }) { userErrors { code } } }",
-        [Forbidden, Forbidden, Forbidden, Forbidden, It],
+        [Forbidden, Forbidden, Forbidden, Forbidden, Visible],
     ),
     (
         "deleteSigningKey",
@@ -77,126 +93,126 @@ const ROWS: &[(&str, &str, [Sees; 5])] = &[
     (
         "updateCloudflareAccount",
         "mutation { updateCloudflareAccount(input: { flexibleVariants: true }) { userErrors { code } } }",
-        [Forbidden, Forbidden, Forbidden, Forbidden, It],
+        [Forbidden, Forbidden, Forbidden, Forbidden, Visible],
     ),
-    ("uploadFile", "uploadFile", [Nothing, Nothing, Forbidden, It, It]),
+    ("uploadFile", "uploadFile", [Nothing, Nothing, Forbidden, Visible, Visible]),
     (
         "createDirectUpload",
         "mutation { createDirectUpload(input: { workspaceId: \"$workspace\", filename: \"a.png\", mimeType: \"image/png\" }) { file { id } userErrors { code } } }",
-        [Nothing, Nothing, Forbidden, It, It],
+        [Nothing, Nothing, Forbidden, Visible, Visible],
     ),
     (
         "createDirectUploads",
         "mutation { createDirectUploads(input: { uploads: [{ workspaceId: \"$workspace\", filename: \"a.png\", mimeType: \"image/png\" }] }) { results { file { id } userErrors { code } } userErrors { code } } }",
-        [Nothing, Nothing, Forbidden, It, It],
+        [Nothing, Nothing, Forbidden, Visible, Visible],
     ),
     (
         "importFile",
         "mutation { importFile(input: { workspaceId: \"$workspace\", url: \"http://files.example/a.png\" }) { file { id } userErrors { code } } }",
-        [Nothing, Nothing, Forbidden, It, It],
+        [Nothing, Nothing, Forbidden, Visible, Visible],
     ),
     (
         "completeDirectUpload",
         "mutation { completeDirectUpload(input: { id: \"$sent\" }) { file { id } userErrors { code } } }",
-        [Nothing, Nothing, Forbidden, It, It],
+        [Nothing, Nothing, Forbidden, Visible, Visible],
     ),
     (
         "cancelDirectUpload",
         "mutation { cancelDirectUpload(input: { id: \"$upload\" }) { directUpload { id } userErrors { code } } }",
-        [Nothing, Nothing, Forbidden, It, It],
+        [Nothing, Nothing, Forbidden, Visible, Visible],
     ),
     (
         "updateFile",
         "mutation { updateFile(input: { id: \"$file\", filename: \"b.jpg\" }) { file { id } userErrors { code } } }",
-        [Nothing, Nothing, Forbidden, It, It],
+        [Nothing, Nothing, Forbidden, Visible, Visible],
     ),
     (
         "provisionImage",
         "mutation { provisionImage(input: { fileId: \"$plain\" }) { file { id } userErrors { code } } }",
-        [Nothing, Nothing, Forbidden, It, It],
+        [Nothing, Nothing, Forbidden, Visible, Visible],
     ),
     (
         "deleteImage",
         "mutation { deleteImage(input: { id: \"$image\" }) { deletedImageId userErrors { code } } }",
-        [Nothing, Nothing, Forbidden, It, It],
+        [Nothing, Nothing, Forbidden, Visible, Visible],
     ),
     (
         "deleteFile",
         "mutation { deleteFile(input: { id: \"$text\" }) { deletedFileId userErrors { code } } }",
-        [Nothing, Nothing, Forbidden, It, It],
+        [Nothing, Nothing, Forbidden, Visible, Visible],
     ),
     (
         "restoreFile",
         "mutation { restoreFile(input: { id: \"$trashed\" }) { file { id } userErrors { code } } }",
-        [Nothing, Nothing, Forbidden, It, It],
+        [Nothing, Nothing, Forbidden, Visible, Visible],
     ),
     (
         "updateImage",
         "mutation { updateImage(input: { id: \"$image\", alt: \"a\" }) { image { id } userErrors { code } } }",
-        [Nothing, Nothing, Forbidden, It, It],
+        [Nothing, Nothing, Forbidden, Visible, Visible],
     ),
     (
         "createWorkspace",
         "mutation { createWorkspace(input: { name: \"a\" }) { userErrors { code } } }",
-        [It; 5],
+        [Visible; 5],
     ),
     (
         "updateWorkspace",
         "mutation { updateWorkspace(input: { id: \"$workspace\", name: \"b\" }) { workspace { id } userErrors { code } } }",
-        [Nothing, Nothing, Forbidden, Forbidden, It],
+        [Nothing, Nothing, Forbidden, Forbidden, Visible],
     ),
     (
         "setWorkspaceMember",
         "mutation { setWorkspaceMember(input: { workspaceId: \"$workspace\", userId: \"$user\", role: EDITOR }) { member { id } userErrors { code } } }",
-        [Nothing, Nothing, Forbidden, Forbidden, It],
+        [Nothing, Nothing, Forbidden, Forbidden, Visible],
     ),
     (
         "removeWorkspaceMember",
         "mutation { removeWorkspaceMember(input: { workspaceId: \"$workspace\", userId: \"$user\" }) { deletedMemberId userErrors { code } } }",
-        [Nothing, Nothing, Forbidden, Forbidden, It],
+        [Nothing, Nothing, Forbidden, Forbidden, Visible],
     ),
     (
         "createApiToken",
         "mutation { createApiToken(input: { name: \"a\", workspaceId: \"$workspace\", scopes: [FILES_READ] }) { secret userErrors { code } } }",
-        [Nothing, Nothing, It, It, It],
+        [Nothing, Nothing, Visible, Visible, Visible],
     ),
     (
         "revokeApiToken",
         "mutation { revokeApiToken(input: { id: \"$token\" }) { apiToken { id } userErrors { code } } }",
-        [Nothing, Nothing, Nothing, Nothing, It],
+        [Nothing, Nothing, Nothing, Nothing, Visible],
     ),
-    ("node", "{ node(id: \"$member\") { id } }", [Nothing, Nothing, It, It, It]),
-    ("node", "{ node(id: \"$token\") { id } }", [Nothing, Nothing, Nothing, Nothing, It]),
+    ("node", "{ node(id: \"$member\") { id } }", [Nothing, Nothing, Visible, Visible, Visible]),
+    ("node", "{ node(id: \"$token\") { id } }", [Nothing, Nothing, Nothing, Nothing, Visible]),
 ];
 
-/// REST route, method, and what the same people see.
+/// REST route, method, and what the same five roles see.
 const ROUTES: [(&str, &str, [Sees; 5]); 5] = [
-    ("/api/images", "get", [Nothing, Nothing, It, It, It]),
-    ("/api/images/{id}", "get", [Nothing, Nothing, It, It, It]),
-    ("/api/images/by-file/{file_id}", "get", [Nothing, Nothing, It, It, It]),
-    ("/api/images/{id}", "delete", [Nothing, Nothing, Forbidden, It, It]),
-    ("/api/openapi.json", "get", [Common; 5]),
+    ("/api/images", "get", [Nothing, Nothing, Visible, Visible, Visible]),
+    ("/api/images/{id}", "get", [Nothing, Nothing, Visible, Visible, Visible]),
+    ("/api/images/by-file/{file_id}", "get", [Nothing, Nothing, Visible, Visible, Visible]),
+    ("/api/images/{id}", "delete", [Nothing, Nothing, Forbidden, Visible, Visible]),
+    ("/api/openapi.json", "get", [Public; 5]),
 ];
 
-/// The same for the fields of `Subscription`, asked over server-sent events: what comes first.
+/// The fields of `Subscription`, requested over server-sent events: the first answer.
 const FOLLOWED: [(&str, &str, [Sees; 5]); 2] = [
     (
         "assetEvents",
         "subscription { assetEvents(workspaceId: \"$workspace\", after: \"$beginning\") { workspaceId } }",
-        [Nothing, Nothing, It, It, It],
+        [Nothing, Nothing, Visible, Visible, Visible],
     ),
     (
         "uploadProgress",
         "subscription { uploadProgress(id: \"$upload\") { id } }",
-        [Nothing, Nothing, It, It, It],
+        [Nothing, Nothing, Visible, Visible, Visible],
     ),
 ];
 
-/// Things of one workspace, by the names the rows use.
-struct Things(Vec<(&'static str, String)>);
+/// Objects of one workspace by the names that the rows use.
+struct Objects(Vec<(&'static str, String)>);
 
-impl Things {
-    async fn make(server: &Server) -> Things {
+impl Objects {
+    async fn make(server: &Server) -> Objects {
         let photo = server.file("photo.jpg", photo(1)).await;
         let text = server.file("a.txt", b"text".to_vec()).await;
         let input = json!({ "image": { "provision": false } });
@@ -212,14 +228,14 @@ impl Things {
         let trashed = text_of(&server.file("b.txt", b"more".to_vec()).await["id"]);
         let trash = "mutation($id: ID!) { deleteFile(input: { id: $id }) { success } }";
         server.query(trash, json!({ "id": trashed })).await;
-        let somebody = server.token("somebody@example.org", None).await;
-        let user = server.query_as(&somebody, "{ viewer { user { id } } }", json!({})).await;
+        let user_token = server.token("user@example.org", None).await;
+        let user = server.query_as(&user_token, "{ viewer { user { id } } }", json!({})).await;
         let user = text_of(&user["viewer"]["user"]["id"]);
         let join = "mutation($w: ID!, $u: ID!) { setWorkspaceMember(input: { workspaceId: $w, userId: $u, role: VIEWER }) { member { id } } }";
         let member = server.query(join, json!({ "w": server.workspace, "u": user })).await;
         let limited = "mutation($w: ID!) { createApiToken(input: { name: \"a\", workspaceId: $w, scopes: [FILES_READ] }) { apiToken { id } } }";
         let token = server.query(limited, json!({ "w": server.workspace })).await;
-        Things(vec![
+        Objects(vec![
             ("$trashed", trashed),
             ("$user", user),
             ("$member", text_of(&member["setWorkspaceMember"]["member"]["id"])),
@@ -244,8 +260,8 @@ impl Things {
     }
 }
 
-/// Stranger, member of another workspace, viewer, editor, admin.
-async fn everybody(server: &Server) -> [String; 5] {
+/// Tokens of a user without a workspace, a member of another workspace, a viewer, an editor and an admin.
+async fn tokens_by_role(server: &Server) -> [String; 5] {
     let elsewhere = server.other_workspace("elsewhere").await;
     [
         server.token("stranger@example.org", None).await,
@@ -257,25 +273,25 @@ async fn everybody(server: &Server) -> [String; 5] {
 }
 
 both! {
-    /// The table of root fields, row by row. Each row asks in the order of rising rights, so that a deed is done last.
+    /// Requests each row with the least privileged role first, because the roles at the end change the objects.
     async fn root_fields(database: Database) {
         for &(field, query, expected) in ROWS {
-            // The editor and the admin both do the deed, so each gets things of their own.
+            // The editor and the admin both succeed, so each of them gets objects of its own.
             let mut seen = Vec::new();
             for last in [4, 5] {
-                // With a limit that nobody reaches, so that there is one to tell of.
+                // With a rate limit that is never reached, so that `rateLimit` is not null.
                 let server = Server::start_with(database, |config| config.rate_limit = Some(1_000_000)).await;
-                let things = Things::make(&server).await;
-                let people = everybody(&server).await;
+                let objects = Objects::make(&server).await;
+                let people = tokens_by_role(&server).await;
                 let asking = if last == 4 { 0..4 } else { 4..5 };
                 for token in &people[asking] {
                     let answer = if query == "uploadFile" {
                         json!({ "data": { "uploadFile": server.upload_as(token, json!({}), "a.png", "", png(9)).await } })
                     } else {
-                        server.ask(token, &things.fill(query), json!({})).await
+                        server.ask(token, &objects.fill(query), json!({})).await
                     };
                     assert!(answer.get("errors").is_none(), "{field}: {answer:#}");
-                    seen.push(sees(&answer, &things, field));
+                    seen.push(sees(&answer, &objects, field));
                 }
                 server.end().await;
             }
@@ -283,19 +299,19 @@ both! {
         }
     }
 
-    /// The table of subscriptions.
+    /// Requests each row of the table of subscriptions.
     async fn subscriptions(database: Database) {
         let server = Server::start(database).await;
-        let things = Things::make(&server).await;
-        let people = everybody(&server).await;
+        let objects = Objects::make(&server).await;
+        let people = tokens_by_role(&server).await;
         for (field, query, expected) in FOLLOWED {
             let mut seen = Vec::new();
             for token in &people {
-                let answer = crate::live::first(&server, token, &things.fill(query)).await;
+                let answer = crate::live::first(&server, token, &objects.fill(query)).await;
                 seen.push(match answer["errors"][0]["extensions"]["code"].as_str() {
                     Some("NOT_FOUND") => Nothing,
                     Some(other) => panic!("{field}: {other}"),
-                    None if things.mentioned_in(&answer["data"][field].to_string()) => It,
+                    None if objects.mentioned_in(&answer["data"][field].to_string()) => Visible,
                     None => panic!("{field}: {answer}"),
                 });
             }
@@ -303,15 +319,15 @@ both! {
         }
     }
 
-    /// The table of REST routes.
+    /// Requests each row of the table of REST routes.
     async fn rest_routes(database: Database) {
         for (route, method, expected) in ROUTES {
             let mut seen = Vec::new();
             for last in [4, 5] {
                 let server = Server::start(database).await;
-                let things = Things::make(&server).await;
-                let people = everybody(&server).await;
-                let path = things.fill(&route.replace("{id}", "$image").replace("{file_id}", "$file"));
+                let objects = Objects::make(&server).await;
+                let people = tokens_by_role(&server).await;
+                let path = objects.fill(&route.replace("{id}", "$image").replace("{file_id}", "$file"));
                 let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
                 let asking = if last == 4 { 0..4 } else { 4..5 };
                 for token in &people[asking] {
@@ -322,9 +338,9 @@ both! {
                     seen.push(match status {
                         403 => Forbidden,
                         404 => Nothing,
-                        200 if things.mentioned_in(&text) || text.contains("\"success\":true") => It,
+                        200 if objects.mentioned_in(&text) || text.contains("\"success\":true") => Visible,
                         200 if text.contains("\"total\":0") => Nothing,
-                        200 => Common,
+                        200 => Public,
                         other => panic!("{route}: {other} {text}"),
                     });
                 }
@@ -333,8 +349,8 @@ both! {
         }
     }
 
-    /// Without a token, or with one that is wrong, expired or revoked, nothing is answered.
-    async fn nobody_gets_anything(database: Database) {
+    /// Without a token, or with a wrong, expired or revoked one, nothing is answered.
+    async fn requests_without_a_valid_token_are_refused(database: Database) {
         use imagegraph::entity::api_token;
         use sea_orm::{ActiveModelTrait, ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter};
         let server = Server::start(database).await;
@@ -374,10 +390,10 @@ both! {
         }
     }
 
-    /// A token does what its scopes say, whatever its user may.
+    /// A token is limited to its scopes, whatever its user may do.
     async fn scopes_limit_a_token(database: Database) {
         let server = Server::start(database).await;
-        let things = Things::make(&server).await;
+        let objects = Objects::make(&server).await;
         let owner = Some((server.workspace.as_str(), Role::Owner));
         let reads = |scope: &'static str| [("{ files { totalCount } }", scope == "files"), ("{ images { totalCount } }", scope == "images")];
         for (scope, allowed) in [(Scope::FilesRead, "files"), (Scope::ImagesRead, "images"), (Scope::UploadsCreate, "none")] {
@@ -390,28 +406,28 @@ both! {
                     assert_eq!(answer["errors"][0]["extensions"]["code"], "FORBIDDEN", "{scope:?} {query}");
                 }
             }
-            let delete = things.fill("mutation { deleteFile(input: { id: \"$text\" }) { userErrors { code } } }");
+            let delete = objects.fill("mutation { deleteFile(input: { id: \"$text\" }) { userErrors { code } } }");
             let refused = server.query_as(&token, &delete, json!({})).await;
             assert_eq!(refused["deleteFile"]["userErrors"][0]["code"], "FORBIDDEN");
-            let create = things.fill("mutation { createDirectUpload(input: { workspaceId: \"$workspace\", filename: \"a.png\", mimeType: \"image/png\" }) { directUpload { uploadUrl } userErrors { code } } }");
+            let create = objects.fill("mutation { createDirectUpload(input: { workspaceId: \"$workspace\", filename: \"a.png\", mimeType: \"image/png\" }) { directUpload { uploadUrl } userErrors { code } } }");
             let created = server.query_as(&token, &create, json!({})).await["createDirectUpload"].clone();
             assert_eq!(created["userErrors"] == json!([]), scope == Scope::UploadsCreate, "{scope:?}");
         }
-        // Writing without reading: the deed is done and said to be.
+        // With a scope to write and none to read, the change is made and reported, and the object is null.
         let token = server.token_with("owner@example.org", owner, vec![Scope::FilesWrite, Scope::ImagesWrite], None).await;
         let payload = server.upload_as(&token, json!({}), "a.txt", "", b"text".to_vec()).await;
         assert_eq!((&payload["userErrors"], &payload["file"]["status"]), (&json!([]), &json!("READY")));
-        let delete = things.fill("mutation { deleteImage(input: { id: \"$image\" }) { success file { id } userErrors { code } } }");
+        let delete = objects.fill("mutation { deleteImage(input: { id: \"$image\" }) { success file { id } userErrors { code } } }");
         let deleted = server.query_as(&token, &delete, json!({})).await;
         assert_eq!(deleted["deleteImage"], json!({ "success": true, "file": null, "userErrors": [] }));
-        let edit = things.fill("mutation { updateFile(input: { id: \"$file\" }) { file { id } userErrors { code } } }");
+        let edit = objects.fill("mutation { updateFile(input: { id: \"$file\" }) { file { id } userErrors { code } } }");
         let edited = server.query_as(&token, &edit, json!({})).await;
         assert_eq!(edited["updateFile"], json!({ "file": null, "userErrors": [] }));
         let photo = server.file("other.png", png(77)).await["image"].clone();
         let change = "mutation($id: ID!) { updateImage(input: { id: $id }) { image { url } userErrors { code } } }";
         let changed = server.query_as(&token, change, json!({ "id": photo["id"] })).await;
         assert_eq!(changed["updateImage"], json!({ "image": null, "userErrors": [] }));
-        // A hash alone tells an uploader nothing of what is there.
+        // A hash does not reveal to an upload-only token whether its content is stored.
         let known = server.file("known.png", png(78)).await;
         let token = server.token_with("owner@example.org", owner, vec![Scope::UploadsCreate], None).await;
         let create = "mutation($w: ID!, $h: String!, $d: DuplicatePolicy!) { createDirectUpload(input: { workspaceId: $w, filename: \"a.png\", mimeType: \"image/png\", transport: PUT, sha256: $h, onDuplicate: $d }) { directUpload { uploadUrl } deduplicated userErrors { code } } }";
@@ -419,13 +435,14 @@ both! {
             let made = server.query_as(&token, create, json!({ "w": server.workspace, "h": known["sha256"], "d": policy })).await;
             assert!(made["createDirectUpload"]["directUpload"]["uploadUrl"].is_string(), "{made:#}");
         }
-        // The upload URL is a right to write, and not for those who may only read.
+        // An upload URL is a permission to write, so a token that may only read does not get it.
         let viewer = server.token("viewer@example.org", Some((&server.workspace, Role::Viewer))).await;
-        let seen = server.query_as(&viewer, &things.fill("{ directUpload(id: \"$upload\") { id uploadUrl } }"), json!({})).await;
+        let seen = server.query_as(&viewer, &objects.fill("{ directUpload(id: \"$upload\") { id uploadUrl } }"), json!({})).await;
         assert_eq!(seen["directUpload"]["uploadUrl"], Value::Null);
     }
 
-    /// A token limited to a workspace sees that one only, an admin's too; an admin's token without its scope is a member's.
+    /// A token limited to a workspace sees that workspace only, even an admin's. An admin's token without the admin
+    /// scope has the rights of a member.
     async fn a_token_may_be_limited_to_a_workspace(database: Database) {
         let server = Server::start(database).await;
         let other = server.other_workspace("other").await;
@@ -446,35 +463,35 @@ both! {
             let seen = server.query_as(&token, query, json!({})).await;
             assert_eq!(seen["workspaces"]["nodes"].as_array().unwrap().len(), workspaces, "{email} {only:?}");
             assert_eq!(seen["files"]["totalCount"], files, "{email} {only:?}");
-            // The account is the whole server's, and not for a token that is limited to a part of it.
+            // The Cloudflare account belongs to the whole server, so a token limited to a workspace does not see it.
             let account = server.query_as(&token, "{ cloudflareAccount { accountId } }", json!({})).await;
             assert_eq!(account["cloudflareAccount"].is_object(), email == "admin@localhost" && workspaces == 2, "{email} {only:?}");
         }
     }
 }
 
-fn sees(answer: &Value, things: &Things, field: &str) -> Sees {
+fn sees(answer: &Value, objects: &Objects, field: &str) -> Sees {
     let payload = &answer["data"][field];
     let refused = payload["results"][0].get("userErrors").or(payload.get("userErrors"));
     if let Some(errors) = refused.and_then(Value::as_array) {
         return match errors.first().map(|error| error["code"].as_str().unwrap()) {
-            None => It,
+            None => Visible,
             Some("NOT_FOUND") => Nothing,
             Some("FORBIDDEN") => Forbidden,
             Some(other) => panic!("{field}: {other}"),
         };
     }
     let nothing = payload.is_null() || payload["nodes"] == json!([]) || *payload == json!([null]);
-    match (things.mentioned_in(&payload.to_string()), nothing) {
-        (true, _) => It,
+    match (objects.mentioned_in(&payload.to_string()), nothing) {
+        (true, _) => Visible,
         (false, true) => Nothing,
-        // A list of other things: those of one's own workspace.
+        // A list of other objects: those of the user's own workspace.
         (false, false) if payload["nodes"].is_array() => Nothing,
-        (false, false) => Common,
+        (false, false) => Public,
     }
 }
 
-/// Every root field and every REST route has a row above.
+/// Every root field and every REST route has a row in the tables.
 #[test]
 fn every_operation_has_a_row() {
     let sdl = imagegraph::graphql::sdl();

@@ -15,10 +15,10 @@ async fn act(server: &Server, mutation: &str, input: Value, payload: &str) -> Va
 }
 
 both! {
-    /// Variants are made, changed and deleted, and renditions follow at once.
+    /// Variants are created, changed and deleted, and renditions follow at once.
     async fn variants(database: Database) {
         let server = Server::start(database).await;
-        // Variants that keep metadata are handed out to such a workspace only.
+        // Only a workspace with this policy gets URLs of variants that keep metadata.
         let keep_all = "mutation($id: ID!) { updateWorkspace(input: { id: $id, policy: { exifPolicy: KEEP_ALL } }) { userErrors { code } } }";
         server.query(keep_all, json!({ "id": server.workspace })).await;
         let image = server.file("photo.jpg", photo(1)).await["image"]["id"].clone();
@@ -57,7 +57,8 @@ both! {
         assert_eq!(refused["userErrors"], json!([{ "code": "VARIANT_LIMIT_REACHED", "field": ["input", "name"] }]));
     }
 
-    /// Keys are made, given new values and deleted; no value is ever answered, and private URLs follow.
+    /// Signing keys are created, rotated and deleted; their values are never in an answer, and private URLs use the
+    /// new value.
     async fn signing_keys(database: Database) {
         let server = Server::start(database).await;
         let input = json!({ "image": { "requireSignedUrls": true } });
@@ -88,8 +89,9 @@ both! {
         }
     }
 
-    /// The account as Cloudflare reports it: counts, switches, one image, and strays told from ours.
-    async fn the_account(database: Database) {
+    /// Counts, settings and images of the account as Cloudflare reports them. Images that this server did not create
+    /// have no `image`.
+    async fn account_details_and_images(database: Database) {
         let server = Server::start(database).await;
         let empty = server.query("{ cloudflareAccount { accountId accountHash stats { current allowed } flexibleVariants variants { name } signingKeys { name } images { nodes { cfImageId } pageInfo { total hasNextPage } } } }", json!({})).await["cloudflareAccount"].clone();
         assert_eq!((&empty["accountHash"], &empty["stats"]["current"]), (&Value::Null, &json!(0)));
@@ -115,7 +117,7 @@ both! {
         assert_eq!(seen, json!({ "cloudflareAccount": null, "variants": [{ "name": "public" }] }));
     }
 
-    /// The account's images page forward from any row, in both orders, under every kind of condition.
+    /// The account's images page forward from any row, in both orders, with every kind of filter.
     async fn the_accounts_images_page_and_filter(database: Database) {
         let server = Server::start(database).await;
         for i in 0..7 {
@@ -177,8 +179,8 @@ both! {
         }
     }
 
-    /// While the account is down, what it would tell is null with an error, and the rest stands.
-    async fn an_account_that_is_down(database: Database) {
+    /// While the account is down, its fields are null with an error, and the rest of the answer stays.
+    async fn account_outage(database: Database) {
         let server = Server::start_with(database, |config| config.cloudflare_timeout = std::time::Duration::from_millis(300)).await;
         server.fault(json!({ "call": "*", "fault": { "kind": "status", "status": 503 } })).await;
         let query = "{ cloudflareAccount { accountId accountHash stats { current } flexibleVariants variants { name } signingKeys { name } images { nodes { cfImageId } } image(id: \"a\") { cfImageId } } server { version } }";
@@ -195,7 +197,7 @@ both! {
     }
 }
 
-/// An image in the account that is not ours; answers its id.
+/// Creates an image in the account that is not this server's; returns its id.
 async fn stray(server: &Server, metadata: Value) -> String {
     use cloudflare_images::client::{Body, NewImage, Upload};
     let bytes = png(rand::random());

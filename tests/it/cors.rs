@@ -1,4 +1,5 @@
-//! What pages of other origins may ask, and read of the answers.
+//! Cross-origin requests: which requests pages of other origins may send, and which answers and headers they may
+//! read.
 
 use reqwest::header::HeaderMap;
 use reqwest::{Method, Response};
@@ -9,7 +10,7 @@ use crate::pictures::png;
 
 const ORIGIN: &str = "https://app.example";
 
-/// Every URL that pages ask for, with its methods.
+/// Every URL that a page requests, with its methods.
 async fn urls(server: &Server) -> Vec<(String, Vec<Method>)> {
     let file = server.file("a.png", png(1)).await;
     let create = "mutation($input: CreateDirectUploadInput!) { createDirectUpload(input: $input) { directUpload { uploadUrl } userErrors { code } } }";
@@ -49,7 +50,7 @@ async fn preflight(server: &Server, url: &str, method: &Method, wanted: &str) ->
 }
 
 both! {
-    /// Whatever headers a page's libraries add, each is allowed by its name: `*` would leave out `Authorization`.
+    /// Every request header is allowed by its name, because the wildcard `*` does not include `Authorization`.
     async fn every_header_may_be_sent(database: Database) {
         let server = Server::start(database).await;
         let wanted = ["accept", "apollo-require-preflight", "apollographql-client-name", "apollographql-client-version", "authorization", "baggage", "content-type", "if-match", "if-none-match", "idempotency-key", "last-event-id", "range", "sentry-trace", "traceparent", "tracestate", "x-anything", "x-request-id", "x-requested-with"];
@@ -69,14 +70,14 @@ both! {
         }
     }
 
-    /// Scripts read every answer, refusals too, and the headers that say what to do next.
+    /// Scripts can read every answer including refusals, and the headers that a client acts on.
     async fn every_answer_may_be_read(database: Database) {
         let server = Server::start(database).await;
         for (url, methods) in urls(&server).await {
             let exposed = if url.contains("/cloudflare/") { vec!["etag", "content-length", "retry-after"] } else {
                 vec!["etag", "content-range", "content-length", "content-disposition", "accept-ranges", "retry-after", "ratelimit", "ratelimit-policy", "x-request-id", "location", "allow"]
             };
-            // The last of these methods is one that nothing has.
+            // The last of these methods is supported nowhere.
             for method in methods.into_iter().chain([Method::PATCH]) {
                 for token in [ADMIN, "wrong"] {
                     let request = server.http.request(method.clone(), &url).header("origin", ORIGIN).bearer_auth(token);

@@ -1,5 +1,5 @@
-//! A Rust client of the published schema: cynic checks these queries against `schema.graphql` when they are compiled, and
-//! here they run.
+//! A Rust client of the published schema: cynic checks these queries against `schema.graphql` at compile time, and
+//! the tests run them.
 
 use ::cynic::{GraphQlResponse, Id, MutationBuilder, Operation, QueryBuilder};
 use serde::Serialize;
@@ -13,12 +13,12 @@ use queries::{
     OrderDirection, UserErrorCode,
 };
 
-/// What the schema has.
+/// The schema.
 mod schema {
     cynic::use_schema!("schema.graphql");
 }
 
-/// Rust's types for its scalars.
+/// Rust types of its scalars.
 mod scalars {
     use super::schema;
 
@@ -26,7 +26,7 @@ mod scalars {
     cynic::impl_scalar!(chrono::DateTime<chrono::Utc>, schema::DateTime);
 }
 
-/// What this client asks for.
+/// The queries of this client.
 #[cynic::schema_for_derives(file = "schema.graphql", module = "schema")]
 mod queries {
     use chrono::{DateTime, Utc};
@@ -80,7 +80,7 @@ mod queries {
         pub(super) created_at: DateTime<Utc>,
     }
 
-    /// An old client's: it knows one format, and every other is new to it.
+    /// An enum of a client that is older than the server: it knows one format, and has a fallback for others.
     #[derive(cynic::Enum, Clone, Debug, PartialEq)]
     #[cynic(non_exhaustive)]
     pub(super) enum ImageFormat {
@@ -208,7 +208,7 @@ async fn page(server: &Server, page: GalleryVariables) -> queries::ImageConnecti
 }
 
 both! {
-    /// Pages in both directions; a format that this client does not know is told as such and breaks nothing.
+    /// Pages in both directions; a format that the client does not know becomes the fallback.
     async fn a_typed_client_pages_through_a_gallery(database: Database) {
         let server = Server::start(database).await;
         server.file("a.png", png(1)).await;
@@ -231,8 +231,8 @@ both! {
         assert_eq!(ids(&back.nodes), ids(&first.nodes));
     }
 
-    /// A mutation's input is typed, and so is its refusal.
-    async fn a_typed_client_changes_things(database: Database) {
+    /// Inputs of mutations and their user errors are typed.
+    async fn a_typed_client_runs_mutations(database: Database) {
         let server = Server::start(database).await;
         let file = server.file("a.png", png(1)).await;
         let id = Id::new(file["image"]["id"].as_str().unwrap());
@@ -256,7 +256,7 @@ both! {
         assert_eq!(refused.user_errors[0].field, Some(vec!["input".to_owned(), "size".to_owned()]));
     }
 
-    /// The largest number of bytes arrives whole.
+    /// The largest number of bytes arrives without loss of digits.
     async fn a_byte_size_keeps_every_digit(database: Database) {
         let server = Server::start_with(database, |config| config.max_file_size = MAX_SAFE).await;
         let limits = run(&server, Limits::build(())).await;

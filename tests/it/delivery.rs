@@ -1,4 +1,4 @@
-//! Delivery: what the URLs we hand out open, and to whom.
+//! Delivery: what the URLs in answers deliver, and who may fetch them.
 
 use cloudflare_images::wire::{Fit, Variant, VariantOptions};
 use image::{GenericImageView, ImageFormat, ImageReader};
@@ -21,8 +21,8 @@ async fn pixels(server: &Server, url: &Value) -> (u32, u32) {
 }
 
 both! {
-    /// Every rendition has the pixels it says it will have, for each fit and each kind of picture.
-    async fn renditions_have_the_size_they_say(database: Database) {
+    /// Every rendition has the width and height that were announced, for each fit and each shape of source.
+    async fn renditions_have_the_announced_size(database: Database) {
         let server = Server::start(database).await;
         let boxes = [(Some(40), Some(30)), (Some(30), Some(40)), (Some(500), Some(400)), (Some(33), None), (None, Some(17)), (Some(150), Some(20))];
         for fit in [Fit::ScaleDown, Fit::Contain, Fit::Cover, Fit::Crop, Fit::Pad] {
@@ -55,7 +55,7 @@ both! {
         }
     }
 
-    /// Turned photos arrive upright: what was left of the camera is where the orientation says.
+    /// Photos are delivered upright, with the EXIF orientation applied.
     async fn orientation_is_applied(database: Database) {
         let server = Server::start(database).await;
         for (orientation, red_at) in [(1, (5, 20)), (3, (55, 20)), (6, (20, 5)), (8, (20, 55))] {
@@ -66,7 +66,8 @@ both! {
         }
     }
 
-    /// A private image opens with its signed URL only, the URL repeats within its window, and it ends.
+    /// A private image is delivered at its signed URL only; the URL is the same for all within its window, and
+    /// expires.
     async fn private_images_need_their_signature(database: Database) {
         let server = Server::start(database).await;
         let input = json!({ "image": { "requireSignedUrls": true } });
@@ -107,8 +108,8 @@ both! {
         }
     }
 
-    /// A variant that never needs a signature gets a plain URL even for a private image.
-    async fn a_variant_may_be_open_to_all(database: Database) {
+    /// A variant that never requires signatures has an unsigned URL even for a private image.
+    async fn variants_may_be_public_for_private_images(database: Database) {
         let server = Server::start(database).await;
         let options = VariantOptions { width: Some(10), height: Some(10), ..VariantOptions::default() };
         let variant = Variant { id: "tiny".to_owned(), options, never_require_signed_urls: true };
@@ -123,9 +124,9 @@ both! {
         assert_eq!(server.refusal(ADMIN, query, json!({ "id": image["id"] })).await, "BAD_USER_INPUT");
     }
 
-    /// While the account is down, public images keep their URLs; a private one's is null with an error, and the rest of
-    /// the answer stands.
-    async fn an_account_that_is_down_costs_private_urls_only(database: Database) {
+    /// While the account is down, public images keep their URLs; the URL of a private image is null with an error,
+    /// and the rest of the answer stays.
+    async fn outage_affects_private_urls_only(database: Database) {
         let server = Server::start_with(database, |config| config.cloudflare_timeout = Duration::from_millis(300)).await;
         server.fault(json!({ "call": "keys.list", "fault": { "kind": "status", "status": 500 } })).await;
         server.file("public.jpg", photo(1)).await;
@@ -143,7 +144,7 @@ both! {
         assert_eq!(answer["errors"][0]["path"], json!(["images", "nodes", 0, "url"]));
         assert_eq!(answer["errors"][0]["extensions"]["code"], "UPSTREAM_ERROR");
         server.heal().await;
-        // A failure is taken as the answer for some seconds.
+        // A failed request for the keys is cached for some seconds.
         server.running.app.keys.forget();
         let found = server.query("{ images { nodes { url } } }", json!({})).await;
         assert!(found["images"]["nodes"][0]["url"].as_str().unwrap().contains("sig="));

@@ -1,4 +1,4 @@
-//! Direct uploads: the browser's POST goes to the account, and the server learns of it.
+//! Direct uploads by form: the browser sends the bytes to the account, and the server is told or finds out.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use reqwest::multipart::{Form, Part};
 use sea_orm::ActiveValue::Set;
 use serde_json::{Value, json};
 
-use crate::arrivals::{policy, sha256};
 use crate::harness::{ADMIN, Database, Server, eventually};
 use crate::pictures::{photo, png};
+use crate::upload_rules::{policy, sha256};
 
 const CREATE: &str = "mutation($input: CreateDirectUploadInput!) { createDirectUpload(input: $input) {
     directUpload { id status transport uploadUrl method headers { name value } formFields { name value } fileFieldName maxSize expiresAt file { id status } }
@@ -28,7 +28,7 @@ async fn create(server: &Server, more: Value) -> Value {
     server.query(CREATE, json!({ "input": input })).await["createDirectUpload"].clone()
 }
 
-/// Sends bytes as a browser's form would: without any token.
+/// Sends bytes as a browser form does, without a token.
 async fn send(server: &Server, upload: &Value, bytes: Vec<u8>) -> reqwest::StatusCode {
     let field = upload["fileFieldName"].as_str().unwrap().to_owned();
     let form = Form::new().part(field, Part::bytes(bytes).file_name("photo.jpg"));
@@ -40,7 +40,7 @@ async fn complete(server: &Server, id: &Value) -> Value {
 }
 
 both! {
-    /// Create, send, complete: file and image are there; completing again changes nothing.
+    /// Create, send, complete: the file and its image exist. Completing again changes nothing.
     async fn a_browser_uploads_without_a_token(database: Database) {
         let server = Server::start(database).await;
         let created = create(&server, json!({ "image": { "requireSignedUrls": true }, "expiresIn": 600 })).await;
@@ -71,8 +71,8 @@ both! {
         assert_eq!(send(&server, upload, bytes).await, 409);
     }
 
-    /// Many completions at once settle once.
-    async fn completing_at_once_settles_once(database: Database) {
+    /// Concurrent completions create one file and one image.
+    async fn concurrent_completions(database: Database) {
         let server = Server::start(database).await;
         let created = create(&server, json!({})).await;
         send(&server, &created["directUpload"], photo(1)).await;
@@ -87,7 +87,7 @@ both! {
         assert_eq!(listed, json!({ "images": { "totalCount": 1 }, "files": { "totalCount": 1 } }));
     }
 
-    /// A cancelled upload takes its file and its draft along, and cancelling again is harmless.
+    /// Cancelling deletes the file and the draft; cancelling again succeeds.
     async fn cancelling_leaves_nothing(database: Database) {
         let server = Server::start(database).await;
         let created = create(&server, json!({})).await;
@@ -102,7 +102,7 @@ both! {
         assert_eq!(files["files"]["totalCount"], 0);
     }
 
-    /// Expired without bytes: ended and gone. Expired with bytes nobody reported: completed.
+    /// An upload that expires without bytes is deleted; one with bytes that nobody completed is completed.
     async fn expiry_ends_or_completes(database: Database) {
         let server = Server::start(database).await;
         let (silent, sent) = (create(&server, json!({})).await, create(&server, json!({})).await);
@@ -110,7 +110,7 @@ both! {
         server.clock.advance(Duration::from_secs(1900));
         let status = "query($a: ID!, $b: ID!) { a: directUpload(id: $a) { status file { id } } b: directUpload(id: $b) { status file { id status image { id } } } }";
         let variables = json!({ "a": silent["directUpload"]["id"], "b": sent["directUpload"]["id"] });
-        let found = eventually("both over", || async {
+        let found = eventually("both uploads have ended", || async {
             let found = server.query(status, variables.clone()).await;
             (found["a"]["status"] != "OPEN" && found["b"]["status"] != "OPEN").then_some(found)
         })
@@ -123,7 +123,7 @@ both! {
         assert_eq!(server.originals().len(), 1);
     }
 
-    /// What cannot be made is refused before anything is made, with code and field.
+    /// Invalid requests are refused with code and field before anything is created.
     async fn refusals(database: Database) {
         let server = Server::start_with(database, |config| config.cloudflare_timeout = Duration::from_millis(400)).await;
         for (more, code, field) in [
@@ -148,8 +148,8 @@ both! {
         assert_eq!(server.refusal(ADMIN, "{ directUpload(id: \"upl_1\") { id } }", json!({})).await, "BAD_USER_INPUT");
     }
 
-    /// What holds for uploads holds for forms, once the bytes are here: hash, types, size, duplicates.
-    async fn what_a_workspace_takes_holds_for_forms(database: Database) {
+    /// The checks of uploads apply to form uploads on completion: hash, type, size, duplicates.
+    async fn workspace_policy_applies_to_form_uploads(database: Database) {
         let server = Server::start(database).await;
         server.file("known.jpg", photo(1)).await;
         let (known, other) = (sha256(&photo(1)), sha256(&photo(2)));
@@ -175,13 +175,13 @@ both! {
         })
         .await;
         assert_eq!(form(json!({}), png(1)).await["userErrors"][0]["code"], "UNSUPPORTED_MIME_TYPE");
-        // What was refused is removed from the account.
-        eventually("the account has what we have", || async { (server.account_images().await.len() == 3).then_some(()) }).await;
+        // Refused images are removed from the account.
+        eventually("the refused images are removed from the account", || async { (server.account_images().await.len() == 3).then_some(()) }).await;
         assert_eq!(server.originals().len(), 1);
     }
 
-    /// While the account is down, completing says so and works later.
-    async fn completing_waits_for_the_account(database: Database) {
+    /// While the account is down, completing fails with an error and succeeds later.
+    async fn completing_during_an_outage(database: Database) {
         let server = Server::start_with(database, |config| config.cloudflare_timeout = Duration::from_millis(400)).await;
         let created = create(&server, json!({})).await;
         let id = &created["directUpload"]["id"];

@@ -1,4 +1,4 @@
-//! `File.downloadUrl`: the original bytes, whole and in parts, at a URL that is its own permission.
+//! `File.downloadUrl`: the original bytes, complete and in ranges, at a signed URL.
 
 use std::time::Duration;
 
@@ -6,9 +6,9 @@ use reqwest::Response;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
-use crate::arrivals::sha256;
 use crate::harness::{ADMIN, Database, Server};
 use crate::pictures::png;
+use crate::upload_rules::sha256;
 
 const URL: &str = "query($id: ID!, $seconds: Int, $attachment: Boolean) { file(id: $id) { downloadUrl(expiresIn: $seconds, attachment: $attachment) } }";
 
@@ -34,8 +34,8 @@ fn text(headers: &HeaderMap, name: &str) -> String {
 }
 
 both! {
-    /// The bytes come back without a token, described so that a browser shows them and runs nothing.
-    async fn the_original_comes_back(database: Database) {
+    /// The bytes are served without a token, with headers that let a browser show them and run nothing.
+    async fn downloads_the_original(database: Database) {
         let server = Server::start(database).await;
         let file = server.file("naïve \"50%\".png", png(1)).await;
         let url = url(&server, &file["id"]).await;
@@ -56,14 +56,14 @@ both! {
         let head = server.http.head(&url).send().await.unwrap();
         assert_eq!((head.status().as_u16(), text(head.headers(), "content-length")), (200, png(1).len().to_string()));
         assert_eq!(head.bytes().await.unwrap().len(), 0);
-        // The same string for everybody in one window, another for a file of another kind of use.
+        // The URL is the same for everyone within a window, and different with another disposition.
         assert_eq!(self::url(&server, &file["id"]).await, url);
         let saved = get(&server, &url_with(&server, &file["id"], json!({ "attachment": true })).await, &[]).await;
         assert!(text(saved.headers(), "content-disposition").starts_with("attachment;"));
     }
 
-    /// Parts, as RFC 9110 has them.
-    async fn parts_of_a_file(database: Database) {
+    /// Range requests (RFC 9110).
+    async fn ranges(database: Database) {
         let server = Server::start(database).await;
         let bytes: Vec<u8> = (0..100_000u32).map(|i| (i % 251) as u8).collect();
         let file = server.file("a.bin", bytes.clone()).await;
@@ -95,8 +95,8 @@ both! {
         }
     }
 
-    /// What a browser might run is to be saved, whatever the caller wants.
-    async fn what_might_run_is_never_shown(database: Database) {
+    /// Types that a browser may run are served as attachments, whatever the caller asks for.
+    async fn active_content_is_an_attachment(database: Database) {
         let server = Server::start(database).await;
         for (name, bytes, content_type, inline) in [
             ("a.svg", &b"<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"1\" height=\"1\"><script>1</script></svg>"[..], "image/svg+xml", false),
@@ -117,8 +117,8 @@ both! {
         }
     }
 
-    /// Only the URL as it was handed out, only in its time, and only while there is the file.
-    async fn only_as_it_was_handed_out(database: Database) {
+    /// The URL is valid unmodified, until it expires, and while the file exists.
+    async fn modified_expired_and_orphaned_urls_are_refused(database: Database) {
         let server = Server::start(database).await;
         let (file, other) = (server.file("a.txt", b"text".to_vec()).await, server.file("b.txt", b"other".to_vec()).await);
         let url = url(&server, &file["id"]).await;
@@ -154,8 +154,8 @@ both! {
         assert_eq!((gone.status().as_u16(), gone.json::<Value>().await.unwrap()["error"]["code"].clone()), (404, json!("NOT_FOUND")));
     }
 
-    /// A file without bytes, or in the trash, has no URL; a token that may not read files gets none.
-    async fn who_has_no_url(database: Database) {
+    /// A file without bytes or in the trash has no URL, and a token without the scope to read files gets none.
+    async fn files_without_a_url(database: Database) {
         use sea_orm::{ActiveModelTrait, ActiveValue::Set, EntityTrait};
         let server = Server::start(database).await;
         let create = "mutation($w: ID!) { createDirectUpload(input: { workspaceId: $w, filename: \"a\", mimeType: \"text/plain\" }) { file { downloadUrl } userErrors { code } } }";

@@ -1,4 +1,4 @@
-//! What is acknowledged is on the disk; bytes that are lost all the same are found out about.
+//! Durability: acknowledged uploads are on the disk, and bytes that are lost nevertheless are detected.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -9,10 +9,10 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::arrivals::sha256;
 use crate::harness::{ADMIN, Database, Remote, Server, eventually};
 use crate::pictures::png;
-use crate::shared_parts::noise;
+use crate::shared_upload_parts::noise;
+use crate::upload_rules::sha256;
 
 const FILE: &str = "query($id: ID!) { file(id: $id) { status downloadUrl failure { code message } sha256 } }";
 
@@ -20,7 +20,7 @@ async fn find(server: &Server, id: &Value) -> Value {
     server.query(FILE, json!({ "id": id })).await["file"].clone()
 }
 
-/// Where the only original lies.
+/// Path of the only original in the byte store.
 fn only_original(server: &Server) -> PathBuf {
     let names = server.originals();
     assert_eq!(names.len(), 1, "{names:?}");
@@ -44,8 +44,8 @@ fn remove(path: &PathBuf) {
 }
 
 both! {
-    /// A download says that bytes are gone, or cut off, and so does the file from then on.
-    async fn a_download_of_lost_bytes_says_so(database: Database) {
+    /// A download reports that bytes are missing or truncated, and so does the file from then on.
+    async fn a_download_reports_lost_bytes(database: Database) {
         for harm in [remove, cut] {
             let server = Server::start(database).await;
             let file = server.file("a.txt", b"some text".to_vec()).await;
@@ -66,8 +66,8 @@ both! {
         }
     }
 
-    /// The worker finds out by itself, whole pages of files at a time, and takes it back when the bytes are there again.
-    async fn the_worker_finds_lost_bytes(database: Database) {
+    /// The worker detects lost bytes, page by page, and corrects the status when they are back.
+    async fn the_worker_detects_lost_bytes(database: Database) {
         let server = Server::start_with(database, |config| config.sweep_age = Duration::from_secs(1)).await;
         let (file, image) = (server.file("a.txt", b"some text".to_vec()).await, server.file("a.png", png(1)).await);
         let folder = server.dir.path().join("blobs/originals");
@@ -75,7 +75,7 @@ both! {
         std::fs::rename(&folder, &aside).unwrap();
         std::fs::create_dir(&folder).unwrap();
         for file in [&file, &image] {
-            let failed = eventually("it is found out", || async {
+            let failed = eventually("the loss is detected", || async {
                 let now = find(&server, &file["id"]).await;
                 (now["status"] == "FAILED").then_some(now)
             })
@@ -85,7 +85,7 @@ both! {
         std::fs::remove_dir(&folder).unwrap();
         std::fs::rename(&aside, &folder).unwrap();
         for file in [&file, &image] {
-            eventually("it is ready again", || async {
+            eventually("the file is ready again", || async {
                 let now = find(&server, &file["id"]).await;
                 (now["status"] == "READY" && now["failure"].is_null()).then_some(())
             })
@@ -97,7 +97,8 @@ both! {
         assert_eq!(kinds, ["FileCreated", "FileReady", "FileFailed", "FileReady"]);
     }
 
-    /// The same bytes sent again are stored anew, whatever the policy, and whether or not somebody has found out before.
+    /// The same bytes sent again are stored again, whatever the duplicate policy, and whether or not the loss has
+    /// been detected.
     async fn lost_bytes_are_no_duplicate(database: Database) {
         for (policy, harm) in [("CREATE", remove as fn(&PathBuf)), ("REUSE", cut), ("REJECT", remove), ("REUSE", remove)] {
             let server = Server::start(database).await;
@@ -111,15 +112,15 @@ both! {
             let url = find(&server, &second["file"]["id"]).await["downloadUrl"].as_str().unwrap().to_owned();
             assert_eq!(sha256(&server.http.get(url).send().await.unwrap().bytes().await.unwrap()), sha256(&bytes));
             assert_eq!(find(&server, &first["id"]).await["failure"]["code"], "BYTES_MISSING");
-            // What is there is a duplicate as ever.
+            // Bytes that exist are still duplicates.
             let third = server.upload_as(ADMIN, json!({ "onDuplicate": "REUSE" }), "c.bin", "", bytes).await;
             assert_eq!((&third["deduplicated"], &third["file"]["id"]), (&json!(true), &second["file"]["id"]));
             server.end().await;
         }
     }
 
-    /// Nobody is spared sending bytes that are known by their hash and lost by now, and nobody is refused for them.
-    async fn lost_bytes_are_sent_again(database: Database) {
+    /// A direct upload that declares the hash of lost bytes is neither skipped nor refused as a duplicate.
+    async fn lost_bytes_are_requested_again(database: Database) {
         for policy in ["REUSE", "REJECT"] {
             let server = Server::start(database).await;
             let bytes = noise(20_000, 12);
@@ -138,7 +139,7 @@ both! {
         }
     }
 
-    /// A file whose bytes are lost is put into the trash as any other: they may come back.
+    /// A file whose bytes are lost goes to the trash like any other, because they may come back.
     async fn a_lost_file_goes_to_the_trash(database: Database) {
         let server = Server::start(database).await;
         let file = server.file("a.txt", b"some text".to_vec()).await;
@@ -158,7 +159,7 @@ both! {
         assert_eq!((&found["status"], &found["failure"]), (&json!("READY"), &Value::Null), "{found:#}");
     }
 
-    /// No image can be made of lost bytes.
+    /// An image whose bytes are lost cannot be provisioned.
     async fn lost_bytes_are_not_provisioned(database: Database) {
         let server = Server::start(database).await;
         let input = json!({ "image": { "provision": false } });
@@ -171,7 +172,7 @@ both! {
     }
 }
 
-/// Whether system calls can be watched here. Under `CI=true` they must be.
+/// Whether `strace` can be used. With `CI=true` it has to be installed.
 fn strace() -> bool {
     let there = Command::new("strace")
         .arg("true")
@@ -180,12 +181,12 @@ fn strace() -> bool {
         .is_ok_and(|status| status.success());
     assert!(there || std::env::var("CI").as_deref() != Ok("true"), "under CI strace must be installed");
     if !there {
-        eprintln!("not watched: install strace");
+        eprintln!("not traced_upload: install strace");
     }
     there
 }
 
-/// Calls in the order in which they ended, from the log of `strace -f -y`.
+/// System calls in the order of their completion, from the log of `strace -f -y`.
 fn calls(log: &str) -> Vec<String> {
     let (mut begun, mut calls) = (HashMap::new(), Vec::new());
     for line in log.lines() {
@@ -202,12 +203,12 @@ fn calls(log: &str) -> Vec<String> {
     calls
 }
 
-/// What an upload did to the disk before it was answered.
-async fn watched(durability: &str, bytes: Vec<u8>) -> Vec<String> {
+/// System calls of an upload on files, up to its acknowledgement.
+async fn traced_upload(durability: &str, bytes: Vec<u8>) -> Vec<String> {
     let dir = TempDir::new().unwrap();
     let log = dir.path().join("log");
     let mut command = Command::new("strace");
-    // Not as the parent: a signal to the program must reach the program.
+    // Not as the parent process, because a signal to the program has to reach the program.
     command.args([
         "-D",
         "-f",
@@ -239,15 +240,15 @@ fn position(calls: &[String], of: impl Fn(&str) -> bool) -> Option<usize> {
     calls.iter().position(|call| of(call))
 }
 
-/// Bytes, then the name they have, then the row, all on the disk before the answer; small files and those written in
-/// parts.
+/// The bytes, the entry of their folder and the row are synced in this order before the answer, for small files and
+/// for files that are written in parts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bytes_folder_and_row_are_synced_before_the_answer() {
     if !strace() {
         return;
     }
     for length in [5_000, 12 * 1024 * 1024] {
-        let calls = watched("full", noise(length, 21)).await;
+        let calls = traced_upload("full", noise(length, 21)).await;
         let syncs = |call: &str| call.starts_with("fsync(") || call.starts_with("fdatasync(");
         let bytes = position(&calls, |call| syncs(call) && call.contains("/originals/"));
         let named = position(&calls, |call| call.starts_with("rename") && call.contains("/originals/"));
@@ -258,13 +259,13 @@ async fn bytes_folder_and_row_are_synced_before_the_answer() {
     }
 }
 
-/// The setting that trades it: nothing of an upload waits for the disk.
+/// With `relaxed` durability nothing is synced before the answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_waits_for_the_disk_when_it_need_not() {
+async fn relaxed_durability_syncs_nothing_before_the_answer() {
     if !strace() {
         return;
     }
-    let calls = watched("relaxed", noise(5_000, 22)).await;
+    let calls = traced_upload("relaxed", noise(5_000, 22)).await;
     let ours = |call: &str| call.contains("/originals") || call.contains("/imagegraph.sqlite-wal>");
     let synced =
         position(&calls, |call| (call.starts_with("fsync(") || call.starts_with("fdatasync(")) && ours(call));

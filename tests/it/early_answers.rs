@@ -1,4 +1,4 @@
-//! Refusals reach clients that have not sent their body yet, are still sending it, or send all of it first.
+//! Refusals reach clients that have not sent the body yet, are sending it, or send all of it before they read.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ const JSON: &str = "application/json";
 const FORM: &str = "multipart/form-data; boundary=b";
 const HUGE: u64 = 100 * 1024 * 1024;
 
-/// An answer that does not come in this time did not come at once: the body would take minutes.
+/// An answer that takes longer has waited for the body, which would take minutes.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
 struct Client(TcpStream);
@@ -26,7 +26,7 @@ impl Client {
         self.0.write_all(bytes).await.unwrap();
     }
 
-    /// The head of the next answer and its body.
+    /// Head and body of the next answer.
     async fn answer(&mut self) -> (String, String) {
         tokio::time::timeout(AT_ONCE, self.read()).await.expect("no answer at once")
     }
@@ -43,7 +43,7 @@ impl Client {
         (head, String::from_utf8(body).unwrap())
     }
 
-    /// Waits until the server closes its side.
+    /// Waits until the server closes its side of the connection.
     async fn end(&mut self) {
         let mut rest = Vec::new();
         let end = tokio::time::timeout(AT_ONCE, self.0.read_to_end(&mut rest)).await;
@@ -56,7 +56,7 @@ fn status(head: &str) -> u16 {
     head.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
-/// The head of a request.
+/// Head of a request.
 fn head(method: &str, path: &str, token: &str, content_type: &str, framing: &str) -> String {
     let typed =
         if content_type.is_empty() { String::new() } else { format!("content-type: {content_type}\r\n") };
@@ -70,7 +70,8 @@ async fn upload(server: &Server) -> String {
     url.strip_prefix(&server.url).unwrap().to_owned()
 }
 
-/// Method, path, token, type and status of requests with a huge body that are refused for what their heads say.
+/// Method, path, token, content type and expected status of requests with a huge body that are refused by their
+/// heads.
 async fn refused(server: &Server) -> Vec<(&'static str, String, String, &'static str, u16)> {
     let put = upload(server).await;
     let account = server.running.app.config.data_dir.join("emulator/credentials.json");
@@ -108,7 +109,8 @@ async fn refused(server: &Server) -> Vec<(&'static str, String, String, &'static
 }
 
 both! {
-    /// The client announces 100 MiB and sends little: the answer does not wait for the rest, and the server closes its side.
+    /// The client announces 100 MiB and sends little: the answer does not wait for the rest, and the server closes
+    /// its side.
     async fn a_refusal_does_not_wait_for_the_body(database: Database) {
         let server = Server::start(database).await;
         for (method, path, token, content_type, wanted) in refused(&server).await {
@@ -123,8 +125,8 @@ both! {
         }
     }
 
-    /// A client that asks first is not told to go on, and then refused.
-    async fn who_waits_for_100_gets_the_refusal_instead(database: Database) {
+    /// A client that sends `Expect: 100-continue` gets the refusal instead of 100.
+    async fn refusal_instead_of_100_continue(database: Database) {
         let server = Server::start(database).await;
         for (method, path, token, content_type, wanted) in refused(&server).await {
             for framing in [format!("content-length: {HUGE}\r\n"), "content-length: 20\r\n".to_owned(), "transfer-encoding: chunked\r\n".to_owned()] {
@@ -142,8 +144,8 @@ both! {
         }
     }
 
-    /// Who waits and is welcome is told to go on.
-    async fn who_waits_for_100_and_is_welcome_gets_it(database: Database) {
+    /// A client that sends `Expect: 100-continue` gets 100 if the request is acceptable.
+    async fn acceptable_requests_get_100_continue(database: Database) {
         let server = Server::start(database).await;
         let put = upload(&server).await;
         let query = r#"{"query":"{ server { emulated } }"}"#;
@@ -159,13 +161,13 @@ both! {
         }
     }
 
-    /// A client that sends all of its body and reads only then finds the answer, and no reset before it.
-    async fn who_sends_all_first_still_reads_the_answer(database: Database) {
+    /// A client that sends its whole body before it reads gets the answer, and not a connection reset.
+    async fn clients_that_send_everything_first_get_the_answer(database: Database) {
         let server = Server::start_with(database, |config| config.max_file_size = 100_000).await;
         let sent = vec![b'x'; 10_000_000];
         for (method, path, token, content_type, wanted) in refused(&server).await {
             let framing = format!("content-length: {}\r\n", sent.len());
-            // Of this size the account takes the form, and finds out that it is none.
+            // The account accepts a form of this size, and then finds that it is invalid.
             let wanted = if path.ends_with("/v1") && wanted == 413 { 400 } else { wanted };
             let mut client = Client::connect(&server).await;
             client.send(head(method, &path, &token, content_type, &framing).as_bytes()).await;
@@ -176,8 +178,8 @@ both! {
         }
     }
 
-    /// Bytes that turn out to be too many are refused while they arrive.
-    async fn too_much_is_refused_on_its_way(database: Database) {
+    /// A body that turns out to be too large is refused while it arrives.
+    async fn oversized_bodies_are_refused_while_they_arrive(database: Database) {
         let server = Server::start_with(database, |config| { config.max_file_size = 100_000; config.max_upload_parts = 10_000; }).await;
         let input = json!({ "workspaceId": server.workspace, "file": null });
         let operations = json!({ "query": crate::harness::UPLOAD, "variables": { "input": input } });
@@ -196,8 +198,8 @@ both! {
         assert_eq!(server.originals().len(), 0);
     }
 
-    /// After the refusal of a short body the connection goes on, however slowly the body comes.
-    async fn a_short_rest_keeps_the_connection(database: Database) {
+    /// After the refusal of a short body the connection stays usable, however slowly the rest of the body arrives.
+    async fn the_connection_survives_a_short_refused_body(database: Database) {
         let server = Server::start(database).await;
         let mut client = Client::connect(&server).await;
         for _ in 0..3 {
@@ -214,8 +216,8 @@ both! {
         assert_eq!((status(&head), body.as_str()), (200, "ok\n"), "{head}");
     }
 
-    /// What nobody here would honour is said, and not ignored.
-    async fn expectations_and_codings_that_are_not_understood(database: Database) {
+    /// Unknown expectations and content codings are refused and not ignored.
+    async fn unknown_expectations_and_codings(database: Database) {
         let server = Server::start(database).await;
         for (framing, wanted) in [
             ("expect: 200-ok\r\n", 417),

@@ -1,4 +1,4 @@
-//! Names of uploaded files, as clients of all kinds write them into the headers of form parts and answers.
+//! Names of uploaded files, as clients write them into the headers of form parts and of downloads.
 
 use axum::Router;
 use axum::http::HeaderValue;
@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use crate::harness::{ADMIN, Database, Server, UPLOAD, eventually};
 use crate::pictures::png;
 
-/// Header of a part, and the name the file gets.
+/// Header of a part, and the name of the resulting file.
 fn named() -> Vec<(Vec<u8>, String)> {
     let long = "é".repeat(300);
     let flags = "🇩🇪".repeat(200);
@@ -56,7 +56,7 @@ fn named() -> Vec<(Vec<u8>, String)> {
     named
 }
 
-/// Uploads one file with such a header, written byte for byte; answers status and body.
+/// Uploads one file with this header, byte for byte; returns status and body.
 async fn send(server: &Server, header: &[u8], more: &str) -> (u16, Value) {
     let input = json!({ "workspaceId": server.workspace, "file": null, "image": { "provision": false } });
     let operations = json!({ "query": UPLOAD, "variables": { "input": input } });
@@ -72,7 +72,7 @@ async fn send(server: &Server, header: &[u8], more: &str) -> (u16, Value) {
 }
 
 both! {
-    /// The name of the file is the one its client means.
+    /// The file gets the name that the client meant.
     async fn names_in_forms(database: Database) {
         let server = Server::start(database).await;
         for (header, name) in named() {
@@ -84,7 +84,7 @@ both! {
         }
     }
 
-    /// A field is the one its parameter names, whatever else stands in the header.
+    /// A form field is named by its `name` parameter, whatever else the header contains.
     async fn fields_are_named_by_their_parameter(database: Database) {
         let server = Server::start(database).await;
         for (header, status) in [
@@ -99,8 +99,8 @@ both! {
         }
     }
 
-    /// Bytes that a part's headers make something else of are refused, not stored as they came.
-    async fn parts_are_their_bytes(database: Database) {
+    /// A part whose headers transform its bytes (`Content-Transfer-Encoding`) is refused, not stored as it came.
+    async fn transfer_encodings_are_refused(database: Database) {
         let server = Server::start(database).await;
         for (more, status) in [
             ("content-transfer-encoding: binary\r\n", 200),
@@ -116,7 +116,7 @@ both! {
         }
     }
 
-    /// A source names its file in the same ways.
+    /// The `Content-Disposition` of an import's source is read in the same way.
     async fn names_of_imported_files(database: Database) {
         let server = Server::start(database).await;
         let import = "mutation($w: ID!, $url: URL!) { importFile(input: { workspaceId: $w, url: $url }) { file { id } userErrors { code message } } }";
@@ -134,7 +134,7 @@ both! {
             tokio::spawn(async move { axum::serve(listener, source).await });
             let imported = server.query(import, json!({ "w": server.workspace, "url": url })).await["importFile"].clone();
             let id = imported["file"]["id"].clone();
-            let found = eventually("imported", || async {
+            let found = eventually("the file is imported", || async {
                 let file = server.query("query($id: ID!) { file(id: $id) { status filename } }", json!({ "id": id })).await["file"].clone();
                 (file["status"] != "PROCESSING").then_some(file)
             }).await;
@@ -142,8 +142,8 @@ both! {
         }
     }
 
-    /// A name that is given in words is refused when it turns the text around.
-    async fn given_names(database: Database) {
+    /// A name given explicitly is refused if it contains characters that change the direction of text.
+    async fn explicit_names(database: Database) {
         let server = Server::start(database).await;
         let file = server.file("a.txt", b"text".to_vec()).await;
         let rename = "mutation($id: ID!, $name: String!) { updateFile(input: { id: $id, filename: $name }) { file { filename } userErrors { code field } } }";

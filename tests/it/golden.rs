@@ -1,4 +1,4 @@
-//! What the emulator delivers for the options of a URL: sizes of every fit, formats, and what it refuses.
+//! Deliveries of the emulator for the options of a URL: sizes of every fit, formats, and refusals.
 
 use std::io::Cursor;
 
@@ -9,7 +9,7 @@ use image::{ImageFormat, ImageReader};
 use crate::harness::{Database, Server};
 use crate::pictures::{gif, lying_png, photo, picture};
 
-/// A server whose account has flexible variants switched on.
+/// A server whose account has flexible variants enabled.
 pub(crate) async fn flexible() -> Server {
     let server = Server::start(Database::Sqlite).await;
     let on = AccountConfig { flexible_variants: Some(true), ..AccountConfig::default() };
@@ -17,7 +17,7 @@ pub(crate) async fn flexible() -> Server {
     server
 }
 
-/// Puts bytes into the account; answers the delivery URL without its last part.
+/// Uploads bytes to the account; returns the delivery URL without its last segment.
 pub(crate) async fn put(server: &Server, bytes: Vec<u8>) -> String {
     let upload = Upload {
         filename: "picture".to_owned(),
@@ -54,7 +54,7 @@ pub(crate) async fn get(server: &Server, base: &str, options: &str, accept: &str
     }
 }
 
-/// Source size, options, delivered size: the contract's own examples, and one of each kind beside them.
+/// Source size, options and delivered size: the examples of Cloudflare's documentation, and one more of each kind.
 #[tokio::test]
 async fn every_fit_has_the_contracts_size() {
     let server = flexible().await;
@@ -78,7 +78,7 @@ async fn every_fit_has_the_contracts_size() {
         ((200, 100), "trim=10;20;30;40", (140, 60)),
         ((200, 100), "w=60,h=60,fit=cover,g=left", (60, 60)),
         ((200, 100), "w=60,h=60,fit=cover,gravity=0.2x0.8", (60, 60)),
-        // A face matters only where something is cut off.
+        // A face only matters if the image is cropped.
         ((200, 100), "w=60,gravity=face,zoom=0.5", (60, 30)),
         ((200, 100), "w=60,h=60,fit=scale-up,upscale=interpolate", (200, 100)),
         ((200, 100), "w=60,h=60,fit=cover,g=entropy,metadata=none,compression=fast", (60, 60)),
@@ -91,9 +91,9 @@ async fn every_fit_has_the_contracts_size() {
     }
 }
 
-/// Crops keep the side they are told to: the picture is red on its left and blue on its right.
+/// Crops keep the requested side of an image that is red on the left and blue on the right.
 #[tokio::test]
-async fn gravity_decides_what_stays() {
+async fn gravity_decides_what_is_kept() {
     let server = flexible().await;
     let base = put(&server, picture(200, 100, ImageFormat::Png)).await;
     for (gravity, red) in [("left", true), ("right", false), ("0x0.5", true), ("1x0.5", false)] {
@@ -113,7 +113,7 @@ async fn gravity_decides_what_stays() {
     assert!(pixel[1] > 240 && pixel[0] < 16, "{pixel:?}");
 }
 
-/// The format follows what is asked for and what the client accepts; turned photos are upright in all of them.
+/// The format follows the options and the `Accept` header, and photos are upright in each.
 #[tokio::test]
 async fn formats_are_negotiated() {
     let server = flexible().await;
@@ -152,7 +152,7 @@ async fn formats_are_negotiated() {
     );
 }
 
-/// An SVG is never resized, and its script does not arrive.
+/// An SVG is never resized, and its script is removed.
 #[tokio::test]
 async fn svg_is_sanitised_and_never_resized() {
     let server = flexible().await;
@@ -167,7 +167,8 @@ async fn svg_is_sanitised_and_never_resized() {
     );
 }
 
-/// What cannot be delivered is refused with its code, and hostile pictures cost neither time nor memory.
+/// Requests that cannot be served are refused with their error code, and malicious images take little time and
+/// memory.
 #[tokio::test]
 async fn refusals_have_codes_and_cost_little() {
     let server = flexible().await;

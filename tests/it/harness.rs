@@ -1,4 +1,4 @@
-//! A server of a test's own, and words for talking to it.
+//! A server for one test, and functions to talk to it.
 
 mod postgres;
 
@@ -31,7 +31,7 @@ pub(crate) enum Database {
     Postgres,
 }
 
-/// Writes each test once and runs it on both databases.
+/// Defines each test once and runs it on both databases.
 macro_rules! both {
     ($($(#[doc = $doc:literal])* async fn $name:ident($database:ident: Database) $body:block)+) => {
         $(
@@ -58,7 +58,7 @@ macro_rules! both {
 }
 
 impl Database {
-    /// Whether it can be used here. Under `CI=true` it must be.
+    /// Whether the database can be used here. With `CI=true` it has to be.
     pub(crate) fn is_there(self) -> bool {
         let there = self == Database::Sqlite || postgres::cluster().is_some();
         assert!(
@@ -71,7 +71,7 @@ impl Database {
         there
     }
 
-    /// The URL of a fresh, empty database; `None` lets the server make its own file.
+    /// The URL of a new, empty database; `None` lets the server create its own file.
     pub(crate) async fn fresh(self) -> Option<String> {
         match self {
             Database::Sqlite => None,
@@ -86,7 +86,7 @@ struct Settings {
     config: Config,
 }
 
-/// Settings of a test's server: the defaults, whatever the environment says.
+/// Settings of a test server: the defaults, independent of the environment.
 pub(crate) fn config(dir: &TempDir, database_url: Option<String>) -> Config {
     let mut config = Settings::parse_from(["it"]).config;
     config.listen = "127.0.0.1:0".parse().unwrap();
@@ -101,19 +101,19 @@ pub(crate) fn config(dir: &TempDir, database_url: Option<String>) -> Config {
     config.stand_still_at = None;
     // Many servers share one PostgreSQL.
     config.database_connections = 4;
-    // Fast enough to wait for, slow enough to leave the statement counts alone.
+    // Short enough to wait for, and long enough that its statements do not disturb the counts.
     config.worker_interval = Duration::from_millis(100);
     config
 }
 
-/// The first admin's token in every test.
+/// The token of the first admin in every test.
 pub(crate) const ADMIN: &str = "admin-token-for-tests-0123456789abcdef";
 
 /// A running server.
 pub(crate) struct Server {
     pub(crate) running: Running,
     pub(crate) url: String,
-    /// The workspace of the first start.
+    /// The workspace that the first start creates.
     pub(crate) workspace: String,
     pub(crate) http: reqwest::Client,
     pub(crate) clock: Clock,
@@ -138,13 +138,13 @@ impl Server {
         Server { running, url, workspace, http: http(), clock, dir }
     }
 
-    /// Moves the clock on, and leaves the worker time to finish what it has claimed: claims run out by that clock.
+    /// Advances the clock, after the worker had time to finish the rows it holds: claims expire by that clock.
     pub(crate) async fn pass(&self, time: Duration) {
         self.clock.advance(time);
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 
-    /// Waits until the worker has ended its first round: its statements would be counted.
+    /// Waits until the worker has finished its first round, whose statements would be counted.
     pub(crate) async fn quiet(&self) {
         for _ in 0..100 {
             let before = self.running.app.db.statements();
@@ -153,27 +153,27 @@ impl Server {
                 return;
             }
         }
-        panic!("the worker does not rest");
+        panic!("the worker does not become idle");
     }
 
-    /// Ends the server and its connections: for tests that start many.
+    /// Stops the server and closes its connections, for tests that start many.
     pub(crate) async fn end(self) {
         self.running.stop().await;
     }
 
-    /// Runs an operation as the admin; answers its `data` and panics on top-level errors.
+    /// Runs an operation as the admin; returns its `data` and panics on top-level errors.
     pub(crate) async fn query(&self, query: &str, variables: Value) -> Value {
         self.query_as(ADMIN, query, variables).await
     }
 
-    /// Runs an operation; answers its `data` and panics on top-level errors.
+    /// Runs an operation; returns its `data` and panics on top-level errors.
     pub(crate) async fn query_as(&self, token: &str, query: &str, variables: Value) -> Value {
         let mut answer = self.ask(token, query, variables).await;
         assert!(answer.get("errors").is_none(), "{query}\n{answer:#}");
         answer["data"].take()
     }
 
-    /// Runs an operation; answers the whole body.
+    /// Runs an operation; returns the whole body.
     pub(crate) async fn ask(&self, token: &str, query: &str, variables: Value) -> Value {
         let body = json!({ "query": query, "variables": variables });
         let request = self.http.post(format!("{}/graphql", self.url)).bearer_auth(token).json(&body);
@@ -186,12 +186,12 @@ impl Server {
         answer["errors"][0]["extensions"]["code"].as_str().unwrap_or_else(|| panic!("{answer:#}")).to_owned()
     }
 
-    /// Uploads bytes into the first workspace as the admin; answers the payload.
+    /// Uploads bytes into the first workspace as the admin; returns the payload.
     pub(crate) async fn upload(&self, name: &str, bytes: Vec<u8>) -> Value {
         self.upload_as(ADMIN, json!({}), name, "", bytes).await
     }
 
-    /// Uploads bytes and answers the payload. `input` is merged into the input; an empty `content_type` sends none.
+    /// Uploads bytes; returns the payload. `input` is merged into the input; an empty `content_type` sends none.
     pub(crate) async fn upload_as(
         &self,
         token: &str,
@@ -219,26 +219,26 @@ impl Server {
         answer["data"]["uploadFile"].clone()
     }
 
-    /// Uploads bytes that are accepted; answers the file.
+    /// Uploads bytes that are expected to be accepted; returns the file.
     pub(crate) async fn file(&self, name: &str, bytes: Vec<u8>) -> Value {
         let payload = self.upload(name, bytes).await;
         assert_eq!(payload["userErrors"], json!([]), "{payload:#}");
         payload["file"].clone()
     }
 
-    /// Makes a workspace beside the first one.
+    /// Creates another workspace; returns its id.
     pub(crate) async fn other_workspace(&self, name: &str) -> String {
         let db = &self.running.app.db;
         let workspace = rows::workspace::insert(&db.write, name, self.clock.now()).await.unwrap();
         workspace.id.to_string()
     }
 
-    /// A token of a user who is a member of a workspace in a role, or of none.
+    /// A token of a user with this membership (workspace and role), or with none.
     pub(crate) async fn token(&self, email: &str, membership: Option<(&str, membership::Role)>) -> String {
         self.token_with(email, membership, Scope::ALL.to_vec(), None).await
     }
 
-    /// A token with scopes, perhaps limited to one workspace.
+    /// A token with these scopes, possibly limited to one workspace.
     pub(crate) async fn token_with(
         &self,
         email: &str,
@@ -257,26 +257,26 @@ impl Server {
             role: membership.map(|(_, role)| role),
             expires_at: None,
         };
-        // A membership is made by a token for its workspace; the token asked for comes after it.
+        // The first token, for the workspace, creates the membership; the second one is returned.
         bootstrap::create_token(db, &self.clock, &new).await.unwrap();
         new.role = None;
         new.workspace = only.map(parse);
         bootstrap::create_token(db, &self.clock, &new).await.unwrap()
     }
 
-    /// Makes the emulator misbehave.
+    /// Adds a fault to the emulator.
     pub(crate) async fn fault(&self, fault: Value) {
         let answer =
             self.http.post(format!("{}/cloudflare/faults", self.url)).json(&fault).send().await.unwrap();
         assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
     }
 
-    /// Makes the emulator behave again.
+    /// Removes all faults from the emulator.
     pub(crate) async fn heal(&self) {
         self.http.delete(format!("{}/cloudflare/faults", self.url)).send().await.unwrap();
     }
 
-    /// All images in the account, as the account lists them.
+    /// All images in the account, as its API lists them.
     pub(crate) async fn account_images(&self) -> Vec<cloudflare_images::wire::Image> {
         let query = cloudflare_images::client::ListQuery::default();
         self.running.app.cloudflare.list(&query).await.unwrap().images
@@ -287,7 +287,7 @@ impl Server {
         originals(self.dir.path())
     }
 
-    /// SQL statements that answering costs, its authentication included.
+    /// Number of SQL statements for answering a query, its authentication included.
     pub(crate) async fn statements(&self, query: &str, variables: Value) -> u64 {
         let before = self.running.app.db.statements();
         self.query(query, variables).await;
@@ -295,13 +295,14 @@ impl Server {
     }
 }
 
-/// Names of the originals in a data folder's byte store.
+/// Names of the originals in the byte store of a data folder.
 pub(crate) fn originals(data_dir: &std::path::Path) -> Vec<String> {
     let Ok(entries) = std::fs::read_dir(data_dir.join("blobs/originals")) else { return Vec::new() };
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }
 
-/// An HTTP client with a deadline. It brings its own TLS, so that it prepares nothing which the program would need.
+/// An HTTP client with a timeout. It has its own TLS provider, so that the tests do not install the one that the
+/// program has to install itself.
 pub(crate) fn http() -> reqwest::Client {
     let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)
@@ -313,7 +314,7 @@ pub(crate) fn http() -> reqwest::Client {
     client.timeout(Duration::from_secs(60)).no_proxy().build().unwrap()
 }
 
-/// Waits until something holds, at most 20 seconds.
+/// Waits until `check` returns a value, at most 20 seconds.
 pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
     what: &str,
     mut probe: impl FnMut() -> F,
@@ -324,10 +325,10 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("waited in vain: {what}");
+    panic!("timed out waiting for: {what}");
 }
 
-/// The upload mutation every test uses.
+/// The upload mutation of all tests.
 pub(crate) const UPLOAD: &str = "mutation($input: UploadFileInput!) { uploadFile(input: $input) {
     file { id filename mimeType size sha256 status imageStatus imageFailure { code message retryAfter }
            image { id cfImageId url width height format animated exif mimeType requireSignedUrls } }

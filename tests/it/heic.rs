@@ -1,4 +1,4 @@
-//! HEIC: the size that is told is that of the picture that is shown, as libheif has it.
+//! HEIC: the reported size is that of the image that is shown, as computed by libheif.
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ macro_rules! fixtures {
     };
 }
 
-/// Made, and looked at by libheif, by `fixtures/heic/make.py`.
+/// Created, and measured with libheif, by `fixtures/heic/make.py`.
 const FIXTURES: [(&str, &[u8], (u32, u32)); 21] = fixtures! {
     "odd": 137 x 73,
     "turned_and_exif": 73 x 137,
@@ -44,7 +44,7 @@ fn boxed(kind: &[u8; 4], parts: &[&[u8]]) -> Vec<u8> {
     [&u32::try_from(body.len() + 8).unwrap().to_be_bytes()[..], kind, &body].concat()
 }
 
-/// A sequence without a primary picture, whose one track is shown as large as its header says.
+/// A sequence without a primary item, whose only track has the size in its header.
 fn sequence(width: u16, height: u16, turned: bool) -> Vec<u8> {
     let matrix = if turned { [0, 1, 0, -1, 0, 0] } else { [1, 0, 0, 0, 1, 0] };
     let matrix: Vec<u8> = matrix.iter().flat_map(|one: &i32| (one << 16).to_be_bytes()).collect();
@@ -63,8 +63,8 @@ fn sequence(width: u16, height: u16, turned: bool) -> Vec<u8> {
     .concat()
 }
 
-/// The metadata of a picture of 64 × 64 pixels, in the version-less box of QuickTime and in that of HEIF.
-fn described(parts: &[&[u8]]) -> Vec<u8> {
+/// The metadata of an image of 64 × 64 pixels, in QuickTime's box without a version and in that of HEIF.
+fn metadata_boxes(parts: &[&[u8]]) -> Vec<u8> {
     [boxed(b"ftyp", &[b"heic", &[0; 4], b"mif1"]), boxed(b"meta", parts)].concat()
 }
 
@@ -81,8 +81,8 @@ fn items() -> [Vec<u8>; 3] {
 }
 
 both! {
-    /// Primary item, clean aperture, rotation and mirror in their order; EXIF is told and not applied.
-    async fn the_size_is_that_of_the_picture_shown(database: Database) {
+    /// Clean aperture, rotation and mirroring of the primary item in their order; EXIF is reported and not applied.
+    async fn the_size_is_that_of_the_shown_image(database: Database) {
         let server = Server::start(database).await;
         for (name, bytes, (width, height)) in FIXTURES {
             let file = server.file(&format!("{name}.heic"), bytes.to_vec()).await;
@@ -100,7 +100,7 @@ both! {
     }
 }
 
-/// Sequences have the size of their track, and boxes may be written as QuickTime writes them.
+/// A sequence has the size of its track, and boxes may be written as QuickTime does.
 #[tokio::test]
 async fn other_structures() {
     let server = Server::start(Database::Sqlite).await;
@@ -108,8 +108,8 @@ async fn other_structures() {
     for (name, bytes, mime_type, (width, height)) in [
         ("sequence", sequence(320, 240, false), "image/heic-sequence", (320, 240)),
         ("turned sequence", sequence(320, 240, true), "image/heic-sequence", (240, 320)),
-        ("meta of QuickTime", described(&[&handler, &primary, &properties]), "image/heic", (64, 64)),
-        ("meta of HEIF", described(&[&[0; 4], &handler, &primary, &properties]), "image/heic", (64, 64)),
+        ("meta of QuickTime", metadata_boxes(&[&handler, &primary, &properties]), "image/heic", (64, 64)),
+        ("meta of HEIF", metadata_boxes(&[&[0; 4], &handler, &primary, &properties]), "image/heic", (64, 64)),
     ] {
         let file = server.file(name, bytes).await;
         assert_eq!(
@@ -122,9 +122,9 @@ async fn other_structures() {
     }
 }
 
-/// What has no picture to show is refused, whatever it claims and wherever it ends.
+/// Files without an image to show are refused, whatever they claim and wherever they end.
 #[tokio::test]
-async fn what_makes_no_sense_is_refused() {
+async fn invalid_structures_are_refused() {
     let server = Server::start(Database::Sqlite).await;
     let whole = FIXTURES.iter().find(|(name, ..)| *name == "tiles_turned").unwrap().1;
     let [handler, primary, properties] = items();
@@ -133,8 +133,8 @@ async fn what_makes_no_sense_is_refused() {
     endless[at..at + 4].copy_from_slice(&u32::MAX.to_be_bytes());
     let mut cases = vec![
         ("no metadata", whole[..24].to_vec()),
-        ("no primary item", described(&[&[0; 4], &handler, &properties])),
-        ("no properties", described(&[&[0; 4], &handler, &primary])),
+        ("no primary item", metadata_boxes(&[&[0; 4], &handler, &properties])),
+        ("no properties", metadata_boxes(&[&[0; 4], &handler, &primary])),
         (
             "a box shorter than its header",
             [&whole[..24], &3_u32.to_be_bytes(), b"meta", &whole[32..]].concat(),
@@ -152,12 +152,13 @@ async fn what_makes_no_sense_is_refused() {
         assert_eq!(payload["file"], Value::Null, "{what}: {payload:#}");
         assert_eq!(payload["userErrors"][0]["code"], "CORRUPT_IMAGE", "{what}: {payload:#}");
     }
-    // More associations than there are bytes: those that are there count.
+    // More associations are announced than there are bytes: those that exist count.
     let file = server.file("endless", endless).await;
     assert_eq!((&file["image"]["width"], &file["image"]["height"]), (&json!(90), &json!(100)), "{file:#}");
-    // An item derived from itself, a hundred times over.
+    // An item derived from itself, a hundred times.
     let references: Vec<u8> = (0..100).flat_map(|_| boxed(b"dimg", &[&[0, 1], &[0, 1], &[0, 1]])).collect();
     let bare = boxed(b"iprp", &[&boxed(b"ipco", &[])]);
-    let circular = described(&[&[0; 4], &handler, &primary, &bare, &boxed(b"iref", &[&[0; 4], &references])]);
+    let circular =
+        metadata_boxes(&[&[0; 4], &handler, &primary, &bare, &boxed(b"iref", &[&[0; 4], &references])]);
     assert_eq!(server.upload("circle", circular).await["userErrors"][0]["code"], "CORRUPT_IMAGE");
 }

@@ -1,4 +1,4 @@
-//! Pictures made to do harm: each is answered with a code, and costs the emulator neither time nor memory without bound.
+//! Malicious images: each is refused with an error code, and the emulator's time and memory stay bounded.
 
 use std::process::Command;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::harness::{Program, http};
 use crate::pictures::{crc32, encoded, gif, lying_png, picture, quadrants};
 
-/// An emulator in a process of its own, whose memory can be told.
+/// An emulator in a process of its own, whose memory can be measured.
 pub(crate) struct Emulator {
     program: Program,
     pub(crate) root: String,
@@ -32,7 +32,7 @@ impl Emulator {
         Emulator { program, root: format!("{url}/accounts/demo/images/v1"), _dir: dir }
     }
 
-    /// Status and body of the answer to an upload. A minute is for a machine that is busy with other things.
+    /// Status and body of the answer to an upload. The timeout of a minute allows for a busy machine.
     pub(crate) async fn upload(&self, bytes: Vec<u8>) -> (u16, Value) {
         let part = Part::bytes(bytes).file_name("picture");
         let upload =
@@ -45,11 +45,11 @@ impl Emulator {
         let (status, body) = self.upload(bytes).await;
         assert_eq!(body["errors"][0]["code"], code, "{what}: {body}");
         assert!((400..500).contains(&status), "{what}: {status}");
-        self.is_small(what);
+        self.assert_memory_is_bounded(what);
     }
 
-    /// Its whole process stays below what one picture of the largest allowed size takes.
-    fn is_small(&self, what: &str) {
+    /// Asserts that the process needs less memory than one image of the largest allowed size.
+    fn assert_memory_is_bounded(&self, what: &str) {
         let Some(peak) = self.program.peak_memory() else { return };
         println!("{what}: {peak} MiB");
         assert!(peak < 900, "{what}: {peak} MiB");
@@ -73,7 +73,7 @@ fn lying_gif(width: u16, height: u16) -> Vec<u8> {
     bytes
 }
 
-/// A GIF of so many frames of one pixel on a screen of another size.
+/// A GIF with this many frames of one pixel on a screen of another size.
 fn endless_gif(frames: u32, screen: u16) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut encoder = GifEncoder::new_with_speed(&mut bytes, 30);
@@ -96,9 +96,9 @@ fn lying_webp(width: u32, height: u32) -> Vec<u8> {
     bytes
 }
 
-/// A PNG with a colour profile that unpacks to 158 times its size.
+/// A PNG with a colour profile that inflates to 158 times its size.
 fn packed_png(length: usize) -> Vec<u8> {
-    // After the header of zlib one block with fixed codes: a zero, then runs of 258 of it, 13 bits each.
+    // After the zlib header one block with fixed codes: a zero, then runs of 258 zeros in 13 bits each.
     let mut bits: Vec<u8> = Vec::new();
     let (mut held, mut count) = (0_u32, 0);
     let mut put = |value: u32, width: u32, bits: &mut Vec<u8>| {
@@ -127,7 +127,7 @@ fn packed_png(length: usize) -> Vec<u8> {
     [&plain[..33], &chunk(b"iCCP", &profile), &plain[33..]].concat()
 }
 
-/// An SVG whose entities unpack to a thousand million letters.
+/// An SVG whose entities expand to a thousand million characters.
 fn packed_svg() -> Vec<u8> {
     let mut svg = "<?xml version=\"1.0\"?><!DOCTYPE svg [<!ENTITY a0 \"aaaaaaaaaa\">".to_owned();
     for level in 1..9 {
@@ -139,7 +139,7 @@ fn packed_svg() -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn lies_about_size_are_refused_unread() {
+async fn false_sizes_are_refused_without_decoding() {
     let emulator = Emulator::start().await;
     emulator.refused("PNG of 10,000 megapixels", lying_png(100_000, 100_000), 5443).await;
     emulator.refused("PNG of the largest numbers", lying_png(0x7fff_ffff, 0x7fff_ffff), 5443).await;
@@ -163,17 +163,17 @@ async fn endless_animations_are_refused() {
     let url = body["result"]["variants"][0].as_str().unwrap();
     let answer = http().get(url).header("accept", "image/webp").send().await.unwrap();
     assert_eq!(answer.headers()["content-type"], "image/webp");
-    emulator.is_small("10,000 frames delivered");
+    emulator.assert_memory_is_bounded("10,000 frames delivered");
 }
 
 #[tokio::test]
-async fn bombs_do_not_go_off() {
+async fn decompression_bombs_are_not_expanded() {
     let emulator = Emulator::start().await;
     emulator.refused("SVG of a thousand million letters", packed_svg(), 9422).await;
     let (status, body) = emulator.upload(packed_png(9 * 1024 * 1024)).await;
-    // The profile is no part of the picture: without it, the picture is whole.
+    // The profile is not part of the pixels: without it, the image is complete.
     assert!(status == 200 || body["errors"][0]["code"] == 9422, "{body}");
-    emulator.is_small("PNG with a profile of 1,400 megabytes");
+    emulator.assert_memory_is_bounded("PNG with a profile of 1,400 megabytes");
     let deep = format!("<svg xmlns=\"http://www.w3.org/2000/svg\">{}</svg>", "<g>".repeat(500_000));
     emulator.refused("SVG of depth 500,000", deep.into_bytes(), 9422).await;
     let attributes: String = (0..200_000).map(|i| format!(" data-a{i}=\"\"")).collect();
@@ -181,7 +181,7 @@ async fn bombs_do_not_go_off() {
         .upload(format!("<svg xmlns=\"http://www.w3.org/2000/svg\"{attributes}/>").into_bytes())
         .await;
     assert!(status == 200 || body["errors"][0]["code"] == 9422, "{body}");
-    emulator.is_small("SVG of 200,000 attributes");
+    emulator.assert_memory_is_bounded("SVG of 200,000 attributes");
     let shallow = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\">{}{}{}</svg>",
         "<g>".repeat(250),
@@ -190,13 +190,13 @@ async fn bombs_do_not_go_off() {
     );
     let (status, _) = emulator.upload(shallow.into_bytes()).await;
     assert_eq!(status, 200);
-    emulator.is_small("SVG of 100,000 elements");
-    assert_eq!(emulator.upload(picture(8, 8, ImageFormat::Png)).await.0, 200, "it lives");
+    emulator.assert_memory_is_bounded("SVG of 100,000 elements");
+    assert_eq!(emulator.upload(picture(8, 8, ImageFormat::Png)).await.0, 200, "the emulator still runs");
 }
 
-/// Half a picture is none, whatever its kind; and no byte that is wrong brings the emulator down.
+/// A truncated image of any type is refused, and no wrong byte brings the emulator down.
 #[tokio::test]
-async fn damage_is_refused() {
+async fn damaged_images_are_refused() {
     let emulator = Emulator::start().await;
     let noisy =
         image::RgbImage::from_fn(90, 60, |x, y| image::Rgb([(x * y) as u8, (x * 7) as u8, (y * 5) as u8]));
@@ -217,5 +217,5 @@ async fn damage_is_refused() {
             assert_eq!(http().get(url).send().await.unwrap().status(), 200, "{format:?} {at}");
         }
     }
-    emulator.is_small("damage");
+    emulator.assert_memory_is_bounded("damage");
 }

@@ -1,4 +1,4 @@
-//! What RFC 9110 says of methods, preconditions, ranges and parts, on every way in and out.
+//! RFC 9110: methods, preconditions, ranges and content codings, for every request that uploads or downloads.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -33,8 +33,8 @@ fn digest(bytes: &[u8]) -> String {
 }
 
 both! {
-    /// A PUT of a part is refused, and so is what else would be stored as if it were the file.
-    async fn a_put_is_the_whole_file(database: Database) {
+    /// A partial PUT is refused, and so is every other body that is not the file itself.
+    async fn partial_puts_are_refused(database: Database) {
         let server = Server::start(database).await;
         let upload = upload(&server).await;
         let url = upload["uploadUrl"].as_str().unwrap();
@@ -59,7 +59,7 @@ both! {
             assert_eq!(answer.status(), status, "{headers:?}");
             assert_eq!(answer.json::<Value>().await.unwrap()["error"]["code"], code, "{headers:?}");
         }
-        // Not before it is clear that the bytes would be taken.
+        // A client is told to continue only if its bytes would be accepted.
         let forged = server.http.put(format!("{url}x")).body("0123456789");
         assert_eq!(send(forged, &[("if-match", "*")]).await.status(), 403);
         assert_eq!(server.originals().len(), 0);
@@ -68,15 +68,16 @@ both! {
         let answer = send(put(), &harmless).await;
         assert_eq!(answer.status(), 200);
         assert_eq!(answer.json::<Value>().await.unwrap()["size"], 10);
-        // The same bytes again are a repetition, which the condition is looked at for as well; others are too late.
+        // The same bytes again are a repetition, to which the precondition applies as well; other bytes come too
+        // late.
         assert_eq!(send(put(), &[("if-match", "*")]).await.status(), 412);
         assert_eq!(send(put(), &[]).await.status(), 200);
         let other = server.http.put(url).body("9876543210");
         assert_eq!(send(other, &[]).await.status(), 409);
     }
 
-    /// Clients that cut their uploads into pieces are told, on the other ways in too.
-    async fn pieces_are_not_taken_for_files(database: Database) {
+    /// Partial uploads are refused in the other ways to upload as well.
+    async fn partial_uploads_are_refused(database: Database) {
         let server = Server::start(database).await;
         let query = json!({ "query": "{ server { emulated } }" });
         let post = || server.http.post(format!("{}/graphql", server.url)).bearer_auth(ADMIN).json(&query);
@@ -89,8 +90,8 @@ both! {
         assert_eq!(send(post(), &[("range", "bytes=0-9")]).await.status(), 200);
     }
 
-    /// Preconditions in the order of 13.2.2: `If-Match`, else `If-Unmodified-Since`; `If-None-Match`, else
-    /// `If-Modified-Since`; then the range, as far as `If-Range` lets it count.
+    /// Preconditions in the order of RFC 9110, section 13.2.2: `If-Match`, else `If-Unmodified-Since`;
+    /// `If-None-Match`, else `If-Modified-Since`; then the range, if `If-Range` matches.
     async fn preconditions_of_downloads(database: Database) {
         let server = Server::start(database).await;
         let bytes: Vec<u8> = (0..1000u32).map(|i| (i % 251) as u8).collect();
@@ -142,7 +143,7 @@ both! {
             assert_eq!(answer.status(), status, "{headers:?}");
             assert_eq!(text(&answer, "etag"), tag, "{headers:?}");
             let head = send(server.http.head(url), headers).await;
-            // A range is defined for GET alone.
+            // A range is defined for GET only.
             let wanted = if matches!(status, 206 | 416) { 200 } else { status };
             assert_eq!((head.status().as_u16(), head.headers().contains_key("content-range")), (wanted, false), "HEAD {headers:?}");
             match status {
@@ -157,7 +158,7 @@ both! {
         assert_eq!(part.bytes().await.unwrap(), bytes[..4]);
     }
 
-    /// Delivery has no date, and honours the tags.
+    /// Deliveries have no date, and honour entity tags.
     async fn preconditions_of_delivery(database: Database) {
         let server = Server::start(database).await;
         let file = server.file("a.png", png(1)).await;
@@ -182,7 +183,7 @@ both! {
         }
     }
 
-    /// HEAD is GET without the body, wherever GET is.
+    /// HEAD is answered like GET without the body, on every route with GET.
     async fn head_is_get_without_the_body(database: Database) {
         let server = Server::start(database).await;
         let file = server.file("a.png", png(1)).await;
@@ -212,8 +213,9 @@ both! {
         }
     }
 
-    /// A method that a route does not have: 405, those it has, and a code that says so; what is no route is 404.
-    async fn methods_that_are_not_there(database: Database) {
+    /// A method that a route does not support: 405 with those it supports and an error code. A path without a route:
+    /// 404.
+    async fn unsupported_methods_and_unknown_routes(database: Database) {
         let server = Server::start(database).await;
         for (path, methods, allow) in [
             ("/graphql", &[Method::PUT, Method::DELETE, Method::PATCH, Method::TRACE][..], "GET,HEAD,POST"),
@@ -241,8 +243,8 @@ both! {
         }
     }
 
-    /// Every REST answer to a known token says what it has left, as GraphQL's do.
-    async fn rest_tells_the_balance(database: Database) {
+    /// Every REST answer to a valid token has the headers of its rate limit, like those of GraphQL.
+    async fn rest_answers_have_rate_limit_headers(database: Database) {
         let server = Server::start_with(database, |config| config.rate_limit = Some(210)).await;
         let mut left = Vec::new();
         for (method, path, status) in [
@@ -269,7 +271,8 @@ both! {
         assert_eq!(text(&unknown, "www-authenticate"), "Bearer");
     }
 
-    /// The parameters of a list as forms send them: an empty one is as good as none; both cursors are both ends.
+    /// Parameters of a list as HTML forms send them: an empty one counts as missing; both cursors together limit both
+    /// ends.
     async fn parameters_of_a_rest_list(database: Database) {
         let server = Server::start(database).await;
         for i in 0..6 {
@@ -303,14 +306,14 @@ both! {
             let (status, refused) = get(&query).await;
             assert_eq!((status, &refused["error"]["field"]), (400, &json!(field)), "{query}");
         }
-        // What pages gave before the cursors had their form of today.
+        // A cursor in the format of an earlier version.
         let id: imagegraph::id::ImageId = every[2].parse().unwrap();
         let old = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(json!([1, "images:CREATED_AT", true, null, id.0]).to_string());
         let (status, page) = get(&format!("after={old}")).await;
         assert_eq!((status, ids(&page)), (200, every[3..].to_vec()));
     }
 
-    /// What the document says is accepted is what is accepted.
+    /// The OpenAPI document describes exactly the parameters that are accepted.
     async fn the_openapi_document_is_exact(database: Database) {
         let server = Server::start(database).await;
         let file = server.file("a.png", png(1)).await;

@@ -1,4 +1,4 @@
-//! Changing an image: what is ours at once, what the account keeps in step with it.
+//! `updateImage`: settings in the database apply at once, those in the account are kept in step.
 
 use std::time::Duration;
 
@@ -20,8 +20,8 @@ async fn status(server: &Server, url: &Value) -> u16 {
 }
 
 both! {
-    /// Alternative text and focal point are set, kept when left out, and cleared by null.
-    async fn what_is_ours_changes_at_once(database: Database) {
+    /// Alternative text and focal point are set, kept if left out, and cleared by null.
+    async fn alt_and_focal_point_change_at_once(database: Database) {
         let server = Server::start(database).await;
         let image = server.file("photo.jpg", photo(1)).await["image"].clone();
         let first = update(&server, &image, json!({ "alt": "", "focalPoint": { "x": 0, "y": 1 } })).await;
@@ -32,7 +32,7 @@ both! {
         assert_eq!(stale["userErrors"][0], json!({ "code": "CONFLICT", "field": ["input", "ifUpdatedAt"], "retryAfter": null }));
         let cleared = update(&server, &image, json!({ "alt": null, "focalPoint": null })).await;
         assert_eq!((&cleared["image"]["alt"], &cleared["image"]["focalPoint"]), (&Value::Null, &Value::Null));
-        // The account was not asked.
+        // No request was sent to the account.
         assert_eq!(cleared["image"]["cfImageId"], image["cfImageId"]);
         for (input, code, field) in [
             (json!({ "alt": "x".repeat(2001) }), "INVALID_INPUT", json!(["input", "alt"])),
@@ -48,8 +48,8 @@ both! {
         }
     }
 
-    /// The largest metadata that is taken is taken by the account as well.
-    async fn metadata_and_creator_travel(database: Database) {
+    /// The largest accepted metadata is accepted by the account as well.
+    async fn metadata_and_creator_reach_the_account(database: Database) {
         let server = Server::start(database).await;
         let wanted = json!({ "creator": "me ü", "cfMetadata": { "album": 1 }, "cfImageId": "albums/lake" });
         let file = server.upload_as(ADMIN, json!({ "image": wanted }), "photo.jpg", "", photo(1)).await["file"].clone();
@@ -67,7 +67,7 @@ both! {
         assert_eq!((&cleared["image"]["creator"], &cleared["image"]["cfMetadata"]), (&Value::Null, &Value::Null));
         let account = server.account_images().await;
         assert_eq!((account[0].creator.as_deref(), account[0].meta.as_ref().unwrap().len()), (None, 1));
-        // A custom id cannot be private, at once or later.
+        // An image with a custom id cannot be private, now or later.
         let refused = update(&server, image, json!({ "requireSignedUrls": true })).await;
         assert_eq!(refused["userErrors"][0]["code"], "CUSTOM_ID_NOT_ALLOWED");
         let wanted = json!({ "image": { "cfImageId": "a/b", "requireSignedUrls": true } });
@@ -76,13 +76,13 @@ both! {
         assert_eq!(refused["userErrors"][0]["code"], "CUSTOM_ID_NOT_ALLOWED");
     }
 
-    /// An id that a user chose can be another image's by the time its former image is removed: that one stays.
+    /// When the former image of a chosen id is removed, the id may belong to another image, which stays.
     async fn a_chosen_id_is_removed_only_with_its_image(database: Database) {
         let server = Server::start_with(database, |config| config.cloudflare_timeout = Duration::from_millis(700)).await;
         let wanted = json!({ "image": { "cfImageId": "logo" } });
         let first = server.upload_as(ADMIN, wanted.clone(), "a.png", "", png(1)).await["file"].clone();
         assert_eq!(first["image"]["cfImageId"], "logo");
-        // Gone from the account by another hand, and its name taken by another image, before we come to remove it.
+        // The image is deleted in the account, and its id taken by another one, before the server removes it.
         let account = &server.running.app.cloudflare;
         account.delete("logo").await.unwrap();
         let meta = json!({ "imagegraph": "img_00000000000000000000000000" });
@@ -96,11 +96,12 @@ both! {
         account.create(new, cloudflare_images::client::Body::Upload(upload)).await.unwrap();
         let deleted = server.query("mutation($id: ID!) { deleteFile(input: { id: $id, permanently: true }) { success } }", json!({ "id": first["id"] })).await;
         assert_eq!(deleted["deleteFile"]["success"], true);
-        eventually("removed here", || async { server.originals().is_empty().then_some(()) }).await;
+        eventually("the image is removed", || async { server.originals().is_empty().then_some(()) }).await;
         assert_eq!(server.account_images().await.len(), 1);
     }
 
-    /// Switching access gives the image another id in the account; what is answered from then on works, the old does not.
+    /// Switching access gives the image another id in the account; the URLs answered from then on work, the former
+    /// ones do not.
     async fn switching_access_follows_the_new_id(database: Database) {
         let server = Server::start(database).await;
         let image = server.file("photo.jpg", photo(1)).await["image"].clone();
@@ -112,8 +113,8 @@ both! {
         assert_eq!(status(&server, &unsigned).await, 403);
         let public = update(&server, &image, json!({ "requireSignedUrls": false })).await["image"].clone();
         assert_eq!((status(&server, &public["url"]).await, status(&server, &private["url"]).await), (200, 404));
-        // The account keeps one copy, also after the later look for strays.
-        eventually("looked", || async {
+        // The account has one copy, also after the check for strays.
+        eventually("the check is over", || async {
             server.pass(Duration::from_secs(600)).await;
             imagegraph::worker::round(&server.running.app).await.unwrap();
             (server.account_images().await.len() == 1).then_some(())
@@ -122,8 +123,8 @@ both! {
         assert_eq!(status(&server, &public["url"]).await, 200);
     }
 
-    /// Whatever happens to the answer, row and account agree again, and the image is delivered.
-    async fn an_interrupted_switch_is_put_right(database: Database) {
+    /// However the answer is lost, row and account agree in the end, and the image is delivered.
+    async fn an_interrupted_switch_is_repaired(database: Database) {
         for fault in [
             json!({ "kind": "status", "status": 500 }),
             json!({ "kind": "drop" }),
@@ -136,10 +137,10 @@ both! {
             server.fault(json!({ "call": "images.edit", "fault": fault })).await;
             let refused = update(&server, &image, json!({ "requireSignedUrls": true })).await;
             server.heal().await;
-            // The client may have repeated what is safe to repeat.
+            // The client may have repeated requests that are safe to repeat.
             let code = refused["userErrors"][0]["code"].clone();
             assert!(code == "UPSTREAM_ERROR" || code.is_null(), "{fault}: {refused:#}");
-            let found = eventually("agreed", || async {
+            let found = eventually("row and account agree", || async {
                 server.pass(Duration::from_secs(30)).await;
                 let query = "query($id: ID!) { image(id: $id) { cfImageId requireSignedUrls url } }";
                 let found = server.query(query, json!({ "id": image["id"] })).await["image"].clone();
@@ -150,7 +151,7 @@ both! {
             })
             .await;
             assert_eq!(status(&server, &found["url"]).await, 200, "{fault}");
-            let again = eventually("switched", || async {
+            let again = eventually("access is switched", || async {
                 server.pass(Duration::from_secs(30)).await;
                 let again = update(&server, &image, json!({ "requireSignedUrls": true })).await;
                 (again["userErrors"] == json!([])).then_some(again)
@@ -161,8 +162,8 @@ both! {
         }
     }
 
-    /// A switch that the account carries out after the worker has looked gives the image another id all the same: the
-    /// later look takes it over, and does not take the only copy for one too many.
+    /// A switch that the account carries out after the worker has checked still changes the image's id: the later
+    /// check takes the new id over, and does not delete the only copy as a stray.
     async fn a_late_switch_is_followed(database: Database) {
         let server = Server::start_with(database, |config| config.cloudflare_timeout = Duration::from_millis(500)).await;
         let image = server.file("photo.jpg", photo(1)).await["image"].clone();
@@ -172,17 +173,17 @@ both! {
         server.heal().await;
         let id = image["id"].as_str().unwrap().parse().unwrap();
         let row = async || imagegraph::entity::image::by_id_unscoped(id).one(&server.running.app.db.read).await.unwrap().unwrap();
-        eventually("looked", || async {
+        eventually("the check is over", || async {
             server.pass(Duration::from_secs(30)).await;
             row().await.switching_to.is_none().then_some(())
         })
         .await;
-        assert_eq!(json!(row().await.cf_image_id), image["cfImageId"], "looked before the account did it");
-        // As the account does it, with the request that we gave up.
+        assert_eq!(json!(row().await.cf_image_id), image["cfImageId"], "the worker checked before the account carried out the switch");
+        // The account carries out the request that timed out.
         let late = cloudflare_images::wire::ImageEdit { require_signed_urls: Some(true), ..Default::default() };
         server.running.app.cloudflare.edit(image["cfImageId"].as_str().unwrap(), &late).await.unwrap();
         let query = "query($id: ID!) { image(id: $id) { cfImageId requireSignedUrls url } }";
-        let found = eventually("followed", || async {
+        let found = eventually("the new id is taken over", || async {
             server.pass(Duration::from_secs(60)).await;
             let found = server.query(query, json!({ "id": image["id"] })).await["image"].clone();
             (found["requireSignedUrls"] == true).then_some(found)
@@ -192,8 +193,8 @@ both! {
         assert_eq!(json!(server.account_images().await[0].id), found["cfImageId"]);
     }
 
-    /// An image that somebody deleted in the account can still be spoken of, and is no lock for ever.
-    async fn an_image_gone_from_the_account_is_no_lock(database: Database) {
+    /// An image that was deleted in the account can still be updated, and does not block its file.
+    async fn an_image_deleted_in_the_account_is_not_locked(database: Database) {
         let server = Server::start(database).await;
         let image = server.file("photo.jpg", photo(1)).await["image"].clone();
         server.running.app.cloudflare.delete(image["cfImageId"].as_str().unwrap()).await.unwrap();
@@ -206,8 +207,8 @@ both! {
         assert_eq!(update(&server, &image, json!({ "alt": "gone" })).await["image"]["alt"], "gone");
     }
 
-    /// Ten switches at once: each is made or refused as a conflict, and the row agrees with the account.
-    async fn switches_at_once_do_not_mix(database: Database) {
+    /// Ten concurrent switches: each succeeds or is refused as a conflict, and the row agrees with the account.
+    async fn concurrent_switches(database: Database) {
         let server = Server::start(database).await;
         let image = server.file("photo.jpg", photo(1)).await["image"].clone();
         let switches = (0..10).map(|i| update(&server, &image, json!({ "requireSignedUrls": i % 2 == 0 })));
@@ -221,8 +222,8 @@ both! {
         assert_eq!(status(&server, &found["url"]).await, 200);
     }
 
-    /// Provisioning again may give other settings; what is left out of a retry stays.
-    async fn a_retry_may_say_more(database: Database) {
+    /// Provisioning again may change settings; those that are left out keep their values.
+    async fn a_retry_may_change_settings(database: Database) {
         let server = Server::start(database).await;
         server.fault(json!({ "call": "images.create", "fault": { "kind": "status", "status": 415, "code": 5455 } })).await;
         let file = server.upload_as(ADMIN, json!({ "image": { "alt": "first", "creator": "me" } }), "a.png", "", png(1)).await["file"].clone();

@@ -1,4 +1,4 @@
-//! `importFile`: what the server fetches, and what it does not.
+//! `importFile`: fetching files from URLs, and the URLs that are refused.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,14 +12,14 @@ use axum::routing::get;
 use sea_orm::ActiveValue::Set;
 use serde_json::{Value, json};
 
-use crate::arrivals::policy;
 use crate::harness::{Database, Server, eventually};
 use crate::pictures::{photo, png};
+use crate::upload_rules::policy;
 
 const IMPORT: &str = "mutation($input: ImportFileInput!) { importFile(input: $input) { file { id status filename size } deduplicated userErrors { code field message } } }";
 const FIND: &str = "query($id: ID!) { file(id: $id) { status filename mimeType size sha256 tags metadata failure { code message } imageStatus image { width requireSignedUrls } } }";
 
-/// Asks for a file from somewhere; answers the payload.
+/// Starts an import; returns the payload.
 async fn import(server: &Server, url: &str, more: Value) -> Value {
     let mut input = json!({ "workspaceId": server.workspace, "url": url });
     for (key, value) in more.as_object().unwrap() {
@@ -28,7 +28,7 @@ async fn import(server: &Server, url: &str, more: Value) -> Value {
     server.query(IMPORT, json!({ "input": input })).await["importFile"].clone()
 }
 
-/// Waits until a file is fetched or given up.
+/// Waits until a file has been fetched or has failed.
 async fn settled(server: &Server, id: &Value) -> Value {
     eventually("the import is over", || async {
         let file = server.query(FIND, json!({ "id": id })).await["file"].clone();
@@ -37,7 +37,7 @@ async fn settled(server: &Server, id: &Value) -> Value {
     .await
 }
 
-/// Imports and waits.
+/// Imports a file and waits for the end.
 async fn imported(server: &Server, url: &str, more: Value) -> Value {
     let payload = import(server, url, more).await;
     assert_eq!(payload["userErrors"], json!([]), "{url} {payload:#}");
@@ -49,10 +49,10 @@ async fn imported(server: &Server, url: &str, more: Value) -> Value {
     settled(server, &payload["file"]["id"]).await
 }
 
-/// A source on this machine's loopback address.
+/// A source of files on a loopback address.
 struct Source {
     url: String,
-    /// How often `/flaky` and `/busy` were asked.
+    /// Number of requests for `/flaky` and `/busy`.
     asked: Arc<AtomicUsize>,
     /// Headers of the last request for `/photo.jpg`.
     headers: Arc<Mutex<HeaderMap>>,
@@ -131,7 +131,8 @@ impl Source {
 }
 
 both! {
-    /// A photo is fetched, described as it was asked for, and provisioned; no credentials of ours go along.
+    /// A photo is fetched, described as requested and provisioned; no credentials of the server are sent to the
+    /// source.
     async fn a_photo_is_fetched(database: Database) {
         let (server, source) = (Server::start(database).await, Source::start().await);
         let more = json!({ "tags": ["a"], "metadata": { "b": 1 }, "image": { "alt": "A photo", "requireSignedUrls": true } });
@@ -140,24 +141,24 @@ both! {
         assert_eq!((&file["tags"], &file["metadata"]), (&json!(["a"]), &json!({ "b": 1 })));
         let headers = source.headers.lock().unwrap().clone();
         assert!(headers.get("authorization").is_none() && headers.get("cookie").is_none() && headers.get("referer").is_none());
-        // The file is ready when its bytes are there, its image a little later.
-        let images = eventually("the image is there", || async {
+        // The file is ready when its bytes are stored, and its image a little later.
+        let images = eventually("the image is provisioned", || async {
             let images = server.query("{ images { nodes { width requireSignedUrls file { filename } } } }", json!({})).await;
             (images["images"]["nodes"] != json!([])).then_some(images)
         })
         .await;
         assert_eq!(images["images"]["nodes"], json!([{ "width": 60, "requireSignedUrls": true, "file": { "filename": "photo.jpg" } }]));
-        // The name: what the caller wants, what the source says, what the path says.
+        // The name is the requested one, else the source's, else that in the path.
         assert_eq!(imported(&server, &format!("{}/named", source.url), json!({})).await["filename"], "naïve.png");
         assert_eq!(imported(&server, &format!("{}/named", source.url), json!({ "filename": "chosen.png" })).await["filename"], "chosen.png");
         assert_eq!(imported(&server, &format!("{}/some%20name.txt", source.url), json!({})).await["filename"], "some name.txt");
         let redirected = imported(&server, &format!("{}/once", source.url), json!({})).await;
         assert_eq!((&redirected["status"], &redirected["mimeType"]), (&json!("READY"), &json!("image/jpeg")));
-        // Three times the photo or twice the picture are one copy each.
+        // Three imports of the photo and two of the image are stored once each.
         assert_eq!(server.originals().len(), 3);
     }
 
-    /// What can be refused unseen is refused at once, in every spelling.
+    /// URLs of forbidden addresses are refused at once, in every notation of the address.
     async fn forbidden_sources_are_refused_at_once(database: Database) {
         let server = Server::start_with(database, |config| config.import_allow_loopback = false).await;
         for url in [
@@ -190,8 +191,8 @@ both! {
         assert_eq!(files["files"]["totalCount"], 0);
     }
 
-    /// A name that leads inward, and a redirect that does, end the import.
-    async fn what_leads_inward_fails(database: Database) {
+    /// A host name or a redirect that leads to an internal address ends the import.
+    async fn internal_addresses_are_refused_while_fetching(database: Database) {
         let source = Source::start().await;
         let server = Server::start_with(database, |config| config.import_allow_loopback = false).await;
         let port = source.url.rsplit(':').next().unwrap();
@@ -199,7 +200,7 @@ both! {
             let file = imported(&server, &format!("http://{host}:{port}/photo.jpg"), json!({})).await;
             assert_eq!((&file["status"], &file["failure"]["code"]), (&json!("FAILED"), &json!("SOURCE_FORBIDDEN")), "{host} {file:#}");
         }
-        assert!(source.headers.lock().unwrap().is_empty(), "nothing was asked of it");
+        assert!(source.headers.lock().unwrap().is_empty(), "the internal address received no request");
         let server = Server::start(database).await;
         for path in ["inward", "mapped", "metadata", "file", "loop-literal"] {
             let file = imported(&server, &format!("{}/{path}", source.url), json!({})).await;
@@ -209,7 +210,7 @@ both! {
         assert_eq!(server.originals().len(), 0);
     }
 
-    /// What is no good is said, and nothing of what the source answered.
+    /// Unusable responses fail with a reason that contains nothing of the response.
     async fn useless_sources_fail_with_a_reason(database: Database) {
         let (server, source) = (Server::start(database).await, Source::start().await);
         policy(&server, |row| row.max_file_size = Set(Some(4000))).await;
@@ -238,8 +239,8 @@ both! {
         assert_eq!(server.originals().len(), 1);
     }
 
-    /// A source that is out of order for a while is asked again, and not for ever.
-    async fn passing_trouble_is_tried_again(database: Database) {
+    /// A source that fails temporarily is asked again, a limited number of times.
+    async fn temporary_failures_are_retried(database: Database) {
         let (server, source) = (Server::start_with(database, |config| config.import_timeout = Duration::from_secs(1)).await, Source::start().await);
         let patiently = async |path: &str| {
             let payload = import(&server, &format!("{}/{path}", source.url), json!({})).await;

@@ -1,4 +1,4 @@
-//! JPEG as libjpeg's own programs write and read it: the API's colours and what is delivered are djpeg's pixels.
+//! JPEG compared with libjpeg's programs: the pixels that are analysed and delivered are those of djpeg.
 
 use std::path::PathBuf;
 
@@ -20,7 +20,7 @@ fn fixtures() -> Vec<PathBuf> {
     files
 }
 
-/// What djpeg shows of a fixture: PPM, or PGM if it is grey.
+/// The pixels of a fixture by djpeg: PPM, or PGM if it is grey.
 fn reference(jpeg: &std::path::Path) -> RgbImage {
     let (ending, repeated) = if jpeg.with_extension("ppm").exists() { ("ppm", 1) } else { ("pgm", 3) };
     let bytes = std::fs::read(jpeg.with_extension(ending)).unwrap();
@@ -37,7 +37,7 @@ fn look(bytes: &[u8], format: Format) -> Result<Findings, String> {
     analysis::look(file, format)
 }
 
-/// Every sampling, order of scans and coding is delivered in djpeg's pixels, and its colours are those of the pixels.
+/// Every subsampling, scan order and coding is delivered with djpeg's pixels, and analysed with their colours.
 #[tokio::test]
 async fn every_jpeg_shows_what_djpeg_shows() {
     let server = flexible().await;
@@ -46,7 +46,8 @@ async fn every_jpeg_shows_what_djpeg_shows() {
         let (bytes, expected) = (std::fs::read(&path).unwrap(), reference(&path));
         let plain = encoded(expected.clone(), ImageFormat::Png);
         assert_eq!(look(&bytes, Format::Jpeg), look(&plain, Format::Png), "{what}");
-        // No browser shows arithmetic coding: whether it is taken is another matter than how it looks.
+        // Browsers do not show arithmetic coding. Whether the account accepts it is a different question from how it
+        // is decoded.
         if what.starts_with("arithmetic") {
             continue;
         }
@@ -61,14 +62,14 @@ async fn every_jpeg_shows_what_djpeg_shows() {
     }
 }
 
-/// Positions of a marker's code in a JPEG.
+/// Offsets of a marker's code in a JPEG.
 fn marker(bytes: &[u8], code: u8) -> usize {
     bytes.windows(2).position(|pair| pair == [0xff, code]).unwrap()
 }
 
-/// What no decoder here reads is refused by name, and never shown wrong.
+/// Varieties that cannot be decoded are refused by name, and never shown wrong.
 #[tokio::test]
-async fn what_cannot_be_decoded_is_refused() {
+async fn undecodable_varieties_are_refused() {
     let emulator = Emulator::start().await;
     let plain = picture(40, 30, ImageFormat::Jpeg);
     let frame = marker(&plain, 0xc0);
@@ -92,13 +93,13 @@ async fn what_cannot_be_decoded_is_refused() {
     }
 }
 
-/// A picture whose end is missing is whole, and one that lacks a component is none.
+/// A file without an end marker is complete if all its pixels are there, and refused if it lacks a component.
 #[tokio::test]
-async fn the_last_scan_need_not_end() {
+async fn the_end_marker_may_be_missing() {
     let server = flexible().await;
     for path in fixtures() {
         let what = path.file_name().unwrap().to_string_lossy().into_owned();
-        // Arithmetic coding ends where it likes: what is missing of it nobody can tell.
+        // Arithmetic coding has no defined end, so missing data cannot be detected.
         if what.starts_with("arithmetic") {
             continue;
         }
@@ -115,14 +116,14 @@ async fn the_last_scan_need_not_end() {
     }
 }
 
-/// Thousands of scans over a large picture cost neither time nor memory: no encoder makes them.
+/// Thousands of scans over a large image are refused without decoding them.
 #[tokio::test]
-async fn endless_scans_are_refused() {
+async fn too_many_scans_are_refused() {
     let emulator = Emulator::start().await;
     let path = fixtures().into_iter().find(|path| path.ends_with("progressive_2x2.jpg")).unwrap();
     let plain = std::fs::read(path).unwrap();
     let (first, end) = (marker(&plain, 0xda), plain.len() - 2);
-    // The last scan refines what is there already; repeated, it is refined again.
+    // The last scan refines existing coefficients, so repeating it is valid.
     let last = plain.windows(2).rposition(|pair| pair == [0xff, 0xda]).unwrap();
     let mut bytes = plain[..end].to_vec();
     let frame = marker(&plain, 0xc2);

@@ -14,7 +14,7 @@ const PROVISION: &str = "mutation($id: ID!, $signed: Boolean) { provisionImage(i
 const RENAME: &str = "mutation($id: ID!, $name: String) { updateFile(input: { id: $id, filename: $name }) { file { id filename updatedAt } userErrors { code field } } }";
 
 both! {
-    /// Deleting an image leaves the file, which can be provisioned again as a new image.
+    /// Deleting an image keeps its file, which can be provisioned again as a new image.
     async fn an_image_is_deleted_and_provisioned_again(database: Database) {
         let server = Server::start(database).await;
         let file = server.file("photo.jpg", photo(6)).await;
@@ -41,7 +41,7 @@ both! {
         assert_eq!(server.account_images().await.len(), 1);
     }
 
-    /// What cannot be provisioned says why.
+    /// Files that cannot be provisioned are refused with a reason.
     async fn provisioning_is_refused_with_a_reason(database: Database) {
         let server = Server::start(database).await;
         let text = server.file("a.txt", b"text".to_vec()).await;
@@ -55,8 +55,8 @@ both! {
         assert_eq!(made["file"]["imageStatus"], "READY", "{made:#}");
     }
 
-    /// Ten callers at once provision a file: one image.
-    async fn provisioning_at_once_makes_one_image(database: Database) {
+    /// Ten concurrent calls provision a file once.
+    async fn concurrent_provisioning_creates_one_image(database: Database) {
         let server = Server::start(database).await;
         let file = server.upload_as(ADMIN, json!({ "image": { "provision": false } }), "a.jpg", "", photo(1)).await["file"].clone();
         let calls = (0..10).map(|_| server.query(PROVISION, json!({ "id": file["id"] })));
@@ -70,8 +70,8 @@ both! {
         assert_eq!(listed["images"]["totalCount"], 1);
     }
 
-    /// Deleting a file takes image and bytes along.
-    async fn a_file_is_deleted_with_everything(database: Database) {
+    /// Deleting a file deletes its image and its bytes.
+    async fn deleting_a_file_deletes_image_and_bytes(database: Database) {
         let server = Server::start(database).await;
         let (photo, text) = (server.file("photo.jpg", photo(1)).await, server.file("a.txt", b"text".to_vec()).await);
         let deleted = server.query(DELETE_FILE, json!({ "id": photo["id"] })).await["deleteFile"].clone();
@@ -85,7 +85,7 @@ both! {
         assert_eq!(again["userErrors"][0], json!({ "code": "NOT_FOUND", "field": ["input", "id"] }));
     }
 
-    /// A new name shows on the file and orders the image with it.
+    /// A new name applies to the file and to the order of its image.
     async fn a_file_is_renamed(database: Database) {
         let server = Server::start(database).await;
         let (b, c) = (server.file("b.png", png(1)).await, server.file("c.png", png(2)).await);
@@ -102,8 +102,8 @@ both! {
         }
     }
 
-    /// Bytes that no file owns are swept away when they are old enough, and no others.
-    async fn orphans_are_swept(database: Database) {
+    /// Bytes that belong to no file are deleted once they are old enough; others stay.
+    async fn orphaned_bytes_are_deleted(database: Database) {
         let server = Server::start(database).await;
         server.file("a.png", png(1)).await;
         let folder = server.dir.path().join("blobs/originals");
@@ -111,7 +111,7 @@ both! {
         std::fs::write(folder.join(format!("{}#1", uuid::Uuid::new_v4())), b"half-written").unwrap();
         let app = &server.running.app;
         imagegraph::worker::sweep(app).await.unwrap();
-        assert_eq!(server.originals().len(), 3, "too young");
+        assert_eq!(server.originals().len(), 3, "younger than the sweep age");
         server.clock.advance(app.config.sweep_age + Duration::from_secs(60));
         imagegraph::worker::sweep(app).await.unwrap();
         assert_eq!(server.originals().len(), 1);

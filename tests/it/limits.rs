@@ -1,4 +1,4 @@
-//! Limits a client can read: what a query costs, and what its token may still ask for.
+//! Rate limits: the cost of a query, and the points that its token has left.
 
 use std::time::Duration;
 
@@ -15,10 +15,10 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use crate::harness::{ADMIN, Database, Server};
 
 const LIMIT: u32 = 1_000;
-/// Costs all but a few of the points.
-const DEAR: &str =
+/// A query that costs nearly all points.
+const EXPENSIVE: &str =
     "{ images(first: 98) { nodes { id url width height size format fileId workspaceId createdAt } } }";
-const DEAR_COST: i64 = 98 * 10 + 1;
+const EXPENSIVE_COST: i64 = 98 * 10 + 1;
 const BALANCE: &str = "rateLimit { cost limit remaining resetAt }";
 
 struct Answer {
@@ -64,13 +64,13 @@ async fn limited(database: Database) -> Server {
 }
 
 both! {
-    /// Every answer to a valid query says what it cost, on each way in; one to an invalid query has nothing to say.
+    /// Every answer to a valid query has its cost, over every transport; one to an invalid query has none.
     async fn answers_carry_their_cost(database: Database) {
         let server = Server::start(database).await;
         let cheap = ask(&server, ADMIN, "{ server { version } }").await;
         assert_eq!(cheap.body["extensions"]["cost"], json!({ "complexity": 2, "depth": 2 }));
-        let dear = ask(&server, ADMIN, DEAR).await;
-        assert_eq!(dear.body["extensions"]["cost"], json!({ "complexity": DEAR_COST, "depth": 3 }));
+        let dear = ask(&server, ADMIN, EXPENSIVE).await;
+        assert_eq!(dear.body["extensions"]["cost"], json!({ "complexity": EXPENSIVE_COST, "depth": 3 }));
         let get = server.http.get(format!("{}/graphql", server.url)).bearer_auth(ADMIN).query(&[("query", "{ server { version } }")]);
         assert_eq!(answer(get).await.body["extensions"]["cost"]["complexity"], 2);
         let one = json!({ "query": "{ server { version } }" });
@@ -79,29 +79,29 @@ both! {
         assert!(batch.body[1].get("extensions").is_none(), "{}", batch.body);
         let uploaded = server.upload("a.txt", b"text".to_vec()).await;
         assert!(uploaded["file"]["id"].is_string());
-        // What fails while it runs has been paid like anything else.
+        // A query that fails while it runs is charged all the same.
         let failed = ask(&server, ADMIN, "{ file(id: \"nope\") { id } }").await;
         assert_eq!(failed.code(), "BAD_USER_INPUT");
         assert_eq!(failed.body["extensions"]["cost"]["complexity"], 2);
     }
 
-    /// Without the setting there is no limit, and nobody is told of one.
-    async fn off_by_default(database: Database) {
+    /// Without the setting there is no limit, and no header or field shows one.
+    async fn no_limit_by_default(database: Database) {
         let server = Server::start(database).await;
         let answer = ask(&server, ADMIN, &format!("{{ {BALANCE} server {{ maxQueryComplexity }} }}")).await;
         assert_eq!(answer.body["data"], json!({ "rateLimit": null, "server": { "maxQueryComplexity": 20_000 } }));
         assert_eq!((answer.header("ratelimit"), answer.header("ratelimit-policy")), ("", ""));
     }
 
-    /// A token that has spent its points is refused before anything runs, until they have come back; another is not.
-    async fn a_token_spends_its_points(database: Database) {
+    /// A token without points is refused before anything runs until they are refilled; other tokens are not.
+    async fn tokens_spend_points(database: Database) {
         let server = limited(database).await;
         let other = server.token("other@example.com", Some((&server.workspace, Role::Editor))).await;
-        let query = DEAR.replacen('{', &format!("{{ {BALANCE} "), 1);
+        let query = EXPENSIVE.replacen('{', &format!("{{ {BALANCE} "), 1);
         let first = ask(&server, ADMIN, &query).await;
         assert_eq!(first.status, StatusCode::OK, "{}", first.body);
         let cost = first.body["extensions"]["cost"]["complexity"].as_i64().unwrap();
-        assert_eq!(cost, DEAR_COST + 5);
+        assert_eq!(cost, EXPENSIVE_COST + 5);
         let balance = &first.body["data"]["rateLimit"];
         assert_eq!((balance["cost"].as_i64(), balance["limit"].as_i64()), (Some(cost), Some(LIMIT.into())));
         assert_eq!(balance["remaining"], i64::from(LIMIT) - cost);
@@ -111,34 +111,34 @@ both! {
         assert!(first.header("ratelimit").starts_with("\"token\";r="), "{}", first.header("ratelimit"));
 
         let statements = server.running.app.db.statements();
-        let refused = ask(&server, ADMIN, DEAR).await;
+        let refused = ask(&server, ADMIN, EXPENSIVE).await;
         assert_eq!((refused.status, refused.code()), (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED"));
         let wait = refused.body["errors"][0]["extensions"]["retryAfter"].as_u64().unwrap();
         assert!((1..=60).contains(&wait), "{wait}");
         assert_eq!(refused.header(RETRY_AFTER.as_str()), wait.to_string());
         assert!(refused.body.get("data").is_none());
-        assert_eq!(refused.body["extensions"]["cost"]["complexity"], DEAR_COST);
-        // Who is asking was looked up, and nothing else.
+        assert_eq!(refused.body["extensions"]["cost"]["complexity"], EXPENSIVE_COST);
+        // Only the token was looked up.
         assert!(server.running.app.db.statements() - statements <= 3);
-        // Under the older media type as well: a client that tries again goes by the status.
-        let plain = answer(post(&server, ADMIN, &json!({ "query": DEAR }))).await;
+        // Also with the older media type: clients decide by the status whether to retry.
+        let plain = answer(post(&server, ADMIN, &json!({ "query": EXPENSIVE }))).await;
         assert_eq!((plain.status, plain.code()), (StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED"));
-        // In a batch, each answer speaks for itself.
-        let batch = answer(post(&server, ADMIN, &json!([{ "query": DEAR }, { "query": "{ server { version } }" }]))).await;
+        // In a batch each operation has its own result.
+        let batch = answer(post(&server, ADMIN, &json!([{ "query": EXPENSIVE }, { "query": "{ server { version } }" }]))).await;
         assert_eq!(batch.status, StatusCode::OK);
         assert_eq!(batch.body[0]["errors"][0]["extensions"]["code"], "RATE_LIMITED");
         assert_eq!(batch.body[1]["data"]["server"]["version"], env!("CARGO_PKG_VERSION"));
 
-        assert_eq!(ask(&server, &other, DEAR).await.status, StatusCode::OK);
+        assert_eq!(ask(&server, &other, EXPENSIVE).await.status, StatusCode::OK);
         server.clock.advance(Duration::from_secs(wait + 1));
-        let again = ask(&server, ADMIN, DEAR).await;
+        let again = ask(&server, ADMIN, EXPENSIVE).await;
         assert_eq!(again.status, StatusCode::OK, "{}", again.body);
-        assert_eq!(ask(&server, ADMIN, DEAR).await.code(), "RATE_LIMITED");
+        assert_eq!(ask(&server, ADMIN, EXPENSIVE).await.code(), "RATE_LIMITED");
     }
 
-    /// What is not valid pays one point; who is nobody pays none.
-    async fn every_request_pays(database: Database) {
-        // So few that it takes ten seconds until one of them is back.
+    /// An invalid request costs one point; one without a valid token costs nobody anything.
+    async fn invalid_requests_are_charged(database: Database) {
+        // So few points that the next one is refilled after ten seconds.
         let server = Server::start_with(database, |config| config.rate_limit = Some(6)).await;
         for query in ["{ nope }", "{ server {"] {
             server.clock.advance(Duration::from_secs(61));
@@ -153,12 +153,12 @@ both! {
         let told = ask(&server, ADMIN, &format!("{{ {BALANCE} }}")).await;
         let balance = &told.body["data"]["rateLimit"];
         assert_eq!((&balance["cost"], &balance["remaining"]), (&json!(5), &json!(1)));
-        // Spent up, even what is not valid is refused for that.
+        // Without points an invalid request is refused for that reason.
         assert_eq!(ask(&server, ADMIN, "{ nope }").await.code(), "GRAPHQL_VALIDATION_FAILED");
         for query in ["{ nope }", "{ server {"] {
             assert_eq!(ask(&server, ADMIN, query).await.code(), "RATE_LIMITED", "{query}");
         }
-        // And a file is not taken in to be refused after it.
+        // A file is not received if the request is refused.
         let form = Form::new().part("0", Part::bytes(vec![7; 3_000_000]).file_name("a.bin"));
         let upload = server.http.post(format!("{}/graphql", server.url)).bearer_auth(ADMIN).multipart(form);
         let refused = answer(upload).await;
@@ -168,24 +168,25 @@ both! {
         assert!(refused.header("ratelimit").starts_with("\"token\";r=0;"), "{}", refused.header("ratelimit"));
     }
 
-    /// A query that costs more than a minute's points could never run: it is told so, and not to come back later.
+    /// A query that costs more than the points of a minute could never run, so it is refused as invalid and without
+    /// `Retry-After`.
     async fn no_query_costs_more_than_a_minute(database: Database) {
         let server = limited(database).await;
-        let answer = ask(&server, ADMIN, &DEAR.replace("98", "100")).await;
+        let answer = ask(&server, ADMIN, &EXPENSIVE.replace("98", "100")).await;
         assert_eq!((answer.status, answer.code()), (StatusCode::BAD_REQUEST, "GRAPHQL_VALIDATION_FAILED"));
         let answer = ask(&server, ADMIN, "{ server { maxQueryComplexity } }").await;
         assert_eq!(answer.body["data"]["server"]["maxQueryComplexity"], LIMIT);
     }
 
-    /// REST requests take points of the same bucket: one, and one for each image of a page.
-    async fn rest_pays_too(database: Database) {
+    /// REST requests spend points of the same token: one, and one more for each image of a page.
+    async fn rest_requests_are_charged(database: Database) {
         let server = limited(database).await;
         let list = |limit: u32| server.http.get(format!("{}/api/images?limit={limit}", server.url)).bearer_auth(ADMIN);
         for _ in 0..9 {
             assert_eq!(answer(list(100)).await.status, StatusCode::OK);
         }
-        assert_eq!(ask(&server, ADMIN, DEAR).await.code(), "RATE_LIMITED");
-        // 909 are spent, and not more than one for each 60 ms has come back.
+        assert_eq!(ask(&server, ADMIN, EXPENSIVE).await.code(), "RATE_LIMITED");
+        // 909 points are spent, and at most one per 60 ms has been refilled.
         let mut refused = None;
         for _ in 0..200 {
             let answer = answer(list(100)).await;
@@ -202,8 +203,8 @@ both! {
         assert_eq!(answer(list(100)).await.status, StatusCode::OK);
     }
 
-    /// Neither does a WebSocket get around it.
-    async fn a_socket_pays_too(database: Database) {
+    /// Operations on a WebSocket spend points as well.
+    async fn websocket_operations_are_charged(database: Database) {
         let server = limited(database).await;
         let mut request = format!("{}/graphql", server.url.replace("http://", "ws://")).into_client_request().unwrap();
         request.headers_mut().insert("sec-websocket-protocol", "graphql-transport-ws".parse().unwrap());
@@ -212,7 +213,7 @@ both! {
         socket.send(Message::text(init.to_string())).await.unwrap();
         let mut answers = Vec::new();
         for id in ["1", "2"] {
-            let subscribe = json!({ "id": id, "type": "subscribe", "payload": { "query": DEAR } });
+            let subscribe = json!({ "id": id, "type": "subscribe", "payload": { "query": EXPENSIVE } });
             socket.send(Message::text(subscribe.to_string())).await.unwrap();
             loop {
                 let Message::Text(text) = socket.next().await.unwrap().unwrap() else { continue };
@@ -223,7 +224,7 @@ both! {
                 }
             }
         }
-        assert_eq!(answers[0]["extensions"]["cost"]["complexity"], DEAR_COST, "{}", answers[0]);
+        assert_eq!(answers[0]["extensions"]["cost"]["complexity"], EXPENSIVE_COST, "{}", answers[0]);
         assert!(answers[1].to_string().contains("RATE_LIMITED"), "{}", answers[1]);
     }
 }

@@ -1,4 +1,4 @@
-//! Live events: both transports, order, resuming, rights that end, and every way a connection closes.
+//! Live events: both transports, order, resuming, revoked rights, and every way in which a connection close_codes.
 
 mod answers;
 
@@ -48,8 +48,8 @@ async fn revoke(server: &Server, secret: &str) {
 }
 
 both! {
-    /// A photo's events in order, with the rows they are about; the answer keeps the order of the selection.
-    async fn an_upload_and_a_deletion_are_told(database: Database) {
+    /// The events of a photo in order, with their rows; the answer has the order of the selection.
+    async fn uploads_and_deletions(database: Database) {
         let server = Server::start(database).await;
         let mut socket = Socket::connect(&server, ADMIN).await;
         socket.subscribe("a", FOLLOW, from(&server, &beginning(&server))).await;
@@ -65,7 +65,7 @@ both! {
         assert_eq!(events[2]["image"], json!({ "id": file["image"]["id"], "width": file["image"]["width"] }));
         let keys: Vec<_> = events[2].as_object().unwrap().keys().cloned().collect();
         assert_eq!(keys.len(), 8);
-        // Loaded anew for each delivery: a name that changed is the new one.
+        // Rows are loaded for each delivery, so a changed name is the new one.
         let rename = "mutation($id: ID!) { updateFile(input: { id: $id, filename: \"new.jpg\" }) { userErrors { code } } }";
         server.query(rename, json!({ "id": file["id"] })).await;
         let event = socket.event().await;
@@ -74,11 +74,11 @@ both! {
         let gone = socket.events(2).await;
         assert_eq!(kinds(&gone), ["IMAGE_DELETED", "FILE_PURGED"]);
         assert_eq!((&gone[1]["file"], &gone[1]["image"]), (&Value::Null, &Value::Null));
-        // From any event on, what came after it comes again, and nothing else.
+        // Resuming after any event delivers everything that came after it, and nothing else.
         let mut again = Socket::connect(&server, ADMIN).await;
         again.subscribe("b", FOLLOW, from(&server, events[1]["cursor"].as_str().unwrap())).await;
         assert_eq!(kinds(&again.events(4).await), ["IMAGE_PROVISIONED", "FILE_UPDATED", "IMAGE_DELETED", "FILE_PURGED"]);
-        // Of some kinds only.
+        // Only some kinds of events.
         let mut some = Socket::connect(&server, ADMIN).await;
         let mut variables = from(&server, &beginning(&server));
         variables["kinds"] = json!(["FILE_PURGED", "FILE_READY"]);
@@ -86,8 +86,8 @@ both! {
         assert_eq!(kinds(&some.events(2).await), ["FILE_READY", "FILE_PURGED"]);
     }
 
-    /// What happens to a file in its later life is told as well, each with the state it leads to.
-    async fn changes_and_the_trash_are_told(database: Database) {
+    /// Later changes of a file are delivered as well, each with the state after it.
+    async fn changes_and_the_trash(database: Database) {
         let server = Server::start(database).await;
         let file = server.file("photo.jpg", photo(1)).await;
         let mut socket = Socket::connect(&server, ADMIN).await;
@@ -107,9 +107,9 @@ both! {
         assert_ne!(restored[1]["imageId"], file["image"]["id"]);
     }
 
-    /// What is seen in a picture comes with an event that shows it, and so does what cannot be seen; where the picture is
-    /// looked at before it is provisioned, the event of that shows it.
-    async fn a_picture_that_was_looked_at_is_told(database: Database) {
+    /// When the analysis of an image is over, an event shows its result, also if there is none. If the analysis is
+    /// over before the image is provisioned, the event of the provisioning shows it.
+    async fn analysed_images(database: Database) {
         let server = Server::start_with(database, |config| config.worker_interval = Duration::from_secs(3600)).await;
         let app = &server.running.app;
         let look = async || while imagegraph::worker::analyse_next(app).await.unwrap() {};
@@ -126,7 +126,7 @@ both! {
         assert_eq!((&event["kind"], &event["imageId"]), (&json!("IMAGE_ANALYSED"), &file["image"]["id"]));
         assert!(event["image"]["placeholder"].is_string() && event["image"]["dominantColor"].is_string(), "{event:#}");
         assert_eq!(event["image"]["hasAlpha"], false);
-        // Nothing to be seen: whoever waits for a placeholder is told as well.
+        // An image without a result: clients that wait for a placeholder are notified as well.
         let broken = server.file("broken.png", crate::pictures::picture(64, 64, image::ImageFormat::Png)).await;
         assert_eq!(kinds(&socket.events(3).await), ["FILE_CREATED", "FILE_READY", "IMAGE_PROVISIONED"]);
         let originals = server.dir.path().join("blobs/originals");
@@ -140,7 +140,8 @@ both! {
         let event = socket.any_event().await;
         assert_eq!((&event["kind"], &event["imageId"]), (&json!("IMAGE_ANALYSED"), &broken["image"]["id"]));
         assert_eq!(event["image"]["placeholder"], Value::Null);
-        // Looked at while the account is away: nobody can see that image yet, and its own event shows it.
+        // Analysed during an outage of the account: the image is not visible yet, and the event of its provisioning
+        // shows the result.
         server.fault(json!({ "call": "images.create", "fault": { "kind": "status", "status": 500 } })).await;
         let late = server.file("late.png", crate::pictures::png(7)).await;
         assert_eq!(late["imageStatus"], "QUEUED");
@@ -152,13 +153,13 @@ both! {
         let event = socket.any_event().await;
         assert_eq!(event["kind"], "IMAGE_PROVISIONED");
         assert!(event["image"]["placeholder"].is_string(), "{event:#}");
-        // The event is the row's: an image that is gone has none.
+        // The event belongs to the row, so there is none for an image that was deleted.
         server.query("mutation($id: ID!) { deleteImage(input: { id: $id }) { success } }", json!({ "id": file["image"]["id"] })).await;
         assert_eq!(socket.any_event().await["kind"], "IMAGE_DELETED");
     }
 
-    /// Without a cursor it begins now.
-    async fn without_a_cursor_it_begins_now(database: Database) {
+    /// Without a cursor the subscription begins with the next event.
+    async fn without_a_cursor_only_new_events(database: Database) {
         let server = Server::start(database).await;
         let file = server.file("a.txt", b"text".to_vec()).await;
         let mut socket = Socket::connect(&server, ADMIN).await;
@@ -175,7 +176,7 @@ both! {
         assert_eq!(first["kind"], "FILE_UPDATED");
     }
 
-    /// A backlog costs a fixed number of statements per hundred events, whatever they select.
+    /// A backlog takes a fixed number of statements per hundred events, whatever is selected.
     async fn a_backlog_is_read_in_batches(database: Database) {
         let server = Server::start_with(database, |config| {
             config.event_poll = Duration::from_secs(3600);
@@ -189,11 +190,12 @@ both! {
         socket.subscribe("a", FOLLOW, from(&server, &beginning(&server))).await;
         assert_eq!(socket.events(40).await.len(), 40);
         let statements = server.running.app.db.statements() - before;
-        // Viewer (three) at the beginning and for two reads, two reads, the files, their images; a look-up meanwhile.
+        // Three statements for the viewer, at the beginning and for each of two reads; two reads; the files; their
+        // images; one look-up in between.
         assert!(statements <= 20, "{statements}");
     }
 
-    /// Whatever cannot be followed is refused with a code and the argument, as the only message of the operation.
+    /// Invalid subscriptions are refused with a code and the argument, as the only message of the operation.
     async fn refusals(database: Database) {
         let server = Server::start(database).await;
         let other = server.other_workspace("other").await;
@@ -227,7 +229,7 @@ both! {
             if !field.is_empty() {
                 assert_eq!(problem["extensions"]["field"], json!([field]), "{query}: {message:#}");
             }
-            // Nothing after it, and the id is free again.
+            // Nothing comes after it, and the operation's id can be used again.
             socket.subscribe("a", "{ server { version } }", json!({})).await;
             assert_eq!(socket.message().await["type"], "next", "{query}");
             assert_eq!(socket.message().await, json!({ "id": "a", "type": "complete" }));
@@ -240,8 +242,8 @@ both! {
         assert!(message["payload"][0]["message"].as_str().unwrap().contains("read the lists anew"), "{message:#}");
     }
 
-    /// Every way a socket is closed, by its code.
-    async fn closes(database: Database) {
+    /// Every close code of a WebSocket.
+    async fn close_codes(database: Database) {
         let server = Server::start_with(database, |config| config.socket_init_timeout = Duration::from_secs(1)).await;
         let init = json!({ "type": "connection_init", "payload": { "Authorization": format!("Bearer {ADMIN}") } });
         let query = |id: &str| json!({ "id": id, "type": "subscribe", "payload": { "query": "{ server { version } }" } });
@@ -288,7 +290,7 @@ both! {
         }
     }
 
-    /// Ping and pong both ways, a token in the upgrade's header, queries and mutations, cancelling.
+    /// Ping and pong in both directions, a token in the header of the upgrade, queries and mutations, cancelling.
     async fn messages(database: Database) {
         let server = Server::start(database).await;
         let mut socket = Socket::open(&server, &[("authorization", format!("Bearer {ADMIN}"))]).await;
@@ -310,7 +312,7 @@ both! {
             assert_eq!((&message["type"], message.pointer(at)), (&json!("next"), Some(&json!(expected))), "{message:#}");
             assert_eq!(socket.message().await, json!({ "id": "q", "type": "complete" }));
         }
-        // A subscription that the client completes says nothing more, and its id is free.
+        // A subscription that the client completes sends nothing more, and its id can be used again.
         socket.subscribe("s", FOLLOW, from(&server, &beginning(&server))).await;
         server.file("a.txt", b"text".to_vec()).await;
         assert_eq!(kinds(&socket.events(2).await), ["FILE_CREATED", "FILE_READY"]);
@@ -320,13 +322,13 @@ both! {
         socket.subscribe("s", "{ server { version } }", json!({})).await;
         assert_eq!(socket.message().await["type"], "next");
         assert_eq!(socket.message().await["type"], "complete");
-        // A close of the client's is answered.
+        // A close by the client is answered.
         let frame = CloseFrame { code: 1000.into(), reason: "enough".into() };
         socket.0.close(Some(frame)).await.unwrap();
         assert_eq!(socket.next().await.unwrap_err().0, 1000);
     }
 
-    /// At most so many operations per socket, and so many connections per token.
+    /// Limits on operations per socket and on connections per token.
     async fn limits(database: Database) {
         let server = Server::start_with(database, |config| {
             config.max_socket_operations = 2;
@@ -352,8 +354,8 @@ both! {
         Socket::connect(&server, ADMIN).await;
     }
 
-    /// Rights that end, end subscriptions: without a token's there is no connection, without a workspace's no stream.
-    async fn rights_that_end(database: Database) {
+    /// Without a valid token the connection ends, and without access to the workspace its stream ends.
+    async fn revoked_rights(database: Database) {
         let server = Server::start(database).await;
         let other = server.other_workspace("other").await;
         let token = server.token("a@example.org", Some((&server.workspace, Role::Viewer))).await;
@@ -366,14 +368,14 @@ both! {
         let of_workspace = membership::Column::WorkspaceId.eq(server.workspace.parse::<imagegraph::id::WorkspaceId>().unwrap());
         let user = server.query_as(&token, "{ viewer { user { id } } }", json!({})).await["viewer"]["user"]["id"].as_str().unwrap().parse::<imagegraph::id::UserId>().unwrap();
         membership::Entity::delete_many().filter(of_workspace).filter(membership::Column::UserId.eq(user)).exec(&app.db.write).await.unwrap();
-        // Nothing of what happens from now on is delivered.
+        // Later events are not delivered.
         server.file("secret.txt", b"text".to_vec()).await;
         let message = socket.message().await;
         assert_eq!((&message["type"], &message["id"]), (&json!("error"), &json!("here")), "{message:#}");
         assert_eq!(message["payload"][0]["extensions"]["code"], "NOT_FOUND");
         revoke(&server, &token).await;
         assert_eq!(socket.next().await, Err((4401, "Unauthorized".to_owned())));
-        // The next operation on an idle socket notices as well.
+        // On an idle socket the next operation is refused as well.
         let token = server.token("b@example.org", None).await;
         let mut socket = Socket::connect(&server, &token).await;
         revoke(&server, &token).await;
@@ -381,8 +383,8 @@ both! {
         assert_eq!(socket.next().await.unwrap_err().0, 4401);
     }
 
-    /// A client that does not read holds the server up for a while and is then let go.
-    async fn a_client_that_does_not_read(database: Database) {
+    /// A client that does not read is disconnected after the send timeout.
+    async fn clients_that_do_not_read_are_disconnected(database: Database) {
         let server = Server::start_with(database, |config| {
             config.send_timeout = Duration::from_millis(500);
             config.max_socket_operations = 1000;
@@ -406,8 +408,8 @@ both! {
         }
     }
 
-    /// A server that stops says so to every socket.
-    async fn a_server_that_stops(database: Database) {
+    /// A server that stops close_codes every socket with a reason.
+    async fn shutdown_closes_sockets(database: Database) {
         let server = Server::start(database).await;
         let mut idle = Socket::open(&server, &[]).await;
         let mut busy = Socket::connect(&server, ADMIN).await;
@@ -423,7 +425,7 @@ both! {
         assert_eq!((app.connections.count(), app.event_notifier.subscriber_count()), (0, 0));
     }
 
-    /// An upload until it is over.
+    /// Progress of an upload until it is over.
     async fn progress(database: Database) {
         let server = Server::start(database).await;
         let create = "mutation($w: ID!) { createDirectUpload(input: { workspaceId: $w, filename: \"a.jpg\", mimeType: \"image/jpeg\" }) { directUpload { id uploadUrl } } }";
@@ -441,7 +443,7 @@ both! {
         let done = json!({ "status": "COMPLETED", "id": upload["id"], "file": { "status": "READY" } });
         assert_eq!(socket.message().await["payload"]["data"]["uploadProgress"], done);
         assert_eq!(socket.message().await, json!({ "id": "a", "type": "complete" }));
-        // One that is over is told once.
+        // An upload that is over is reported once.
         socket.subscribe("a", follow, json!({ "id": upload["id"] })).await;
         assert_eq!(socket.message().await["payload"]["data"]["uploadProgress"], done);
         assert_eq!(socket.message().await["type"], "complete");

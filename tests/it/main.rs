@@ -1,15 +1,15 @@
-//! One binary for all integration tests: they speak HTTP to real servers on port 0, each with its own database, on
-//! SQLite and on PostgreSQL alike.
+//! One binary for all integration tests. They send HTTP requests to real servers on port 0, each with its own
+//! database, on SQLite and on PostgreSQL.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
-#![expect(clippy::disallowed_methods, reason = "TEST_DATABASE_URL and CI are settings of the tests")]
+#![expect(clippy::unwrap_used, reason = "a failed step of a test is a failure of the test")]
+#![expect(clippy::disallowed_methods, reason = "the tests read TEST_DATABASE_URL and CI")]
 
 #[macro_use]
 mod harness;
 
 mod pictures;
 
-mod filled;
+mod seed_rows;
 
 mod upload;
 
@@ -23,13 +23,13 @@ mod trash;
 
 mod image_update;
 
-mod people;
+mod workspaces_and_tokens;
 
 mod paging;
 
-mod find;
+mod filter_and_search;
 
-mod spelling;
+mod unicode_equivalence;
 
 mod delivery;
 
@@ -39,28 +39,28 @@ mod golden;
 
 mod hostile;
 
-mod kinds;
+mod image_types;
 
 mod heic;
 
 mod svg;
 
-mod types;
+mod mime_types;
 
 mod sheet;
 mod transforms;
 
-mod stand_ins;
+mod fallback_variants;
 
-mod let_out;
+mod metadata_privacy;
 
-mod looks;
+mod analysis;
 
 mod direct_upload;
 
 mod put_upload;
 
-mod shared_parts;
+mod shared_upload_parts;
 
 mod s3;
 
@@ -70,9 +70,9 @@ mod durable;
 
 mod secrets;
 
-mod arrivals;
+mod upload_rules;
 
-mod first_picture;
+mod malformed_images;
 
 mod jpeg;
 
@@ -129,8 +129,8 @@ mod plan;
 
 mod tidy;
 
-mod repeats;
+mod idempotency;
 
-mod trouble;
+mod account_errors;
 
-mod doubt;
+mod direct_upload_faults;

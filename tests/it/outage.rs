@@ -1,4 +1,5 @@
-//! The account down, failing, slow or talking nonsense: the upload succeeds all the same, the image follows, once.
+//! Outages of the account: down, failing, slow or sending garbage. The upload succeeds, and the image is provisioned
+//! later, once.
 
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ use crate::pictures::{photo, png};
 const FILE: &str =
     "query($id: ID!) { file(id: $id) { imageStatus imageFailure { code message retryAfter } image { id } } }";
 
-/// Waits until a file's image has this status, moving the clock past every backoff.
-async fn settled(server: &Server, file: &Value, status: &str) -> Value {
+/// Waits until a file's image has this status, advancing the clock past every backoff.
+async fn wait_for_status(server: &Server, file: &Value, status: &str) -> Value {
     eventually(status, || async {
         server.pass(Duration::from_secs(700)).await;
         let found = server.query(FILE, json!({ "id": file["id"] })).await["file"].clone();
@@ -21,7 +22,8 @@ async fn settled(server: &Server, file: &Value, status: &str) -> Value {
 }
 
 both! {
-    /// Whatever goes wrong before or after the deed: queued with a reason, then provisioned exactly once.
+    /// Whatever fails before or after the account has stored the image: it is queued with a reason, and then
+    /// provisioned exactly once.
     async fn every_outage_queues_the_image_and_heals(database: Database) {
         let faults = [
             (json!({ "kind": "status", "status": 500, "code": 5500, "message": "secret cause" }), "UPSTREAM_ERROR"),
@@ -48,19 +50,19 @@ both! {
             let listed = server.query("{ images { totalCount nodes { id } } }", json!({})).await;
             assert_eq!(listed["images"], json!({ "totalCount": 0, "nodes": [] }), "{fault}");
             server.heal().await;
-            let file = settled(&server, &file, "READY").await;
+            let file = wait_for_status(&server, &file, "READY").await;
             assert_eq!(file["imageFailure"], Value::Null, "{fault}");
             assert_eq!(server.account_images().await.len(), 1, "case {i}: {fault}");
         }
     }
 
-    /// A create that the account carries out after we gave it up makes a second copy, and the later look removes it.
+    /// A creation that the account carries out after its timeout makes a second copy, which a later check removes.
     async fn a_late_second_copy_is_removed(database: Database) {
         let server = Server::start_with(database, |config| config.cloudflare_timeout = Duration::from_millis(500)).await;
         server.fault(json!({ "call": "images.create", "fault": { "kind": "delay", "ms": 1500 }, "times": 1 })).await;
         let file = server.file("photo.jpg", photo(1)).await;
         assert_eq!(file["imageStatus"], "QUEUED");
-        settled(&server, &file, "READY").await;
+        wait_for_status(&server, &file, "READY").await;
         tokio::time::sleep(Duration::from_millis(1500)).await;
         eventually("one copy", || async {
             server.pass(Duration::from_secs(60)).await;
@@ -71,7 +73,7 @@ both! {
         assert_eq!(found["file"]["imageStatus"], "READY");
     }
 
-    /// An answer does not wait for the account longer than it may; the image is there soon after.
+    /// A response does not wait longer for the account than `provision_wait`; the image follows soon.
     async fn an_answer_does_not_wait_for_a_slow_account(database: Database) {
         let server = Server::start_with(database, |config| config.provision_wait = Duration::from_millis(200)).await;
         server.fault(json!({ "call": "images.create", "fault": { "kind": "delay", "ms": 1200 } })).await;
@@ -86,7 +88,7 @@ both! {
         assert_eq!(server.account_images().await.len(), 1);
     }
 
-    /// `provisionImage` tries a queued image again at once, without waiting for its turn.
+    /// `provisionImage` retries a queued image at once instead of after its backoff.
     async fn provision_image_tries_again_at_once(database: Database) {
         let server = Server::start(database).await;
         server.fault(json!({ "call": "images.create", "fault": { "kind": "status", "status": 500 }, "times": 1 })).await;
@@ -101,7 +103,7 @@ both! {
         assert_eq!(server.account_images().await.len(), 1);
     }
 
-    /// A deletion the account does not carry out now is carried out when it is back, and nobody sees the image meanwhile.
+    /// A deletion during an outage is carried out afterwards, and the image is invisible from the beginning.
     async fn deletions_outlive_an_outage(database: Database) {
         let server = Server::start_with(database, |config| config.cloudflare_timeout = Duration::from_millis(500)).await;
         let (keep, gone) = (server.file("a.png", png(1)).await, server.file("b.png", png(2)).await);
@@ -116,7 +118,7 @@ both! {
         assert_eq!(listed["images"]["totalCount"], 0);
         assert_eq!(listed["files"]["nodes"], json!([{ "id": keep["id"], "imageStatus": "REMOVED" }]));
         assert_eq!(server.account_images().await.len(), 2);
-        // Bytes do not wait for the account.
+        // The bytes are deleted without waiting for the account.
         assert_eq!(server.originals().len(), 1);
         server.heal().await;
         eventually("gone from the account", || async {
@@ -126,7 +128,7 @@ both! {
         .await;
     }
 
-    /// A file deleted while its image is on the way to the account leaves nothing there.
+    /// A file deleted while its image is being provisioned leaves nothing in the account.
     async fn deleting_while_provisioning_leaves_nothing(database: Database) {
         let server = Server::start_with(database, |config| config.provision_wait = Duration::from_millis(100)).await;
         server.fault(json!({ "call": "images.create", "fault": { "kind": "delay", "ms": 1000 } })).await;
@@ -143,7 +145,7 @@ both! {
         .await;
     }
 
-    /// Two servers on one database and one store share the work: each image is provisioned once.
+    /// Two servers with one database and one byte store share the work: each image is provisioned once.
     async fn two_servers_share_the_work(database: Database) {
         if database == Database::Sqlite {
             return;

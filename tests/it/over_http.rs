@@ -1,4 +1,4 @@
-//! GraphQL over HTTP: media types, status codes, limits, and what no page of another origin may do.
+//! GraphQL over HTTP: media types, status codes, limits, and cross-origin requests.
 
 use reqwest::header::{ACCEPT, ALLOW, CONTENT_TYPE};
 use reqwest::multipart::{Form, Part};
@@ -41,8 +41,8 @@ fn get(server: &Server, query: &[(&str, &str)]) -> reqwest::RequestBuilder {
     server.http.get(format!("{}/graphql", server.url)).query(query)
 }
 
-/// A fragment bomb whose expansion has 2^levels fields.
-fn bomb(levels: usize) -> String {
+/// Nested fragments that expand to 2^levels fields.
+fn nested_fragments(levels: usize) -> String {
     let mut text = "{ ...F0 }".to_owned();
     for i in 0..levels {
         text += &format!(" fragment F{i} on Query {{ ...F{n} ...F{n} }}", n = i + 1);
@@ -51,7 +51,7 @@ fn bomb(levels: usize) -> String {
 }
 
 both! {
-    /// Both media types, by what the client accepts.
+    /// Both media types, negotiated by the `Accept` header.
     async fn media_types_are_negotiated(database: Database) {
         let server = Server::start(database).await;
         let query = json!({ "query": "{ server { version } }" });
@@ -78,7 +78,7 @@ both! {
         }
     }
 
-    /// Status codes of requests that cannot be run, per media type.
+    /// Status codes of requests that cannot be executed, for each media type.
     async fn status_codes(database: Database) {
         let server = Server::start(database).await;
         for (query, code) in [
@@ -102,14 +102,14 @@ both! {
             let answer = send(post(&server).header(CONTENT_TYPE, OLD).body(body)).await;
             assert_eq!((answer.status, answer.code()), (400, "BAD_REQUEST"), "{body}");
         }
-        // A field that fails is null beside an error; that is a 200.
+        // A field that fails is null with an error, and the status is 200.
         let answer = send(post(&server).json(&json!({ "query": "{ file(id: \"x\") { id } server { emulated } }" })).header(ACCEPT, NEW)).await;
         assert_eq!((answer.status, answer.code()), (200, "BAD_USER_INPUT"));
         assert_eq!(answer.body["data"], json!({ "file": null, "server": { "emulated": true } }));
     }
 
-    /// Only what a form cannot send is taken as a request, and GET never changes anything.
-    async fn nothing_simple_runs_a_mutation(database: Database) {
+    /// Requests that an HTML form could send are refused, and GET never runs a mutation.
+    async fn simple_requests_cannot_run_mutations(database: Database) {
         let server = Server::start(database).await;
         let body = json!({ "query": "{ server { version } }" }).to_string();
         for content_type in ["", "text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin1", "multipart/mixed; boundary=a", "application/graphql"] {
@@ -140,23 +140,23 @@ both! {
         }
     }
 
-    /// Every limit refuses before the work is done that it bounds (the last of these bombs would take years), and ordinary
-    /// tools stay below them all.
-    async fn limits_hold(database: Database) {
+    /// Every limit is checked before the work that it bounds (executing the last of these documents would take
+    /// years), and the requests of ordinary tools are below all of them.
+    async fn limits_are_enforced(database: Database) {
         let server = Server::start(database).await;
         let aliases: String = (0..61).map(|i| format!("a{i}: __typename ")).collect();
         let deep = format!("{{ files {{ nodes {{ {}id{} }} }} }}", "workspace { files { nodes { ".repeat(7), " } } }".repeat(7));
         let wide = "{ workspaces { nodes { images { nodes { id url width height } } } } }";
         let directives = format!("{{ server {{ version {} }} }}", "@skip(if: false) ".repeat(51));
         let lists = format!("{{ nodes(ids: [{}]) {{ id }} }}", "\"a\" ".repeat(5000));
-        for query in [format!("{{ {aliases} }}"), deep, wide.to_owned(), directives, lists, bomb(30), bomb(60), "{ x ".repeat(3000), "[".repeat(100_000)] {
+        for query in [format!("{{ {aliases} }}"), deep, wide.to_owned(), directives, lists, nested_fragments(30), nested_fragments(60), "{ x ".repeat(3000), "[".repeat(100_000)] {
             let answer = send(post(&server).json(&json!({ "query": query })).header(ACCEPT, NEW)).await;
             assert_eq!(answer.status, 400, "{:.60}", query);
         }
         let huge = json!({ "query": "{ __typename }", "variables": { "a": "x".repeat(300_000) } });
         let answer = send(post(&server).json(&huge)).await;
         assert_eq!((answer.status, answer.code()), (413, "PAYLOAD_TOO_LARGE"));
-        // GraphiQL's introspection and a Relay page pass.
+        // GraphiQL's introspection and a page of Relay are accepted.
         let introspection = "query IntrospectionQuery { __schema { description queryType { name } mutationType { name } subscriptionType { name } types { ...FullType } directives { name description locations args { ...InputValue } } } }
             fragment FullType on __Type { kind name description fields(includeDeprecated: true) { name description args { ...InputValue } type { ...TypeRef } isDeprecated deprecationReason } inputFields { ...InputValue } interfaces { ...TypeRef } enumValues(includeDeprecated: true) { name description isDeprecated deprecationReason } possibleTypes { ...TypeRef } }
             fragment InputValue on __InputValue { name description type { ...TypeRef } defaultValue }
@@ -180,7 +180,8 @@ both! {
         assert_eq!((answer.status, answer.code()), (400, "BAD_REQUEST"));
     }
 
-    /// The multipart protocol: what does not follow it is refused, and nothing can point at a part that is not its own.
+    /// The multipart protocol: invalid requests are refused, and variables can only refer to parts of the same
+    /// request.
     async fn multipart_is_read_strictly(database: Database) {
         let server = Server::start_with(database, |config| { config.max_file_size = 100_000; config.max_upload_parts = 3; }).await;
         let operations = json!({ "query": UPLOAD, "variables": { "input": { "workspaceId": server.workspace, "file": null } } }).to_string();
@@ -223,7 +224,7 @@ both! {
         assert_eq!(answer.body["data"]["a"], answer.body["data"]["b"]);
     }
 
-    /// A page of any origin may ask with a token of its own.
+    /// A page of any origin may send requests with a token of its own.
     async fn cors(database: Database) {
         let server = Server::start(database).await;
         let response = server.http.request(reqwest::Method::OPTIONS, format!("{}/graphql", server.url))
@@ -266,7 +267,7 @@ both! {
         assert_eq!(messages[1]["payload"]["data"]["viewer"]["user"]["name"], "Admin");
         let messages = connect("wrong", &["{ viewer { user { name } } }"]).await;
         assert!(messages.iter().all(|message| message["type"] != "next"), "{messages:?}");
-        let messages = connect(ADMIN, &[&bomb(40)]).await;
+        let messages = connect(ADMIN, &[&nested_fragments(40)]).await;
         assert_eq!(messages[1]["payload"][0]["extensions"]["code"], "GRAPHQL_VALIDATION_FAILED", "{messages:?}");
         let old = server.http.get(format!("{}/graphql", server.url)).header("upgrade", "websocket").header("connection", "upgrade")
             .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==").header("sec-websocket-version", "13").header("sec-websocket-protocol", "graphql-ws").send().await.unwrap();

@@ -1,4 +1,4 @@
-//! Lists: exact pages in both directions, in every order, while rows come and go.
+//! Lists: exact pages in both directions, in every order, while rows are inserted and deleted.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::harness::{ADMIN, Database, Server};
 use crate::pictures::png;
 
-/// Every list that has pages: how to ask for it, what orders it has, and a filter that everything passes.
+/// Every list with pages: how to query it, its orders, and a filter that every row passes.
 const LISTS: [(&str, &str, &[&str], &str); 8] = [
     ("images", "ImageOrder", &IMAGE_ORDERS, ""),
     ("files", "FileOrder", &FILE_ORDERS, ""),
@@ -24,10 +24,10 @@ const LISTS: [(&str, &str, &[&str], &str); 8] = [
     ("workspace.images", "ImageOrder", &["CREATED_AT", "WIDTH"], "filter: { search: \".PNG\" }"),
 ];
 
-/// Everything that images can be ordered by.
+/// All orders of images.
 pub(crate) const IMAGE_ORDERS: [&str; 7] =
     ["CREATED_AT", "UPDATED_AT", "FILENAME", "SIZE", "WIDTH", "HEIGHT", "TAKEN_AT"];
-/// Everything that files can be ordered by.
+/// All orders of files.
 pub(crate) const FILE_ORDERS: [&str; 4] = ["CREATED_AT", "UPDATED_AT", "FILENAME", "SIZE"];
 
 /// A query for one page of a list.
@@ -82,7 +82,7 @@ fn ids(page: &Value) -> Vec<String> {
 }
 
 /// Seven images of which some share name and size, and seven workspaces of which some share a name.
-async fn filled(server: &Server) {
+async fn server_with_rows(server: &Server) {
     for (i, name) in ["b.png", "a.png", "b.png", "c.png", "a.png", "b.png", "d.png"].into_iter().enumerate() {
         let bytes =
             if i % 2 == 0 { png(1) } else { crate::pictures::picture(50, 50, image::ImageFormat::Png) };
@@ -94,10 +94,10 @@ async fn filled(server: &Server) {
 }
 
 both! {
-    /// One test over every list and every order: both directions give the same rows, with exact flags and stable totals.
+    /// Every list in every order: both directions give the same rows, with exact flags and stable totals.
     async fn every_list_pages_in_both_directions(database: Database) {
         let server = Server::start(database).await;
-        filled(&server).await;
+        server_with_rows(&server).await;
         for (name, kind, orders, filter) in LISTS {
             for field in orders {
                 for direction in ["ASC", "DESC"] {
@@ -109,10 +109,10 @@ both! {
         }
     }
 
-    /// What makes no sense is refused by every list, with the argument named.
-    async fn every_list_refuses_nonsense(database: Database) {
+    /// Every list refuses invalid arguments by name.
+    async fn invalid_arguments_are_refused(database: Database) {
         let server = Server::start(database).await;
-        filled(&server).await;
+        server_with_rows(&server).await;
         for (name, kind, orders, filter) in LISTS {
             let order = json!({ "field": orders[0], "direction": "ASC" });
             let list = List { server: &server, name, query: query(name, kind, filter), order };
@@ -150,10 +150,10 @@ both! {
         }
     }
 
-    /// `ids` narrows a list, and never widens what may be seen.
+    /// `ids` narrows a list, and does not show rows that the user may not see.
     async fn ids_narrow_a_list(database: Database) {
         let server = Server::start(database).await;
-        filled(&server).await;
+        server_with_rows(&server).await;
         let all = ids(&server.query("{ images { nodes { id } } }", json!({})).await["images"]);
         let query = "query($ids: [ID!], $w: ID) { images(ids: $ids, workspaceId: $w) { totalCount nodes { id } } }";
         let some = vec![all[4].clone(), all[1].clone(), all[1].clone(), "img_00000000000000000000000000".to_owned()];
@@ -170,7 +170,7 @@ both! {
         assert_eq!(server.refusal(ADMIN, query, json!({ "ids": ["fil_00000000000000000000000000"] })).await, "BAD_USER_INPUT");
     }
 
-    /// A member's list over several workspaces is the same merge of ranges in every order.
+    /// In every order, a member's list over several workspaces is merged from one index range per workspace.
     async fn a_members_list_merges_workspaces(database: Database) {
         use imagegraph::entity::membership::Role;
         let server = Server::start(database).await;
@@ -222,9 +222,9 @@ both! {
         }
     }
 
-    /// Random data, random pages in both directions, rows inserted and deleted between them: no row that stood there all
-    /// the time is skipped or shown twice.
-    async fn rows_that_stay_are_seen_exactly_once(database: Database) {
+    /// Random data and random pages in both directions, with rows inserted and deleted in between: no row that exists
+    /// all the time is skipped or shown twice.
+    async fn unchanged_rows_are_seen_exactly_once(database: Database) {
         let seed: u64 = rand::random();
         eprintln!("seed {seed}");
         let mut random = rand::rngs::SmallRng::seed_from_u64(seed);

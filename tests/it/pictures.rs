@@ -1,11 +1,11 @@
-//! Pictures that tests make.
+//! Images that tests generate.
 
 use std::io::Cursor;
 
 use image::codecs::gif::GifEncoder;
 use image::{Delay, DynamicImage, Frame, ImageFormat, Rgb, RgbImage, Rgba, RgbaImage};
 
-/// A picture whose left half is red and whose right half is blue, in the given encoding.
+/// An image whose left half is red and whose right half is blue, in the given format.
 pub(crate) fn picture(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
     let pixels =
         RgbImage::from_fn(
@@ -18,7 +18,7 @@ pub(crate) fn picture(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
     bytes
 }
 
-/// Red, green, blue and white from the left top to the right bottom.
+/// Red, green, blue and white, from the top left to the bottom right.
 pub(crate) fn quadrants(width: u32, height: u32) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| match (x < width / 2, y < height / 2) {
         (true, true) => Rgb(QUADRANTS[0]),
@@ -31,14 +31,14 @@ pub(crate) fn quadrants(width: u32, height: u32) -> RgbImage {
 /// Colours of [`quadrants`], and of the files in `fixtures`.
 pub(crate) const QUADRANTS: [[u8; 3]; 4] = [[220, 30, 30], [30, 160, 30], [30, 30, 220], [240, 240, 240]];
 
-/// Any pixels in the given encoding.
+/// Encodes pixels in the given format.
 pub(crate) fn encoded(pixels: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
     let mut bytes = Vec::new();
     pixels.into().write_to(&mut Cursor::new(&mut bytes), format).unwrap();
     bytes
 }
 
-/// A PNG, unlike any other by its seed.
+/// A PNG that is different for each seed.
 pub(crate) fn png(seed: u32) -> Vec<u8> {
     let mut pixels = RgbImage::new(8, 6);
     pixels.put_pixel(0, 0, Rgb([seed as u8, (seed >> 8) as u8, (seed >> 16) as u8]));
@@ -47,7 +47,7 @@ pub(crate) fn png(seed: u32) -> Vec<u8> {
     bytes
 }
 
-/// A JPEG of 60 × 40 pixels with EXIF: an orientation, a camera, a time, an exposure, a place.
+/// A JPEG of 60 × 40 pixels with EXIF: orientation, camera, time, exposure and position.
 pub(crate) fn photo(orientation: u16) -> Vec<u8> {
     with_exif(&picture(60, 40, ImageFormat::Jpeg), orientation)
 }
@@ -64,7 +64,7 @@ pub(crate) fn with_exif(plain: &[u8], orientation: u16) -> Vec<u8> {
     bytes
 }
 
-/// A GIF of so many frames.
+/// A GIF with this many frames.
 pub(crate) fn gif(frames: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
     {

@@ -1,17 +1,17 @@
-//! Every list is a range of an index, on both databases: no sort, and no row read that is not answered.
+//! Every list is read by an index range on both databases: no sort, and no row that is not part of the answer.
 
 use imagegraph::entity::membership::Role;
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use serde_json::{Value, json};
 
-use crate::filled::fill;
 use crate::harness::{ADMIN, Database, Server};
 use crate::paging::{FILE_ORDERS, IMAGE_ORDERS};
+use crate::seed_rows::insert_files_and_images;
 
-/// Rows of each table: enough that a plan that reads them all would be dearer.
+/// Rows of each table, so many that a plan that reads all of them would be more expensive.
 const ROWS: i64 = 20_000;
 
-/// The statements that answering a query runs on a table, with their plans.
+/// The statements on a table that answering a query runs, with their plans.
 async fn plans(server: &Server, token: &str, query: &str, variables: Value) -> Vec<String> {
     let statements = server.running.app.db.recorded(server.query_as(token, query, variables)).await;
     let db = &server.running.app.db.read;
@@ -33,7 +33,7 @@ async fn plans(server: &Server, token: &str, query: &str, variables: Value) -> V
     plans
 }
 
-/// A filter that most rows pass, so that it is worth walking along the list.
+/// A filter that most rows pass, so that walking along the list is the best plan.
 fn loose(list: &str) -> Value {
     match list {
         "images" => {
@@ -53,7 +53,7 @@ struct Lists<'a> {
 }
 
 impl Lists<'_> {
-    /// First and deepest pages of an order, in both directions.
+    /// The first and the deepest page of an order, in both directions.
     async fn check(&self, list: &str, field: &str, filter: Value) {
         let Lists { server, database, who, token } = *self;
         let kind = if list == "images" { "Image" } else { "File" };
@@ -69,7 +69,7 @@ impl Lists<'_> {
             let deepest = last[list]["pageInfo"]["startCursor"].clone();
             assert!(deepest.is_string(), "{list} {filter}");
             for after in [Value::Null, deepest] {
-                // A planner that sees a small limit may think that a sort is cheap.
+                // With a small limit a planner may estimate a sort to be cheap.
                 for first in [1, 100] {
                     let deep = !after.is_null();
                     let variables =
@@ -85,7 +85,7 @@ impl Lists<'_> {
     }
 
     /// The plans of a first page.
-    async fn found(&self, list: &str, field: &str, search: &str) -> Vec<String> {
+    async fn plans_of_first_page(&self, list: &str, field: &str, search: &str) -> Vec<String> {
         let kind = if list == "images" { "Image" } else { "File" };
         let query = format!(
             "query($order: {kind}Order, $search: String) {{ {list}(first: 100, orderBy: $order, filter: {{ search: $search }}) {{ nodes {{ id }} }} }}"
@@ -99,14 +99,15 @@ fn orders(list: &str) -> &'static [&'static str] {
     if list == "images" { &IMAGE_ORDERS } else { &FILE_ORDERS }
 }
 
-/// A server with many rows, and tokens of an admin, of a member of one workspace and of one of two.
-async fn filled(database: Database) -> (Server, [(&'static str, String); 3]) {
-    // The worker's own look-ups would be recorded as well.
+/// A server with many rows, and tokens of an admin, of a member of one workspace and of a member of two.
+async fn server_with_many_rows(database: Database) -> (Server, [(&'static str, String); 3]) {
+    // The statements of the worker would be recorded as well.
     let server =
         Server::start_with(database, |config| config.worker_interval = std::time::Duration::from_secs(3600))
             .await;
     let other = server.other_workspace("other").await;
-    fill(server.running.app.db.write.connection(), [&server.workspace, &other], ROWS).await;
+    insert_files_and_images(server.running.app.db.write.connection(), [&server.workspace, &other], ROWS)
+        .await;
     let one = server.token("one@example.org", Some((&server.workspace, Role::Viewer))).await;
     server.token("two@example.org", Some((&server.workspace, Role::Viewer))).await;
     let two = server.token("two@example.org", Some((&other, Role::Viewer))).await;
@@ -115,9 +116,9 @@ async fn filled(database: Database) -> (Server, [(&'static str, String); 3]) {
 }
 
 both! {
-    /// First and deep pages of every order, for an admin, a member of one workspace and of two.
+    /// First and deep pages of every order, for an admin, a member of one workspace and a member of two.
     async fn every_page_is_an_index_range(database: Database) {
-        let (server, tokens) = filled(database).await;
+        let (server, tokens) = server_with_many_rows(database).await;
         for (who, token) in &tokens {
             let lists = Lists { server: &server, database, who, token };
             for list in ["images", "files"] {
@@ -128,9 +129,9 @@ both! {
         }
     }
 
-    /// A filter is looked at along the way, and the place stays an index condition.
+    /// A filter is checked row by row, and the position stays an index condition.
     async fn a_filtered_page_is_an_index_range(database: Database) {
-        let (server, tokens) = filled(database).await;
+        let (server, tokens) = server_with_many_rows(database).await;
         for (who, token) in &tokens {
             let lists = Lists { server: &server, database, who, token };
             for list in ["images", "files"] {
@@ -143,7 +144,7 @@ both! {
 
     /// The trash has indexes of its own.
     async fn the_trash_is_an_index_range(database: Database) {
-        let (server, tokens) = filled(database).await;
+        let (server, tokens) = server_with_many_rows(database).await;
         let db = &server.running.app.db.write;
         db.execute_unprepared("UPDATE file SET deleted_at = updated_at WHERE size % 10 < 4").await.unwrap();
         if database == Database::Postgres {
@@ -157,15 +158,15 @@ both! {
         }
     }
 
-    /// A rare word is found by the index of words, whatever the order; a common one along the list.
+    /// A rare word is found by the search index, whatever the order; a common one along the list.
     async fn a_search_uses_an_index(database: Database) {
-        let (server, tokens) = filled(database).await;
+        let (server, tokens) = server_with_many_rows(database).await;
         for (who, token) in &tokens {
             let lists = Lists { server: &server, database, who, token };
             for list in ["images", "files"] {
                 let table = list.trim_end_matches('s');
                 for field in orders(list) {
-                    for plan in lists.found(list, field, "00421").await {
+                    for plan in lists.plans_of_first_page(list, field, "00421").await {
                         match database {
                             Database::Sqlite => {
                                 assert!(plan.contains(&format!("SCAN {table}_search VIRTUAL TABLE")), "{plan}");
@@ -178,7 +179,7 @@ both! {
                             }
                         }
                     }
-                    for plan in lists.found(list, field, "jpg").await {
+                    for plan in lists.plans_of_first_page(list, field, "jpg").await {
                         assert_is_range(database, who, list, field, false, &json!({ "search": "jpg" }), &plan);
                     }
                 }
@@ -215,7 +216,7 @@ fn assert_is_range(
     match database {
         Database::Sqlite => {
             assert!(!plan.contains("ANY("), "{plan}");
-            // A merge sorts the page that each of its ranges gave; a range itself is never sorted.
+            // A merge sorts the page that each of its ranges returned; a range itself is never sorted.
             let sorts = lines.iter().filter(|line| line.contains("TEMP B-TREE")).count();
             assert!(sorts <= if who == "two" { 2 } else { 0 }, "{who} {list} {field}\n{plan}");
             assert!(
@@ -238,7 +239,7 @@ fn assert_is_range(
             }
         }
         Database::Postgres => {
-            // A few rows before the end of a list may be sorted, never more than a page of each range.
+            // A few rows before the end of a list may be sorted, at most a page of each range.
             for line in lines.iter().filter(|line| line.contains("Sort  (")) {
                 let rows =
                     line.split(" rows=").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<u64>().ok());

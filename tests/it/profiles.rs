@@ -1,4 +1,4 @@
-//! Colours are those that are seen: what a picture's profile makes of its numbers, in sRGB.
+//! Colour profiles: colours are analysed and delivered as they are shown, converted to sRGB.
 
 use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
@@ -10,13 +10,13 @@ use crate::golden::{flexible, get};
 use crate::harness::{Database, Server, eventually};
 use crate::pictures::{crc32, encoded};
 
-/// A colour as it stands in the files, and what it is in sRGB if it is meant by Display P3: computed by the matrices of
+/// A colour as it is stored, and the same in sRGB if the profile is Display P3: computed by the matrices of
 /// www.w3.org/TR/css-color-4, section 10.9.
-const WRITTEN: [u8; 3] = [200, 100, 60];
-const SEEN: [u8; 3] = [215, 93, 47];
+const STORED: [u8; 3] = [200, 100, 60];
+const IN_SRGB: [u8; 3] = [215, 93, 47];
 
 fn solid() -> RgbImage {
-    RgbImage::from_pixel(40, 30, Rgb(WRITTEN))
+    RgbImage::from_pixel(40, 30, Rgb(STORED))
 }
 
 fn rgb(colour: &Value) -> [u8; 3] {
@@ -29,7 +29,7 @@ fn near(found: [u8; 3], expected: [u8; 3], what: &str) {
     assert!(near, "{what}: {found:?} for {expected:?}");
 }
 
-/// What the API finds in a picture, from its palette and from its BlurHash, which begins with the mean.
+/// The colours that the API reports: the palette, and the mean colour in the BlurHash.
 async fn found(server: &Server, what: &str, bytes: Vec<u8>) -> ([u8; 3], String) {
     let file = server.file(what, bytes).await;
     assert_eq!(file["imageStatus"], "READY", "{what}: {file:#}");
@@ -45,7 +45,7 @@ async fn found(server: &Server, what: &str, bytes: Vec<u8>) -> ([u8; 3], String)
     (colour, url.rsplit_once('/').unwrap().0.to_owned())
 }
 
-/// The mean colour in a BlurHash: four digits of base 83 after the first two.
+/// The mean colour in a BlurHash: the four base-83 digits after the first two.
 fn mean_of(blurhash: &str) -> [u8; 3] {
     const DIGITS: &str =
         "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz#$%*+,-.:;=?@[]^_{|}~";
@@ -73,7 +73,7 @@ fn s15(number: f64) -> [u8; 4] {
     ((number * 65_536.0).round() as i32).to_be_bytes()
 }
 
-/// An ICC profile, version 2.1, of a colour space and its tags. Source: ICC.1:2001-04.
+/// An ICC profile, version 2.1, for a colour space, with these tags. Source: ICC.1:2001-04.
 fn icc(space: &[u8; 4], class: &[u8; 4], connection: &[u8; 4], tags: &[(&[u8; 4], Vec<u8>)]) -> Vec<u8> {
     let mut head = vec![0; 128];
     head[8..12].copy_from_slice(&[2, 0x10, 0, 0]);
@@ -118,7 +118,7 @@ fn srgb_curve() -> Vec<u8> {
     curve(|level| if level <= 0.04045 { level / 12.92 } else { ((level + 0.055) / 1.055).powf(2.4) })
 }
 
-/// Its colorants are those of Apple's profile.
+/// With the colorants of Apple's profile.
 fn display_p3() -> Vec<u8> {
     icc(
         b"RGB ",
@@ -136,8 +136,8 @@ fn display_p3() -> Vec<u8> {
     )
 }
 
-/// RGB whose green and blue are exchanged: nobody can take it for sRGB.
-fn exchanged() -> Vec<u8> {
+/// RGB with green and blue green_and_blue_exchanged, which differs from sRGB visibly.
+fn green_and_blue_exchanged() -> Vec<u8> {
     icc(
         b"RGB ",
         b"mntr",
@@ -159,7 +159,8 @@ fn linear_grey() -> Vec<u8> {
     icc(b"GRAY", b"mntr", b"XYZ ", &[(b"wtpt", xyz([0.9642, 1.0, 0.8249])), (b"kTRC", curve(|level| level))])
 }
 
-/// CMYK of which each ink is grey: full cyan takes 50 of lightness, the others nothing. A table of two steps for each ink.
+/// CMYK of which each ink is grey: full cyan takes 50 of lightness, the others nothing. A table with two steps for
+/// each ink.
 fn grey_inks() -> Vec<u8> {
     let mut table = b"mft1\0\0\0\0".to_vec();
     table.extend([4, 3, 2, 0]);
@@ -171,7 +172,7 @@ fn grey_inks() -> Vec<u8> {
     for _ in 0..4 {
         table.extend(0..=255_u8);
     }
-    // Cyan varies least often. 255 is a lightness of 100; 128 is no colour.
+    // Cyan varies slowest. 255 is a lightness of 100; 128 is neutral.
     for corner in 0..16 {
         table.extend([if corner < 8 { 255 } else { 128 }, 128, 128]);
     }
@@ -190,9 +191,9 @@ fn jpeg_with(jpeg: &[u8], profile: &[u8], number: u8, of: u8) -> Vec<u8> {
     [&jpeg[..2], &[0xff, 0xe2], &length, &body, &jpeg[2..]].concat()
 }
 
-/// A profile in every format that holds one, and PNG's other ways to say the same.
+/// A profile in every format that supports one, and the other ways to declare a colour space in PNG.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn colours_are_those_that_are_seen() {
+async fn colours_are_converted_to_srgb() {
     let server = flexible().await;
     let profile = display_p3();
     let (mut jpeg, mut png, mut webp) = (Vec::new(), Vec::new(), Vec::new());
@@ -209,38 +210,38 @@ async fn colours_are_those_that_are_seen() {
     let srgb = [31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000];
     let gamma = chunk(b"gAMA", &numbers(&[45_455]));
     let measured = png_with(&[gamma.clone(), chunk(b"cHRM", &numbers(&p3))]);
-    let linear = WRITTEN.map(|level| ((f64::from(level) / 255.0).powf(1.0 / 2.2) * 255.0).round() as u8);
+    let linear = STORED.map(|level| ((f64::from(level) / 255.0).powf(1.0 / 2.2) * 255.0).round() as u8);
     for (what, bytes, expected) in [
-        ("JPEG", jpeg, SEEN),
-        ("JPEG, profile in two parts", in_parts, SEEN),
-        ("JPEG, half a profile", half, WRITTEN),
-        ("JPEG, no profile", plain_jpeg.clone(), WRITTEN),
-        ("JPEG, a broken profile", jpeg_with(&plain_jpeg, b"no profile at all", 1, 1), WRITTEN),
+        ("JPEG", jpeg, IN_SRGB),
+        ("JPEG, profile in two parts", in_parts, IN_SRGB),
+        ("JPEG, half a profile", half, STORED),
+        ("JPEG, no profile", plain_jpeg.clone(), STORED),
+        ("JPEG, a broken profile", jpeg_with(&plain_jpeg, b"no profile at all", 1, 1), STORED),
         (
-            "JPEG, channels exchanged",
-            jpeg_with(&plain_jpeg, &exchanged(), 1, 1),
-            [WRITTEN[0], WRITTEN[2], WRITTEN[1]],
+            "JPEG, channels green_and_blue_exchanged",
+            jpeg_with(&plain_jpeg, &green_and_blue_exchanged(), 1, 1),
+            [STORED[0], STORED[2], STORED[1]],
         ),
-        ("JPEG, a profile for grey", jpeg_with(&plain_jpeg, &linear_grey(), 1, 1), WRITTEN),
-        ("JPEG, a profile for CMYK", jpeg_with(&plain_jpeg, &grey_inks(), 1, 1), WRITTEN),
-        ("PNG", png, SEEN),
-        ("PNG, coded", png_with(&[chunk(b"cICP", &[12, 13, 0, 1])]), SEEN),
-        ("PNG, coded as YCbCr", png_with(&[chunk(b"cICP", &[12, 13, 1, 1])]), WRITTEN),
-        ("PNG, measured", measured, SEEN),
-        ("PNG, measured as sRGB", png_with(&[gamma.clone(), chunk(b"cHRM", &numbers(&srgb))]), WRITTEN),
+        ("JPEG, a profile for grey", jpeg_with(&plain_jpeg, &linear_grey(), 1, 1), STORED),
+        ("JPEG, a profile for CMYK", jpeg_with(&plain_jpeg, &grey_inks(), 1, 1), STORED),
+        ("PNG", png, IN_SRGB),
+        ("PNG, coded", png_with(&[chunk(b"cICP", &[12, 13, 0, 1])]), IN_SRGB),
+        ("PNG, coded as YCbCr", png_with(&[chunk(b"cICP", &[12, 13, 1, 1])]), STORED),
+        ("PNG, measured", measured, IN_SRGB),
+        ("PNG, measured as sRGB", png_with(&[gamma.clone(), chunk(b"cHRM", &numbers(&srgb))]), STORED),
         (
             "PNG, sRGB before what is measured",
             png_with(&[chunk(b"sRGB", &[0]), gamma.clone(), chunk(b"cHRM", &numbers(&p3))]),
-            WRITTEN,
+            STORED,
         ),
-        ("PNG, the usual gamma", png_with(&[gamma]), WRITTEN),
+        ("PNG, the usual gamma", png_with(&[gamma]), STORED),
         ("PNG, no gamma", png_with(&[chunk(b"gAMA", &numbers(&[100_000]))]), linear),
-        ("PNG, a gamma of nothing", png_with(&[chunk(b"gAMA", &numbers(&[0]))]), WRITTEN),
-        ("WebP", webp, SEEN),
+        ("PNG, a gamma of nothing", png_with(&[chunk(b"gAMA", &numbers(&[0]))]), STORED),
+        ("WebP", webp, IN_SRGB),
     ] {
         let (colour, base) = found(&server, what, bytes).await;
         near(colour, expected, what);
-        // What is delivered keeps its profile, or has its colours in sRGB: seen again, it is the same.
+        // The delivered image has its profile, or its colours in sRGB, so that it looks the same.
         for options in ["f=png", "f=jpeg,q=95", "f=webp,q=100"] {
             let delivered = get(&server, &base, options, "*/*").await.bytes;
             let (again, _) = found(&server, &format!("{what} {options}"), delivered).await;
@@ -250,13 +251,13 @@ async fn colours_are_those_that_are_seen() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn grey_and_inks_are_seen_as_well() {
+async fn grey_and_cmyk_are_converted() {
     let server = flexible().await;
     let grey = GrayImage::from_pixel(40, 30, Luma([55]));
     let (mut jpeg, mut png) = (Vec::new(), Vec::new());
     with_profile(JpegEncoder::new_with_quality(&mut jpeg, 95), grey.clone(), &linear_grey());
     with_profile(PngEncoder::new(&mut png), grey, &linear_grey());
-    // 55 of 255 of the light is 0.2157, which sRGB writes as 128. Half of the lightness is 119.
+    // A light of 55 of 255 is 0.2157, which is 128 in sRGB. Half of the lightness is 119.
     let cmyk = cyan();
     for (what, bytes, expected) in [
         ("JPEG", jpeg, [128; 3]),
@@ -272,7 +273,7 @@ async fn grey_and_inks_are_seen_as_well() {
     }
 }
 
-/// A CMYK JPEG without Adobe's marker, cyan all over: 16 × 16 pixels, all four components from one table.
+/// A CMYK JPEG without Adobe's marker, cyan all over: 16 × 16 pixels, with one Huffman table for all four components.
 fn cyan() -> Vec<u8> {
     let segment = |marker: u8, body: &[u8]| {
         [&[0xff, marker], &u16::try_from(body.len() + 2).unwrap().to_be_bytes()[..], body].concat()
@@ -324,9 +325,9 @@ fn cyan() -> Vec<u8> {
     .concat()
 }
 
-/// Profiles made to do harm change nothing, and take nothing down.
+/// Malformed profiles are ignored, and crash nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn damaged_profiles_count_as_none() {
+async fn damaged_profiles_are_ignored() {
     let server = Server::start(Database::Sqlite).await;
     let plain = encoded(solid(), ImageFormat::Jpeg);
     let profile = display_p3();
@@ -337,6 +338,6 @@ async fn damaged_profiles_count_as_none() {
     }
     for length in [0, 40, 128, 132, 200] {
         let (colour, _) = found(&server, "cut", jpeg_with(&plain, &profile[..length], 1, 1)).await;
-        near(colour, WRITTEN, &format!("{length} bytes"));
+        near(colour, STORED, &format!("{length} bytes"));
     }
 }

@@ -1,4 +1,4 @@
-//! Direct uploads by PUT: to this server, and presigned for its byte store.
+//! Direct uploads by PUT: to this server, and to the byte store by a presigned URL.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,9 +6,9 @@ use std::time::Duration;
 use axum::body::Bytes;
 use serde_json::{Value, json};
 
-use crate::arrivals::{policy, sha256};
 use crate::harness::{Bucket, Database, Server, eventually};
 use crate::pictures::{photo, png};
+use crate::upload_rules::{policy, sha256};
 
 const CREATE: &str = "mutation($input: CreateDirectUploadInput!) { createDirectUpload(input: $input) {
     directUpload { id status transport uploadUrl method headers { name value } formFields { name value } fileFieldName maxSize bytesReceived }
@@ -29,7 +29,7 @@ async fn create(server: &Server, more: Value) -> Value {
     created["directUpload"].clone()
 }
 
-/// Sends bytes as a page would: without any token. Answers status and JSON.
+/// Sends bytes as a page would, without a token. Returns status and JSON.
 async fn put(server: &Server, upload: &Value, bytes: impl Into<reqwest::Body>) -> (u16, Value) {
     let answer = server.http.put(upload["uploadUrl"].as_str().unwrap()).body(bytes).send().await.unwrap();
     (answer.status().as_u16(), serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap_or_default())
@@ -40,7 +40,8 @@ async fn find(server: &Server, upload: &Value) -> Value {
 }
 
 both! {
-    /// Any file by PUT: what the upload says is true, the answer has the ids, and nothing needs completing.
+    /// Any file by PUT: the declared properties are checked, the answer has the ids, and nothing needs to be
+    /// completed.
     async fn any_file_is_put_without_a_token(database: Database) {
         let server = Server::start(database).await;
         let upload = create(&server, json!({ "tags": ["a"], "metadata": { "b": 1 }, "size": 4, "sha256": sha256(b"text") })).await;
@@ -59,7 +60,7 @@ both! {
             let done = server.query(COMPLETE, json!({ "id": upload["id"] })).await;
             assert_eq!(done["completeDirectUpload"]["file"], json!({ "status": "READY", "sha256": sha256(b"text") }));
         }
-        // The same bytes again are the same upload; others come too late.
+        // The same bytes again are the same upload; other bytes come too late.
         assert_eq!(put(&server, &upload, "text").await, (200, answer));
         let (status, used) = put(&server, &upload, "tixt").await;
         assert_eq!((status, &used["error"]["code"]), (409, &json!("CONFLICT")));
@@ -71,7 +72,7 @@ both! {
         assert_eq!((server.originals().len(), server.account_images().await.len()), (2, 1));
     }
 
-    /// What was damaged or cut off on its way can be sent again.
+    /// A PUT that was damaged or cut off can be repeated.
     async fn an_interrupted_put_can_be_repeated(database: Database) {
         let server = Server::start(database).await;
         let upload = create(&server, json!({ "size": 8, "sha256": sha256(b"the text") })).await;
@@ -87,7 +88,7 @@ both! {
         assert_eq!(server.originals().len(), 1);
     }
 
-    /// Bytes that are not accepted end the upload: the file says why.
+    /// Bytes that are refused end the upload, and the file has the reason.
     async fn refused_bytes_end_the_upload(database: Database) {
         let server = Server::start(database).await;
         server.file("known.txt", b"known".to_vec()).await;
@@ -114,7 +115,7 @@ both! {
         assert_eq!(server.originals().len(), 1);
     }
 
-    /// Only the URL as it was handed out is a permission, and only while the upload is open.
+    /// The URL is valid unmodified, and only while the upload is open.
     async fn the_url_is_the_permission(database: Database) {
         let server = Server::start(database).await;
         let (upload, other) = (create(&server, json!({})).await, create(&server, json!({})).await);
@@ -151,7 +152,7 @@ both! {
         assert_eq!(server.originals().len(), 0);
     }
 
-    /// While bytes arrive, the upload tells how many have.
+    /// While bytes arrive, the upload reports how many.
     async fn progress_is_shown(database: Database) {
         let server = Server::start(database).await;
         let upload = create(&server, json!({ "size": 100_000 })).await;
@@ -182,8 +183,8 @@ both! {
         assert_eq!(find(&server, &upload).await["bytesReceived"], 100_000);
     }
 
-    /// Many PUTs at once fill the file once.
-    async fn puts_at_once_fill_once(database: Database) {
+    /// Concurrent PUTs store the file once.
+    async fn concurrent_puts(database: Database) {
         let server = Server::start(database).await;
         let upload = create(&server, json!({})).await;
         let answers = futures_util::future::join_all((0..6).map(|i| put(&server, &upload, format!("bytes {i}")))).await;
@@ -195,7 +196,8 @@ both! {
         eventually("one copy", || async { (server.originals().len() == 1).then_some(()) }).await;
     }
 
-    /// Where the store is S3, bytes go there by a presigned URL; completing verifies them, and nobody can change them later.
+    /// With an S3 store the bytes go there by a presigned URL; completing verifies them, and nobody can change them
+    /// later.
     async fn presigned_for_the_store(database: Database) {
         let bucket = Bucket::start().await;
         let server = Server::start_with(database, |config| bucket.configure(config)).await;
@@ -214,13 +216,14 @@ both! {
         let done = server.query(COMPLETE, json!({ "id": short["id"] })).await;
         assert_eq!(done["completeDirectUpload"]["userErrors"][0]["code"], "UPLOAD_INCOMPLETE");
         server.query(CANCEL, json!({ "id": short["id"] })).await;
-        // The URL still works at the store, and changes nothing of ours.
+        // The URL still works at the store, and changes nothing of the file.
         assert_eq!(put(&server, &upload, "something else").await.0, 200);
         let file = server.query("query($id: ID!) { directUpload(id: $id) { file { downloadUrl } } }", json!({ "id": upload["id"] })).await;
         let url = file["directUpload"]["file"]["downloadUrl"].as_str().unwrap().to_owned();
         assert_eq!(server.http.get(&url).send().await.unwrap().bytes().await.unwrap(), png(1));
         assert_eq!(server.http.get(&url).header("range", "bytes=1-3").send().await.unwrap().bytes().await.unwrap(), png(1)[1..4]);
-        // Sent and never reported, refused, and given up: the first is completed, and nothing stays of the others.
+        // One upload that is sent and never completed, one that is refused, and one that is cancelled: the first is
+        // completed, and nothing remains of the others.
         let (sent, wrong, given_up) = (create(&server, json!({})).await, create(&server, json!({ "mimeType": "image/png" })).await, create(&server, json!({})).await);
         for upload in [&sent, &wrong, &given_up] {
             assert_eq!(put(&server, upload, "text").await.0, 200);

@@ -1,4 +1,4 @@
-//! Reads: every root field, the relations between the types, and what they cost.
+//! Queries: every root field, the relations between the types, and the number of statements.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use crate::harness::{ADMIN, Database, Server};
 use crate::pictures::{photo, png};
 
 both! {
-    /// Everything can be fetched by its id, each as what it is.
+    /// Every object can be fetched by its id, with its type.
     async fn node_and_nodes(database: Database) {
         let server = Server::start(database).await;
         let file = server.file("photo.jpg", photo(1)).await;
@@ -40,7 +40,7 @@ both! {
         assert_eq!(server.refusal(ADMIN, "query($ids: [ID!]!) { nodes(ids: $ids) { id } }", json!({ "ids": many })).await, "BAD_USER_INPUT");
     }
 
-    /// File, image and workspace lead to each other, and each root field finds its object.
+    /// File, image and workspace refer to each other, and each root field finds its object.
     async fn relations(database: Database) {
         let server = Server::start(database).await;
         let file = server.file("photo.jpg", photo(6)).await;
@@ -73,8 +73,8 @@ both! {
         assert_eq!((created.len(), &created[23..]), (24, "Z"), "milliseconds and Z: {created}");
     }
 
-    /// Answers have their fields in the order in which they were asked for.
-    async fn fields_come_in_the_order_of_the_selection(database: Database) {
+    /// The fields of an answer are in the order of the selection.
+    async fn fields_are_in_selection_order(database: Database) {
         let server = Server::start(database).await;
         server.file("photo.jpg", photo(1)).await;
         let query = "{ images { totalCount nodes { url id ...F width } pageInfo { total hasNextPage } } a: server { version } }
@@ -89,9 +89,10 @@ both! {
         assert!(places.is_sorted(), "{text}");
     }
 
-    /// A page costs a fixed number of statements, whatever it holds; counting costs one more, and only when asked for.
+    /// A page takes a fixed number of statements, whatever its size; counting takes one more, and only if it is
+    /// selected.
     async fn a_page_is_a_fixed_number_of_statements(database: Database) {
-        // The worker asks for work on its own; here it would be counted.
+        // The statements of the worker would be counted.
         let server = Server::start_with(database, |config| config.worker_interval = std::time::Duration::from_secs(3600)).await;
         let page = "query($n: Int) { images(first: $n) { nodes { id url
             file { id filename image { id } createdBy { name } } workspace { id name } rendition(variant: \"public\") { url width height } } } }";

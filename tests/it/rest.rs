@@ -1,4 +1,4 @@
-//! The REST face: the same images by the same functions, as its contract says.
+//! REST: the same images as GraphQL, as the OpenAPI document describes.
 
 use serde_json::{Value, json};
 
@@ -12,8 +12,8 @@ async fn get(server: &Server, path: &str) -> (u16, Value) {
 }
 
 both! {
-    /// Rows have exactly the contract's fields, in its order, with real types; and they are GraphQL's values.
-    async fn rows_are_the_contracts(database: Database) {
+    /// Rows have exactly the documented fields, in their order and types, with the values of GraphQL.
+    async fn rows_have_the_documented_fields(database: Database) {
         let server = Server::start(database).await;
         let file = server.file("photo.jpg", photo(6)).await;
         let image = &file["image"];
@@ -35,7 +35,7 @@ both! {
         assert!(places.is_sorted(), "{text}");
     }
 
-    /// Pages in both directions, with cursors that GraphQL takes and gives.
+    /// Pages in both directions, with cursors that are interchangeable with GraphQL's.
     async fn pages_share_cursors_with_graphql(database: Database) {
         let server = Server::start(database).await;
         for i in 0..7 {
@@ -68,7 +68,7 @@ both! {
         assert_eq!(here["pageInfo"]["total"], 7);
     }
 
-    /// Refusals are JSON with a code, a field and the same sentences as GraphQL's.
+    /// Refusals are JSON with a code, a field and the messages of GraphQL.
     async fn refusals_are_json(database: Database) {
         let server = Server::start(database).await;
         for (path, status, code, field) in [
@@ -97,7 +97,7 @@ both! {
         assert_eq!(response.status(), 405);
     }
 
-    /// Deleting removes the projection and leaves the file.
+    /// Deleting an image keeps its file.
     async fn delete_leaves_the_file(database: Database) {
         let server = Server::start(database).await;
         let file = server.file("photo.jpg", photo(1)).await;
@@ -111,7 +111,7 @@ both! {
         assert_eq!(server.account_images().await.len(), 0);
     }
 
-    /// The OpenAPI document names every route with its parameters and answers.
+    /// The OpenAPI document has every route with its parameters and answers.
     async fn openapi(database: Database) {
         let server = Server::start(database).await;
         let (_, document) = get(&server, "/api/openapi.json").await;

@@ -1,4 +1,4 @@
-//! The program itself with an S3 server as its byte store: every way in and out, and a store that fails.
+//! The program with an S3 server as its byte store: all uploads and downloads, and a store that fails.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use axum::routing::get;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::arrivals::sha256;
 use crate::harness::{Bucket, Database, Ill, Remote, eventually};
 use crate::pictures::{photo, png};
-use crate::shared_parts::noise;
+use crate::shared_upload_parts::noise;
+use crate::upload_rules::sha256;
 
 const IMPORT: &str =
     "mutation($input: ImportFileInput!) { importFile(input: $input) { file { id } userErrors { code } } }";
@@ -30,7 +30,7 @@ async fn started(database: Database, bucket: &Bucket, dir: &TempDir) -> Remote {
     Remote::start(dir, &variables).await
 }
 
-/// A source of files on this machine's loopback address.
+/// A source of files on a loopback address.
 async fn source(bytes: Vec<u8>) -> String {
     let router = axum::Router::new().route("/a.bin", get(move || async move { bytes }));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -57,10 +57,10 @@ async fn ready(server: &Remote, id: &Value) {
 
 both! {
     /// Uploads, imports, direct uploads by form and by presigned PUT, downloads, ranges, sweep and deletion.
-    async fn every_way_in_and_out(database: Database) {
+    async fn uploads_and_downloads(database: Database) {
         let (bucket, dir) = (Bucket::start().await, TempDir::new().unwrap());
         let server = started(database, &bucket, &dir).await;
-        // Small, and so large that the store takes it in parts.
+        // A small file, and one so large that it is stored by a multipart upload.
         let (small, large, fetched) = (b"text".to_vec(), noise(23 * 1024 * 1024 + 1, 1), noise(300_000, 2));
         for bytes in [&small, &large] {
             let file = server.file("a.bin", bytes.clone()).await;
@@ -73,7 +73,7 @@ both! {
         let imported = server.query(IMPORT, json!({ "input": input })).await["importFile"]["file"]["id"].clone();
         ready(&server, &imported).await;
         assert_eq!(downloaded(&server, &imported).await, fetched);
-        // A presigned PUT goes to the store itself, which checks its signature.
+        // A presigned PUT goes to the store itself, which verifies the signature.
         let input = json!({ "workspaceId": server.workspace, "filename": "p.png", "mimeType": "image/png", "transport": "PUT" });
         let created = server.query(CREATE, json!({ "input": input })).await["createDirectUpload"].clone();
         let url = created["directUpload"]["uploadUrl"].as_str().unwrap();
@@ -85,7 +85,7 @@ both! {
         assert_eq!((&done["userErrors"], &done["file"]["sha256"]), (&json!([]), &json!(sha256(&png(3)))));
         assert_eq!(downloaded(&server, &done["file"]["id"]).await, png(3));
         eventually("what came in is gone", || async { bucket.keys("incoming").is_empty().then_some(()) }).await;
-        // A form goes to the account, and from there into the store.
+        // A form goes to the account, from where the server copies it into the store.
         let input = json!({ "workspaceId": server.workspace, "filename": "f.png", "mimeType": "image/png", "transport": "FORM_POST" });
         let created = server.query(CREATE, json!({ "input": input })).await["createDirectUpload"].clone();
         let part = reqwest::multipart::Part::bytes(png(4)).file_name("f.png");
@@ -106,7 +106,7 @@ both! {
         let deleted = server.query(DELETE, json!({ "id": imported })).await;
         assert_eq!(deleted["deleteFile"]["userErrors"], json!([]));
         eventually("its bytes are gone", || async { (bucket.keys("originals").len() == before - 1).then_some(()) }).await;
-        // What no file owns is swept away, and what lies there for a file stays.
+        // Objects that belong to no file are deleted, and those of files stay.
         std::fs::write(bucket.path("originals").join("018c2f0e-0000-7000-8000-000000000000"), "orphan").unwrap();
         eventually("the orphan is gone", || async { (bucket.keys("originals").len() == before - 1).then_some(()) }).await;
         tokio::time::sleep(Duration::from_millis(1500)).await;
@@ -114,7 +114,7 @@ both! {
         assert_eq!(server.http.get(format!("{}/readyz", server.url)).send().await.unwrap().status(), 200);
     }
 
-    /// A store that does not work is an outage: it is said as one, and what waits goes on when it is over.
+    /// A failing store is reported as an outage, and waiting work continues afterwards.
     async fn a_store_that_fails(database: Database) {
         let (bucket, dir) = (Bucket::start().await, TempDir::new().unwrap());
         let server = started(database, &bucket, &dir).await;
@@ -136,7 +136,7 @@ both! {
             assert!(!body["error"]["requestId"].as_str().unwrap().is_empty());
             assert_eq!(server.http.get(format!("{}/readyz", server.url)).send().await.unwrap().status(), 503);
         }
-        // An import waits, and nobody takes the file for lost meanwhile.
+        // The import waits, and the file is not reported as lost in the meantime.
         bucket.be(Ill::Method("PUT", 500));
         let input = json!({ "workspaceId": server.workspace, "url": source(bytes[..5000].to_vec()).await });
         let imported = server.query(IMPORT, json!({ "input": input })).await["importFile"]["file"]["id"].clone();
@@ -156,7 +156,7 @@ both! {
         assert_eq!(server.query(FILE, json!({ "id": kept["id"] })).await["file"]["status"], "READY");
     }
 
-    /// Completing a presigned PUT while the store fails: said as an outage, and done when it is asked for again.
+    /// Completing a presigned PUT while the store fails is reported as an outage, and succeeds when repeated.
     async fn a_completion_while_the_store_fails(database: Database) {
         let (bucket, dir) = (Bucket::start().await, TempDir::new().unwrap());
         let server = started(database, &bucket, &dir).await;
@@ -177,9 +177,9 @@ both! {
     }
 }
 
-/// A store that nobody listens for does not keep the server from starting, nor requests waiting for long.
+/// With a store that does not accept connections the server starts, and requests do not wait long.
 #[tokio::test]
-async fn a_store_that_is_not_there() {
+async fn an_unreachable_store() {
     let (bucket, dir) = (Bucket::start().await, TempDir::new().unwrap());
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", closed.local_addr().unwrap());

@@ -1,4 +1,4 @@
-//! The schema: unchanged unless on purpose, described to the last value, and honest about what can be null.
+//! The schema: unchanged unless intended, documented completely, and correct in its nullability.
 
 use async_graphql::parser::types::{TypeKind, TypeSystemDefinition};
 use serde_json::{Value, json};
@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use crate::harness::{ADMIN, Database, Server};
 use crate::pictures::photo;
 
-/// `schema.graphql` is what the code says.
+/// `schema.graphql` is the schema of the code.
 #[test]
-fn the_committed_schema_is_the_codes() {
+fn schema_graphql_is_current() {
     let committed = include_str!("../../schema.graphql");
     assert!(
         committed == imagegraph::graphql::sdl(),
@@ -16,7 +16,7 @@ fn the_committed_schema_is_the_codes() {
     );
 }
 
-/// Every type, field, argument and enum value says what it is.
+/// Every type, field, argument and enum value has a description.
 #[test]
 fn everything_is_described() {
     let document = async_graphql::parser::parse_schema(imagegraph::graphql::sdl()).unwrap();
@@ -69,8 +69,8 @@ fn everything_is_described() {
 }
 
 both! {
-    /// Whatever fails, its key is there with null, and the rest of the answer stands: each fallible field in turn, made to
-    /// fail by taking its table away.
+    /// If a fallible field fails, it is null with an error, and the rest of the answer stays. Each one is tried by
+    /// renaming the table it reads.
     async fn a_field_that_fails_is_null_with_an_error(database: Database) {
         for (table, query, path) in [
             ("file", "{ image(id: \"$image\") { id file { id } width } }", json!(["image", "file"])),

@@ -1,4 +1,4 @@
-//! What no output shows, and what nobody else on the machine may read.
+//! Secrets do not appear in any output, and other users of the machine cannot read the data.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -9,11 +9,11 @@ use tempfile::TempDir;
 use crate::harness::{ADMIN, Database, Remote, Server};
 use crate::pictures::{photo, png};
 
-/// What stands for a secret in these tests.
+/// A placeholder for secrets in these tests.
 const HIDDEN: &str = "hunter2-must-not-be-shown";
 
-/// Runs the program to its end with no settings but these; answers everything it says.
-fn said(dir: &TempDir, arguments: &[&str], variables: &[(&str, String)]) -> String {
+/// Runs the program with these settings only until it ends; returns its output.
+fn output(dir: &TempDir, arguments: &[&str], variables: &[(&str, String)]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_imagegraph"))
         .env_clear()
         .env("IMAGEGRAPH_DATA_DIR", dir.path().join("data"))
@@ -28,9 +28,9 @@ fn said(dir: &TempDir, arguments: &[&str], variables: &[(&str, String)]) -> Stri
     String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
 }
 
-/// Settings that do not work, whichever part of them is wrong: one line that names the setting and shows no secret.
+/// An invalid setting is reported in one line that names it and contains no secret.
 #[test]
-fn settings_that_do_not_work_show_no_secret() {
+fn invalid_settings_show_no_secret() {
     let dir = TempDir::new().unwrap();
     for (name, value) in [
         ("DATABASE_URL", format!("postgres://u:{HIDDEN}@h:abc/x")),
@@ -52,14 +52,14 @@ fn settings_that_do_not_work_show_no_secret() {
         ("CLOUDFLARE_BASE_URL", format!("https://u:{HIDDEN}@host:abc")),
         ("IMAGEGRAPH_ADMIN_TOKEN", HIDDEN.to_owned()),
     ] {
-        let line = said(&dir, &[], &[(name, value.clone())]);
+        let line = output(&dir, &[], &[(name, value.clone())]);
         assert!(!line.contains("hunter2") && !line.contains("must-not-be-shown"), "{value}: {line}");
         assert!(line.contains(name), "{name}: {line}");
         assert_eq!(line.lines().filter(|line| line.starts_with("imagegraph: ")).count(), 1, "{line}");
     }
 }
 
-/// Flags that are misspelt or stand where none belongs do not show what was meant for them.
+/// Misspelt or misplaced flags do not show the values meant for them.
 #[test]
 fn misused_flags_show_no_secret() {
     let dir = TempDir::new().unwrap();
@@ -80,13 +80,13 @@ fn misused_flags_show_no_secret() {
         vec!["--admin-token", HIDDEN],
         vec!["token", "create", "--role", url.as_str(), "--workspace", "wsp_01m7y351kae4tvr2wd6zca7vfx"],
     ] {
-        let line = said(&dir, &arguments, &[]);
+        let line = output(&dir, &arguments, &[]);
         assert!(!line.contains("hunter2"), "{arguments:?}: {line}");
         assert_eq!(line.lines().count(), 1, "{line}");
     }
 }
 
-/// A `.env` file that cannot be read is not shown.
+/// The content of an unreadable `.env` file is not shown.
 #[test]
 fn a_damaged_env_file_is_not_shown() {
     let dir = TempDir::new().unwrap();
@@ -94,12 +94,12 @@ fn a_damaged_env_file_is_not_shown() {
         [format!("IMAGEGRAPH_ADMIN_TOKEN=\"{HIDDEN}"), format!("{HIDDEN} and more"), format!("A B={HIDDEN}")]
     {
         std::fs::write(dir.path().join(".env"), &text).unwrap();
-        let line = said(&dir, &[], &[("DATABASE_URL", "mysql://x".to_owned())]);
+        let line = output(&dir, &[], &[("DATABASE_URL", "mysql://x".to_owned())]);
         assert!(!line.contains("hunter2") && line.contains(".env"), "{text}: {line}");
     }
 }
 
-/// `--help` shows the value of no setting that holds a secret, or a URL, which may.
+/// `--help` shows no values of settings that are secrets or URLs, which may contain one.
 #[test]
 fn help_shows_no_secret() {
     let dir = TempDir::new().unwrap();
@@ -117,7 +117,7 @@ fn help_shows_no_secret() {
     let variables: Vec<(&str, String)> =
         names.iter().map(|name| (name.as_str(), format!("value-of-{name}-"))).collect();
     let shown = help(&variables);
-    // Numbers, words and places; nothing else may show what it is set to.
+    // Numbers, words and paths; the values of all other settings are hidden.
     let harmless = [
         "LISTEN",
         "DATA_DIR",
@@ -155,7 +155,7 @@ fn mode(path: &Path) -> u32 {
         & 0o777
 }
 
-/// Files below a folder that others may read, whose folders they may enter.
+/// Asserts that other users can read no file below a folder whose parents they may enter.
 #[cfg(unix)]
 fn assert_closed(data: &Path) {
     assert_eq!(mode(data), 0o700);
@@ -172,10 +172,10 @@ fn assert_closed(data: &Path) {
     assert_eq!(mode(&data.join("emulator")), 0o700);
 }
 
-/// Folder and databases are closed from the first moment, and closed if they were open before.
+/// Folders and databases are closed from the moment they are created, and existing ones are closed.
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_else_may_read_what_lies_on_the_disk() {
+async fn files_are_closed_to_other_users() {
     use std::os::unix::fs::PermissionsExt;
     let dir = TempDir::new().unwrap();
     let data = dir.path().join("data");
@@ -201,7 +201,7 @@ async fn nobody_else_may_read_what_lies_on_the_disk() {
     server.file("b.png", png(2)).await;
     assert_closed(&data);
     server.program.stop();
-    // A folder that is none of ours keeps what it has.
+    // A shared folder keeps its permissions.
     let shared = TempDir::new().unwrap();
     std::fs::set_permissions(shared.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let elsewhere = dir.path().join("elsewhere/db.sqlite");
@@ -222,9 +222,9 @@ async fn nobody_else_may_read_what_lies_on_the_disk() {
 const CREATE: &str = "mutation($input: CreateDirectUploadInput!) { createDirectUpload(input: $input) {
     directUpload { id uploadUrl } userErrors { code } } }";
 
-/// With everything logged that can be: no token, no signature, no URL that is a permission.
+/// With full logging the log contains no token, signature, or URL that is a permission.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_fullest_log_shows_no_secret() {
+async fn full_logging_shows_no_secret() {
     let dir = TempDir::new().unwrap();
     let log = dir.path().join("log");
     let file = std::fs::File::create(&log).unwrap();
@@ -241,7 +241,7 @@ async fn the_fullest_log_shows_no_secret() {
         let (path, query) = url.split_once('?').unwrap_or((&url, ""));
         match query.split_once("signature=") {
             Some((_, signature)) => secrets.push(signature.to_owned()),
-            // The path of a one-time URL is the permission.
+            // The path of a one-time URL is a permission.
             None => secrets.push(path.split_once("/upload/").unwrap().1.to_owned()),
         }
         let sent = match transport {
@@ -252,7 +252,7 @@ async fn the_fullest_log_shows_no_secret() {
             }
         };
         assert_eq!(sent.send().await.unwrap().status(), 200);
-        // A second use is refused, which is logged as well.
+        // A second use is refused, which is logged.
         assert!(server.http.put(&url).body("again").send().await.unwrap().status().is_client_error());
         server
             .query(
@@ -283,8 +283,9 @@ async fn the_fullest_log_shows_no_secret() {
 }
 
 both! {
-    /// An e-mail address is no name: colleagues see names. One can be given, and changed, by the command's function.
-    async fn an_address_is_no_name(database: Database) {
+    /// An e-mail address is not used as a name, because names are visible to others. The command can set and change a
+    /// name.
+    async fn email_addresses_are_not_names(database: Database) {
         let server = Server::start(database).await;
         let owner = imagegraph::entity::membership::Role::Owner;
         let name = async |token: &str| {
@@ -315,9 +316,9 @@ both! {
     }
 }
 
-/// The page without a bundle runs nothing of others that is not named by its hash, and may talk to this server only.
+/// GraphiQL without its bundle runs only scripts with a known hash, and may only connect to this server.
 #[tokio::test]
-async fn the_page_without_a_bundle_names_what_it_loads() {
+async fn graphiql_without_its_bundle_is_restricted() {
     let page = include_str!("../../web/fallback.html");
     let mut loaded = 0;
     for tag in page.split('<').filter(|tag| tag.starts_with("script") || tag.starts_with("link")) {
@@ -353,7 +354,7 @@ async fn the_page_without_a_bundle_names_what_it_loads() {
     assert!(!scripts.contains("unsafe") && scripts.contains("'sha256-"), "{policy}");
     assert!(policy.contains("connect-src 'self';") && policy.contains("default-src 'none'"), "{policy}");
     let own = body.split_once("<script>").unwrap().1.split_once("</script>").unwrap().0;
-    let hash = crate::arrivals::sha256(own.as_bytes());
+    let hash = crate::upload_rules::sha256(own.as_bytes());
     let bytes: Vec<u8> =
         (0..32).map(|at| u8::from_str_radix(&hash[2 * at..2 * at + 2], 16).unwrap()).collect();
     let encoded = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, bytes);

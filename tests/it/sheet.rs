@@ -1,5 +1,5 @@
-//! The golden set: every fit of every source in every box has the size that the contract's table and the product's own
-//! arithmetic say, and contact sheets show what it looks like, in `target/tmp/sheets`.
+//! Every fit of every source in every box has the size of Cloudflare's documentation and of the product's own
+//! calculation. The deliveries are written as contact sheets to `target/tmp/sheets`.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use crate::golden::{flexible, get, put};
 use crate::harness::Server;
 use crate::pictures::{encoded, quadrants, with_exif};
 
-/// A test card: coloured corners, a frame of one pixel, and a circle that shows what is stretched or cut.
+/// A test card: coloured corners, a frame of one pixel, and a circle that shows whether it is stretched or cropped.
 fn card(width: u32, height: u32) -> RgbImage {
     let mut pixels = quadrants(width, height);
     let (across, down) = (f64::from(width) / 2.0, f64::from(height) / 2.0);
@@ -32,11 +32,11 @@ fn card(width: u32, height: u32) -> RgbImage {
 type Size = (u32, u32);
 type Box = (Option<u32>, Option<u32>);
 
-/// Larger, smaller, wider, taller, exactly as large, larger on one side only, and square.
+/// Larger, smaller, wider, taller, equal, larger on one side only, and square.
 const SOURCES: [Size; 7] = [(180, 120), (40, 30), (200, 50), (50, 200), (90, 60), (120, 40), (100, 100)];
 const BOXES: [Box; 4] = [(Some(90), Some(60)), (Some(60), Some(90)), (Some(80), None), (None, Some(70))];
 
-/// Sizes in the first box, one row for each fit in the order of [`SOURCES`]; worked out by hand from Cloudflare's
+/// Sizes in the first box, one row for each fit, in the order of [`SOURCES`]; worked out by hand from Cloudflare's
 /// description of the fits.
 const FIRST_BOX: [(&str, [Size; 7]); 7] = [
     ("scale-down", [(90, 60), (40, 30), (90, 23), (15, 60), (90, 60), (90, 30), (60, 60)]),
@@ -48,7 +48,7 @@ const FIRST_BOX: [(&str, [Size; 7]); 7] = [
     ("aspect-crop", [(90, 60), (40, 27), (75, 50), (50, 33), (90, 60), (60, 40), (90, 60)]),
 ];
 
-/// The fits that named variants have.
+/// The fit as an enum, for those that named variants support.
 fn named(fit: &str) -> Option<Fit> {
     serde_json::from_value(fit.into()).ok()
 }
@@ -122,7 +122,7 @@ async fn every_fit_of_every_size() {
     }
 }
 
-/// Any source in any box: what the product foretells is what is delivered.
+/// Random sources and boxes: the size that the product predicts is delivered.
 #[tokio::test]
 async fn sizes_of_any_source_in_any_box() {
     let server = flexible().await;

@@ -1,4 +1,5 @@
-//! Execution as the specification has it: empty objects, places in lists, the order of an answer, mutations one by one.
+//! Execution as the GraphQL specification defines it: empty objects, positions in lists, order of fields, serial
+//! mutations.
 
 use imagegraph::entity::api_token::Scope;
 use imagegraph::entity::membership::Role;
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 use crate::harness::{ADMIN, Database, Server};
 use crate::pictures::photo;
 
-/// The text of an answer: `serde_json::Value` would sort it.
+/// The text of an answer: parsing it as `serde_json::Value` would sort its keys.
 async fn text(server: &Server, query: &str, variables: Value) -> String {
     let body = json!({ "query": query, "variables": variables });
     let request = server.http.post(format!("{}/graphql", server.url)).bearer_auth(ADMIN).json(&body);
@@ -15,7 +16,7 @@ async fn text(server: &Server, query: &str, variables: Value) -> String {
 }
 
 both! {
-    /// Where nothing is left to select of an object, it is empty; null is for what is not there.
+    /// An object without selected fields is an empty object; null stands for a missing one.
     async fn an_empty_selection_is_an_empty_object(database: Database) {
         let server = Server::start(database).await;
         let file = server.file("photo.jpg", photo(1)).await;
@@ -40,7 +41,7 @@ both! {
             ("{ file(id: $none) { id @skip(if: $yes) } }", json!({ "file": null })),
             ("{ __schema { queryType { name @skip(if: $yes) } } __type(name: \"File\") { kind @skip(if: $yes) } }", json!({ "__schema": { "queryType": {} }, "__type": {} })),
         ] {
-            // Every variable is used once more, so that none is refused for want of use.
+            // Every variable is used once more, because unused variables are refused.
             let used = "node(id: $id) @skip(if: true) { id } node1: node(id: $image) @skip(if: true) { id } node2: node(id: $none) @skip(if: $yes) { id } node3: node(id: $id) @include(if: $no) { id } ";
             let query = format!("query({yes_no}) {}", query.replacen('{', &format!("{{ {} ", used.replace("node(id: $id) @skip", "node0: node(id: $id) @skip")), 1));
             let variables = json!({ "id": id, "image": image, "none": "fil_00000000000000000000000000" });
@@ -53,14 +54,14 @@ both! {
         let expected = json!({ "createWorkspace": { "workspace": {}, "userErrors": [] }, "deleteFile": { "userErrors": [{}] } });
         assert_eq!(server.query(mutation, json!({})).await, expected);
         assert_eq!(server.query("mutation { deleteFile(input: { id: 1 }) @skip(if: true) { success } }", json!({})).await, json!({}));
-        // An object that holds the empty key for real keeps it.
+        // An object that contains the empty key as data keeps it.
         let metadata = json!({ "": { "": 1 }, "a": 2 });
         let update = "mutation($id: ID!, $m: JSON, $no: Boolean = false) { updateFile(input: { id: $id, metadata: $m }) { file { metadata @skip(if: $no) } } }";
         assert_eq!(server.query(update, json!({ "id": id, "m": metadata })).await["updateFile"]["file"]["metadata"], metadata);
     }
 
-    /// Each position of a list of ids has its answer; what is no id leaves the others alone.
-    async fn each_node_has_its_place(database: Database) {
+    /// Each position of a list of ids has its result; an invalid id does not affect the others.
+    async fn positions_of_nodes(database: Database) {
         let server = Server::start(database).await;
         let file = server.file("a.jpg", photo(1)).await;
         let (id, image) = (&file["id"], &file["image"]["id"]);
@@ -71,7 +72,7 @@ both! {
         assert_eq!(found(asked).await, json!([{ "id": id }, null, null, { "id": image }, null, null, { "id": id }, null, null, { "id": id }]));
         assert_eq!(found(json!(["nope"])).await, json!([null]));
         assert_eq!(found(json!([])).await, json!([]));
-        // A kind that the token may not read is an error in its place, and the rest is there.
+        // A type that the token may not read is an error at its position, and the rest stays.
         let token = server.token_with("reader@example.com", Some((&server.workspace, Role::Viewer)), vec![Scope::FilesRead], None).await;
         let answer = server.ask(&token, query, json!({ "ids": [image, id, "nope"] })).await;
         assert_eq!(answer["data"]["nodes"], json!([null, { "id": id }, null]), "{answer}");
@@ -79,7 +80,7 @@ both! {
         assert_eq!((answer["errors"].as_array().unwrap().len(), &answer["errors"][0]["extensions"]["code"]), (1, &json!("FORBIDDEN")));
     }
 
-    /// Fields stand in the order of the selection, those of fragments where they are spread.
+    /// Fields are in the order of the selection, those of fragments where they are spread.
     async fn fields_keep_their_order(database: Database) {
         let server = Server::start(database).await;
         let query = "query($no: Boolean = false) { server { version @include(if: $no) emulated } ...F b: __typename a: viewer { user { name @skip(if: $no) id @include(if: $no) } scopes @include(if: $no) } }
@@ -92,8 +93,8 @@ both! {
         assert!(text.starts_with(r#"{"data":{"server":{"emulated":true},"z":"Query","workspaces":{"totalCount":1,"pageInfo":{"hasNextPage":false},"nodes":[{}]},"b":"Query","a":{"user":{"name":"#), "{text}");
     }
 
-    /// Each root field of a mutation reads what those before it left, and not what they had read.
-    async fn each_mutation_reads_afresh(database: Database) {
+    /// Each root field of a mutation reads the state after those before it, and nothing that they cached.
+    async fn mutations_see_earlier_changes(database: Database) {
         let server = Server::start(database).await;
         let create = |word: &str| format!(
             "{word}: createDirectUpload(input: {{ workspaceId: \"{}\", filename: \"{word}.txt\", mimeType: \"text/plain\" }}) {{
@@ -127,7 +128,7 @@ both! {
         assert_eq!(done["d"]["file"]["image"], Value::Null);
     }
 
-    /// Rights that one root field ends are not there for the next.
+    /// Rights that one root field revokes are missing for the next.
     async fn rights_end_between_mutations(database: Database) {
         let server = Server::start(database).await;
         let member = server.token("member@example.com", Some((&server.workspace, Role::Owner))).await;

@@ -1,4 +1,4 @@
-//! The program as a newcomer starts it: first start, second start, and what is said when it cannot.
+//! The program on its first start, on the next one, and when it cannot start.
 
 use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::harness::{Program, http};
 
-/// The program with no settings but those given.
+/// The program with these arguments and no settings from the environment.
 fn program(dir: &TempDir, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_imagegraph"));
     command
@@ -26,7 +26,7 @@ fn run(dir: &TempDir, arguments: &[&str], variables: &[(&str, &str)]) -> Output 
 }
 
 #[tokio::test]
-async fn a_first_start_says_how_to_get_in_and_a_second_one_keeps_quiet() {
+async fn the_first_start_prints_the_token_once() {
     let dir = TempDir::new().unwrap();
     let mut first = Program::start(program(&dir, &["--listen", "127.0.0.1:0"]));
     let said = first.said_until("-F 0=@photo.jpg").await;
@@ -46,7 +46,7 @@ async fn a_first_start_says_how_to_get_in_and_a_second_one_keeps_quiet() {
     let answer: serde_json::Value = answer.json().await.unwrap();
     assert_eq!(answer["data"]["viewer"]["user"]["role"], "ADMIN");
     assert!(said.contains(answer["data"]["workspaces"]["nodes"][0]["id"].as_str().unwrap()));
-    // The printed line uploads a file as it stands.
+    // The printed command uploads a file without changes.
     std::fs::write(dir.path().join("photo.jpg"), crate::pictures::photo(1)).unwrap();
     let line = said.split("Upload a file:").nth(1).unwrap();
     let uploaded = Command::new("sh").args(["-c", line]).current_dir(dir.path()).output().unwrap();
@@ -87,7 +87,7 @@ async fn the_admins_token_can_be_given_and_is_not_printed() {
         .to_owned();
     let answer = http().get(format!("{url}/api/images")).bearer_auth(token).send().await.unwrap();
     assert_eq!(answer.status(), 200);
-    // The other commands, beside the running server.
+    // The other commands while the server runs.
     let listen = url.trim_start_matches("http://").to_owned();
     let healthy = run(&dir, &["healthcheck", "--listen", &listen], &[]);
     assert!(healthy.status.success(), "{}", String::from_utf8_lossy(&healthy.stderr));
@@ -129,7 +129,7 @@ async fn the_admins_token_can_be_given_and_is_not_printed() {
 }
 
 #[test]
-fn what_is_wrong_is_said_in_one_line() {
+fn failures_are_reported_in_one_line() {
     let dir = TempDir::new().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

@@ -1,5 +1,5 @@
-//! A folder of bytes, or of spooled uploads, that does not work: said as an outage on every way in and out, with an id to
-//! report, and over when the folder works again.
+//! A byte store or a spool folder that fails is reported as an outage by every API, with a request id, and requests
+//! succeed when it works again.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{ADMIN, Database, Server, UPLOAD, eventually};
 use crate::pictures::png;
-use crate::shared_parts::noise;
+use crate::shared_upload_parts::noise;
 
 const CREATE: &str = "mutation($input: CreateDirectUploadInput!) { createDirectUpload(input: $input) {
     directUpload { id uploadUrl } userErrors { code } } }";
@@ -20,14 +20,14 @@ const IMPORT: &str = "mutation($input: ImportFileInput!) { importFile(input: $in
 const STATUS: &str =
     "query($id: ID!) { file(id: $id) { status downloadUrl imageStatus image { dominantColor } } }";
 
-/// A folder with a file in its place; a folder again when healed.
-struct Blocked(PathBuf);
+/// A file in the place of a folder, which is restored by `heal`.
+struct BlockedFolder(PathBuf);
 
-impl Blocked {
-    fn new(folder: PathBuf) -> Blocked {
+impl BlockedFolder {
+    fn new(folder: PathBuf) -> BlockedFolder {
         let _ = std::fs::rename(&folder, folder.with_extension("aside"));
         std::fs::write(&folder, "in the way").unwrap();
-        Blocked(folder)
+        BlockedFolder(folder)
     }
 
     fn heal(self) {
@@ -60,8 +60,8 @@ async fn ask(server: &Server, query: &str, variables: Value) -> Response {
     server.http.post(format!("{}/graphql", server.url)).bearer_auth(ADMIN).json(&body).send().await.unwrap()
 }
 
-/// An outage as GraphQL says it: status, delay, code, and the id of the request in body and header.
-async fn is_outage(answer: Response) {
+/// Asserts an outage as GraphQL reports it: status, `Retry-After`, code, and the request id in body and header.
+async fn assert_outage(answer: Response) {
     let id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
     let delay = answer.headers().get("retry-after").map(|delay| delay.to_str().unwrap().to_owned());
     let status = answer.status();
@@ -72,8 +72,8 @@ async fn is_outage(answer: Response) {
     assert_eq!((&extensions["requestId"], &extensions["retryAfter"]), (&json!(id), &json!(5)), "{body:#}");
 }
 
-/// The same as REST says it.
-async fn is_plain_outage(answer: Response) {
+/// Asserts an outage as REST reports it.
+async fn assert_rest_outage(answer: Response) {
     let id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
     assert_eq!((answer.status().as_u16(), &answer.headers()["retry-after"]), (503, &"5".parse().unwrap()));
     let body: Value = answer.json().await.unwrap();
@@ -92,8 +92,8 @@ async fn create(server: &Server, more: Value) -> Value {
 }
 
 both! {
-    /// Uploads small and large, a PUT, a completed form, a download, an import.
-    async fn a_folder_of_bytes_that_does_not_work(database: Database) {
+    /// Small and large uploads, a PUT, a completed form, a download, an import.
+    async fn a_failing_byte_store(database: Database) {
         let server = Server::start(database).await;
         let kept = server.file("kept.txt", b"kept".to_vec()).await;
         let url = server.query(STATUS, json!({ "id": kept["id"] })).await["file"]["downloadUrl"].as_str().unwrap().to_owned();
@@ -107,17 +107,17 @@ both! {
         let source = format!("http://{}/a.bin", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router).await });
 
-        let blocked = Blocked::new(server.dir.path().join("blobs/originals"));
-        is_outage(upload(&server, b"small".to_vec()).await).await;
-        is_outage(upload(&server, noise(12 * 1024 * 1024, 7)).await).await;
-        is_plain_outage(server.http.put(put["uploadUrl"].as_str().unwrap()).body("text").send().await.unwrap()).await;
-        is_outage(ask(&server, COMPLETE, json!({ "id": form["id"] })).await).await;
-        is_plain_outage(server.http.get(&url).send().await.unwrap()).await;
-        is_plain_outage(server.http.get(&url).header("range", "bytes=1-2").send().await.unwrap()).await;
-        is_plain_outage_head(server.http.head(&url).send().await.unwrap());
+        let blocked = BlockedFolder::new(server.dir.path().join("blobs/originals"));
+        assert_outage(upload(&server, b"small".to_vec()).await).await;
+        assert_outage(upload(&server, noise(12 * 1024 * 1024, 7)).await).await;
+        assert_rest_outage(server.http.put(put["uploadUrl"].as_str().unwrap()).body("text").send().await.unwrap()).await;
+        assert_outage(ask(&server, COMPLETE, json!({ "id": form["id"] })).await).await;
+        assert_rest_outage(server.http.get(&url).send().await.unwrap()).await;
+        assert_rest_outage(server.http.get(&url).header("range", "bytes=1-2").send().await.unwrap()).await;
+        assert_rest_outage_head(server.http.head(&url).send().await.unwrap());
         let input = json!({ "workspaceId": server.workspace, "url": source });
         let imported = server.query(IMPORT, json!({ "input": input })).await["importFile"]["file"]["id"].clone();
-        // Put off, and not held for as long as a lease is: tried once already, and due again soon.
+        // It is postponed, and not held for the length of a lease: one attempt was made, and the next is due soon.
         eventually("the import is put off", || async {
             let row = imagegraph::entity::file::by_id_unscoped(imported.as_str().unwrap().parse().unwrap());
             let row = row.one(&server.running.app.db.read).await.unwrap().unwrap();
@@ -136,13 +136,14 @@ both! {
         let done = ask(&server, COMPLETE, json!({ "id": form["id"] })).await.json::<Value>().await.unwrap();
         assert_eq!(done["data"]["completeDirectUpload"]["file"]["status"], "READY", "{done:#}");
         assert_eq!(server.http.get(&url).send().await.unwrap().bytes().await.unwrap(), "kept");
-        // Nothing is left of what failed: five files, five objects.
+        // Nothing remains of the failed attempts: five files, five objects.
         assert_eq!(server.query("{ files { totalCount } }", json!({})).await["files"]["totalCount"], 4);
         assert_eq!(server.originals().len(), 4);
     }
 
-    /// Bytes that cannot even be spooled: by multipart, by PUT, and those a completed form has in the account.
-    async fn a_folder_of_spooled_uploads_that_does_not_work(database: Database) {
+    /// Bytes that cannot be spooled: of a multipart request, of a PUT, and those that a completed form has in the
+    /// account.
+    async fn a_failing_spool_folder(database: Database) {
         let aside = tempfile::TempDir::new().unwrap();
         let elsewhere = format!("sqlite://{}/db.sqlite", aside.path().display());
         let server = Server::start_with(database, |config| {
@@ -152,16 +153,16 @@ both! {
         })
         .await;
         let put = create(&server, json!({})).await;
-        let blocked = Blocked::new(server.dir.path().join("data"));
-        is_outage(upload(&server, b"text".to_vec()).await).await;
-        is_plain_outage(server.http.put(put["uploadUrl"].as_str().unwrap()).body("text").send().await.unwrap()).await;
+        let blocked = BlockedFolder::new(server.dir.path().join("data"));
+        assert_outage(upload(&server, b"text".to_vec()).await).await;
+        assert_rest_outage(server.http.put(put["uploadUrl"].as_str().unwrap()).body("text").send().await.unwrap()).await;
         blocked.heal();
         server.file("a.txt", b"text".to_vec()).await;
         assert_eq!(server.http.put(put["uploadUrl"].as_str().unwrap()).body("text").send().await.unwrap().status(), 200);
     }
 
-    /// A picture is looked at when its bytes can be read again, however often they could not.
-    async fn looking_at_pictures_waits_for_the_store(database: Database) {
+    /// The analysis of an image waits until its bytes can be read, without a limit on attempts.
+    async fn analysis_waits_for_the_store(database: Database) {
         let server = Server::start(database).await;
         let file = server.file("a.png", png(5)).await;
         let due = "UPDATE image SET analysis_due_at = '2020-01-01T00:00:00+00:00', analysis_attempts = 4, dominant_color = NULL";
@@ -170,7 +171,7 @@ both! {
             (!seen.is_null()).then_some(())
         })
         .await;
-        let blocked = Blocked::new(server.dir.path().join("blobs/originals"));
+        let blocked = BlockedFolder::new(server.dir.path().join("blobs/originals"));
         sea_orm::ConnectionTrait::execute_unprepared(&server.running.app.db.write, due).await.unwrap();
         for _ in 0..4 {
             tokio::time::sleep(Duration::from_millis(400)).await;
@@ -185,13 +186,13 @@ both! {
         .await;
     }
 
-    /// The same while the image is on its way into the account: it waits, and is not failed.
+    /// The same for provisioning: the image waits and does not fail.
     async fn provisioning_waits_for_the_store(database: Database) {
         let server = Server::start(database).await;
         let file = server.upload_as(ADMIN, json!({ "image": { "provision": false } }), "a.png", "", png(6)).await["file"].clone();
         let provision = "mutation($id: ID!) { provisionImage(input: { fileId: $id }) { image { id } userErrors { code } } }";
-        let blocked = Blocked::new(server.dir.path().join("blobs/originals"));
-        is_outage(ask(&server, provision, json!({ "id": file["id"] })).await).await;
+        let blocked = BlockedFolder::new(server.dir.path().join("blobs/originals"));
+        assert_outage(ask(&server, provision, json!({ "id": file["id"] })).await).await;
         blocked.heal();
         let done = server.query(provision, json!({ "id": file["id"] })).await;
         assert_eq!(done["provisionImage"]["userErrors"], json!([]));
@@ -199,6 +200,6 @@ both! {
     }
 }
 
-fn is_plain_outage_head(answer: Response) {
+fn assert_rest_outage_head(answer: Response) {
     assert_eq!((answer.status().as_u16(), &answer.headers()["retry-after"]), (503, &"5".parse().unwrap()));
 }

@@ -1,4 +1,4 @@
-//! Drawings: in every encoding XML may have, with everything that may stand before the root tag, in the size they have.
+//! SVG drawings in every encoding of XML, with every prolog before the root tag, and their sizes.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Database, Server};
 
-/// A drawing whose text shows whether its letters were understood.
+/// A drawing whose text shows whether its characters were decoded.
 fn drawing(encoding: &str, letters: &str) -> String {
     format!(
         "<?xml version=\"1.0\" encoding=\"{encoding}\"?><svg xmlns=\"http://www.w3.org/2000/svg\" width=\"30\" \
@@ -20,13 +20,13 @@ fn utf16(text: &str, big: bool, mark: bool) -> Vec<u8> {
     units.flat_map(|unit| if big { unit.to_be_bytes() } else { unit.to_le_bytes() }).collect()
 }
 
-/// Letters of one byte each.
+/// Text in an encoding with one byte per character.
 fn narrow(text: &str, letters: &[u8]) -> Vec<u8> {
     let (before, after) = text.split_once("LETTERS").unwrap();
     [before.as_bytes(), letters, after.as_bytes()].concat()
 }
 
-/// Asserts that a drawing becomes an image of this size, and is delivered in UTF-8, clean, with these letters.
+/// Asserts that a drawing becomes an image of this size, and is delivered in UTF-8, sanitised, with these characters.
 async fn assert_shown(server: &Server, what: &str, bytes: Vec<u8>, size: (u32, u32), letters: &str) {
     let file = server.file(&format!("{what}.svg"), bytes).await;
     assert_eq!(
@@ -48,7 +48,7 @@ async fn assert_shown(server: &Server, what: &str, bytes: Vec<u8>, size: (u32, u
 }
 
 both! {
-    /// UTF-8 and UTF-16 with and without a byte order mark, and what older programs wrote.
+    /// UTF-8 and UTF-16 with and without a byte order mark, and the encodings of older programs.
     async fn every_encoding_is_read(database: Database) {
         let server = Server::start(database).await;
         let (wide, letters) = (drawing("UTF-16", "Grüße, мир 😀"), "Grüße, мир 😀");
@@ -73,7 +73,7 @@ both! {
         }
     }
 
-    /// Comments, instructions and a document type, as long as they like within reason.
+    /// Comments, processing instructions and a document type, up to the limit on their length.
     async fn every_prolog_is_read(database: Database) {
         let server = Server::start(database).await;
         let svg = "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"30\" height=\"20\"><text>here</text></svg>";
@@ -98,7 +98,7 @@ both! {
         assert_shown(&server, "all of it in UTF-16", wide, (30, 20), "here").await;
     }
 
-    /// Sides in every unit; a missing one follows from the ratio of what is drawn.
+    /// Sizes in every unit; a missing one follows from the ratio of `viewBox`.
     async fn sizes_are_those_of_browsers(database: Database) {
         let server = Server::start(database).await;
         for (attributes, size) in [
@@ -121,9 +121,9 @@ both! {
     }
 }
 
-/// What is no drawing is not taken for one; what was to be one and is none is said.
+/// Other files are not taken for drawings, and a malformed drawing is refused as such.
 #[tokio::test]
-async fn what_is_none_is_none() {
+async fn files_that_are_not_drawings() {
     let server = Server::start(Database::Sqlite).await;
     for (what, bytes, mime_type) in [
         (
@@ -162,9 +162,9 @@ async fn what_is_none_is_none() {
     }
 }
 
-/// Entities that unpack to a thousand million letters before the root tag is read are not unpacked.
+/// Entities before the root tag that would expand to a thousand million characters are not expanded.
 #[tokio::test]
-async fn bombs_do_not_go_off() {
+async fn entities_are_not_expanded() {
     let server = Server::start(Database::Sqlite).await;
     let mut bomb = "<!DOCTYPE svg [<!ENTITY a0 \"1111111111\">".to_owned();
     for level in 1..12 {

@@ -1,4 +1,5 @@
-//! Transformations by URL and srcset: sizes are what is delivered, options are checked, private images degrade.
+//! Transformations by URL and srcset: predicted sizes are delivered, options are validated, private images use
+//! variants.
 
 use std::io::Cursor;
 
@@ -9,7 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::harness::{ADMIN, Database, Server};
 use crate::pictures::{gif, photo, picture};
 
-/// Switches flexible variants the way an admin does.
+/// Enables or disables flexible variants as an admin.
 async fn switch(server: &Server, on: bool) {
     let switch = "mutation($on: Boolean) { updateCloudflareAccount(input: { flexibleVariants: $on }) { cloudflareAccount { flexibleVariants } userErrors { code } } }";
     let done = server.query(switch, json!({ "on": on })).await;
@@ -55,7 +56,7 @@ async fn refused(server: &Server, query: &str, variables: Value) -> (String, Val
     )
 }
 
-/// Decodes what a URL delivers.
+/// Decodes the image at a URL.
 async fn delivered(server: &Server, url: &Value) -> image::DynamicImage {
     let request = server.http.get(url.as_str().unwrap()).header("accept", "image/png");
     let response = request.send().await.unwrap();
@@ -64,27 +65,27 @@ async fn delivered(server: &Server, url: &Value) -> image::DynamicImage {
     ImageReader::new(Cursor::new(bytes)).with_guessed_format().unwrap().decode().unwrap()
 }
 
-/// A small generator, so that a failure can be repeated from its seed.
-struct Dice(u64);
+/// A small random number generator, so that a failure can be reproduced from its seed.
+struct Random(u64);
 
-impl Dice {
-    fn roll(&mut self, below: u64) -> u64 {
+impl Random {
+    fn below(&mut self, below: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % below
     }
 
     fn one<T: Copy>(&mut self, of: &[T]) -> T {
-        of[usize::try_from(self.roll(of.len() as u64)).unwrap()]
+        of[usize::try_from(self.below(of.len() as u64)).unwrap()]
     }
 
     fn maybe(&mut self) -> bool {
-        self.roll(2) == 0
+        self.below(2) == 0
     }
 
-    /// A side from tiny to larger than any source here.
+    /// A length between 1 pixel and more than any source has.
     fn side(&mut self) -> u64 {
         let most = self.one(&[12, 60, 150, 320]);
-        1 + self.roll(most)
+        1 + self.below(most)
     }
 
     fn transform(&mut self) -> Value {
@@ -105,17 +106,17 @@ impl Dice {
         if self.maybe() {
             put("rotate", json!(self.one(&[90, 180, 270])));
         }
-        if self.roll(4) == 0 {
+        if self.below(4) == 0 {
             put("flip", json!(self.one(&["HORIZONTAL", "VERTICAL", "BOTH"])));
         }
         if wide && high && matches!(fit, "COVER" | "CROP" | "ASPECT_CROP") && self.maybe() {
             put("gravity", json!(self.one(&["AUTO", "LEFT", "RIGHT", "TOP", "BOTTOM", "CENTER"])));
         }
-        if self.roll(4) == 0 {
+        if self.below(4) == 0 {
             put("background", json!(self.one(&["#f80", "rgb(1 2 3)", "teal"])));
         }
-        if self.roll(6) == 0 {
-            put("quality", json!(1 + self.roll(100)));
+        if self.below(6) == 0 {
+            put("quality", json!(1 + self.below(100)));
         }
         Value::Object(transform)
     }
@@ -123,13 +124,13 @@ impl Dice {
 
 const PAIRS: usize = 500;
 
-/// The predicted size of each of 500 random pairs of transformation and source is that of the pixels delivered.
+/// For 500 random pairs of transformation and source, the predicted size is that of the delivered pixels.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_hundred_sizes_are_those_of_the_pixels() {
     let server = flexible(Database::Sqlite).await;
     let seed = std::env::var("TRANSFORM_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_125);
     println!("TRANSFORM_SEED={seed}");
-    let mut dice = Dice(seed);
+    let mut dice = Random(seed);
     let mut sources = vec![
         ("turned", image(&server, "turned.jpg", photo(6), json!({})).await),
         ("mirrored", image(&server, "mirrored.jpg", photo(5), json!({})).await),
@@ -146,12 +147,12 @@ async fn five_hundred_sizes_are_those_of_the_pixels() {
     }
     let mut pair = 0;
     while pair < PAIRS {
-        let (name, id) = &sources[usize::try_from(dice.roll(sources.len() as u64)).unwrap()];
+        let (name, id) = &sources[usize::try_from(dice.below(sources.len() as u64)).unwrap()];
         let transform = dice.transform();
         let answer = server.ask(ADMIN, RENDITION, json!({ "id": id, "t": transform })).await;
         let told = answer["data"]["image"]["rendition"].clone();
         if told.is_null() {
-            // Flipped or rotated, nothing stands in for the thin one, blown up.
+            // If the thin source is enlarged and flipped or rotated, no variant can replace the transformation.
             assert_eq!(
                 (*name, answer.get("errors")),
                 ("thin", None),
@@ -160,7 +161,7 @@ async fn five_hundred_sizes_are_those_of_the_pixels() {
             continue;
         }
         if told["exact"] == false {
-            // The thin one, blown up: the largest variant stands in for it.
+            // If the thin source is enlarged, the largest variant replaces the transformation.
             assert_eq!(
                 (*name, &told["variant"]),
                 ("thin", &json!("public")),
@@ -181,7 +182,7 @@ async fn five_hundred_sizes_are_those_of_the_pixels() {
 }
 
 both! {
-    /// The same transformation is the same string, its options in one order, the device's ratio multiplied in.
+    /// Equal transformations have equal URLs, with the options in one order and the device pixel ratio multiplied in.
     async fn a_transformation_has_one_spelling(database: Database) {
         let server = flexible(database).await;
         let id = image(&server, "a.png", picture(200, 100, ImageFormat::Png), json!({})).await;
@@ -214,7 +215,8 @@ both! {
         assert_eq!(set["srcset"], format!("{url} 30w"));
     }
 
-    /// A crop keeps the image's focal point in view, where flipping and rotating have put it; what is asked for wins.
+    /// A crop keeps the image's focal point in view, where flipping and rotating have moved it; an explicit gravity
+    /// takes precedence.
     async fn crops_obey_the_focal_point(database: Database) {
         let server = flexible(database).await;
         // Red on the left, blue on the right.
@@ -249,7 +251,7 @@ both! {
         assert!(!told["url"].as_str().unwrap().contains("gravity"), "nothing is cropped");
     }
 
-    /// What is out of range, or would have no effect, is refused with its field.
+    /// Options that are out of range or have no effect are refused with their field.
     async fn options_are_refused_by_name(database: Database) {
         let server = flexible(database).await;
         let id = image(&server, "a.png", picture(200, 100, ImageFormat::Png), json!({})).await;
@@ -324,8 +326,8 @@ both! {
         }
     }
 
-    /// While the switch is off a variant stands in for a transformation, and switching it shows at once.
-    async fn the_switch_is_asked_before_a_url_is_handed_out(database: Database) {
+    /// While flexible variants are disabled, a variant replaces a transformation; enabling them takes effect at once.
+    async fn disabled_flexible_variants(database: Database) {
         let server = Server::start(database).await;
         let id = image(&server, "a.png", picture(200, 100, ImageFormat::Png), json!({})).await;
         let on = "{ server { flexibleVariants } }";
@@ -345,9 +347,9 @@ both! {
         stands_in(&server.query(RENDITION, asked).await["image"]["rendition"]);
     }
 
-    /// An account that refuses to tell the switch counts as off; one that is down costs what depends on it and nothing
-    /// else; a setting spares the question.
-    async fn an_account_may_not_tell_the_switch(database: Database) {
+    /// If the account does not reveal whether flexible variants are enabled, they count as disabled; an outage
+    /// affects only what depends on it; with the setting the account is not asked.
+    async fn unknown_flexible_variants(database: Database) {
         let server = flexible(database).await;
         let id = image(&server, "a.png", picture(200, 100, ImageFormat::Png), json!({})).await;
         let app = &server.running.app;
@@ -384,7 +386,8 @@ both! {
         assert_eq!(answer["errors"].as_array().unwrap().len(), 2, "{answer:#}");
     }
 
-    /// A srcset has each width once, ascending, none above the original, and the descriptors are the pixels delivered.
+    /// A srcset has each width once, ascending, none above the original, and the descriptors are the delivered
+    /// widths.
     async fn a_srcset_has_exact_widths(database: Database) {
         let server = flexible(database).await;
         let id = image(&server, "a.png", picture(200, 100, ImageFormat::Png), json!({})).await;
@@ -411,13 +414,14 @@ both! {
             assert_eq!((&set["width"], &set["height"]), (&json!(src.0), &json!(src.1)), "{variables}");
             assert_eq!(set["sizes"], variables.get("s").cloned().unwrap_or(json!("100vw")));
         }
-        // The widest that a browser without srcset should load.
+        // The widest candidate is at most what a browser without srcset support should load.
         let large = image(&server, "c.jpg", picture(2000, 20, ImageFormat::Jpeg), json!({})).await;
         let set = src_set(&server, &large, json!({})).await;
         assert_eq!((&set["width"], set["candidates"].as_array().unwrap().len()), (&json!(1280), 5));
     }
 
-    /// A private image has no transformations; its srcset is made of the named variants that show all of it, signed.
+    /// A private image has no transformations; its srcset consists of the signed URLs of the named variants that show
+    /// all of it.
     async fn a_private_srcset_is_made_of_named_variants(database: Database) {
         let server = flexible(database).await;
         for (name, fit, width, height, never) in [
@@ -454,7 +458,7 @@ both! {
             }
             assert_eq!(set, src_set(&server, &id, json!({ "w": widths })).await);
         }
-        // The same where the account has transformations switched off.
+        // The same where flexible variants are disabled in the account.
         switch(&server, false).await;
         let id = image(&server, "b.png", picture(200, 100, ImageFormat::Png), json!({})).await;
         let set = src_set(&server, &id, json!({ "w": [40, 80] })).await;

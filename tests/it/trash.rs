@@ -1,4 +1,4 @@
-//! The trash: what goes in, what comes back, and when it is emptied.
+//! The trash: moving files into it, restoring them, and emptying it.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ fn seconds(from: &Value, to: &Value) -> i64 {
 }
 
 both! {
-    /// A trashed file is out of every list and out of the account; restored, it is what it was, image and all.
+    /// A file in the trash is in no other list and not in the account; restored, it is what it was, with its image.
     async fn a_file_comes_back_as_it_was(database: Database) {
         let server = Server::start(database).await;
         let image = json!({ "alt": "A lake", "focalPoint": { "x": 0.25, "y": 0.5 }, "requireSignedUrls": true });
@@ -41,7 +41,7 @@ both! {
         assert_eq!(counts, json!({ "files": { "totalCount": 0 }, "images": { "totalCount": 0 } }));
         assert_eq!((server.account_images().await.len(), server.originals().len()), (0, 1));
         assert_eq!(server.http.get(&url).send().await.unwrap().status(), 404);
-        // Once more changes nothing.
+        // Deleting again changes nothing.
         let again = server.query(TRASH, json!({ "id": file["id"] })).await["deleteFile"].clone();
         assert_eq!((&again["success"], &again["file"]["deletedAt"]), (&json!(true), &trashed["file"]["deletedAt"]));
         let restored = server.query(RESTORE, json!({ "id": file["id"] })).await["restoreFile"].clone();
@@ -56,7 +56,7 @@ both! {
         assert_eq!(again["userErrors"][0], json!({ "code": "CONFLICT", "field": ["input", "id"] }));
     }
 
-    /// When its time is up a file goes for good, and not before.
+    /// A file is deleted permanently after the retention time, and not before.
     async fn the_trash_is_emptied_when_due(database: Database) {
         let server = Server::start(database).await;
         set_policy(&server, json!({ "trashRetentionDays": 2 })).await;
@@ -77,8 +77,8 @@ both! {
         assert_eq!(gone["userErrors"][0]["code"], "NOT_FOUND");
     }
 
-    /// For good: when asked, out of the trash too, and when the workspace keeps no trash.
-    async fn some_deletions_are_for_good(database: Database) {
+    /// Permanent deletion: on request, from the trash, and in a workspace without a trash.
+    async fn permanent_deletion(database: Database) {
         let server = Server::start(database).await;
         let (a, b, c) = (server.file("a.png", png(1)).await, server.file("b.png", png(2)).await, server.file("c.txt", b"c".to_vec()).await);
         let gone = server.query(TRASH, json!({ "id": a["id"], "p": true })).await["deleteFile"].clone();
@@ -92,8 +92,8 @@ both! {
         assert_eq!((server.account_images().await.len(), server.originals().len()), (0, 0));
     }
 
-    /// What is in the trash is not worked on.
-    async fn a_trashed_file_is_left_alone(database: Database) {
+    /// Files in the trash cannot be changed or provisioned.
+    async fn trashed_files_cannot_be_changed(database: Database) {
         let server = Server::start(database).await;
         let file = server.file("a.png", png(1)).await;
         server.query(TRASH, json!({ "id": file["id"] })).await;
@@ -107,7 +107,7 @@ both! {
         }
     }
 
-    /// A file whose image cannot be provisioned is restored all the same, and knows what its image was.
+    /// A file is restored even if its image cannot be provisioned, and keeps the image's settings.
     async fn restoring_does_not_need_the_account(database: Database) {
         let server = Server::start_with(database, |config| config.cloudflare_timeout = Duration::from_millis(500)).await;
         let file = server.upload_as(ADMIN, json!({ "image": { "alt": "kept" } }), "a.png", "", png(1)).await["file"].clone();
@@ -124,8 +124,8 @@ both! {
         .await;
     }
 
-    /// A chosen id that the account has not given up yet is waited for, and no reason to fail.
-    async fn a_chosen_id_comes_back(database: Database) {
+    /// If the account has not released a chosen id yet, the image waits and does not fail.
+    async fn chosen_ids_are_restored(database: Database) {
         let server = Server::start_with(database, |config| config.cloudflare_timeout = Duration::from_millis(700)).await;
         let file = server.upload_as(ADMIN, json!({ "image": { "cfImageId": "logo" } }), "a.png", "", png(1)).await["file"].clone();
         server.fault(json!({ "call": "images.delete", "fault": { "kind": "status", "status": 503 } })).await;
@@ -143,12 +143,12 @@ both! {
         .await;
     }
 
-    /// What stands in the way of a restored image is shown on its file, which is restored all the same.
+    /// The reason why an image could not be restored is on its file, which is restored all the same.
     async fn a_restored_file_says_why_it_has_no_image(database: Database) {
         let server = Server::start(database).await;
         let file = server.file("a.png", png(1)).await;
         server.query(TRASH, json!({ "id": file["id"] })).await;
-        // As if the bytes had been damaged where they lie.
+        // As if the stored bytes had been damaged.
         let blob = server.dir.path().join("blobs/originals").join(&server.originals()[0]);
         let mut bytes = std::fs::read(&blob).unwrap();
         bytes[8..].fill(0);
@@ -160,8 +160,8 @@ both! {
         assert_eq!(shown, json!({ "imageStatus": "REMOVED", "imageFailure": { "code": "CORRUPT_IMAGE" } }));
     }
 
-    /// Tags and metadata are kept, checked, and changed only by who knows the newest state.
-    async fn a_file_is_described(database: Database) {
+    /// Tags and metadata are validated, and changed only by a request that knows the current state.
+    async fn tags_and_metadata_are_changed(database: Database) {
         let server = Server::start(database).await;
         let file = server.file("a.png", png(1)).await;
         let update = "mutation($input: UpdateFileInput!) { updateFile(input: $input) { file { filename tags metadata updatedAt } userErrors { code field } } }";
@@ -176,7 +176,7 @@ both! {
         let second = change(json!({ "filename": "b.png", "ifUpdatedAt": first["file"]["updatedAt"] })).await;
         assert_eq!((&second["file"]["filename"], &second["file"]["tags"]), (&json!("b.png"), &json!(["lake", "summer"])));
         assert_ne!(second["file"]["updatedAt"], first["file"]["updatedAt"]);
-        // Of those who know the same state, one wins.
+        // Of two requests with the same state one succeeds.
         let known = second["file"]["updatedAt"].clone();
         let racing = (0..5).map(|i| change(json!({ "tags": [i.to_string()], "ifUpdatedAt": known })));
         let racing = futures_util::future::join_all(racing).await;

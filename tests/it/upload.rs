@@ -1,4 +1,4 @@
-//! `uploadFile`: bytes in, file and image out; and everything that is refused.
+//! `uploadFile`: accepted files and images, and refusals.
 
 use image::ImageFormat;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::harness::{ADMIN, Database, Server};
 use crate::pictures::{gif, lying_png, photo, picture, png};
 
 both! {
-    /// A photo becomes a file and an image, with its EXIF in real types.
+    /// A photo becomes a file and an image, with its EXIF in JSON types.
     async fn a_photo_becomes_a_file_and_an_image(database: Database) {
         let server = Server::start(database).await;
         let bytes = photo(1);
@@ -33,7 +33,7 @@ both! {
         assert_eq!(server.account_images().await.len(), 1);
     }
 
-    /// All eight orientations: width and height are those after rotation.
+    /// All eight orientations: width and height are those of the upright image.
     async fn width_and_height_follow_the_orientation(database: Database) {
         let server = Server::start(database).await;
         for orientation in 1..=8 {
@@ -44,8 +44,8 @@ both! {
         }
     }
 
-    /// Every type Cloudflare takes becomes an image; any other is a good file and no image.
-    async fn types_are_found_in_the_bytes(database: Database) {
+    /// Every type that Cloudflare accepts becomes an image; every other is a file without an image.
+    async fn types_are_detected(database: Database) {
         let server = Server::start(database).await;
         let svg = br#"<?xml version="1.0"?><!-- a --><svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 30 20"/>"#;
         let sizeless = br#"<svg xmlns="http://www.w3.org/2000/svg" width="100%"/>"#;
@@ -80,7 +80,7 @@ both! {
         }
     }
 
-    /// Each refusal has its code and its field, and leaves nothing behind.
+    /// Each refusal has its code and field, and stores nothing.
     async fn refusals_have_code_and_field(database: Database) {
         let server = Server::start_with(database, |config| config.max_file_size = 11 * 1024 * 1024).await;
         let mut big = picture(2, 2, ImageFormat::Png);
@@ -109,13 +109,13 @@ both! {
         assert_eq!(server.account_images().await.len(), 0);
         let files = server.query("{ files { totalCount } }", json!({})).await;
         assert_eq!(files["files"]["totalCount"], 0);
-        // What is too large for an image is a good file when no image is wanted.
+        // A file that is too large for an image is accepted if no image is requested.
         let input = json!({ "image": { "provision": false } });
         let payload = server.upload_as(ADMIN, input, "big.png", "", big).await;
         assert_eq!(payload["file"]["imageStatus"], "REMOVED", "{payload:#}");
     }
 
-    /// A name the client sent along is made presentable; one it asked for is kept.
+    /// A name from the part's header is cleaned; one that was requested explicitly is kept.
     async fn names_are_cleaned(database: Database) {
         let server = Server::start(database).await;
         for (sent, kept) in [
@@ -131,8 +131,8 @@ both! {
         assert_eq!(payload["file"]["filename"], "chosen.png");
     }
 
-    /// What the account refuses stays a good file that says why its image failed.
-    async fn what_the_account_refuses_is_a_file_all_the_same(database: Database) {
+    /// If the account refuses the image, the file is stored, with the reason.
+    async fn images_refused_by_the_account_are_files(database: Database) {
         let server = Server::start(database).await;
         let mut cut = picture(200, 200, ImageFormat::Jpeg);
         cut.truncate(cut.len() / 2);

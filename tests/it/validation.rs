@@ -1,4 +1,4 @@
-//! What is refused before anything of a request runs, and what of a request must come through as it was sent.
+//! Requests that are refused before anything of them runs, and values that have to arrive exactly as they were sent.
 
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
 use reqwest::multipart::{Form, Part};
@@ -25,7 +25,7 @@ fn code(answer: &Value) -> &str {
     answer["errors"][0]["extensions"]["code"].as_str().unwrap_or("no code")
 }
 
-/// A mutation that makes a workspace called "half", and then something else.
+/// A mutation that creates a workspace called "half", and then runs something else.
 fn half(variables: &str, second: &str) -> String {
     format!(
         "mutation({variables}) {{
@@ -41,8 +41,8 @@ async fn workspaces(server: &Server) -> Vec<String> {
     found.iter().map(|workspace| workspace["name"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Variables with their operation, none of which fits it.
-fn misfits() -> Vec<(String, Value)> {
+/// Operations with variables that do not fit them.
+fn invalid_variables() -> Vec<(String, Value)> {
     let name = || half("$n: String!", "createWorkspace(input: { name: $n })");
     let input = || half("$i: CreateWorkspaceInput!", "createWorkspace(input: $i)");
     let file = || half("$i: UpdateFileInput!", "updateFile(input: $i)");
@@ -101,7 +101,7 @@ fn misfits() -> Vec<(String, Value)> {
         ),
         (token("$t: DateTime!", "$t"), json!({ "t": "2026-13-01T00:00:00Z" })),
         (token("$t: DateTime = \"yesterday\"", "$t"), json!({})),
-        // What is wrong with the document, and not with its variables, is no less a refusal.
+        // An invalid document is refused as well, and not for its variables.
         (token("$t: String", "$t"), json!({})),
         (half("$n: String", "createWorkspace(input: { name: $n })"), json!({ "n": "x" })),
         (
@@ -119,11 +119,11 @@ fn misfits() -> Vec<(String, Value)> {
 }
 
 both! {
-    /// Whatever is wrong with variables is found before the first field of a mutation runs, whichever way it came.
-    async fn nothing_runs_with_variables_that_do_not_fit(database: Database) {
+    /// Every error in variables is found before the first field of a mutation runs, over every transport.
+    async fn invalid_variables_are_refused_before_execution(database: Database) {
         let server = Server::start(database).await;
         let before = workspaces(&server).await;
-        for (query, variables) in misfits() {
+        for (query, variables) in invalid_variables() {
             let body = json!({ "query": query, "variables": variables });
             let shown = format!("{variables} {query}");
             let (status, refused) = answer(post(&server).json(&body).header(ACCEPT, NEW)).await;
@@ -140,8 +140,8 @@ both! {
         assert_eq!(workspaces(&server).await, before);
     }
 
-    /// The same beside a file part, whose place holds something else than JSON when the variables are looked at.
-    async fn nothing_runs_beside_a_file_part(database: Database) {
+    /// The same with a file part, for which the variable is null when the variables are validated.
+    async fn invalid_variables_beside_a_file_part(database: Database) {
         let server = Server::start(database).await;
         let before = workspaces(&server).await;
         let query = half("$f: Upload!, $w: ID!, $t: [String!]", "uploadFile(input: { workspaceId: $w, file: $f, tags: $t })");
@@ -162,7 +162,7 @@ both! {
         assert_eq!((status, &done["data"]["uploadFile"]["userErrors"]), (200, &json!([])), "{done}");
     }
 
-    /// Coerced values are what the resolvers see: defaults, one value for a list of one, whole numbers for ids.
+    /// Resolvers get coerced values: defaults, lists of one, ids from integers.
     async fn variables_are_coerced(database: Database) {
         let server = Server::start(database).await;
         let file = server.file("a.txt", b"text".to_vec()).await;
@@ -177,8 +177,8 @@ both! {
         assert_eq!(found["nodes"], json!([null]));
     }
 
-    /// A variable that is not sent is not null: what it stands for is left out.
-    async fn what_is_not_sent_is_left_as_it_is(database: Database) {
+    /// A variable that is not sent is not null: its argument is left out.
+    async fn missing_variables_change_nothing(database: Database) {
         let server = Server::start(database).await;
         let file = server.file("a.txt", b"text".to_vec()).await;
         let update = "mutation($id: ID!, $name: String, $tags: [String!], $metadata: JSON) {
@@ -207,7 +207,7 @@ both! {
         assert_eq!(kept["updateFile"]["file"]["metadata"], json!({ "b": [null, { "y": 1 }] }));
     }
 
-    /// Documents that are not valid are refused, the same each time, with the place of what is wrong.
+    /// Invalid documents are refused each time with the location of the error.
     async fn documents_are_validated(database: Database) {
         let server = Server::start(database).await;
         for (query, line, column) in [
@@ -223,7 +223,7 @@ both! {
                 assert_eq!(refused["errors"][0]["locations"], json!([{ "line": line, "column": column }]), "{query}: {refused}");
             }
         }
-        // Two documents of one request do not share what is known of either.
+        // Two documents of one batch do not share what is cached about either.
         let (_, refused) = answer(post(&server).json(&json!({ "query": "{ nope }", "operationName": "A" }))).await;
         assert_eq!(code(&refused), "GRAPHQL_VALIDATION_FAILED");
         let two = "query A { server { emulated } } query B($n: Int!) { files(first: $n) { totalCount } }";
@@ -241,8 +241,8 @@ both! {
         }
     }
 
-    /// Escapes in literals: both ways to write what lies beyond four digits; half of a pair is no character.
-    async fn literals_hold_any_character(database: Database) {
+    /// Escapes in string literals: both notations for code points above U+FFFF; an unpaired surrogate is refused.
+    async fn string_literals(database: Database) {
         let server = Server::start(database).await;
         let file = server.file("\u{1F600}.txt", b"text".to_vec()).await;
         for literal in [r#""\uD83D\uDE00""#, r#""\ud83d\ude00""#, r#""\u{1F600}""#, r#""\u{01f600}""#, "\"\u{1F600}\"", "\"\"\"\u{1F600}\"\"\""] {
@@ -254,14 +254,14 @@ both! {
             let (_, refused) = answer(post(&server).json(&body)).await;
             assert_eq!(code(&refused), "GRAPHQL_PARSE_FAILED", "{literal}: {refused}");
         }
-        // A block string has no escapes but one.
+        // The only escape in a block string is that of its delimiter.
         let text = r#"\uD83D \u{1F600} \n """#;
         let query = format!("mutation($id: ID!) {{ updateFile(input: {{ id: $id, metadata: {{ a: \"\"\"{}\"\"\" }} }}) {{ file {{ metadata }} }} }}", text.replace("\"\"", "\\\"\"\""));
         let kept = server.query(&query, json!({ "id": file["id"] })).await;
         assert_eq!(kept["updateFile"]["file"]["metadata"], json!({ "a": r#"\uD83D \u{1F600} \n """#.to_owned() + "\"" }));
     }
 
-    /// Keys that a library would take for its own never change what is stored.
+    /// Keys that serde_json reserves internally never change what is stored.
     async fn metadata_is_kept_as_sent_or_refused(database: Database) {
         let server = Server::start(database).await;
         let file = server.file("a.txt", b"text".to_vec()).await;
@@ -282,13 +282,13 @@ both! {
         };
         let (_, refused) = answer(get(&format!("{{\"s\":{{\"{KEY}\":\"\\\"text\\\"\"}}}}"))).await;
         assert_eq!(code(&refused), "GRAPHQL_VALIDATION_FAILED");
-        // At the top, it would be a request of its own.
+        // At the top level it would replace the request.
         let whole = json!({ "query": "{ server { version } }" }).to_string();
         let (status, refused) = answer(post(&server).header(CONTENT_TYPE, "application/json").body(json!({ KEY: whole }).to_string())).await;
         assert_eq!((status, code(&refused)), (400, "BAD_REQUEST"));
     }
 
-    /// Apollo Client's persisted queries: told that there are none, it sends whole queries from then on.
+    /// Apollo Client's persisted queries: they are declined, and the client sends whole queries from then on.
     async fn persisted_queries_are_declined(database: Database) {
         let server = Server::start(database).await;
         let extensions = json!({ "persistedQuery": { "version": 1, "sha256Hash": "0".repeat(64) } });
@@ -320,8 +320,8 @@ both! {
         }
     }
 
-    /// A batch has one result for each of its operations, in order, whatever becomes of any of them.
-    async fn a_batch_keeps_its_places(database: Database) {
+    /// A batch has one result for each of its operations, in order, whichever of them fail.
+    async fn batch_results_are_in_order(database: Database) {
         let server = Server::start(database).await;
         let query = |word: &str| json!({ "query": format!("{{ {word}: server {{ emulated }} }}") });
         let subscription = format!("subscription {{ assetEvents(workspaceId: \"{}\") {{ kind }} }}", server.workspace);
@@ -353,13 +353,13 @@ both! {
                 assert_eq!(answer.get("data").is_none(), accept == NEW && expected != "BAD_USER_INPUT", "{answer}");
             }
         }
-        // Mutations of a batch run although others beside them do not.
+        // The mutations of a batch run although other operations fail.
         let make = |name: &str| json!({ "query": format!("mutation {{ createWorkspace(input: {{ name: \"{name}\" }}) {{ userErrors {{ code }} }} }}") });
         let (_, answers) = answer(post(&server).json(&json!([make("one"), 1, make("two")]))).await;
         assert_eq!((&answers[0]["data"], code(&answers[1]), &answers[2]["data"]), (&json!({ "createWorkspace": { "userErrors": [] } }), "BAD_REQUEST", &answers[0]["data"]));
     }
 
-    /// A body in a content coding is refused as such, wherever bodies are read.
+    /// A body with a content coding is refused as such by every route that reads bodies.
     async fn encoded_bodies_are_refused(database: Database) {
         let server = Server::start(database).await;
         let refused = async |request: RequestBuilder| -> (u16, Option<String>, Response) {
@@ -390,7 +390,7 @@ both! {
                 assert!(error["message"].as_str().unwrap().contains("identity"), "{body}");
             }
         }
-        // Another refusal with the same status does not point there.
+        // Another refusal with the same status has no `Accept-Encoding`.
         let (status, accepted, _) = refused(post(&server).header(CONTENT_TYPE, "text/plain").body("x")).await;
         assert_eq!((status, accepted), (415, None));
         for coding in ["identity", "Identity", ""] {

@@ -1,9 +1,21 @@
-//! What a `Content-Disposition` header says about names, as parts of forms (RFC 7578, WHATWG) and downloads (RFC 6266)
-//! carry it.
+//! Names in `Content-Disposition` headers of form parts (RFC 7578, WHATWG) and of downloads (RFC 6266).
 //!
-//! Parameters are read as such, so what looks like one inside a quoted value is none. Of a file's name the extended form
-//! (RFC 8187) counts before the plain one, and in the plain one encoded words (RFC 2047), UTF-8 and, for what is no
-//! UTF-8, Windows-1252 are understood: clients send all of these, whatever the standards say.
+//! The parameters are parsed, so text inside a quoted value is never taken for a parameter. The extended form of a file name
+//! (`filename*`, RFC 8187) takes precedence over the plain one. The plain one may be in UTF-8, in Windows-1252 if it is not
+//! valid UTF-8, or contain encoded words (RFC 2047): clients send all of these, although the standards do not allow them.
+//!
+//! ```
+//! use imagegraph_disposition::{download, part};
+//!
+//! let part = part(b"form-data; name=\"file\"; filename=\"100%25 %22new%22.png\"");
+//! assert_eq!(part.name.as_deref(), Some("file"));
+//! assert_eq!(part.filename.as_deref(), Some("100%25 \"new\".png"));
+//!
+//! let header = b"attachment; filename=\"naive.png\"; filename*=UTF-8''na%C3%AFve.png";
+//! assert_eq!(download(header).as_deref(), Some("naïve.png"));
+//! ```
+
+#![warn(missing_docs)]
 
 mod word;
 
@@ -12,42 +24,42 @@ use std::borrow::Cow;
 use encoding_rs::{Encoding, UTF_8, WINDOWS_1252};
 use percent_encoding::percent_decode;
 
-/// Names of a part of a form.
+/// The names in the header of a form part.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Part {
-    /// The field's.
+    /// Name of the form field.
     pub name: Option<String>,
-    /// The file's; `None` for a part that is no file. May be empty, and may be a path.
+    /// File name as sent: it may be empty, and it may be a path. `None` for a part that is not a file.
     pub filename: Option<String>,
 }
 
-/// Whose header it is: the two escape differently.
+/// Where the header comes from, which decides how its quoted values are escaped.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Of {
-    /// Browsers write `%22`, `%0D` and `%0A` for what would end the value, and backslashes as they are.
+enum Source {
+    /// Browsers escape `"`, CR and LF as `%22`, `%0D` and `%0A`, and do not escape backslashes.
     FormPart,
     /// A backslash makes the next character literal.
     Download,
 }
 
-/// Reads the header of a part of a form.
+/// Parses the value of a form part's header. Never fails: what cannot be understood is `None`.
 pub fn part(header: &[u8]) -> Part {
-    let parameters = parameters(header, Of::FormPart);
-    let name = first(&parameters, "name").map(|value| plain(value, Of::FormPart));
-    Part { name, filename: filename(&parameters, Of::FormPart) }
+    let parameters = parameters(header, Source::FormPart);
+    let name = first(&parameters, "name").map(|value| plain(value, Source::FormPart));
+    Part { name, filename: filename(&parameters, Source::FormPart) }
 }
 
-/// The file name in the header of a download; `None` if there is none or it is empty. May be a path.
+/// The file name in the header of a download as sent, possibly a path; `None` if it is missing or blank.
 pub fn download(header: &[u8]) -> Option<String> {
-    filename(&parameters(header, Of::Download), Of::Download).filter(|name| !name.trim().is_empty())
+    filename(&parameters(header, Source::Download), Source::Download).filter(|name| !name.trim().is_empty())
 }
 
 /// A parameter's name in lower case, and its value without quotes.
 type Parameter = (String, Vec<u8>);
 
-fn parameters(header: &[u8], of: Of) -> Vec<Parameter> {
+fn parameters(header: &[u8], source: Source) -> Vec<Parameter> {
     let mut parameters = Vec::new();
-    // The disposition type comes first. It has no `=`, and a header that lacks it is read all the same.
+    // The disposition type, such as `form-data`, is skipped because it has no `=`. A header without it is accepted.
     let mut rest = header;
     while !rest.is_empty() {
         let end = rest.iter().position(|c| matches!(c, b';' | b'=')).unwrap_or(rest.len());
@@ -59,7 +71,7 @@ fn parameters(header: &[u8], of: Of) -> Vec<Parameter> {
         let value = value.trim_ascii_start();
         let name = String::from_utf8_lossy(name.trim_ascii()).to_ascii_lowercase();
         let (value, after) = match value.strip_prefix(b"\"") {
-            Some(quoted) => unquoted(quoted, of),
+            Some(quoted) => unquoted(quoted, source),
             None => {
                 let end = value.iter().position(|c| *c == b';').unwrap_or(value.len());
                 (value[..end].trim_ascii_end().to_vec(), &value[end..])
@@ -72,14 +84,14 @@ fn parameters(header: &[u8], of: Of) -> Vec<Parameter> {
     parameters
 }
 
-/// A quoted value, and what follows its closing quote.
-fn unquoted(quoted: &[u8], of: Of) -> (Vec<u8>, &[u8]) {
+/// The value of a quoted string whose opening quote has been read, and the rest after the closing quote.
+fn unquoted(quoted: &[u8], source: Source) -> (Vec<u8>, &[u8]) {
     let (mut value, mut at) = (Vec::new(), 0);
     while let Some(&c) = quoted.get(at) {
         match (c, quoted.get(at + 1)) {
             (b'"', _) => return (value, &quoted[at + 1..]),
-            // Some browsers send a path of Windows as it is: there a backslash escapes nothing else.
-            (b'\\', Some(&next)) if of == Of::Download || matches!(next, b'"' | b'\\') => {
+            // In a form part a backslash escapes `"` and `\` only: some browsers send Windows paths unescaped.
+            (b'\\', Some(&next)) if source == Source::Download || matches!(next, b'"' | b'\\') => {
                 value.push(next);
                 at += 2;
             }
@@ -92,34 +104,35 @@ fn unquoted(quoted: &[u8], of: Of) -> (Vec<u8>, &[u8]) {
     (value, &[])
 }
 
-/// What stands twice counts as it stands first.
+/// The value of a parameter; the first one if the name occurs more than once.
 fn first<'a>(parameters: &'a [Parameter], name: &str) -> Option<&'a [u8]> {
     parameters.iter().find(|(known, _)| known == name).map(|(_, value)| &value[..])
 }
 
-fn filename(parameters: &[Parameter], of: Of) -> Option<String> {
+fn filename(parameters: &[Parameter], source: Source) -> Option<String> {
     let extended = first(parameters, "filename*").and_then(extended);
     extended
         .filter(|name| !name.is_empty())
         .or_else(|| continued(parameters))
-        .or_else(|| first(parameters, "filename").map(|value| plain(value, of)))
+        .or_else(|| first(parameters, "filename").map(|value| plain(value, source)))
 }
 
-/// `UTF-8''na%C3%AFve.png`; `None` for a character set that is not known and bytes that do not fit it.
+/// Decodes an extended value such as `UTF-8''na%C3%AFve.png`; `None` if the character set is unknown or the bytes are not
+/// valid in it.
 fn extended(value: &[u8]) -> Option<String> {
     let mut parts = value.splitn(3, |c| *c == b'\'');
     let (charset, _, encoded) = (parts.next()?, parts.next()?, parts.next()?);
     decoded(charset, &Cow::from(percent_decode(encoded)))
 }
 
-/// Bytes in a character set by its label.
+/// Decodes bytes in the character set of this label, UTF-8 if it is empty; `None` as for [`extended`].
 fn decoded(charset: &[u8], bytes: &[u8]) -> Option<String> {
     let encoding = if charset.is_empty() { Some(UTF_8) } else { Encoding::for_label(charset) };
     let text = encoding?.decode_without_bom_handling_and_without_replacement(bytes)?;
     Some(text.into_owned())
 }
 
-/// A value in sections, as mail programs write it (RFC 2231): `filename*0*=utf-8''a; filename*1=b`.
+/// A file name in sections, as mail programs write it (RFC 2231): `filename*0*=utf-8''a; filename*1=b`.
 fn continued(parameters: &[Parameter]) -> Option<String> {
     let (mut charset, mut bytes) = (Vec::new(), Vec::new());
     for section in 0..parameters.len() {
@@ -139,15 +152,15 @@ fn continued(parameters: &[Parameter]) -> Option<String> {
     (!bytes.is_empty()).then(|| decoded(&charset, &bytes)).flatten()
 }
 
-fn plain(value: &[u8], of: Of) -> String {
+fn plain(value: &[u8], source: Source) -> String {
     let text = word::decoded(&text(value));
-    match of {
-        Of::Download => text,
-        Of::FormPart => unescaped(&text),
+    match source {
+        Source::Download => text,
+        Source::FormPart => unescaped(&text),
     }
 }
 
-/// UTF-8, which clients send; what is none is what they sent before.
+/// Decodes UTF-8, or Windows-1252 if the bytes are not valid UTF-8: older clients send that.
 fn text(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.to_owned(),
@@ -155,7 +168,7 @@ fn text(bytes: &[u8]) -> String {
     }
 }
 
-/// Undoes the three escapes of HTML's form encoding, and no others: a percent sign is sent as it is.
+/// Decodes the three escapes of HTML's multipart encoding and no others, because browsers do not escape the percent sign.
 fn unescaped(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;
@@ -183,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_of_forms() {
+    fn form_parts() {
         for (header, name, filename) in [
             (&b"form-data; name=\"a\"; filename=\"b.png\""[..], Some("a"), Some("b.png")),
             (b"form-data; filename=\"b.png\"; name=\"a\"", Some("a"), Some("b.png")),
@@ -196,7 +209,7 @@ mod tests {
             (b"form-data", None, None),
             (b"", None, None),
             (b";;=;=\"", None, None),
-            // Decoys.
+            // Quoted values and other names that look like the parameters.
             (
                 b"form-data; note=\"x; filename=evil.exe \"; name=\"a\"; filename=\"b.png\"",
                 Some("a"),
@@ -289,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_too_strange() {
+    fn arbitrary_headers_do_not_panic() {
         let pieces = [
             "form-data",
             ";",

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-/// Padding is often forgotten.
+/// Padding is optional, because many programs leave it out.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new()
@@ -12,35 +12,35 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// A word taken apart.
+/// A parsed encoded word.
 struct Word<'a> {
     charset: &'a str,
     bytes: Vec<u8>,
 }
 
-/// The same text with its encoded words decoded; what only looks like one is left alone.
+/// The text with its encoded words decoded. Words that cannot be decoded stay as they are.
 pub(crate) fn decoded(text: &str) -> String {
     let (mut plain, mut rest) = (String::with_capacity(text.len()), text);
     while let Some(at) = rest.find("=?") {
         plain.push_str(&rest[..at]);
-        let before = &rest[at..];
-        match run(before) {
-            Some((word, after)) => {
-                plain.push_str(&word);
+        let candidate = &rest[at..];
+        match leading_words(candidate) {
+            Some((words, after)) => {
+                plain.push_str(&words);
                 rest = after;
             }
             None => {
                 plain.push_str("=?");
-                rest = &before[2..];
+                rest = &candidate[2..];
             }
         }
     }
     plain + rest
 }
 
-/// The words that a text begins with and what follows them. Blanks between two words are none of the text, and a
-/// character may be split between two words of one character set.
-fn run(text: &str) -> Option<(String, &str)> {
+/// Decodes the words that a text begins with, and returns the rest. Blanks between two words are not part of the text, and
+/// the bytes of a character may be split between two words of the same character set.
+fn leading_words(text: &str) -> Option<(String, &str)> {
     let (first, mut rest) = word(text)?;
     let (mut charset, mut bytes, mut plain) = (first.charset, first.bytes, String::new());
     while let Some((next, after)) = word(rest.trim_start_matches([' ', '\t'])) {
@@ -60,18 +60,19 @@ fn word(text: &str) -> Option<(Word<'_>, &str)> {
     let (charset, rest) = text.strip_prefix("=?")?.split_once('?')?;
     let (encoding, rest) = rest.split_once('?')?;
     let (encoded, rest) = rest.split_once("?=")?;
-    // A language may follow the character set.
+    // A language may follow the character set (RFC 2231): `=?utf-8*en?…`.
     let charset = charset.split('*').next().unwrap_or_default();
     let bytes = match encoding {
         _ if charset.is_empty() => return None,
         "B" | "b" => BASE64.decode(encoded.trim()).ok()?,
-        "Q" | "q" => quoted(encoded)?,
+        "Q" | "q" => q_decoded(encoded)?,
         _ => return None,
     };
     Some((Word { charset, bytes }, rest))
 }
 
-fn quoted(encoded: &str) -> Option<Vec<u8>> {
+/// Decodes the Q encoding; `None` if it is malformed.
+fn q_decoded(encoded: &str) -> Option<Vec<u8>> {
     let (mut bytes, mut rest) = (Vec::new(), encoded.as_bytes());
     while let Some((&c, after)) = rest.split_first() {
         rest = after;
@@ -79,7 +80,7 @@ fn quoted(encoded: &str) -> Option<Vec<u8>> {
             b'_' => bytes.push(b' '),
             b'=' => {
                 let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
-                // A sign would be taken for a digit.
+                // `from_str_radix` alone would accept a sign.
                 let digits = Some(digits).filter(|digits| digits.bytes().all(|c| c.is_ascii_hexdigit()))?;
                 bytes.push(u8::from_str_radix(digits, 16).ok()?);
                 rest = &rest[2..];
@@ -95,7 +96,7 @@ mod tests {
     use super::decoded;
 
     #[test]
-    fn words() {
+    fn encoded_words() {
         for (text, plain) in [
             ("=?utf-8?B?Y2Fmw6kuanBn?=", "café.jpg"),
             ("=?UTF-8?b?Y2Fmw6k?=.jpg", "café.jpg"),

@@ -1,6 +1,6 @@
-//! Colours as they are seen: what a profile says a picture's numbers mean, in sRGB.
+//! Conversion of pixels to sRGB by the colour profile of their file.
 //!
-//! A profile that cannot be read counts as none, which is sRGB.
+//! A profile that cannot be read is ignored: the pixels then count as sRGB, as in browsers.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -11,37 +11,35 @@ use moxcms::{
     Transform8BitExecutor, TransformOptions,
 };
 
-/// Pixels that are converted at a time.
-const AT_ONCE: usize = 4096;
+/// Number of pixels that are converted at a time.
+const CHUNK: usize = 4096;
 
-/// What the numbers of a picture mean.
+/// The colour space of an image.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Profile {
     /// An ICC profile.
     Icc(Vec<u8>),
-    /// Primaries, transfer, matrix and range by ITU-T H.273.
+    /// Code points of primaries, transfer, matrix and range by ITU-T H.273.
     Cicp([u8; 4]),
-    /// The exponent of encoding, times 100,000, for a display of gamma 2.2.
+    /// The encoding exponent of PNG's `gAMA` chunk, times 100,000, with the primaries of sRGB.
     Gamma(u32),
-    Measured {
-        gamma: u32,
-        chromaticities: Chromaticities,
-    },
+    /// The encoding exponent and the primaries of PNG's `cHRM` chunk.
+    GammaAndPrimaries { gamma: u32, chromaticities: Chromaticities },
 }
 
-/// x and y of white, red, green and blue, times 100,000.
+/// CIE x and y of white, red, green and blue, times 100,000.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Chromaticities(pub(crate) [u32; 8]);
 
 impl Chromaticities {
-    /// Those of sRGB, as programs round them.
+    /// Whether these are sRGB's, with a tolerance for rounding.
     fn is_srgb(&self) -> bool {
         const SRGB: [u32; 8] = [31_270, 32_900, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000];
         self.0.iter().zip(SRGB).all(|(found, expected)| found.abs_diff(expected) <= 300)
     }
 }
 
-/// The exponent that counts as sRGB's: 1 / 2.2.
+/// Whether the exponent is about 1 / 2.2, which stands for sRGB's transfer function.
 fn is_srgb_gamma(gamma: u32) -> bool {
     gamma.abs_diff(45_455) <= 500
 }
@@ -63,7 +61,8 @@ pub(crate) fn space(icc: &[u8]) -> Option<Space> {
     }
 }
 
-/// Converts a picture with an RGB profile to sRGB. A profile that cannot be read, or is for other pixels, changes nothing.
+/// Converts an 8-bit RGB or RGBA image to sRGB. Without a profile, or with one that cannot be read or is for another colour
+/// space, the image stays as it is.
 pub fn to_srgb(image: &mut DynamicImage, icc: Option<&[u8]>) {
     if let Some(icc) = icc
         && let Some(conversion) = Conversion::new(&Profile::Icc(icc.to_vec()))
@@ -72,29 +71,32 @@ pub fn to_srgb(image: &mut DynamicImage, icc: Option<&[u8]>) {
     }
 }
 
-/// A way from the colours of a profile to sRGB.
-pub(crate) struct Conversion(How);
+/// A conversion from the colours of a profile to sRGB.
+pub(crate) struct Conversion(Method);
 
-enum How {
-    /// The same for each channel.
+enum Method {
+    /// A lookup table that is applied to each channel.
     Levels(Box<[u8; 256]>),
+    /// A transform of whole pixels.
     Rgb(Arc<Transform8BitExecutor>),
 }
 
 impl Conversion {
-    /// `None` where nothing is to be done, or nobody knows what.
+    /// `None` for a profile that is sRGB, cannot be read or is not for RGB or grey pixels.
     pub(crate) fn new(profile: &Profile) -> Option<Conversion> {
         guarded(|| match profile {
-            // libpng's threshold: less is not seen.
+            // libpng's threshold, below which a difference is not visible.
             Profile::Gamma(gamma) if gamma.abs_diff(45_455) <= 2_272 => None,
-            Profile::Gamma(gamma) => Some(Conversion(How::Levels(Box::new(levels(*gamma))))),
-            Profile::Measured { gamma, chromaticities }
+            Profile::Gamma(gamma) => Some(Conversion(Method::Levels(Box::new(levels(*gamma))))),
+            Profile::GammaAndPrimaries { gamma, chromaticities }
                 if is_srgb_gamma(*gamma) && chromaticities.is_srgb() =>
             {
                 None
             }
-            Profile::Measured { gamma, chromaticities } => from_rgb(&measured(*gamma, *chromaticities)),
-            Profile::Cicp(cicp) => from_rgb(&coded(*cicp)?),
+            Profile::GammaAndPrimaries { gamma, chromaticities } => {
+                from_rgb(&from_png_chunks(*gamma, *chromaticities))
+            }
+            Profile::Cicp(cicp) => from_rgb(&from_cicp(*cicp)?),
             Profile::Icc(icc) => {
                 let profile = ColorProfile::new_from_slice(icc).ok()?;
                 match profile.color_space {
@@ -114,41 +116,44 @@ impl Conversion {
             _ => return,
         };
         match &self.0 {
-            How::Levels(levels) => {
+            Method::Levels(levels) => {
                 for pixel in bytes.chunks_exact_mut(stride) {
                     for channel in &mut pixel[..3] {
                         *channel = levels[usize::from(*channel)];
                     }
                 }
             }
-            How::Rgb(transform) => {
-                let mut before = vec![0; AT_ONCE * 3];
-                let mut after = vec![0; AT_ONCE * 3];
-                for part in bytes.chunks_mut(AT_ONCE * stride) {
-                    let length = part.len() / stride * 3;
-                    for (from, to) in part.chunks_exact(stride).zip(before.chunks_exact_mut(3)) {
-                        to.copy_from_slice(&from[..3]);
-                    }
-                    let done = guarded(|| transform.transform(&before[..length], &mut after[..length]).ok());
-                    if done.is_none() {
-                        return;
-                    }
-                    for (to, from) in part.chunks_exact_mut(stride).zip(after.chunks_exact(3)) {
-                        to[..3].copy_from_slice(from);
-                    }
-                }
-            }
+            Method::Rgb(transform) => transform_pixels(transform.as_ref(), bytes, stride),
         }
     }
 }
 
-/// CMYK, 255 for full ink, in sRGB: by its profile, or else as if the inks were perfect.
+/// Transforms the first three bytes of each pixel of `stride` bytes. Stops where the transform fails.
+fn transform_pixels(transform: &Transform8BitExecutor, pixels: &mut [u8], stride: usize) {
+    let mut before = vec![0; CHUNK * 3];
+    let mut after = vec![0; CHUNK * 3];
+    for chunk in pixels.chunks_mut(CHUNK * stride) {
+        let length = chunk.len() / stride * 3;
+        for (from, to) in chunk.chunks_exact(stride).zip(before.chunks_exact_mut(3)) {
+            to.copy_from_slice(&from[..3]);
+        }
+        if guarded(|| transform.transform(&before[..length], &mut after[..length]).ok()).is_none() {
+            return;
+        }
+        for (to, from) in chunk.chunks_exact_mut(stride).zip(after.chunks_exact(3)) {
+            to[..3].copy_from_slice(from);
+        }
+    }
+}
+
+/// Converts CMYK, four bytes per pixel and 255 for full ink, to sRGB: by its profile, or else with ideal inks, of which each
+/// absorbs exactly one channel.
 pub(crate) fn from_cmyk(inks: &[u8], (width, height): (u32, u32), icc: Option<&[u8]>) -> Option<RgbImage> {
     let mut pixels = vec![0; inks.len() / 4 * 3];
     let profiled = icc.and_then(|icc| {
         guarded(|| {
             let profile = ColorProfile::new_from_slice(icc).ok()?;
-            // Inks are laid out as RGBA is.
+            // The layout of four channels is called RGBA, whichever colours they are.
             let transform = (profile.color_space == DataColorSpace::Cmyk)
                 .then(|| profile.create_transform_8bit(Layout::Rgba, &srgb(), Layout::Rgb, options()))?;
             transform.ok()?.transform(inks, &mut pixels).ok()
@@ -156,8 +161,8 @@ pub(crate) fn from_cmyk(inks: &[u8], (width, height): (u32, u32), icc: Option<&[
     });
     if profiled.is_none() {
         for (ink, pixel) in inks.chunks_exact(4).zip(pixels.chunks_exact_mut(3)) {
-            for (channel, ink_of_it) in pixel.iter_mut().zip(ink) {
-                let light = u32::from(u8::MAX - *ink_of_it) * u32::from(u8::MAX - ink[3]);
+            for (channel, absorbing) in pixel.iter_mut().zip(ink) {
+                let light = u32::from(u8::MAX - *absorbing) * u32::from(u8::MAX - ink[3]);
                 // At most 255.
                 *channel = (light / u32::from(u8::MAX)) as u8;
             }
@@ -166,14 +171,14 @@ pub(crate) fn from_cmyk(inks: &[u8], (width, height): (u32, u32), icc: Option<&[
     RgbImage::from_raw(width, height, pixels)
 }
 
-/// A reader of profiles that breaks over one has not read it.
+/// Turns a panic of the colour library over a malformed profile into `None`.
 fn guarded<T>(work: impl FnOnce() -> Option<T>) -> Option<T> {
     catch_unwind(AssertUnwindSafe(work)).ok().flatten()
 }
 
 fn from_rgb(profile: &ColorProfile) -> Option<Conversion> {
     let transform = profile.create_transform_8bit(Layout::Rgb, &srgb(), Layout::Rgb, options()).ok()?;
-    Some(Conversion(How::Rgb(transform)))
+    Some(Conversion(Method::Rgb(transform)))
 }
 
 fn from_grey(profile: &ColorProfile) -> Option<Conversion> {
@@ -185,10 +190,10 @@ fn from_grey(profile: &ColorProfile) -> Option<Conversion> {
     for (level, pixel) in levels.iter_mut().zip(after.chunks_exact(3)) {
         *level = pixel[1];
     }
-    Some(Conversion(How::Levels(Box::new(levels))))
+    Some(Conversion(Method::Levels(Box::new(levels))))
 }
 
-/// Source: PNG, section 13.13, for a display of gamma 2.2.
+/// The lookup table of a gamma correction for a display of gamma 2.2. Source: PNG, section 13.13.
 fn levels(gamma: u32) -> [u8; 256] {
     let exponent = 100_000.0 / (f64::from(gamma) * 2.2);
     let mut levels = [0; 256];
@@ -198,7 +203,7 @@ fn levels(gamma: u32) -> [u8; 256] {
     levels
 }
 
-fn measured(gamma: u32, Chromaticities(numbers): Chromaticities) -> ColorProfile {
+fn from_png_chunks(gamma: u32, Chromaticities(numbers): Chromaticities) -> ColorProfile {
     let point =
         |at: usize| Chromaticity::new(numbers[at] as f32 / 100_000.0, numbers[at + 1] as f32 / 100_000.0);
     let mut profile = srgb();
@@ -215,8 +220,8 @@ fn measured(gamma: u32, Chromaticities(numbers): Chromaticities) -> ColorProfile
     profile
 }
 
-/// `None` for what is no RGB of full range.
-fn coded([primaries, transfer, matrix, range]: [u8; 4]) -> Option<ColorProfile> {
+/// `None` unless the code points stand for RGB of full range.
+fn from_cicp([primaries, transfer, matrix, range]: [u8; 4]) -> Option<ColorProfile> {
     if matrix != 0 || range != 1 {
         return None;
     }

@@ -1,4 +1,4 @@
-//! Files to pixels, within limits.
+//! Decoding of files to pixels, within limits on memory.
 
 use std::io::Cursor;
 
@@ -13,38 +13,43 @@ use crate::jpeg::{self, Pixels};
 use crate::raster::{Damaged, Format, check_area};
 use crate::{exif, gif, png, webp};
 
-/// One decoded picture, upright, with 8 bits a channel, RGB or RGBA.
+/// One decoded image: upright, RGB or RGBA, 8 bits per channel.
 pub struct Decoded {
+    /// The pixels, `ImageRgb8` or `ImageRgba8`.
     pub image: DynamicImage,
-    /// EXIF from its TIFF header on, whose orientation was taken out.
+    /// EXIF from its TIFF header on, with the orientation reset to 1 because it has been applied to the pixels.
     pub exif: Option<Vec<u8>>,
-    /// ICC profile the RGB is meant by; `None` for sRGB.
+    /// ICC profile of the RGB values; `None` for sRGB.
     pub icc: Option<Vec<u8>>,
 }
 
-/// Frames to be decoded one by one, each as large as the canvas, upright, in sRGB.
+/// Frames that are decoded one by one, each as large as the canvas, upright, in sRGB.
 pub struct Animation {
+    /// The frames, with their delays. A frame that cannot be decoded is an error of the iterator.
     pub frames: Frames<'static>,
+    /// How often the animation is played.
     pub loops: LoopCount,
 }
 
-/// How large a picture is wanted.
+/// The size to decode at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Size {
+    /// All pixels.
     Full,
-    /// Perhaps smaller than it is, with its longer side no shorter than this, in pixels: cheaper, where that can be.
+    /// At least this many pixels on the longer side, if the image has them. JPEG is decoded at a fraction of its size,
+    /// which takes less time; other formats ignore the hint.
     AtLeast(u32),
 }
 
-/// Allocation of one decoder, in bytes: 100 million pixels of RGBA and a little more.
+/// Most bytes one decoder may allocate: enough for 100 million pixels of RGBA.
 const MAX_ALLOC: u64 = 512 * 1024 * 1024;
-/// The same for an animation, which takes a frame and the canvas it is drawn on.
-const MAX_ALLOC_MOVING: u64 = 2 * MAX_ALLOC;
+/// Most bytes the decoder of an animation may allocate: it holds a frame and the canvas the frame is drawn on.
+const MAX_ALLOC_ANIMATION: u64 = 2 * MAX_ALLOC;
 
-/// Decodes the first picture of a file, or the first frame of an animation.
+/// Decodes the first image of a file, or the first frame of an animation.
 ///
 /// # Errors
-/// The decoder cannot read it, or the file ends before the picture does.
+/// The decoder cannot read it, or the file ends before the image does.
 pub fn still(file: &[u8], format: Format, size: Size) -> Result<Decoded, Damaged> {
     match format {
         Format::Jpeg => from_jpeg(file, size),
@@ -63,7 +68,7 @@ pub fn still(file: &[u8], format: Format, size: Size) -> Result<Decoded, Damaged
     }
 }
 
-/// The frames of a GIF or an animated WebP; `None` for stills.
+/// The frames of a GIF or an animated WebP; `None` for a file that cannot be animated or is not.
 ///
 /// # Errors
 /// The file ends inside a frame, or begins with none.
@@ -72,7 +77,7 @@ pub fn animation(file: &[u8], format: Format) -> Result<Option<Animation>, Damag
         Format::Gif => {
             let mut decoder = GifDecoder::new(Cursor::new(gif::clean(file)?))?;
             check_area(decoder.dimensions())?;
-            decoder.set_limits(limits(MAX_ALLOC_MOVING))?;
+            decoder.set_limits(limits(MAX_ALLOC_ANIMATION))?;
             let loops = decoder.loop_count();
             Some(Animation { loops, frames: decoder.into_frames() })
         }
@@ -80,10 +85,10 @@ pub fn animation(file: &[u8], format: Format) -> Result<Option<Animation>, Damag
             let (clean, webp) = webp::clean(file)?;
             let mut decoder = WebPDecoder::new(Cursor::new(clean))?;
             check_area(decoder.dimensions())?;
-            decoder.set_limits(limits(MAX_ALLOC_MOVING))?;
+            decoder.set_limits(limits(MAX_ALLOC_ANIMATION))?;
             let loops = decoder.loop_count();
             let frames = decoder.has_animation().then(|| decoder.into_frames());
-            frames.map(|frames| Animation { loops, frames: shown(frames, webp) })
+            frames.map(|frames| Animation { loops, frames: normalised_frames(frames, webp) })
         }
         Format::Jpeg | Format::Png => None,
     })
@@ -96,12 +101,12 @@ fn from_jpeg(file: &[u8], size: Size) -> Result<Decoded, Damaged> {
     };
     let jpeg::Decoded { pixels, exif, icc } = jpeg::decode(file, side)?;
     Ok(match pixels {
-        Pixels::Grey(pixels) => finished(pixels.into(), exif, icc.map(Profile::Icc)),
-        Pixels::Rgb(pixels) => finished(pixels.into(), exif, icc.map(Profile::Icc)),
+        Pixels::Grey(pixels) => normalised(pixels.into(), exif, icc.map(Profile::Icc)),
+        Pixels::Rgb(pixels) => normalised(pixels.into(), exif, icc.map(Profile::Icc)),
         Pixels::Cmyk { inks, size } => {
             let pixels = colour::from_cmyk(&inks, size, icc.as_deref());
             let pixels = pixels.ok_or_else(|| Damaged::new("the decoder failed"))?;
-            finished(pixels.into(), exif, None)
+            normalised(pixels.into(), exif, None)
         }
     })
 }
@@ -113,11 +118,11 @@ fn from_decoder(
 ) -> Result<Decoded, Damaged> {
     check_area(decoder.dimensions())?;
     decoder.set_limits(limits(MAX_ALLOC))?;
-    Ok(finished(DynamicImage::from_decoder(decoder)?, exif, profile))
+    Ok(normalised(DynamicImage::from_decoder(decoder)?, exif, profile))
 }
 
-/// The picture upright, in 8 bits, and in sRGB unless a profile for RGB says how else it is meant.
-fn finished(image: DynamicImage, mut exif: Option<Vec<u8>>, profile: Option<Profile>) -> Decoded {
+/// The image upright, with 8 bits per channel, in sRGB or with the ICC profile of its RGB values.
+fn normalised(image: DynamicImage, mut exif: Option<Vec<u8>>, profile: Option<Profile>) -> Decoded {
     let grey = !image.color().has_color();
     let mut image = match image {
         DynamicImage::ImageRgb8(_) | DynamicImage::ImageRgba8(_) => image,
@@ -129,13 +134,13 @@ fn finished(image: DynamicImage, mut exif: Option<Vec<u8>>, profile: Option<Prof
         Some(Profile::Icc(profile)) => match colour::space(&profile) {
             Some(Space::Rgb) => icc = Some(profile),
             Some(Space::Grey) if grey => convert(&mut image, &Profile::Icc(profile)),
-            // A profile for other pixels says nothing about these.
+            // A profile for another colour space does not apply to these pixels.
             _ => {}
         },
         Some(profile) => convert(&mut image, &profile),
         None => {}
     }
-    let orientation = exif.as_deref_mut().map_or(Orientation::NoTransforms, exif::set_upright);
+    let orientation = exif.as_deref_mut().map_or(Orientation::NoTransforms, exif::take_orientation);
     image.apply_orientation(orientation);
     Decoded { image, exif, icc }
 }
@@ -146,8 +151,8 @@ fn convert(image: &mut DynamicImage, profile: &Profile) {
     }
 }
 
-/// Frames as they are seen: upright, and in sRGB, because no profile is written with an animation.
-fn shown(frames: Frames<'static>, webp: webp::Webp) -> Frames<'static> {
+/// The frames upright and in sRGB: the encoders of animations write no colour profile.
+fn normalised_frames(frames: Frames<'static>, webp: webp::Webp) -> Frames<'static> {
     let orientation = webp.exif.as_deref().map_or(1, exif::orientation);
     let orientation = Orientation::from_exif(orientation).unwrap_or(Orientation::NoTransforms);
     let rgb = webp.icc.filter(|icc| colour::space(icc) == Some(Space::Rgb));

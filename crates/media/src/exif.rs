@@ -1,4 +1,4 @@
-//! EXIF: where a picture's top is, and JSON with real types: text, numbers and lists of numbers under the tags' names.
+//! EXIF: the orientation of an image, and its tags as JSON: strings, numbers and lists of numbers under the tags' names.
 
 use std::io::{BufRead, Cursor, Seek};
 
@@ -13,9 +13,9 @@ const MAX_TEXT: usize = 1000;
 const MAX_LIST: usize = 64;
 const ORIENTATION: u16 = 0x0112;
 
-/// EXIF from its TIFF header on, whether or not the name stands before it that only JPEG wants there.
+/// EXIF from its TIFF header on, without the prefix `Exif\0\0` that belongs in JPEG only and that programs write elsewhere.
 pub(crate) fn without_prefix(mut exif: Vec<u8>) -> Vec<u8> {
-    // The last byte is padding, and not always zero.
+    // The sixth byte is padding, which some programs do not set to zero.
     if exif.starts_with(b"Exif\0") {
         exif.drain(..exif.len().min(6));
     }
@@ -26,26 +26,26 @@ pub(crate) fn is_tiff(exif: &[u8]) -> bool {
     exif.starts_with(b"II*\0") || exif.starts_with(b"MM\0*")
 }
 
-/// The orientation by EXIF, 1 (upright) to 8; 1 where none is told, or one that makes no sense.
+/// The EXIF orientation, 1 (upright) to 8; 1 if it is missing or invalid. `exif` begins with its TIFF header.
 pub fn orientation(exif: &[u8]) -> u8 {
-    entry(exif).map_or(1, |entry| entry.orientation)
+    orientation_entry(exif).map_or(1, |entry| entry.orientation)
 }
 
-/// Takes the orientation out of EXIF, for pixels that have been turned by it.
-pub(crate) fn set_upright(exif: &mut [u8]) -> Orientation {
-    let Some(found) = entry(exif) else { return Orientation::NoTransforms };
-    exif[found.at] = 1;
-    Orientation::from_exif(found.orientation).unwrap_or(Orientation::NoTransforms)
+/// Resets the orientation to 1, and returns the one that was there for the caller to apply to the pixels.
+pub(crate) fn take_orientation(exif: &mut [u8]) -> Orientation {
+    let Some(entry) = orientation_entry(exif) else { return Orientation::NoTransforms };
+    exif[entry.offset] = 1;
+    Orientation::from_exif(entry.orientation).unwrap_or(Orientation::NoTransforms)
 }
 
-struct Entry {
+struct OrientationEntry {
     orientation: u8,
-    /// Place of the byte that holds it.
-    at: usize,
+    /// Offset of the byte that holds it.
+    offset: usize,
 }
 
 /// Finds the first orientation in the first directory. Source: TIFF 6.0, section 2.
-fn entry(exif: &[u8]) -> Option<Entry> {
+fn orientation_entry(exif: &[u8]) -> Option<OrientationEntry> {
     let little = match exif.get(..4)? {
         b"II*\0" => true,
         b"MM\0*" => false,
@@ -58,49 +58,50 @@ fn entry(exif: &[u8]) -> Option<Entry> {
     };
     let directory = number(4, 4)?;
     let count = number(directory, 2)?;
-    let place = (0..count)
+    let entry = (0..count)
         .map(|i| directory + 2 + i * 12)
-        .find(|place| number(*place, 2) == Some(usize::from(ORIENTATION)))?;
-    // BYTE, SHORT and LONG: cameras write SHORT, some programs do not.
-    let length = match number(place + 2, 2)? {
+        .find(|entry| number(*entry, 2) == Some(usize::from(ORIENTATION)))?;
+    // The specification asks for SHORT (3); some programs write BYTE (1) or LONG (4).
+    let length = match number(entry + 2, 2)? {
         1 => 1,
         3 => 2,
         4 => 4,
         _ => return None,
     };
-    // More than one would stand elsewhere, none nowhere.
-    number(place + 4, 4).filter(|count| (1..=4 / length).contains(count))?;
-    let orientation = number(place + 8, length).filter(|value| (1..=8).contains(value))?;
-    let at = if little { place + 8 } else { place + 8 + length - 1 };
-    Some(Entry { orientation: u8::try_from(orientation).ok()?, at })
+    // Values of up to four bytes are in the entry itself; longer ones would be at an offset.
+    number(entry + 4, 4).filter(|count| (1..=4 / length).contains(count))?;
+    let orientation = number(entry + 8, length).filter(|value| (1..=8).contains(value))?;
+    let offset = if little { entry + 8 } else { entry + 8 + length - 1 };
+    Some(OrientationEntry { orientation: u8::try_from(orientation).ok()?, offset })
 }
 
-/// The EXIF of a HEIC file, from its TIFF header on.
+/// The EXIF of a HEIC file, from its TIFF header on; `None` if there is none or it cannot be read.
 pub fn of_heic(reader: &mut (impl BufRead + Seek)) -> Option<Vec<u8>> {
     let exif = Reader::new().continue_on_error(true).read_from_container(reader);
     let exif = exif.or_else(|problem| problem.distill_partial_result(|_| ())).ok()?;
     Some(exif.buf().to_vec())
 }
 
-/// The tags of a picture. Damaged EXIF counts as none: the picture is fine without.
+/// The tags as a JSON object; `None` if there are none. Tags that cannot be read are left out: damaged EXIF does not make
+/// an image unusable.
 pub fn tags(exif: Vec<u8>) -> Option<Json> {
     let exif = parsed(exif)?;
     let mut tags = Map::new();
     // IFD 1 describes the embedded thumbnail, not the picture.
     for field in exif.fields().filter(|field| field.ifd_num == In::PRIMARY) {
-        // Tags without a published name are vendors' own and say nothing to anybody else.
+        // Tags without a published name are private to their vendors, and maker notes are in a format of the vendor's.
         if field.tag.description().is_none() || field.tag == Tag::MakerNote {
             continue;
         }
         if let Some(value) = to_json(field.tag, &field.value) {
-            // A tag that is there twice counts as it comes first, as the orientation does.
+            // The first of two entries with the same tag counts, as for the orientation.
             tags.entry(name(field.tag)).or_insert(value);
         }
     }
     (!tags.is_empty()).then_some(Json::Object(tags))
 }
 
-/// EXIF with nothing but the copyright notice of another; `None` if it has none.
+/// EXIF that holds only the copyright notice of the given EXIF; `None` if there is no notice.
 pub fn copyright_only(exif: Vec<u8>) -> Option<Vec<u8>> {
     let exif = parsed(exif)?;
     let mut writer = Writer::new();
@@ -115,15 +116,15 @@ fn parsed(exif: Vec<u8>) -> Option<Exif> {
     exif.or_else(|problem| problem.distill_partial_result(|_| ())).ok()
 }
 
-/// The tag's name; EXIF 2.3 renamed one that everybody still knows by its old name.
+/// The tag's name. EXIF 2.3 renamed `ISO` to `PhotographicSensitivity`; other tools still use the old name.
 fn name(tag: Tag) -> String {
     if tag == Tag::PhotographicSensitivity { "ISO".to_owned() } else { tag.to_string() }
 }
 
 fn to_json(tag: Tag, value: &Value) -> Option<Json> {
     match value {
-        // Photographer and editor, the one place where a NUL parts two texts. Elsewhere what follows one is left from a
-        // longer text before.
+        // Photographer and editor, separated by a NUL. In other tags the bytes after a NUL are padding or the rest of a
+        // longer value that was overwritten.
         Value::Ascii(parts) if tag == Tag::Copyright => {
             let parts: Vec<&[u8]> =
                 parts.iter().take(2).map(|part| part.trim_ascii()).filter(|part| !part.is_empty()).collect();
@@ -151,16 +152,16 @@ fn to_json(tag: Tag, value: &Value) -> Option<Json> {
     }
 }
 
-/// Trimmed text; what comes after a NUL is padding. `None` when nothing is left.
+/// The text up to the first NUL, trimmed; `None` if that is empty.
 fn text(bytes: &[u8]) -> Option<Json> {
     let bytes = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
     let text: String = String::from_utf8_lossy(bytes).trim().chars().take(MAX_TEXT).collect();
-    // PostgreSQL's JSON cannot hold some control characters, and nobody can read any.
+    // PostgreSQL's jsonb cannot hold NUL, and other control characters are not printable.
     let text: String = text.chars().filter(|c| !c.is_control()).collect();
     (!text.is_empty()).then_some(Json::String(text))
 }
 
-/// One number as itself, several as a list. `None` for an empty or overlong list.
+/// One number as a JSON number, several as an array; `None` for an empty list or one longer than [`MAX_LIST`].
 fn numbers(list: impl Iterator<Item = Json>) -> Option<Json> {
     let mut list: Vec<Json> = list.take(MAX_LIST + 1).collect();
     match list.len() {
@@ -173,7 +174,7 @@ fn numbers(list: impl Iterator<Item = Json>) -> Option<Json> {
 
 /// A fraction as a number; 0/0 and 1/0, which cameras write for "unknown", as null.
 fn number(number: f64) -> Json {
-    // Twelve significant digits: enough for any sensor, and 1/3 stays readable.
+    // Twelve significant digits are more than cameras measure, and keep 1/3 short.
     let rounded = format!("{number:.11e}").parse().unwrap_or(number);
     Number::from_f64(rounded).map_or(Json::Null, Json::Number)
 }

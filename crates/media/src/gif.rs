@@ -10,12 +10,13 @@ const TRAILER: u8 = 0x3b;
 const GRAPHIC_CONTROL: u8 = 0xf9;
 const APPLICATION: u8 = 0xff;
 
-/// Where a walk ended.
+/// The result of reading a file block by block.
 struct Walk {
+    /// Width and height of the logical screen, at least as large as the first frame.
     screen: (u16, u16),
     frames: u32,
     /// The file ended inside a block.
-    cut: bool,
+    truncated: bool,
 }
 
 pub(crate) fn head(reader: &mut impl BufRead) -> Result<Head, Damaged> {
@@ -24,18 +25,19 @@ pub(crate) fn head(reader: &mut impl BufRead) -> Result<Head, Damaged> {
     Ok(Head { stored: (width.into(), height.into()), frames: walk.frames.max(1), exif: None })
 }
 
-/// The same animation as a decoder likes it: frames, their timing, loops and the trailer, and nothing else.
+/// The same animation with frames, their timing, the number of loops and the trailer only, so that decoders do not fail over
+/// other blocks.
 ///
 /// # Errors
 /// The file ends inside a frame, or has none.
 pub(crate) fn clean(file: &[u8]) -> Result<Vec<u8>, Damaged> {
     let mut clean = Vec::with_capacity(file.len() + 1);
     let walk = walk(&mut Cursor::new(file), &mut clean, true)?;
-    if walk.cut || walk.frames == 0 {
+    if walk.truncated || walk.frames == 0 {
         return Err(Damaged::new("unexpected end of file"));
     }
     clean.push(TRAILER);
-    // A screen smaller than the first frame grows to it, as in browsers.
+    // Browsers enlarge a screen that is smaller than the first frame.
     clean[6..8].copy_from_slice(&walk.screen.0.to_le_bytes());
     clean[8..10].copy_from_slice(&walk.screen.1.to_le_bytes());
     Ok(clean)
@@ -45,19 +47,19 @@ fn walk(reader: &mut impl BufRead, kept: &mut Vec<u8>, keep: bool) -> Result<Wal
     let header: [u8; 13] = bytes(reader)?;
     kept.extend(header);
     let number = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
-    let mut walk = Walk { screen: (number(6), number(8)), frames: 0, cut: false };
-    walk.cut = colour_table(reader, header[10], kept).is_err();
-    while !walk.cut {
-        // Before a block the file may end, with the trailer or without.
+    let mut walk = Walk { screen: (number(6), number(8)), frames: 0, truncated: false };
+    walk.truncated = colour_table(reader, header[10], kept).is_err();
+    while !walk.truncated {
+        // A file that ends between two blocks is complete, with or without its trailer.
         let Ok([introducer]) = bytes(reader) else { break };
         let outcome = match introducer {
-            // Some encoders end their blocks twice.
+            // Some encoders write two terminators after a block.
             0 => continue,
             DESCRIPTOR => frame(reader, &mut walk, kept, keep),
             EXTENSION => extension(reader, kept),
             _ => break,
         };
-        walk.cut = outcome.is_err();
+        walk.truncated = outcome.is_err();
     }
     Ok(walk)
 }
@@ -85,12 +87,13 @@ fn frame(reader: &mut impl BufRead, walk: &mut Walk, kept: &mut Vec<u8>, keep: b
     Ok(())
 }
 
-/// Keeps timing and loops; comments, plain text and other programs' blocks show nothing.
+/// Keeps graphic control (timing) and the loop count; comments, plain text and other application blocks are not shown by
+/// browsers.
 fn extension(reader: &mut impl BufRead, kept: &mut Vec<u8>) -> io::Result<()> {
     let [label] = bytes(reader)?;
     let mut blocks: Vec<Vec<u8>> = Vec::new();
     sub_blocks(reader, |_, data| {
-        // The longest that is kept has two.
+        // The extension with the loop count has two sub-blocks, all others that are kept have one.
         if blocks.len() < 2 {
             blocks.push(data.to_vec());
         }

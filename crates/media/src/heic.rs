@@ -1,27 +1,28 @@
-//! Pixel size of HEIF pictures (ISO/IEC 23008-12): that of the primary item after its clean aperture and rotation, as
-//! libheif tells it. Nothing is decoded.
+//! Pixel size of HEIF images (ISO/IEC 23008-12): that of the primary item after its clean aperture and rotation, with the
+//! same result as libheif. Nothing is decoded.
 //!
-//! EXIF inside of HEIF may name an orientation as well; readers do not apply it, since the file turns the picture itself.
+//! EXIF in a HEIF file may have an orientation as well. Readers do not apply it, because the rotation is a property of the
+//! item.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-/// Largest box of metadata that is read, in bytes: that of a camera's picture has some ten thousand.
+/// Largest metadata box that is read, in bytes. Cameras write about ten thousand.
 const MAX_METADATA: u64 = 16 * 1024 * 1024;
-/// Boxes of a file that are looked at on their way to the metadata.
+/// Most top-level boxes that are examined to find the metadata.
 const MAX_BOXES: usize = 4096;
-/// Longest chain of derived pictures without a size of their own.
+/// Longest chain of derived images without a size of their own.
 const MAX_CHAIN: usize = 8;
 
 type Size = (u32, u32);
 
-/// Width and height in pixels of the picture that is shown; of a sequence without a primary picture, those of its first
-/// visual track. `None` if the structure makes no sense.
+/// Width and height in pixels of the image that is shown; for a sequence without a primary item, those of its first visual
+/// track. `None` if the structure is invalid.
 ///
 /// # Errors
 /// Those of the reader.
 pub fn size(reader: &mut (impl Read + Seek)) -> io::Result<Option<Size>> {
     if let Some(meta) = find(reader, *b"meta")?
-        && let Some(size) = Items::of(&meta).and_then(|items| items.size(items.primary?, MAX_CHAIN))
+        && let Some(size) = Items::parse(&meta).and_then(|items| items.size(items.primary?, MAX_CHAIN))
     {
         return Ok(Some(size));
     }
@@ -57,19 +58,19 @@ fn find(reader: &mut (impl Read + Seek), wanted: Kind) -> io::Result<Option<Vec<
 
 type Kind = [u8; 4];
 
-/// Kind, bytes of the header and of the whole box, for one that begins here and ends within `room` bytes.
-fn header(head: &[u8], room: u64) -> Option<(Kind, u64, u64)> {
+/// Kind, length of the header and length of the whole box, in bytes, if the box ends within `available` bytes.
+fn header(head: &[u8], available: u64) -> Option<(Kind, u64, u64)> {
     let kind = *head.get(4..)?.first_chunk()?;
     let (header, length) = match u32::from_be_bytes(*head.first_chunk()?) {
-        // It reaches to the end.
-        0 => (8, room),
+        // The box extends to the end of the file or of its parent.
+        0 => (8, available),
         1 => (16, u64::from_be_bytes(*head.get(8..)?.first_chunk()?)),
         length => (8, u64::from(length)),
     };
-    (length >= header && length <= room).then_some((kind, header, length))
+    (length >= header && length <= available).then_some((kind, header, length))
 }
 
-/// The boxes inside of another, up to the first that makes no sense.
+/// The child boxes of a box, up to the first invalid one.
 fn boxes(mut rest: &[u8]) -> impl Iterator<Item = (Kind, &[u8])> {
     std::iter::from_fn(move || {
         let (kind, header, length) = header(rest, rest.len() as u64)?;
@@ -106,7 +107,7 @@ impl Numbers<'_> {
         Some(u32::from_be_bytes(*first))
     }
 
-    /// The 16 bits of older versions of a box, or the 32 of newer ones.
+    /// An item id: 32 bits in newer versions of a box (`wide`), 16 in older ones.
     fn id(&mut self, wide: bool) -> Option<u32> {
         if wide { self.u32() } else { self.u16().map(u32::from) }
     }
@@ -118,7 +119,7 @@ impl Numbers<'_> {
     }
 }
 
-/// What the metadata tells of the pictures in a file.
+/// The items of a `meta` box and their properties.
 struct Items<'a> {
     primary: Option<u32>,
     properties: Vec<(Kind, &'a [u8])>,
@@ -127,8 +128,8 @@ struct Items<'a> {
 }
 
 impl<'a> Items<'a> {
-    fn of(meta: &'a [u8]) -> Option<Self> {
-        // QuickTime's box of this name has no version before its children.
+    fn parse(meta: &'a [u8]) -> Option<Self> {
+        // The `meta` box of QuickTime has no version and flags before its children.
         let children = if meta.get(4..8) == Some(b"hdlr") { meta } else { meta.get(4..)? };
         let primary = child(children, *b"pitm").and_then(|body| {
             let mut numbers = Numbers(body);
@@ -140,13 +141,13 @@ impl<'a> Items<'a> {
         Some(Items { primary, properties, iprp, iref: child(children, *b"iref").unwrap_or_default() })
     }
 
-    /// The size of an item, after the transformations it asks for in the order in which it does.
+    /// The size of an item after its transformative properties, applied in their order.
     fn size(&self, item: u32, chain: usize) -> Option<Size> {
         let properties = self.properties_of(item).unwrap_or_default();
         let own = properties.iter().find_map(|(kind, body)| (kind == b"ispe").then(|| extent(body))?);
         let mut size = match own {
             Some(size) => size,
-            // A derived picture may leave its size to the one it is made of.
+            // A derived image without a size has that of its source.
             None => self.size(self.source_of(item)?, chain.checked_sub(1)?)?,
         };
         for (kind, body) in &properties {
@@ -168,7 +169,7 @@ impl<'a> Items<'a> {
         })
     }
 
-    /// The picture that another is derived from.
+    /// The first item that a derived image is made of.
     fn source_of(&self, item: u32) -> Option<u32> {
         let mut numbers = Numbers(self.iref);
         let wide = numbers.version()?.0 > 0;
@@ -181,7 +182,7 @@ impl<'a> Items<'a> {
     }
 }
 
-/// Numbers of the properties that an association box lists for an item, from 1.
+/// Indices of the properties that an `ipma` box associates with an item, counted from 1.
 fn associations(body: &[u8], item: u32) -> Option<Vec<u16>> {
     let mut numbers = Numbers(body);
     let (version, flags) = numbers.version()?;
@@ -190,7 +191,7 @@ fn associations(body: &[u8], item: u32) -> Option<Vec<u16>> {
         let count = numbers.u8()?;
         let mut indices = Vec::with_capacity(usize::from(count));
         for _ in 0..count {
-            // The highest bit says that a reader must understand the property.
+            // The highest bit marks the property as essential.
             indices.push(match flags & 1 {
                 1 => numbers.u16()? & 0x7fff,
                 _ => u16::from(numbers.u8()? & 0x7f),
@@ -209,29 +210,31 @@ fn extent(body: &[u8]) -> Option<Size> {
     Some((numbers.u32()?, numbers.u32()?))
 }
 
-/// The size within a clean aperture; `None` if that is none.
+/// The size after cropping to a clean aperture; `None` if the aperture is invalid.
 fn cropped((width, height): Size, body: &[u8]) -> Option<Size> {
     let mut numbers = Numbers(body);
     let mut fraction = || Some((i128::from(numbers.u32()?), i128::from(numbers.u32()?)));
-    let (wide, high, right, down) = (fraction()?, fraction()?, fraction()?, fraction()?);
-    Some((side(width, wide, right)?, side(height, high, down)?))
+    let (clap_width, clap_height, x_offset, y_offset) = (fraction()?, fraction()?, fraction()?, fraction()?);
+    Some((cropped_side(width, clap_width, x_offset)?, cropped_side(height, clap_height, y_offset)?))
 }
 
-/// What an aperture leaves of one side, rounded as libheif rounds: the aperture and the distance of its centre from that
-/// of the picture are fractions, the distance a signed one.
-fn side(length: u32, (aperture, of): (i128, i128), (offset, offset_of): (i128, i128)) -> Option<u32> {
+/// One side after cropping, rounded as libheif does. Aperture and offset are fractions (numerator, denominator); the offset
+/// is that of the aperture's centre from the image's centre, and its numerator is signed.
+fn cropped_side(length: u32, aperture: (i128, i128), offset: (i128, i128)) -> Option<u32> {
     let length = i128::from(length);
-    let offset = i128::from(offset as u32 as i32);
-    if of == 0 || offset_of == 0 {
+    let (aperture, denominator) = aperture;
+    let (offset, offset_denominator) = (i128::from(offset.0 as u32 as i32), offset.1);
+    if denominator == 0 || offset_denominator == 0 {
         return None;
     }
-    let twice = 2 * offset * of + (length - 1) * of * offset_of - (aperture - of) * offset_of;
-    let first = twice.div_euclid(2 * of * offset_of);
-    let last = ((first - 1) * of + aperture + of / 2).div_euclid(of);
+    let twice_first = 2 * offset * denominator + (length - 1) * denominator * offset_denominator
+        - (aperture - denominator) * offset_denominator;
+    let first = twice_first.div_euclid(2 * denominator * offset_denominator);
+    let last = ((first - 1) * denominator + aperture + denominator / 2).div_euclid(denominator);
     u32::try_from(last.min(length - 1) - first.max(0) + 1).ok()
 }
 
-/// The size of the first visual track of a film, turned as it is shown.
+/// The size of the first visual track of a movie, after its rotation.
 fn track_size(moov: &[u8]) -> Option<Size> {
     boxes(moov).filter(|(kind, _)| kind == b"trak").find_map(|(_, track)| {
         let handler = child(child(track, *b"mdia")?, *b"hdlr")?.get(8..12)?;
@@ -239,13 +242,14 @@ fn track_size(moov: &[u8]) -> Option<Size> {
             return None;
         }
         let header = child(track, *b"tkhd")?;
-        // Times are longer in the second version.
+        // Version 1 has times of 64 bits instead of 32.
         let rest = header.get(if header.first()? & 1 == 1 { 52 } else { 40 }..)?;
         let word = |at: usize| rest.get(4 * at..)?.first_chunk().map(|bytes| u32::from_be_bytes(*bytes));
-        // Sides are numbers of 16 bits with as many behind the point.
+        // Width and height are fixed-point numbers, 16.16.
         let size = (word(9)? >> 16, word(10)? >> 16);
-        let turned = word(0)? == 0 && word(4)? == 0;
-        Some(if turned { (size.1, size.0) } else { size }).filter(not_empty)
+        // A rotation matrix by 90 or 270 degrees has zeros on its diagonal.
+        let rotated = word(0)? == 0 && word(4)? == 0;
+        Some(if rotated { (size.1, size.0) } else { size }).filter(not_empty)
     })
 }
 

@@ -1,4 +1,4 @@
-//! JPEG. Source: ITU-T T.81; where files differ from it, libjpeg, which decodes them here and in every browser.
+//! JPEG. Source: ITU-T T.81; for files that violate it, the behaviour of libjpeg, which decodes them here and in browsers.
 
 use std::io::{BufRead, Seek};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,46 +8,50 @@ use mozjpeg::decompress::DecompressStarted;
 use mozjpeg::{Decompress, Format};
 
 use crate::exif;
-use crate::raster::{Damaged, Head, MAX_METADATA, MAX_PIXELS, at_most, bytes, check_area, go_to};
+use crate::raster::{Damaged, Head, MAX_METADATA, MAX_PIXELS, at_most, bytes, check_area, seek_to};
 
+/// End of image (EOI).
 const END: u8 = 0xd9;
+/// Start of scan (SOS).
 const SCAN: u8 = 0xda;
-/// More scans than any encoder makes: each costs as much as the whole picture.
+/// Most scans. Encoders make about ten, and each takes as long to decode as the whole image.
 const MAX_SCANS: u64 = 100;
-/// Pixels of all scans together: forty scans of the largest picture.
+/// Most pixels of all scans together: forty scans of the largest image.
 const MAX_SCANNED: u64 = 40 * MAX_PIXELS;
-/// Most bytes that are skipped on the way to a marker.
+/// Most bytes that are skipped to find a marker.
 const MAX_SKIPPED: usize = 4 * 1024 * 1024;
 /// Most bytes of coefficients and pixels together.
 const MAX_DECODED: u64 = 800 * 1024 * 1024;
 
-/// What stands before the first scan.
+/// The segments before the first scan.
 #[derive(Default)]
 struct Header {
     size: (u32, u32),
     /// Horizontal and vertical sampling of each component.
     sampling: Vec<(u32, u32)>,
+    /// Whether the coefficients are coded arithmetically instead of by Huffman.
     arithmetic: bool,
+    /// Whether there is an Adobe marker.
     adobe: bool,
     exif: Option<Vec<u8>>,
-    /// Parts of the colour profile by their number, and how many there should be.
+    /// Parts of the ICC profile: number, number of parts, bytes.
     icc: Vec<(u8, u8, Vec<u8>)>,
-    /// Where the first scan's own header begins.
-    scan_at: u64,
+    /// Offset of the first scan's header, after its marker.
+    scan_offset: u64,
 }
 
-/// A decoded picture as it is stored.
+/// Decoded pixels in the colour space of the file, before the EXIF orientation.
 pub(crate) enum Pixels {
     Grey(GrayImage),
     Rgb(RgbImage),
-    /// Four bytes a pixel, 255 for full ink.
+    /// Four bytes per pixel, 255 for full ink.
     Cmyk {
         inks: Vec<u8>,
         size: (u32, u32),
     },
 }
 
-/// A decoded picture and what belongs to it.
+/// A decoded image and its metadata.
 pub(crate) struct Decoded {
     pub(crate) pixels: Pixels,
     pub(crate) exif: Option<Vec<u8>>,
@@ -59,25 +63,25 @@ pub(crate) fn head(reader: &mut (impl BufRead + Seek)) -> Result<Head, Damaged> 
     Ok(Head { stored: header.size, frames: 1, exif: header.exif })
 }
 
-/// Decodes the first picture of a file, perhaps smaller, with its longer side no shorter than `side`.
+/// Decodes the first image of a file. With `side` it may be decoded smaller, its longer side at least that many pixels.
 ///
 /// # Errors
-/// It cannot be decoded, the file ends before it does, or it would take memory or time without bound.
+/// The image cannot be decoded, the file ends before it does, or it exceeds the limits on memory and time.
 pub(crate) fn decode(file: &[u8], side: Option<u32>) -> Result<Decoded, Damaged> {
     let header = header(&mut std::io::Cursor::new(file))?;
     check_area(header.size)?;
-    let start = usize::try_from(header.scan_at).unwrap_or(usize::MAX);
+    let start = usize::try_from(header.scan_offset).unwrap_or(usize::MAX);
     let scans = scans(file.get(start..).unwrap_or_default());
     check_cost(&header, scans.count, file.len())?;
     let scale = side.map_or(8, |side| (side * 8).div_ceil(header.size.0.max(header.size.1)).clamp(1, 8));
     let pixels = if scans.ended {
-        run(file, &header, scale as u8)?
+        decode_scaled(file, &header, scale as u8)?
     } else if scans.components < header.sampling.len() {
         return Err(Damaged::new("unexpected end of file"));
     } else {
-        endless(file, &header)?
+        decode_without_end(file, &header)?
     };
-    let icc = profile(header.icc);
+    let icc = joined_profile(header.icc);
     Ok(Decoded { pixels, exif: header.exif, icc })
 }
 
@@ -87,35 +91,35 @@ fn header(reader: &mut (impl BufRead + Seek)) -> Result<Header, Damaged> {
         return Err(Damaged::new("the file does not begin with its header"));
     }
     let mut header = Header::default();
-    let mut profile = 0;
+    let mut profile_length = 0;
     loop {
         let marker = next_marker(reader)?;
-        // These stand alone.
+        // Markers without a segment.
         if matches!(marker, 0x01 | 0xd0..=0xd8) {
             continue;
         }
         if marker == END {
             return Err(Damaged::new("there is no picture in the file"));
         }
-        let place = reader.stream_position()?;
+        let offset = reader.stream_position()?;
         if marker == SCAN {
-            header.scan_at = place;
+            header.scan_offset = offset;
             break;
         }
         let length = u64::from(u16::from_be_bytes(bytes(reader)?)).max(2);
         let wanted = match marker {
             0xc0..=0xcf => !matches!(marker, 0xc4 | 0xc8 | 0xcc) && header.sampling.is_empty(),
             0xe1 => header.exif.is_none(),
-            0xe2 => profile < MAX_METADATA,
+            0xe2 => profile_length < MAX_METADATA,
             0xee => true,
             _ => false,
         };
         if wanted {
             let body = at_most(reader, length - 2)?;
-            profile += if marker == 0xe2 { length } else { 0 };
-            segment(&mut header, marker, body)?;
+            profile_length += if marker == 0xe2 { length } else { 0 };
+            read_segment(&mut header, marker, body)?;
         }
-        go_to(reader, place + length)?;
+        seek_to(reader, offset + length)?;
     }
     if header.sampling.is_empty() {
         return Err(Damaged::new("there is no picture in the file"));
@@ -123,20 +127,20 @@ fn header(reader: &mut (impl BufRead + Seek)) -> Result<Header, Damaged> {
     Ok(header)
 }
 
-/// The next marker's code, whatever stands before it: T.81 B.1.1.2 allows fill bytes, and decoders skip the rest.
+/// The code of the next marker. T.81 B.1.1.2 allows fill bytes before it, and decoders skip all other bytes as well.
 fn next_marker(reader: &mut impl BufRead) -> Result<u8, Damaged> {
-    let mut after_fill = false;
+    let mut after_ff = false;
     for _ in 0..MAX_SKIPPED {
         let [byte] = bytes(reader)?;
-        if after_fill && !matches!(byte, 0 | 0xff) {
+        if after_ff && !matches!(byte, 0 | 0xff) {
             return Ok(byte);
         }
-        after_fill = byte == 0xff;
+        after_ff = byte == 0xff;
     }
     Err(Damaged::new("there is no picture in the file"))
 }
 
-fn segment(header: &mut Header, marker: u8, body: Vec<u8>) -> Result<(), Damaged> {
+fn read_segment(header: &mut Header, marker: u8, body: Vec<u8>) -> Result<(), Damaged> {
     match (marker, &body[..]) {
         (0xe1, _) if body.starts_with(b"Exif\0") => header.exif = Some(exif::without_prefix(body)),
         (0xe1, _) => {}
@@ -148,9 +152,9 @@ fn segment(header: &mut Header, marker: u8, body: Vec<u8>) -> Result<(), Damaged
         }
         (0xe2, _) => {}
         (0xee, _) => header.adobe |= body.starts_with(b"Adobe") && body.len() >= 12,
-        (_, [_, high, low, wide, narrow, _, components @ ..]) => {
+        (_, [_, h1, h0, w1, w0, _, components @ ..]) => {
             let side = |high: &u8, low: &u8| u32::from(u16::from_be_bytes([*high, *low]));
-            header.size = (side(wide, narrow), side(high, low));
+            header.size = (side(w1, w0), side(h1, h0));
             header.arithmetic = marker >= 0xc9;
             header.sampling = components
                 .chunks_exact(3)
@@ -162,22 +166,22 @@ fn segment(header: &mut Header, marker: u8, body: Vec<u8>) -> Result<(), Damaged
     Ok(())
 }
 
-/// What follows the header.
+/// The scans of the first image.
 struct Scans {
     count: u64,
-    /// How many components they hold, of whatever there is of them.
+    /// Number of colour components that appear in them, completely or in part.
     components: usize,
-    /// The picture's end is there.
+    /// Whether the end marker (EOI) was found.
     ended: bool,
 }
 
-/// Walks the scans, from the header of the first one on.
+/// Counts the scans. `rest` begins at the header of the first one, after its marker.
 fn scans(mut rest: &[u8]) -> Scans {
     let mut seen = [false; 256];
     let mut scans = Scans { count: 0, components: 0, ended: false };
     let mut marker = SCAN;
     loop {
-        // The segment's own bytes may look like markers.
+        // The segment is skipped as a whole, because its bytes may look like markers.
         let length = usize::from(rest.first_chunk().map_or(2, |length| u16::from_be_bytes(*length)).max(2));
         if marker == SCAN {
             scans.count += 1;
@@ -198,12 +202,13 @@ fn scans(mut rest: &[u8]) -> Scans {
     }
 }
 
-/// Goes behind the next marker that is no part of coded pixels, and has a segment or is the end.
+/// Advances past the next marker that is the end or begins a segment, and returns its code. Stuffed bytes and restart
+/// markers, which belong to the entropy-coded data, are skipped.
 fn next_segment(rest: &mut &[u8]) -> Option<u8> {
     loop {
         let at = rest.iter().position(|byte| *byte == 0xff)?;
         let code = *rest.get(at + 1)?;
-        // A fill byte may be followed by a marker.
+        // After a fill byte (0xff) the next byte may be the 0xff of a marker.
         *rest = &rest[if code == 0xff { at + 1 } else { at + 2 }..];
         if !matches!(code, 0 | 0x01 | 0xd0..=0xd8 | 0xff) {
             return Some(code);
@@ -211,10 +216,10 @@ fn next_segment(rest: &mut &[u8]) -> Option<u8> {
     }
 }
 
-/// Refuses what a header only claims, and what takes the decoder too long or too much memory.
+/// Refuses files that are too short for the size in their header, and those that take too long or too much memory to decode.
 fn check_cost(header: &Header, scans: u64, length: usize) -> Result<(), Damaged> {
     let area = u64::from(header.size.0) * u64::from(header.size.1);
-    // Every block of 64 pixels takes a bit at least, but for arithmetic coding.
+    // Huffman coding takes at least one bit for a block of 64 pixels; arithmetic coding has no such bound.
     if !header.arithmetic && (length as u64) * 8 * 64 < area {
         return Err(Damaged::new("unexpected end of file"));
     }
@@ -235,19 +240,19 @@ fn check_cost(header: &Header, scans: u64, length: usize) -> Result<(), Damaged>
     Ok(())
 }
 
-/// A picture whose end mark is missing: whole if what could follow makes no difference to it. What is missing the decoder
-/// would paint grey, and say nothing.
-fn endless(file: &[u8], header: &Header) -> Result<Pixels, Damaged> {
+/// Decodes a file without an end marker. libjpeg fills missing pixels with grey and reports no error, so the image is decoded
+/// a second time with arbitrary data appended: if that changes a pixel, the file is truncated.
+fn decode_without_end(file: &[u8], header: &Header) -> Result<Pixels, Damaged> {
     const FULL: u8 = 8;
-    let picture = run(&[file, &[0xff, END]].concat(), header, FULL)?;
-    // All bytes in some order, but for that which begins markers.
-    let more: Vec<u8> =
+    let pixels = decode_scaled(&[file, &[0xff, END]].concat(), header, FULL)?;
+    // Every byte but 0xff, which would begin a marker, in a mixed order.
+    let filler: Vec<u8> =
         (0..u8::MAX).map(|byte| byte.wrapping_mul(151)).filter(|byte| *byte != 0xff).collect();
-    let continued = run(&[file, &more, &[0xff, END]].concat(), header, FULL)?;
-    if picture.bytes() != continued.bytes() {
+    let continued = decode_scaled(&[file, &filler, &[0xff, END]].concat(), header, FULL)?;
+    if pixels.bytes() != continued.bytes() {
         return Err(Damaged::new("unexpected end of file"));
     }
-    Ok(picture)
+    Ok(pixels)
 }
 
 impl Pixels {
@@ -260,10 +265,10 @@ impl Pixels {
     }
 }
 
-/// Decodes at so many eighths of the size.
-fn run(file: &[u8], header: &Header, scale: u8) -> Result<Pixels, Damaged> {
-    // libjpeg's errors unwind.
-    match catch_unwind(AssertUnwindSafe(|| unwinding(file, header, scale))) {
+/// Decodes at `scale` eighths of the size.
+fn decode_scaled(file: &[u8], header: &Header, scale: u8) -> Result<Pixels, Damaged> {
+    // mozjpeg reports errors of libjpeg as panics with the message as payload.
+    match catch_unwind(AssertUnwindSafe(|| decode_or_panic(file, header, scale))) {
         Ok(outcome) => outcome,
         Err(panic) => Err(match panic.downcast::<String>() {
             Ok(message) => Damaged(message.trim_start_matches("libjpeg fatal error: ").to_owned()),
@@ -272,22 +277,22 @@ fn run(file: &[u8], header: &Header, scale: u8) -> Result<Pixels, Damaged> {
     }
 }
 
-fn unwinding(file: &[u8], header: &Header, scale: u8) -> Result<Pixels, Damaged> {
+fn decode_or_panic(file: &[u8], header: &Header, scale: u8) -> Result<Pixels, Damaged> {
     let mut decoder = Decompress::builder().from_mem(file)?;
     decoder.scale(scale);
     let failed = || Damaged::new("the decoder failed");
     Ok(match decoder.image()? {
         Format::Gray(started) => {
-            let ((width, height), pixels) = all(started)?;
+            let ((width, height), pixels) = read_pixels(started)?;
             Pixels::Grey(GrayImage::from_raw(width, height, pixels).ok_or_else(failed)?)
         }
         Format::RGB(started) => {
-            let ((width, height), pixels) = all(started)?;
+            let ((width, height), pixels) = read_pixels(started)?;
             Pixels::Rgb(RgbImage::from_raw(width, height, pixels).ok_or_else(failed)?)
         }
         Format::CMYK(started) => {
-            let (size, mut inks) = all(started)?;
-            // Adobe's programs write the values inverted and say so by their marker.
+            let (size, mut inks) = read_pixels(started)?;
+            // Adobe's programs, which write this marker, store inverted values.
             if header.adobe {
                 inks.iter_mut().for_each(|ink| *ink = u8::MAX - *ink);
             }
@@ -296,13 +301,13 @@ fn unwinding(file: &[u8], header: &Header, scale: u8) -> Result<Pixels, Damaged>
     })
 }
 
-fn all(mut started: DecompressStarted<&[u8]>) -> Result<((u32, u32), Vec<u8>), Damaged> {
+fn read_pixels(mut started: DecompressStarted<&[u8]>) -> Result<((u32, u32), Vec<u8>), Damaged> {
     let pixels = started.read_scanlines::<u8>()?;
     Ok(((started.width() as u32, started.height() as u32), pixels))
 }
 
-/// The profile from its parts; `None` unless all are there. Source: ICC.1, annex B.4.
-fn profile(mut parts: Vec<(u8, u8, Vec<u8>)>) -> Option<Vec<u8>> {
+/// The ICC profile from its parts; `None` unless all are there. Source: ICC.1, annex B.4.
+fn joined_profile(mut parts: Vec<(u8, u8, Vec<u8>)>) -> Option<Vec<u8>> {
     parts.sort_by_key(|(number, _, _)| *number);
     let count = parts.first()?.1;
     let complete = parts.len() == usize::from(count)

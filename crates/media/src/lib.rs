@@ -1,23 +1,35 @@
-//! What the bytes of a picture are: type, pixel size, orientation, EXIF, pixels.
+//! What the bytes of an image file are: type, pixel size, orientation, EXIF, pixels.
 //!
-//! The product and the emulator read pictures through this crate, so that what the API says of a picture is what is
-//! delivered. It knows neither of them.
+//! Every function works on a reader or a slice that the caller provides; nothing here opens files, talks to a network or
+//! keeps state. Limits on pixels, memory and metadata are built in, because the input comes from strangers.
+//!
+//! ```
+//! use std::io::Cursor;
+//!
+//! use imagegraph_media::sniff::{Format, Sniffed, sniff};
+//!
+//! let file = b"GIF89a\x01\0\x01\0\0\0\0;";
+//! assert_eq!(sniff(&mut Cursor::new(file))?, Sniffed::Picture(Format::Gif, "image/gif"));
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
-/// Colours as they are seen: profiles to sRGB.
+#![warn(missing_docs)]
+
+/// Colour management: ICC profiles, CICP code points and PNG colour chunks to sRGB.
 pub mod colour;
-/// Pixels of raster pictures.
+/// Decoding of raster images to pixels.
 pub mod decode;
 /// EXIF: orientation, and tags as JSON.
 pub mod exif;
 mod gif;
-/// Pixel size of HEIF pictures.
+/// Pixel size of HEIF images.
 pub mod heic;
 mod jpeg;
 mod png;
-/// Raster pictures before their pixels are decoded.
+/// Raster images without decoding their pixels: size, orientation, number of frames.
 pub mod raster;
-/// Types, from the bytes.
+/// File types, detected from content.
 pub mod sniff;
-/// Size and characters of drawings.
+/// Size and text encoding of SVG drawings.
 pub mod svg;
 mod webp;

@@ -1,4 +1,4 @@
-//! The structure of PNG files. Source: www.w3.org/TR/png-3; where files differ from it, libpng.
+//! The structure of PNG files. Source: www.w3.org/TR/png-3; for files that violate it, the behaviour of libpng.
 
 use std::io::{BufRead, Cursor, Read, Seek};
 
@@ -6,44 +6,45 @@ use flate2::read::ZlibDecoder;
 
 use crate::colour::{Chromaticities, Profile};
 use crate::exif;
-use crate::raster::{Damaged, Head, MAX_METADATA, at_most, bytes, go_to};
+use crate::raster::{Damaged, Head, MAX_METADATA, at_most, bytes, seek_to};
 
 const SIGNATURE: [u8; 8] = [0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a];
 
-/// What a file holds besides pixels.
+/// The metadata of a file.
 #[derive(Default)]
 pub(crate) struct Png {
     size: (u32, u32),
-    /// 0 grey, 2 RGB, 3 palette, 4 grey with alpha, 6 RGB with alpha.
-    colours: u8,
+    /// Colour type: 0 grey, 2 RGB, 3 palette, 4 grey with alpha, 6 RGB with alpha.
+    colour_type: u8,
     frames: u32,
     exif: Option<Vec<u8>>,
-    /// EXIF as older programs write it, as text.
+    /// EXIF from a text chunk in hexadecimal digits, as ImageMagick and older programs write it.
     raw_exif: Option<Vec<u8>>,
     cicp: Option<[u8; 4]>,
     icc: Option<Vec<u8>>,
     srgb: bool,
     gamma: Option<u32>,
     chromaticities: Option<Chromaticities>,
+    /// Number of palette entries.
     palette: usize,
-    /// Compressed chunks that have been unpacked.
-    unpacked: u8,
-    pixels: Pixels,
-    /// Header, palette, transparency and pixels, if they were to be kept.
+    /// Number of compressed chunks that have been inflated.
+    inflated: u8,
+    position: Position,
+    /// Signature, header, palette, transparency and pixels, if `keep` was set.
     kept: Vec<u8>,
 }
 
-/// How far the pixels of the default image have been read. Only one row of chunks of them counts, as in libpng.
+/// Position relative to the pixels of the default image, which are the first run of consecutive `IDAT` chunks, as in libpng.
 #[derive(Default, Clone, Copy, PartialEq)]
-enum Pixels {
+enum Position {
     #[default]
-    Before,
-    Inside,
-    Behind,
+    BeforePixels,
+    InPixels,
+    AfterPixels,
 }
 
 impl Png {
-    /// How the colours are meant, by the order of precedence of the specification; `None` for sRGB.
+    /// The colour space, by the order of precedence of the specification; `None` for sRGB.
     pub(crate) fn profile(&self) -> Option<Profile> {
         if let Some(cicp) = self.cicp {
             return Some(Profile::Cicp(cicp));
@@ -53,7 +54,7 @@ impl Png {
         }
         let gamma = self.gamma.filter(|gamma| !self.srgb && *gamma > 0)?;
         Some(match self.chromaticities {
-            Some(chromaticities) => Profile::Measured { gamma, chromaticities },
+            Some(chromaticities) => Profile::GammaAndPrimaries { gamma, chromaticities },
             None => Profile::Gamma(gamma),
         })
     }
@@ -69,10 +70,10 @@ pub(crate) fn head(reader: &mut (impl BufRead + Seek)) -> Result<Head, Damaged> 
     Ok(Head { stored, frames, exif: png.into_exif() })
 }
 
-/// The default image alone, as a decoder likes it, and what else is in the file.
+/// A file with the default image only, so that decoders do not fail over other chunks, and the metadata of the original.
 ///
 /// # Errors
-/// There is no header.
+/// The file does not begin with a PNG header.
 pub(crate) fn clean(file: &[u8]) -> Result<(Vec<u8>, Png), Damaged> {
     let mut png = walk(&mut Cursor::new(file), true)?;
     let mut clean = std::mem::take(&mut png.kept);
@@ -88,11 +89,11 @@ fn walk(reader: &mut (impl BufRead + Seek), keep: bool) -> Result<Png, Damaged> 
     }
     let header: [u8; 17] = bytes(reader)?;
     let side = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
-    let mut png = Png { size: (side(0), side(4)), colours: header[9], frames: 1, ..Png::default() };
+    let mut png = Png { size: (side(0), side(4)), colour_type: header[9], frames: 1, ..Png::default() };
     if keep {
         png.kept = [&signature[..], &length, b"IHDR", &header].concat();
     }
-    // The file may end wherever it likes: what is missing of the pixels the decoder will tell.
+    // A truncated file is no error here: the decoder reports pixels that are missing.
     while let Ok([a, b, c, d, name @ ..]) = bytes::<8>(reader) {
         let length = u64::from(u32::from_be_bytes([a, b, c, d]));
         if &name == b"IEND" {
@@ -100,7 +101,7 @@ fn walk(reader: &mut (impl BufRead + Seek), keep: bool) -> Result<Png, Damaged> 
         }
         let next = reader.stream_position()? + length + 4;
         read_chunk(&mut png, reader, &name, length, keep)?;
-        go_to(reader, next)?;
+        seek_to(reader, next)?;
     }
     Ok(png)
 }
@@ -112,19 +113,19 @@ fn read_chunk(
     length: u64,
     keep: bool,
 ) -> Result<(), Damaged> {
-    match (name, png.pixels) {
-        (b"IDAT", Pixels::Before | Pixels::Inside) => {
-            png.pixels = Pixels::Inside;
+    match (name, png.position) {
+        (b"IDAT", Position::BeforePixels | Position::InPixels) => {
+            png.position = Position::InPixels;
             return if keep { keep_pixels(png, reader, length) } else { Ok(()) };
         }
-        (_, Pixels::Inside) => png.pixels = Pixels::Behind,
+        (_, Position::InPixels) => png.position = Position::AfterPixels,
         _ => {}
     }
     let wanted = match name {
         b"eXIf" | b"zTXt" | b"tEXt" => png.exif.is_none(),
-        b"acTL" => png.pixels == Pixels::Before,
+        b"acTL" => png.position == Position::BeforePixels,
         b"PLTE" | b"tRNS" | b"cICP" | b"iCCP" | b"sRGB" | b"gAMA" | b"cHRM" => {
-            keep && png.pixels == Pixels::Before
+            keep && png.position == Position::BeforePixels
         }
         _ => false,
     };
@@ -132,7 +133,7 @@ fn read_chunk(
         return Ok(());
     }
     let data = at_most(reader, length)?;
-    // An ancillary chunk with a wrong checksum is as good as none. A palette with one is for the decoder to refuse.
+    // An ancillary chunk with a wrong checksum is ignored, as by libpng. A palette with one is kept: the decoder refuses it.
     let Ok(crc) = bytes::<4>(reader) else { return Ok(()) };
     if name != b"PLTE" && u32::from_be_bytes(crc) != checksum(name, &data) {
         return Ok(());
@@ -143,20 +144,20 @@ fn read_chunk(
 
 fn take_chunk(png: &mut Png, name: &[u8; 4], data: Vec<u8>, crc: [u8; 4]) {
     match (name, &data[..]) {
-        (b"PLTE", _) if png.colours == 3 && png.palette == 0 => {
+        (b"PLTE", _) if png.colour_type == 3 && png.palette == 0 => {
             png.palette = data.len() / 3;
             png.kept.extend(raw_chunk(name, &data, crc));
         }
         (b"tRNS", _) if transparency_fits(png, data.len()) => png.kept.extend(raw_chunk(name, &data, crc)),
         (b"eXIf", _) => png.exif = Some(exif::without_prefix(data)),
-        (b"zTXt" | b"tEXt", _) if png.raw_exif.is_none() && is_raw_exif(&data) && may_unpack(png) => {
+        (b"zTXt" | b"tEXt", _) if png.raw_exif.is_none() && is_raw_exif(&data) && may_inflate(png) => {
             png.raw_exif = raw_exif(name, &data);
         }
         (b"acTL", [a, b, c, d, ..]) => png.frames = u32::from_be_bytes([*a, *b, *c, *d]),
         (b"cICP", [primaries, transfer, matrix, range]) => {
             png.cicp = Some([*primaries, *transfer, *matrix, *range]);
         }
-        (b"iCCP", _) if png.icc.is_none() && may_unpack(png) => png.icc = inflated(&data),
+        (b"iCCP", _) if png.icc.is_none() && may_inflate(png) => png.icc = inflated(&data),
         (b"sRGB", _) => png.srgb = true,
         (b"gAMA", [a, b, c, d]) => png.gamma = Some(u32::from_be_bytes([*a, *b, *c, *d])),
         (b"cHRM", _) if data.len() == 32 => {
@@ -170,7 +171,7 @@ fn take_chunk(png: &mut Png, name: &[u8; 4], data: Vec<u8>, crc: [u8; 4]) {
     }
 }
 
-/// A whole chunk as it is, or what there is of the last one.
+/// Keeps a chunk of pixels, or the rest of the file if it ends inside the chunk.
 fn keep_pixels(png: &mut Png, reader: &mut (impl Read + Seek), length: u64) -> Result<(), Damaged> {
     let mut data = Vec::new();
     reader.by_ref().take(length).read_to_end(&mut data)?;
@@ -181,7 +182,7 @@ fn keep_pixels(png: &mut Png, reader: &mut (impl Read + Seek), length: u64) -> R
 }
 
 fn transparency_fits(png: &Png, length: usize) -> bool {
-    match png.colours {
+    match png.colour_type {
         0 => length == 2,
         2 => length == 6,
         3 => length <= png.palette,
@@ -189,27 +190,28 @@ fn transparency_fits(png: &Png, length: usize) -> bool {
     }
 }
 
-/// What follows a keyword and the compression method.
+/// The inflated data of a chunk, which follows a keyword, a NUL and the compression method; `None` if it cannot be inflated
+/// or is longer than [`MAX_METADATA`].
 fn inflated(data: &[u8]) -> Option<Vec<u8>> {
     let end = data.iter().position(|byte| *byte == 0)?;
     let mut inflated = Vec::new();
-    let packed = ZlibDecoder::new(data.get(end + 2..)?);
-    packed.take(MAX_METADATA + 1).read_to_end(&mut inflated).ok()?;
+    let decoder = ZlibDecoder::new(data.get(end + 2..)?);
+    decoder.take(MAX_METADATA + 1).read_to_end(&mut inflated).ok()?;
     (inflated.len() as u64 <= MAX_METADATA).then_some(inflated)
 }
 
-/// Whether another chunk may be unpacked: each may become a thousand times its size.
-fn may_unpack(png: &mut Png) -> bool {
-    const MOST: u8 = 8;
-    png.unpacked = png.unpacked.saturating_add(1);
-    png.unpacked <= MOST
+/// Whether another compressed chunk may be inflated. Their number is limited, because each may grow a thousandfold.
+fn may_inflate(png: &mut Png) -> bool {
+    const MAX_INFLATED: u8 = 8;
+    png.inflated = png.inflated.saturating_add(1);
+    png.inflated <= MAX_INFLATED
 }
 
 fn is_raw_exif(data: &[u8]) -> bool {
     [&b"Raw profile type exif\0"[..], b"Raw profile type APP1\0"].iter().any(|name| data.starts_with(name))
 }
 
-/// EXIF in hexadecimal digits, as ImageMagick writes it; `None` if it is none.
+/// EXIF from a text chunk in hexadecimal digits; `None` if the text is no EXIF.
 fn raw_exif(name: &[u8; 4], data: &[u8]) -> Option<Vec<u8>> {
     let end = data.iter().position(|byte| *byte == 0)?;
     let text = if name == b"zTXt" { inflated(data)? } else { data[end + 1..].to_vec() };

@@ -1,24 +1,28 @@
-//! JPEG, PNG, GIF and WebP before their pixels are decoded: size, orientation, frames, EXIF.
+//! JPEG, PNG, GIF and WebP without decoding their pixels: size, orientation, number of frames, EXIF.
 
 use std::io::{self, BufRead, Read, Seek};
 
 use crate::{exif, gif, jpeg, png, webp};
 
-/// Most pixels of a picture that is decoded: what Cloudflare Images takes.
+/// Most pixels of an image that is decoded: the limit of Cloudflare Images.
 pub const MAX_PIXELS: u64 = 100_000_000;
-/// Longest EXIF or colour profile that is read, in bytes: many times what cameras and programs write.
+/// Longest EXIF or colour profile that is read, in bytes. Cameras and programs write far less.
 pub(crate) const MAX_METADATA: u64 = 4 * 1024 * 1024;
 
 /// A raster format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
+    /// GIF, still or animated.
     Gif,
+    /// JPEG.
     Jpeg,
+    /// PNG. Of an animated PNG the default image is decoded.
     Png,
+    /// WebP, still or animated.
     Webp,
 }
 
-/// Why a picture cannot be read.
+/// Why an image cannot be read, as a sentence for the person who sent it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Damaged(pub(crate) String);
@@ -44,19 +48,19 @@ impl From<image::ImageError> for Damaged {
     }
 }
 
-/// What is known of a picture without decoding it.
+/// What the header of an image says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Head {
     /// Width and height in pixels as stored, before the EXIF orientation.
     pub stored: (u32, u32),
-    /// 1 for a still picture.
+    /// Number of frames; 1 for a still image.
     pub frames: u32,
     /// The first EXIF of the file, from its TIFF header on.
     pub exif: Option<Vec<u8>>,
 }
 
 impl Head {
-    /// Width and height in pixels, upright.
+    /// Width and height in pixels after the EXIF orientation.
     pub fn size(&self) -> (u32, u32) {
         let (width, height) = self.stored;
         let orientation = self.exif.as_deref().map_or(1, exif::orientation);
@@ -64,10 +68,10 @@ impl Head {
     }
 }
 
-/// Reads what comes before the pixels, and counts frames.
+/// Reads the header of an image, and counts its frames.
 ///
-/// What follows the first picture of a file does not matter, nor what is wrong with parts that are not needed: fill bytes,
-/// missing ends, wrong checksums of ancillary chunks.
+/// As tolerant as browsers: data after the image, fill bytes, missing end markers and wrong checksums of ancillary chunks are
+/// no errors.
 ///
 /// # Errors
 /// The size cannot be found, or is 0.
@@ -84,7 +88,7 @@ pub fn head(reader: &mut (impl BufRead + Seek), format: Format) -> Result<Head, 
     Ok(head)
 }
 
-/// Refuses what would take more memory than any picture may.
+/// Refuses images without pixels and those with more than [`MAX_PIXELS`].
 pub(crate) fn check_area((width, height): (u32, u32)) -> Result<(), Damaged> {
     if width == 0 || height == 0 {
         return Err(Damaged::new("the image has no pixels"));
@@ -101,15 +105,15 @@ pub(crate) fn bytes<const N: usize>(reader: &mut impl Read) -> io::Result<[u8; N
     Ok(bytes)
 }
 
-/// The next bytes, as many as there are and may be.
+/// The next `length` bytes, or fewer at the end of the file; never more than [`MAX_METADATA`].
 pub(crate) fn at_most(reader: &mut impl Read, length: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     reader.by_ref().take(length.min(MAX_METADATA)).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
-/// Goes to a place in the file, and keeps what a buffer holds of it.
-pub(crate) fn go_to(reader: &mut impl Seek, place: u64) -> io::Result<()> {
-    let here = reader.stream_position()?;
-    reader.seek_relative(place as i64 - here as i64)
+/// Seeks to an offset from the beginning. A relative seek, because an absolute one would discard the reader's buffer.
+pub(crate) fn seek_to(reader: &mut impl Seek, offset: u64) -> io::Result<()> {
+    let position = reader.stream_position()?;
+    reader.seek_relative(offset as i64 - position as i64)
 }

@@ -1,4 +1,4 @@
-//! What bytes are, by what they hold and never by what they are said to be. Names of types are those of file(1).
+//! File types, detected from content and never from a file name or a declared type. MIME types are named as by file(1).
 
 use std::borrow::Cow;
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
@@ -7,39 +7,48 @@ use encoding_rs::{Encoding, UTF_8};
 
 use crate::svg;
 
-/// How much of a file is looked at, but for what comes before the root tag of a drawing and the first frame of a JPEG.
+/// Most bytes from the beginning of a file that are examined. The root tag of a drawing and the first frame header of a JPEG
+/// may come later and are searched for.
 const HEAD: u64 = 8 * 1024;
 
-/// Formats that image services take.
+/// Formats that Cloudflare Images accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
+    /// GIF, still or animated.
     Gif,
+    /// HEIC and other HEIF images, but AVIF.
     Heic,
+    /// JPEG.
     Jpeg,
+    /// PNG, still or animated.
     Png,
+    /// SVG.
     Svg,
+    /// WebP, still or animated.
     Webp,
 }
 
-/// What was found.
+/// The detected type of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sniffed {
-    /// A picture in a format that image services take, and its MIME type.
+    /// An image in a format that Cloudflare Images accepts, and its MIME type.
     Picture(Format, &'static str),
-    /// A picture in a variety of such a format that neither they nor browsers show: its MIME type, and what it is.
+    /// An image in a variety of such a format that browsers do not show: its MIME type, and a description that completes
+    /// "the file is …".
     Odd(&'static str, &'static str),
-    /// It begins like a picture of this MIME type and does not go on like one.
+    /// A file with the signature of an image of this MIME type, but without a valid header after it.
     Damaged(&'static str),
-    /// Something else with a signature.
+    /// A file of another type that has a signature: its MIME type.
     Other(&'static str),
-    /// Text in UTF-8 or, with a byte order mark, in UTF-16; what kind of text is a guess from its first letters.
+    /// Text in UTF-8 or, with a byte order mark, in UTF-16. The MIME type is a guess from the first characters.
     Text(&'static str),
-    /// Bytes that may be text in an older encoding.
+    /// Bytes that may be text in a legacy encoding: not UTF-8, and without control characters.
     OldText,
+    /// Anything else.
     Unknown,
 }
 
-/// Looks at a file from its beginning.
+/// Detects the type of a file. The reader may be at any position; it is left at an unspecified one.
 ///
 /// # Errors
 /// Those of the reader.
@@ -60,7 +69,7 @@ pub fn sniff(reader: &mut (impl BufRead + Seek)) -> io::Result<Sniffed> {
     })
 }
 
-/// Whether bytes of this type would have been known by their signature.
+/// Whether files of this MIME type are recognised by their signature, so that a file that was not recognised is of another.
 pub fn knows(mime_type: &str) -> bool {
     mime_type == "image/svg+xml"
         || SIGNATURES.iter().any(|(_, known)| *known == mime_type)
@@ -84,29 +93,30 @@ fn jpeg(reader: &mut (impl BufRead + Seek)) -> io::Result<Sniffed> {
     })
 }
 
-/// Marker and bits a sample of the first frame header of a JPEG; `None` if pixels or the end come first.
+/// Marker and bits per sample of the first frame header of a JPEG; `None` if a scan or the end comes first.
 fn first_frame(reader: &mut (impl BufRead + Seek)) -> io::Result<Option<(u8, u8)>> {
-    /// More segments than any file has, and more bytes between two of them.
+    /// Most segments before the frame header.
     const MAX_SEGMENTS: usize = 10_000;
+    /// Most bytes between two segments.
     const MAX_SKIPPED: u64 = 4 * 1024 * 1024;
     reader.seek(SeekFrom::Start(2))?;
     for _ in 0..MAX_SEGMENTS {
-        // What stands before a marker is skipped by decoders, and a marker may begin with any number of these bytes.
+        // Decoders skip other bytes before a marker, and any number of fill bytes (0xff) may come before its code.
         if reader.by_ref().take(MAX_SKIPPED).skip_until(0xff)? as u64 == MAX_SKIPPED {
             return Ok(None);
         }
         let mut marker = 0xff;
         while marker == 0xff {
-            let Some(byte) = next(reader)? else { return Ok(None) };
+            let Some(byte) = next_byte(reader)? else { return Ok(None) };
             marker = byte;
         }
         if matches!(marker, 0x00 | 0x01 | 0xd0..=0xd8) {
             continue;
         }
-        let (Some(high), Some(low)) = (next(reader)?, next(reader)?) else { return Ok(None) };
+        let (Some(high), Some(low)) = (next_byte(reader)?, next_byte(reader)?) else { return Ok(None) };
         match marker {
             0xc4 | 0xc8 | 0xcc => {}
-            0xc0..=0xcf | 0xf7 => return Ok(next(reader)?.map(|bits| (marker, bits))),
+            0xc0..=0xcf | 0xf7 => return Ok(next_byte(reader)?.map(|bits| (marker, bits))),
             0xd9 | 0xda => return Ok(None),
             _ => {}
         }
@@ -115,7 +125,7 @@ fn first_frame(reader: &mut (impl BufRead + Seek)) -> io::Result<Option<(u8, u8)
     Ok(None)
 }
 
-fn next(reader: &mut impl BufRead) -> io::Result<Option<u8>> {
+fn next_byte(reader: &mut impl BufRead) -> io::Result<Option<u8>> {
     let byte = reader.fill_buf()?.first().copied();
     reader.consume(usize::from(byte.is_some()));
     Ok(byte)
@@ -136,26 +146,26 @@ fn png(head: &[u8]) -> Sniffed {
 
 fn webp(head: &[u8]) -> Sniffed {
     const MIME_TYPE: &str = "image/webp";
-    let whole = match head.get(12..16) {
+    let valid = match head.get(12..16) {
         Some(b"VP8X") => true,
         Some(b"VP8L") => head.get(20) == Some(&0x2f),
         Some(b"VP8 ") => head.get(23..26) == Some(&[0x9d, 0x01, 0x2a]),
         _ => false,
     };
-    if whole { Sniffed::Picture(Format::Webp, MIME_TYPE) } else { Sniffed::Damaged(MIME_TYPE) }
+    if valid { Sniffed::Picture(Format::Webp, MIME_TYPE) } else { Sniffed::Damaged(MIME_TYPE) }
 }
 
-/// Pictures in the ISO base media format, by the brands of their file type box. A major brand that says no more than
-/// the structure leaves AVIF to the others: that decides who can read it.
+/// Images in the ISO base media file format, by the brands of their file type box (`ftyp`). A major brand such as `mif1` names
+/// the structure only; then a compatible brand decides whether the image is AVIF.
 fn by_brand(head: &[u8]) -> Option<Sniffed> {
     let length = u32::from_be_bytes(*head.first_chunk()?) as usize;
-    let box_of_type = &head[..length.clamp(12, head.len().max(12)).min(head.len())];
+    let ftyp = &head[..length.clamp(12, head.len().max(12)).min(head.len())];
     let has = |wanted: &[&[u8]]| {
-        box_of_type.get(16..).unwrap_or_default().chunks_exact(4).any(|brand| wanted.contains(&brand))
+        ftyp.get(16..).unwrap_or_default().chunks_exact(4).any(|brand| wanted.contains(&brand))
     };
     let heic = |mime_type| Some(Sniffed::Picture(Format::Heic, mime_type));
     let avif = Some(Sniffed::Other("image/avif"));
-    match box_of_type.get(8..12)? {
+    match ftyp.get(8..12)? {
         b"avif" | b"avis" => avif,
         b"heic" | b"heix" => heic("image/heic"),
         b"hevc" | b"hevx" => heic("image/heic-sequence"),
@@ -176,8 +186,8 @@ fn by_brand(head: &[u8]) -> Option<Sniffed> {
     }
 }
 
-/// Signatures of types, at the beginning of a file. Pictures that other lists of signatures leave out, for the sake
-/// of those whose bytes may look like text.
+/// Signatures of image types that the `infer` crate does not know. Some of these files may consist of printable characters,
+/// and would otherwise pass for text.
 const SIGNATURES: [(&[u8], &str); 21] = [
     (b"P7\nWIDTH ", "image/x-portable-arbitrarymap"),
     (b"v/1\x01", "image/x-exr"),
@@ -210,17 +220,17 @@ fn by_signature(head: &[u8]) -> Option<&'static str> {
         return Some(mime_type);
     }
     let mime_type = infer::get(head)?.mime_type();
-    let sure = match mime_type {
+    let certain = match mime_type {
         "text/html" | "text/xml" | "text/x-shellscript" => false,
-        // What is called so by three or four letters was looked at more closely before.
+        // `infer` compares the first few bytes only; these types were examined more closely before and are not it.
         "image/gif" | "image/webp" | "image/heif" => false,
-        // All others hold bytes that no text holds.
-        _ => !is_text(head) || WRITTEN.contains(&mime_type),
+        // Files of all other types contain bytes that no text contains.
+        _ => !is_text(head) || TEXTUAL.contains(&mime_type),
     };
-    sure.then_some(mime_type)
+    certain.then_some(mime_type)
 }
 
-/// Pictures that begin with numbers in a certain order more than with a signature.
+/// Image types without a distinctive signature, recognised by the fields of their headers.
 fn by_structure(head: &[u8]) -> Option<&'static str> {
     match head {
         [b'P', variety, space, rest @ ..] if space.is_ascii_whitespace() && is_portable(*variety, rest) => {
@@ -232,9 +242,9 @@ fn by_structure(head: &[u8]) -> Option<&'static str> {
                 _ => None,
             }
         }
-        // A cursor: how many, and the reserved byte of the first.
+        // A Windows cursor: number of images, and the reserved byte of the first directory entry.
         [0, 0, 2, 0, 1..=255, 0, _, _, _, 0, ..] => Some("image/x-win-bitmap"),
-        // Truevision, without a palette: no first colour, no colours, no bits of them.
+        // Truevision TGA without a palette: its offset, length and depth are 0.
         [
             _,
             0,
@@ -260,22 +270,21 @@ fn by_structure(head: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// Whether two numbers come next, comments left out.
-/// Whether what follows `P` and a variety is a portable bitmap, greymap, pixmap or floatmap, and not a text that begins with
-/// such a word and numbers. Source: the netpbm manual, pbm(5) to pfm(5).
+/// Whether `rest`, which follows `P` and the variety, is that of a portable bitmap, greymap, pixmap or floatmap, and not of a
+/// text that begins with such a word and numbers. Source: the netpbm manual, pbm(5) to pfm(5).
 fn is_portable(variety: u8, rest: &[u8]) -> bool {
-    let number = |word: &[u8]| word.iter().all(u8::is_ascii_digit);
-    let sized = words(rest).take(2).filter(|word| number(word)).count() == 2;
+    let is_number = |word: &[u8]| word.iter().all(u8::is_ascii_digit);
+    let has_size = words(rest).take(2).filter(|word| is_number(word)).count() == 2;
     match variety {
-        // Written in numbers from beginning to end.
-        b'1'..=b'3' => sized && words(rest).all(number),
-        b'4'..=b'6' => sized && (!is_text(rest) || is_whole_raster(variety, rest)),
-        b'F' | b'f' => sized && !is_text(rest),
+        // The plain formats consist of numbers only.
+        b'1'..=b'3' => has_size && words(rest).all(is_number),
+        b'4'..=b'6' => has_size && (!is_text(rest) || is_complete_raster(variety, rest)),
+        b'F' | b'f' => has_size && !is_text(rest),
         _ => false,
     }
 }
 
-/// The words of a header, without its comments.
+/// The words of a header without its comments.
 fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|byte| *byte == b'\n')
         .filter_map(|line| line.split(|byte| *byte == b'#').next())
@@ -283,31 +292,32 @@ fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|word| !word.is_empty())
 }
 
-/// Whether exactly as many bytes follow the numbers as they say, all of which may be letters.
-fn is_whole_raster(variety: u8, rest: &[u8]) -> bool {
+/// Whether the header is followed by exactly as many bytes as its numbers demand. Those may all be printable characters.
+fn is_complete_raster(variety: u8, rest: &[u8]) -> bool {
     let numbers = if variety == b'4' { 2 } else { 3 };
-    let (mut at, mut read) = (0, Vec::new());
-    while read.len() < numbers {
-        let blank = rest[at..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
-        let digits = rest[at + blank..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-        let word = std::str::from_utf8(&rest[at + blank..at + blank + digits]).unwrap_or_default();
+    let (mut position, mut header) = (0, Vec::new());
+    while header.len() < numbers {
+        let blank = rest[position..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+        let start = position + blank;
+        let digits = rest[start..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let word = std::str::from_utf8(&rest[start..start + digits]).unwrap_or_default();
         let Ok(number) = word.parse::<u64>() else { return false };
-        read.push(number);
-        at += blank + digits;
+        header.push(number);
+        position = start + digits;
     }
-    let (width, height) = (read[0], read[1]);
-    let sample = if read.get(2).is_some_and(|most| *most > 255) { 2 } else { 1 };
-    let row = match variety {
+    let (width, height) = (header[0], header[1]);
+    let sample_bytes = if header.get(2).is_some_and(|max| *max > 255) { 2 } else { 1 };
+    let row_bytes = match variety {
         b'4' => width.div_ceil(8),
-        b'5' => width.saturating_mul(sample),
-        _ => width.saturating_mul(3 * sample),
+        b'5' => width.saturating_mul(sample_bytes),
+        _ => width.saturating_mul(3 * sample_bytes),
     };
-    let pixels = rest.len().saturating_sub(at + 1) as u64;
-    row.saturating_mul(height) == pixels
+    let pixel_bytes = rest.len().saturating_sub(position + 1) as u64;
+    row_bytes.saturating_mul(height) == pixel_bytes
 }
 
-/// Types with a signature that are written in letters.
-const WRITTEN: [&str; 7] = [
+/// Types with a signature whose files may consist of printable characters.
+const TEXTUAL: [&str; 7] = [
     "application/pdf",
     "application/postscript",
     "application/rtf",
@@ -318,12 +328,10 @@ const WRITTEN: [&str; 7] = [
 ];
 
 fn text(head: &[u8], reader: &mut (impl BufRead + Seek)) -> io::Result<Sniffed> {
-    let begins = |marks: &[u8]| {
-        head.iter().filter(|byte| !marks.contains(byte)).find(|byte| !byte.is_ascii_whitespace())
-            == Some(&b'<')
-    };
-    // Byte order marks and the halves of UTF-16 do not count.
-    if begins(&[0, 0xef, 0xbb, 0xbf, 0xfe, 0xff]) {
+    // Byte order marks, and the zero bytes of ASCII characters in UTF-16, are skipped.
+    let skipped =
+        |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, 0 | 0xef | 0xbb | 0xbf | 0xfe | 0xff);
+    if head.iter().find(|byte| !skipped(byte)) == Some(&b'<') {
         reader.seek(SeekFrom::Start(0))?;
         match svg::Root::read(&mut *reader) {
             Some(root) if root.is_svg() => return Ok(Sniffed::Picture(Format::Svg, "image/svg+xml")),
@@ -335,7 +343,7 @@ fn text(head: &[u8], reader: &mut (impl BufRead + Seek)) -> io::Result<Sniffed> 
     }
     Ok(if is_text(head) {
         Sniffed::Text(kind_of_text(head))
-    } else if let Some(text) = wide_text(head) {
+    } else if let Some(text) = utf16_text(head) {
         Sniffed::Text(kind_of_text(text.as_bytes()))
     } else if !head.iter().any(|byte| is_control(char::from(*byte))) {
         Sniffed::OldText
@@ -351,7 +359,7 @@ fn kind_of_text(text: &[u8]) -> &'static str {
     }
 }
 
-/// The local name of the first tag of what is meant to be XML.
+/// The local name of the first tag of a text that may be malformed XML.
 fn first_tag(mut text: &[u8]) -> Option<&[u8]> {
     loop {
         let start = text.iter().position(|byte| *byte == b'<')?;
@@ -368,7 +376,7 @@ fn first_tag(mut text: &[u8]) -> Option<&[u8]> {
 fn is_text(head: &[u8]) -> bool {
     let text = match std::str::from_utf8(head) {
         Ok(text) => text,
-        // The cut may fall inside a character.
+        // `head` may end inside a character.
         Err(problem) if problem.error_len().is_none() => {
             std::str::from_utf8(&head[..problem.valid_up_to()]).unwrap_or_default()
         }
@@ -377,17 +385,17 @@ fn is_text(head: &[u8]) -> bool {
     !text.chars().any(is_control)
 }
 
-/// The letters of UTF-16 with a byte order mark, up to the last whole one.
-fn wide_text(head: &[u8]) -> Option<Cow<'_, str>> {
+/// The text of UTF-16 with a byte order mark, up to the last complete character.
+fn utf16_text(head: &[u8]) -> Option<Cow<'_, str>> {
     let (encoding, mark) = Encoding::for_bom(head).filter(|(encoding, _)| *encoding != UTF_8)?;
     let units = &head[mark..head.len() & !1];
     let decoded = |units| encoding.decode_without_bom_handling_and_without_replacement(units);
-    // The cut may fall inside a pair of units.
+    // `head` may end inside a surrogate pair.
     let text = decoded(units).or_else(|| decoded(units.get(..units.len().checked_sub(2)?)?))?;
     (!text.chars().any(is_control)).then_some(text)
 }
 
-/// Characters that no text has: those of terminals are allowed.
+/// Control characters that do not occur in text. Those that terminals understand do.
 fn is_control(character: char) -> bool {
     character.is_ascii_control()
         && !matches!(character, '\t' | '\n' | '\r' | '\x07' | '\x08' | '\x0b' | '\x0c' | '\x1b')
@@ -399,39 +407,38 @@ mod tests {
 
     use super::*;
 
-    fn found(bytes: &[u8]) -> Sniffed {
+    fn sniffed(bytes: &[u8]) -> Sniffed {
         sniff(&mut Cursor::new(bytes)).unwrap_or(Sniffed::Unknown)
     }
 
     #[test]
-    fn pictures_without_a_signature() {
+    fn image_types_without_a_signature() {
         for (bytes, expected) in [
             (&b"P3\n# by hand\n1 1\n255\n1 2 3\n"[..], "image/x-portable-pixmap"),
             (b"P5 2 2 255 abcd", "image/x-portable-greymap"),
             (b"\0\0\x02\0\0\0\0\0\0\0\0\0\x01\0\x01\0\x18\0abc", "image/x-tga"),
             (b"\0\0\x02\0\x01\0\x10\x10\0\0\x01\0\x01\0\0\0\0\0\0\0\0\0", "image/x-win-bitmap"),
         ] {
-            assert_eq!(found(bytes), Sniffed::Other(expected));
+            assert_eq!(sniffed(bytes), Sniffed::Other(expected));
         }
-        assert_eq!(found(b"P3 is a place"), Sniffed::Text("text/plain"));
+        assert_eq!(sniffed(b"P3 is a place"), Sniffed::Text("text/plain"));
         for line in ["P1 2024 12 server down\n", "P2 10 20 30 alerts", "P6 10 20 30 alerts", "PF 1 2 of many"]
         {
-            assert_eq!(found(line.as_bytes()), Sniffed::Text("text/plain"), "{line}");
+            assert_eq!(sniffed(line.as_bytes()), Sniffed::Text("text/plain"), "{line}");
         }
     }
 
-    /// Letters that begin like a signature are letters all the same.
     #[test]
-    fn text_is_text() {
+    fn text_that_begins_like_a_signature_is_text() {
         for text in
             ["BMW is a car", "GIF is a format", "8BPS", "MZ is no program", "AC1001 and so on", "BOOKMOBI"]
         {
-            assert_eq!(found(text.as_bytes()), Sniffed::Text("text/plain"), "{text}");
+            assert_eq!(sniffed(text.as_bytes()), Sniffed::Text("text/plain"), "{text}");
         }
-        assert_eq!(found(b"caf\xe9 au lait"), Sniffed::OldText);
-        assert_eq!(found(b"\xff\xfea\0,\0b\0"), Sniffed::Text("text/plain"));
-        assert_eq!(found(&"é".repeat(5000).into_bytes()[..8193]), Sniffed::Text("text/plain"));
-        assert_eq!(found(&[0, 1, 2, 0xff, 0xfe]), Sniffed::Unknown);
-        assert_eq!(found(b"%PDF-1.4"), Sniffed::Other("application/pdf"));
+        assert_eq!(sniffed(b"caf\xe9 au lait"), Sniffed::OldText);
+        assert_eq!(sniffed(b"\xff\xfea\0,\0b\0"), Sniffed::Text("text/plain"));
+        assert_eq!(sniffed(&"é".repeat(5000).into_bytes()[..8193]), Sniffed::Text("text/plain"));
+        assert_eq!(sniffed(&[0, 1, 2, 0xff, 0xfe]), Sniffed::Unknown);
+        assert_eq!(sniffed(b"%PDF-1.4"), Sniffed::Other("application/pdf"));
     }
 }

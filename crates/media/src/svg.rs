@@ -1,4 +1,4 @@
-//! Drawings (SVG): their characters, root tag and size.
+//! SVG drawings: text encoding, root element and size.
 
 use std::io::{self, BufReader, ErrorKind, Read};
 
@@ -6,14 +6,14 @@ use encoding_rs::{Decoder, DecoderResult, Encoding, UTF_8, UTF_16BE, UTF_16LE};
 use xml::attribute::OwnedAttribute;
 use xml::reader::{EventReader, ParserConfig, XmlEvent};
 
-/// How much of a file may come before the end of its root tag, in bytes of UTF-8.
+/// Most bytes of UTF-8 up to the end of the root tag.
 const MAX_PROLOG: u64 = 1024 * 1024;
-/// How much of a file is searched for the end of its XML declaration.
+/// Most bytes that are searched for the end of the XML declaration.
 const MAX_DECLARATION: usize = 1024;
-/// The namespace of drawings.
+/// The XML namespace of SVG.
 pub const NAMESPACE: &str = "http://www.w3.org/2000/svg";
 
-/// The first tag of a document.
+/// The root element of an XML document, without its content.
 #[derive(Debug, Clone)]
 pub struct Root {
     name: String,
@@ -22,8 +22,8 @@ pub struct Root {
 }
 
 impl Root {
-    /// Reads as far as the first tag, with the parser and within the limits of the filter that cleans drawings on
-    /// delivery; `None` if that is not reached within 1 MiB or what comes before is no XML.
+    /// Reads up to the first tag, with the parser and the limits that `svg-hush` uses to sanitise drawings on delivery, so
+    /// that both accept the same files. `None` if there is no tag within 1 MiB or the text before it is not XML.
     pub fn read(reader: impl Read) -> Option<Root> {
         let config = ParserConfig::new()
             .max_attributes(200)
@@ -39,36 +39,37 @@ impl Root {
         None
     }
 
-    /// Whether it is that of a drawing. Older programs leave the namespace out.
+    /// Whether it is an `svg` element. A missing namespace is accepted, because older programs leave it out.
     pub fn is_svg(&self) -> bool {
         self.name == "svg" && self.namespace.as_deref().is_none_or(|namespace| namespace == NAMESPACE)
     }
 
-    /// Whether it says that it is one, as browsers want it.
+    /// Whether it has a namespace, without which browsers do not show the file as a drawing.
     pub fn has_namespace(&self) -> bool {
         self.namespace.is_some()
     }
 
-    /// Width and height in pixels, rounded to the nearest and at least 1, as browsers size a drawing that is shown as an
-    /// image: `width` and `height` of its `style`, or else the attributes of these names, in any unit that is absolute
-    /// or depends on the size of letters only (16 pixels by default); a missing side follows from the ratio of `viewBox`;
-    /// where both are missing or relative, the size of `viewBox`.
+    /// Width and height in pixels, rounded to the nearest and at least 1, as browsers size a drawing in an `<img>`:
+    ///
+    /// - `width` and `height` in `style`, or else the attributes of these names, in any absolute unit or one that depends on
+    ///   the font size (16 pixels by default);
+    /// - one side missing: it follows from the ratio of `viewBox`;
+    /// - both missing or relative: the size of `viewBox`.
     ///
     /// `None` for a drawing without a size of its own.
     pub fn size(&self) -> Option<(u32, u32)> {
         let (width, height) = (self.side("width"), self.side("height"));
-        let drawn = self.view_box();
-        let (width, height) = match (width, height, drawn) {
+        let (width, height) = match (width, height, self.view_box()) {
             (Some(width), Some(height), _) => (width, height),
-            (Some(width), None, Some((across, down))) => (width, width * down / across),
-            (None, Some(height), Some((across, down))) => (height * across / down, height),
-            (None, None, Some(drawn)) => drawn,
+            (Some(width), None, Some((box_width, box_height))) => (width, width * box_height / box_width),
+            (None, Some(height), Some((box_width, box_height))) => (height * box_width / box_height, height),
+            (None, None, Some(view_box)) => view_box,
             _ => return None,
         };
-        Some((whole(width)?, whole(height)?))
+        Some((whole_pixels(width)?, whole_pixels(height)?))
     }
 
-    /// One side in pixels, zero included; `None` if it is left to the page that shows the drawing.
+    /// One side in pixels, possibly 0; `None` if it is missing, relative or invalid.
     fn side(&self, name: &str) -> Option<f64> {
         let styled = self.attribute("style").and_then(|style| {
             style.rsplit(';').find_map(|declaration| {
@@ -80,7 +81,7 @@ impl Root {
         styled.or_else(|| pixels(self.attribute(name)?))
     }
 
-    /// Width and height of what is drawn, in its own units.
+    /// Width and height of `viewBox`, in user units.
     fn view_box(&self) -> Option<(f64, f64)> {
         let separator = |c: char| c.is_ascii_whitespace() || c == ',';
         let numbers: Option<Vec<f64>> = self
@@ -104,7 +105,7 @@ impl Root {
     }
 }
 
-/// Pixels of a length as CSS Values and Units has them; `None` for what is relative, negative or no length.
+/// A CSS length in pixels (CSS Values and Units); `None` if it is relative, negative or invalid.
 fn pixels(length: &str) -> Option<f64> {
     let length = length.trim();
     let (number, unit) = length.split_at(number_end(length));
@@ -124,7 +125,7 @@ fn pixels(length: &str) -> Option<f64> {
     (number >= 0.0).then_some(number * factor)
 }
 
-/// Where the number at the beginning of a length ends: the `e` of `1e3` belongs to it, that of `1em` does not.
+/// The index after the number at the beginning of a length: the `e` of `1e3` belongs to the number, that of `1em` does not.
 fn number_end(text: &str) -> usize {
     let digits = |from: usize| from + text[from..].bytes().take_while(u8::is_ascii_digit).count();
     let sign = usize::from(text.starts_with(['+', '-']));
@@ -142,15 +143,15 @@ fn number_end(text: &str) -> usize {
     end
 }
 
-fn whole(number: f64) -> Option<u32> {
+fn whole_pixels(number: f64) -> Option<u32> {
     (number > 0.0 && number < f64::from(i32::MAX)).then(|| number.round().max(1.0) as u32)
 }
 
-/// The text of an XML document in UTF-8 and without its XML declaration, whichever encoding that or a byte order mark
-/// names. What a declaration names and nobody knows is taken for UTF-8.
+/// Converts an XML document to UTF-8 from the encoding that its byte order mark or XML declaration names, and removes the
+/// declaration. A document whose declaration names an unknown encoding is read as UTF-8.
 ///
 /// # Errors
-/// Those of the reader, here and later; `InvalidData` later for bytes that are none of the encoding.
+/// Those of the reader, here and while reading; `InvalidData` while reading bytes that are not valid in the encoding.
 pub fn utf8<R: Read>(mut reader: R) -> io::Result<Utf8<R>> {
     let mut head = Vec::new();
     reader.by_ref().take(MAX_DECLARATION as u64).read_to_end(&mut head)?;
@@ -160,13 +161,13 @@ pub fn utf8<R: Read>(mut reader: R) -> io::Result<Utf8<R>> {
         source: BufReader::new(io::Cursor::new(head).chain(reader)),
         decoder: encoding.new_decoder_without_bom_handling(),
         decoded: Vec::new(),
-        at: 0,
+        position: 0,
         ended: false,
     };
     while text.decoded.len() < MAX_DECLARATION && !text.ended {
         text.decode()?;
     }
-    text.at = beginning(&text.decoded);
+    text.position = content_start(&text.decoded);
     Ok(text)
 }
 
@@ -182,40 +183,41 @@ fn encoding(head: &[u8]) -> (&'static Encoding, usize) {
     }
 }
 
-/// The encoding that a declaration in letters of ASCII names.
+/// The encoding that an XML declaration in ASCII names.
 fn declared(head: &[u8]) -> Option<&'static Encoding> {
     let text: String = head.iter().map(|byte| char::from(*byte)).collect();
     let (declaration, _) = text.trim_start().strip_prefix("<?xml")?.split_once("?>")?;
     let (_, value) = declaration.split_once("encoding")?;
     let value = value.trim_start().strip_prefix('=')?.trim_start();
     let name = value.get(1..)?.split(value.chars().next()?).next()?;
-    // These letters are none of UTF-16, whatever they say.
+    // A declaration that can be read as ASCII is not in UTF-16, so this name is wrong.
     Encoding::for_label_no_replacement(name.as_bytes())
         .filter(|encoding| *encoding != UTF_16LE && *encoding != UTF_16BE)
 }
 
-/// Where a document begins after white space and its declaration.
-fn beginning(text: &[u8]) -> usize {
+/// The index of the document's content, after white space and the XML declaration.
+fn content_start(text: &[u8]) -> usize {
     let blank = text.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
     let rest = &text[blank..];
-    let named = rest.starts_with(b"<?xml") && rest.get(5).is_some_and(u8::is_ascii_whitespace);
+    let declared = rest.starts_with(b"<?xml") && rest.get(5).is_some_and(u8::is_ascii_whitespace);
     match rest.windows(2).take(MAX_DECLARATION).position(|pair| pair == b"?>") {
-        Some(end) if named => blank + end + 2,
+        Some(end) if declared => blank + end + 2,
         _ => blank,
     }
 }
 
-/// See [`utf8`].
+/// A reader of an XML document in UTF-8, made by [`utf8`].
 pub struct Utf8<R> {
     source: BufReader<io::Chain<io::Cursor<Vec<u8>>, R>>,
     decoder: Decoder,
     decoded: Vec<u8>,
-    at: usize,
+    /// Index of the first byte of `decoded` that has not been read.
+    position: usize,
     ended: bool,
 }
 
 impl<R: Read> Utf8<R> {
-    /// Appends the next piece of text.
+    /// Appends the next decoded bytes.
     fn decode(&mut self) -> io::Result<()> {
         use io::BufRead;
         let piece = self.source.fill_buf()?;
@@ -237,14 +239,14 @@ impl<R: Read> Utf8<R> {
 
 impl<R: Read> Read for Utf8<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        while self.at == self.decoded.len() && !self.ended {
+        while self.position == self.decoded.len() && !self.ended {
             self.decoded.clear();
-            self.at = 0;
+            self.position = 0;
             self.decode()?;
         }
-        let length = into.len().min(self.decoded.len() - self.at);
-        into[..length].copy_from_slice(&self.decoded[self.at..self.at + length]);
-        self.at += length;
+        let length = into.len().min(self.decoded.len() - self.position);
+        into[..length].copy_from_slice(&self.decoded[self.position..self.position + length]);
+        self.position += length;
         Ok(length)
     }
 }

@@ -1,29 +1,32 @@
-//! The structure of WebP files. Source: developers.google.com/speed/webp/docs/riff_container; where files differ from it,
-//! libwebp.
+//! The structure of WebP files. Source: developers.google.com/speed/webp/docs/riff_container; for files that violate it, the
+//! behaviour of libwebp.
 
 use std::io::{BufRead, Cursor, Read, Seek};
 
 use crate::exif;
-use crate::raster::{Damaged, Head, at_most, bytes, go_to};
+use crate::raster::{Damaged, Head, at_most, bytes, seek_to};
 
 const ANIMATED: u8 = 0x02;
 const ALPHA: u8 = 0x10;
 
-/// What a file holds.
+/// The chunks of a file.
 #[derive(Default)]
 pub(crate) struct Webp {
-    /// Flags and canvas of an extended file.
+    /// Flags and canvas of an extended file (`VP8X`).
     extended: Option<(u8, (u32, u32))>,
-    /// Size the bitstream of a still tells.
+    /// Size in the bitstream of a still image.
     bitstream: Option<(u32, u32)>,
     frames: u32,
     pub(crate) exif: Option<Vec<u8>>,
     pub(crate) icc: Option<Vec<u8>>,
-    /// Chunks that hold pixels, if they were to be kept: `ALPH`, then `VP8 ` or `VP8L`; or `ANIM` and all `ANMF`.
+    /// The `ALPH` chunk of a still image. This and the following are read if `keep` was set.
     alpha: Option<Vec<u8>>,
+    /// The `VP8 ` or `VP8L` chunk of a still image.
     still: Option<Vec<u8>>,
+    /// The `ANIM` chunk.
     animation: Option<Vec<u8>>,
-    moving: Vec<u8>,
+    /// All `ANMF` chunks.
+    frame_chunks: Vec<u8>,
 }
 
 impl Webp {
@@ -31,8 +34,9 @@ impl Webp {
         self.extended.is_some_and(|(flags, _)| flags & ANIMATED != 0)
     }
 
-    fn whole(&self) -> bool {
-        !self.animated() && self.bitstream.is_some()
+    /// Whether a still image or the first frame has been read.
+    fn has_image(&self) -> bool {
+        if self.animated() { self.frames > 0 } else { self.bitstream.is_some() }
     }
 }
 
@@ -46,10 +50,11 @@ pub(crate) fn head(reader: &mut (impl BufRead + Seek)) -> Result<Head, Damaged> 
     Ok(Head { stored, frames, exif: webp.exif })
 }
 
-/// The same picture as a decoder likes it, with flags that tell what is there, and what else is in the file.
+/// A file with the same image and flags that agree with its chunks, so that decoders do not fail over other chunks, and the
+/// metadata of the original.
 ///
 /// # Errors
-/// There is no picture in it, or the file ends inside one.
+/// There is no image in the file, or the file ends inside it.
 pub(crate) fn clean(file: &[u8]) -> Result<(Vec<u8>, Webp), Damaged> {
     let webp = walk(&mut Cursor::new(file), true)?;
     let missing = || Damaged::new("there is no picture in the file");
@@ -61,7 +66,7 @@ pub(crate) fn clean(file: &[u8]) -> Result<(Vec<u8>, Webp), Damaged> {
             }
             body.extend(chunk(b"VP8X", &extended(flags & (ANIMATED | ALPHA), canvas)));
             body.extend(webp.animation.as_ref().ok_or_else(missing)?);
-            body.extend(&webp.moving);
+            body.extend(&webp.frame_chunks);
         }
         (outer, _) => {
             let (size, still) = (webp.bitstream.ok_or_else(missing)?, webp.still.as_ref());
@@ -69,7 +74,7 @@ pub(crate) fn clean(file: &[u8]) -> Result<(Vec<u8>, Webp), Damaged> {
                 return Err(Damaged::new("the canvas and the picture differ in size"));
             }
             let still = still.ok_or_else(missing)?;
-            // VP8L has its own alpha.
+            // The bitstream of VP8L has an alpha channel of its own.
             if let Some(alpha) = webp.alpha.as_ref().filter(|_| still.starts_with(b"VP8 ")) {
                 body.extend(chunk(b"VP8X", &extended(ALPHA, size)));
                 body.extend(alpha);
@@ -83,20 +88,19 @@ pub(crate) fn clean(file: &[u8]) -> Result<(Vec<u8>, Webp), Damaged> {
 fn walk(reader: &mut (impl BufRead + Seek), keep: bool) -> Result<Webp, Damaged> {
     let header: [u8; 12] = bytes(reader)?;
     let mut webp = Webp::default();
-    // What the file says of its length; many programs err there, so it counts only once there is a picture.
+    // The length in the header is often wrong, so it is used only once an image has been found.
     let [_, _, _, _, length @ .., _, _, _, _] = header;
     let end = u64::from(u32::from_le_bytes(length)) + 8;
-    let mut at = 12;
+    let mut offset = 12;
     while let Ok([name @ .., a, b, c, d]) = bytes::<8>(reader) {
         let length = u64::from(u32::from_le_bytes([a, b, c, d]));
-        let found = webp.whole() || webp.animated() && webp.frames > 0;
-        if found && at >= end {
+        if webp.has_image() && offset >= end {
             break;
         }
         read_chunk(&mut webp, reader, &name, length, keep)?;
         // Chunks are padded to even lengths; the last one of a file often is not.
-        at += 8 + length + length % 2;
-        go_to(reader, at)?;
+        offset += 8 + length + length % 2;
+        seek_to(reader, offset)?;
     }
     Ok(webp)
 }
@@ -118,19 +122,19 @@ fn read_chunk(
             let start = at_most(reader, length.min(10))?;
             webp.bitstream = Some(bitstream_size(name, &start)?);
             if keep {
-                webp.still = Some(whole(reader, name, start, length)?);
+                webp.still = Some(rest_of_chunk(reader, name, start, length)?);
             }
         }
         b"ALPH" if webp.alpha.is_none() && keep => {
-            webp.alpha = Some(whole(reader, name, Vec::new(), length)?);
+            webp.alpha = Some(rest_of_chunk(reader, name, Vec::new(), length)?);
         }
         b"ANIM" if webp.animation.is_none() && keep => {
-            webp.animation = Some(whole(reader, name, Vec::new(), length)?);
+            webp.animation = Some(rest_of_chunk(reader, name, Vec::new(), length)?);
         }
         b"ANMF" => {
             webp.frames = webp.frames.saturating_add(1);
             if keep {
-                webp.moving.extend(whole(reader, name, Vec::new(), length)?);
+                webp.frame_chunks.extend(rest_of_chunk(reader, name, Vec::new(), length)?);
             }
         }
         b"EXIF" if webp.exif.is_none() => {
@@ -142,7 +146,8 @@ fn read_chunk(
     Ok(())
 }
 
-/// Source: RFC 6386 section 9.1; the specification of the lossless bitstream, section 3.
+/// Width and height in the first ten bytes of a bitstream. Source: RFC 6386, section 9.1; the specification of the WebP
+/// lossless bitstream, section 3.
 fn bitstream_size(name: &[u8; 4], start: &[u8]) -> Result<(u32, u32), Damaged> {
     match (name, start) {
         (b"VP8 ", [_, _, _, 0x9d, 0x01, 0x2a, a, b, c, d]) => {
@@ -160,8 +165,13 @@ fn bitstream_size(name: &[u8; 4], start: &[u8]) -> Result<(u32, u32), Damaged> {
     }
 }
 
-/// A chunk with all that it says it has.
-fn whole(reader: &mut impl Read, name: &[u8; 4], start: Vec<u8>, length: u64) -> Result<Vec<u8>, Damaged> {
+/// Reads the rest of a chunk of which `start` has been read.
+fn rest_of_chunk(
+    reader: &mut impl Read,
+    name: &[u8; 4],
+    start: Vec<u8>,
+    length: u64,
+) -> Result<Vec<u8>, Damaged> {
     let mut payload = start;
     let rest = length - payload.len() as u64;
     if reader.take(rest).read_to_end(&mut payload)? as u64 != rest {

@@ -1,8 +1,8 @@
-//! PostgreSQL for tests: the server that `TEST_DATABASE_URL` names, or a throwaway cluster.
+//! PostgreSQL for tests: the server of `TEST_DATABASE_URL`, or a temporary cluster.
 //!
-//! The cluster runs under a shell that waits for its standard input to end, which happens when this process does, however
-//! it does; then the shell stops the server and removes the folder. PostgreSQL refuses to run as root, so root starts it
-//! as another user.
+//! The cluster runs under a shell that waits for the end of its standard input, which comes when this process ends in
+//! any way; then the shell stops the server and removes the folder. PostgreSQL refuses to run as root, so root starts
+//! it as another user.
 
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -13,19 +13,19 @@ use std::time::Duration;
 use sea_orm::{ConnectionTrait, Database};
 use uuid::Uuid;
 
-/// Databases of tests begin like this.
+/// Prefix of the names of test databases.
 const PREFIX: &str = "imagegraph_it_";
 
 struct Cluster {
     /// URL without a database name.
     url: String,
-    /// Held open for as long as the tests run.
+    /// Kept open while the tests run.
     _lifeline: Option<ChildStdin>,
 }
 
 static CLUSTER: OnceLock<Option<Cluster>> = OnceLock::new();
 
-/// The URL of a server, started on first use; `None` where there is none.
+/// The URL of a server, started on first use; `None` if there is none.
 pub(crate) fn cluster() -> Option<&'static str> {
     let cluster = CLUSTER.get_or_init(|| match std::env::var("TEST_DATABASE_URL") {
         Ok(url) => {
@@ -38,7 +38,7 @@ pub(crate) fn cluster() -> Option<&'static str> {
     cluster.as_ref().map(|cluster| cluster.url.as_str())
 }
 
-/// Makes an empty database and answers its URL.
+/// Creates an empty database and returns its URL.
 pub(crate) async fn fresh_database() -> String {
     let server = cluster().expect("PostgreSQL");
     let admin = Database::connect(format!("{server}/postgres")).await.unwrap();
@@ -80,7 +80,7 @@ fn start() -> Option<Cluster> {
     let lifeline = child.stdin.take();
     for _ in 0..300 {
         if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-            // It listens a moment before it takes queries.
+            // It accepts connections a moment before it accepts queries.
             std::thread::sleep(Duration::from_millis(500));
             return Some(Cluster {
                 url: format!("postgres://postgres@127.0.0.1:{port}"),
@@ -96,7 +96,7 @@ fn start() -> Option<Cluster> {
     panic!("PostgreSQL is installed but does not start:\n{log}");
 }
 
-/// Where `initdb` is: on the path, or where Debian keeps it.
+/// Folder of `initdb`: on the path, or where Debian installs it.
 fn binaries() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let on_path = std::env::split_paths(&path).find(|dir| dir.join("initdb").exists());

@@ -1,4 +1,4 @@
-//! The program as a process of its own.
+//! The program in a process of its own.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -23,7 +23,7 @@ impl Program {
         Self::start_logging(command, Stdio::inherit())
     }
 
-    /// Starts a command whose log goes somewhere.
+    /// Starts a command with its log redirected.
     pub(crate) fn start_logging(mut command: Command, log: impl Into<Stdio>) -> Program {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let said = Arc::new(Mutex::new(String::new()));
@@ -38,7 +38,7 @@ impl Program {
         Program { child, said }
     }
 
-    /// What it has said by the time it said `word`.
+    /// Its standard output up to `word`.
     pub(crate) async fn said_until(&mut self, word: &str) -> String {
         for _ in 0..400 {
             let said = self.said.lock().unwrap().clone();
@@ -53,7 +53,7 @@ impl Program {
         panic!("never said {word:?}: {}", self.said.lock().unwrap());
     }
 
-    /// The most memory it has had so far, in mebibytes; `None` where the system does not tell.
+    /// Its peak memory in MiB; `None` where the system does not report it.
     pub(crate) fn peak_memory(&self) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
@@ -66,7 +66,7 @@ impl Program {
         self.child.wait().unwrap();
     }
 
-    /// SIGTERM, and waits for the end.
+    /// Sends SIGTERM and waits for the end.
     pub(crate) fn stop(&mut self) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
@@ -88,7 +88,7 @@ impl Drop for Program {
     }
 }
 
-/// A server that runs as a program, and words for talking to it as the admin.
+/// A server in a process of its own, and functions to talk to it as the admin.
 pub(crate) struct Remote {
     pub(crate) program: Program,
     pub(crate) url: String,
@@ -97,12 +97,12 @@ pub(crate) struct Remote {
 }
 
 impl Remote {
-    /// Starts the program in a folder with no settings but these.
+    /// Starts the program on a folder with these settings only.
     pub(crate) async fn start(dir: &TempDir, variables: &[(&'static str, String)]) -> Remote {
         Self::start_as(Command::new(env!("CARGO_BIN_EXE_imagegraph")), dir, variables, Stdio::inherit()).await
     }
 
-    /// The same by a command that runs the program, its log going somewhere.
+    /// The same with a command that runs the program, and its log redirected.
     pub(crate) async fn start_as(
         mut command: Command,
         dir: &TempDir,
@@ -128,7 +128,7 @@ impl Remote {
         remote
     }
 
-    /// Runs an operation; answers its `data` and panics on top-level errors.
+    /// Runs an operation; returns its `data` and panics on top-level errors.
     pub(crate) async fn query(&self, query: &str, variables: Value) -> Value {
         let body = json!({ "query": query, "variables": variables });
         let request = self.http.post(format!("{}/graphql", self.url)).bearer_auth(ADMIN).json(&body);
@@ -137,7 +137,7 @@ impl Remote {
         answer["data"].clone()
     }
 
-    /// Uploads bytes; answers the whole response.
+    /// Uploads bytes; returns the whole response.
     pub(crate) async fn upload(&self, name: &str, bytes: Vec<u8>) -> reqwest::Response {
         let input = json!({ "workspaceId": self.workspace, "file": null });
         let operations = json!({ "query": super::UPLOAD, "variables": { "input": input } });
@@ -149,7 +149,7 @@ impl Remote {
         request.send().await.unwrap()
     }
 
-    /// Uploads bytes that are accepted; answers the file.
+    /// Uploads bytes that are expected to be accepted; returns the file.
     pub(crate) async fn file(&self, name: &str, bytes: Vec<u8>) -> Value {
         let answer: Value = self.upload(name, bytes).await.json().await.unwrap();
         assert_eq!(answer["data"]["uploadFile"]["userErrors"], json!([]), "{answer:#}");

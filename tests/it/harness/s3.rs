@@ -1,4 +1,4 @@
-//! An S3 server of a test's own: it checks signatures, keeps objects in a folder, and misbehaves when told to.
+//! An S3 server for one test: it verifies signatures, stores objects in a folder, and fails on request.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,16 +12,16 @@ use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use tempfile::TempDir;
 
-/// What is wrong with the server.
+/// How the server fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ill {
     /// Nothing.
     No,
     /// Every request is answered with this status.
     Status(u16),
-    /// Requests of this method are.
+    /// Requests with this method are answered with this status.
     Method(&'static str, u16),
-    /// Every answer takes this long.
+    /// Every answer is delayed by this time.
     Slow(Duration),
 }
 
@@ -55,7 +55,7 @@ impl Bucket {
         Bucket { url, folder, state }
     }
 
-    /// Settings of a server that keeps its bytes here.
+    /// Configures a server to store its bytes here.
     pub(crate) fn configure(&self, config: &mut Config) {
         config.store_url = Some(format!("s3://{PREFIX}").parse().unwrap());
         config.aws_endpoint_url = Some(self.url.parse().unwrap());
@@ -63,7 +63,7 @@ impl Bucket {
         config.aws_secret_access_key = Some("secret".to_owned());
     }
 
-    /// The same as variables of a program.
+    /// The same as environment variables of a program.
     pub(crate) fn variables(&self) -> Vec<(&'static str, String)> {
         vec![
             ("IMAGEGRAPH_STORE_URL", format!("s3://{PREFIX}")),
@@ -77,7 +77,7 @@ impl Bucket {
         *self.state.ill.lock().unwrap() = ill;
     }
 
-    /// Methods of the requests that came so far.
+    /// Methods of the requests so far.
     pub(crate) fn seen(&self) -> Vec<String> {
         self.state.seen.lock().unwrap().clone()
     }
@@ -88,7 +88,7 @@ impl Bucket {
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
 
-    /// Where the objects of a folder of the store lie.
+    /// Path of the objects in a folder of the store.
     pub(crate) fn path(&self, folder: &str) -> std::path::PathBuf {
         self.folder.path().join(PREFIX).join(folder)
     }

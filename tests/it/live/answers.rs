@@ -1,4 +1,4 @@
-//! Answers over both transports: the order of the selection, and every rule that holds for other requests.
+//! Answers over both transports: the order of the selection, and the rules that apply to other requests.
 
 use futures_util::StreamExt;
 use reqwest::header::ACCEPT;
@@ -13,7 +13,7 @@ use crate::pictures::photo;
 const ORDERED: &str = "query($no: Boolean = false) { z: viewer { user { name @include(if: $no) } } server { version @include(if: $no) emulated } b: __typename a: __typename }";
 const ANSWER: &str = r#"{"data":{"z":{"user":{}},"server":{"emulated":true},"b":"Query","a":"Query"}"#;
 
-/// The text of the next message: `serde_json::Value` would sort it.
+/// The text of the next message: parsing it as `serde_json::Value` would sort its keys.
 async fn text(socket: &mut Socket) -> String {
     loop {
         match socket.0.next().await {
@@ -24,7 +24,7 @@ async fn text(socket: &mut Socket) -> String {
     }
 }
 
-/// Everything that one operation says over server-sent events, as text.
+/// Everything that one operation sends over server-sent events, as text.
 async fn events(server: &Server, query: &str, variables: Value) -> String {
     let body = json!({ "query": query, "variables": variables });
     let request = server.http.post(format!("{}/graphql", server.url)).bearer_auth(ADMIN).json(&body);
@@ -32,7 +32,7 @@ async fn events(server: &Server, query: &str, variables: Value) -> String {
 }
 
 both! {
-    /// The fields of an answer stand in the order of the selection, and empty objects are empty.
+    /// Fields are in the order of the selection, and objects without selected fields are empty.
     async fn answers_keep_their_order(database: Database) {
         let server = Server::start(database).await;
         let mut socket = Socket::connect(&server, ADMIN).await;
@@ -43,7 +43,7 @@ both! {
         assert!(said.contains(&format!("event: next\ndata: {ANSWER}")), "{said}");
     }
 
-    /// So do those of a subscription's deliveries.
+    /// The same for the events of a subscription.
     async fn deliveries_keep_their_order(database: Database) {
         let server = Server::start(database).await;
         let file = server.file("photo.jpg", photo(1)).await;
@@ -65,7 +65,7 @@ both! {
         assert!(said.contains(&format!("event: next\ndata: {ordered}")), "{said}");
     }
 
-    /// Variables that do not fit are refused before anything runs.
+    /// Variables of the wrong type are refused before anything runs.
     async fn variables_are_coerced(database: Database) {
         let server = Server::start(database).await;
         let half = "mutation($n: String!, $t: DateTime) {
@@ -86,7 +86,7 @@ both! {
         }
         let found = server.query("{ workspaces { nodes { name } } }", json!({})).await;
         assert_eq!(found["workspaces"]["nodes"], json!([{ "name": "My workspace" }]));
-        // One kind stands for a list of one.
+        // A single value is coerced to a list.
         let mut variables = from(&server, &beginning(&server));
         variables["kinds"] = json!("FILE_READY");
         socket.subscribe("b", FOLLOW, variables).await;
@@ -94,8 +94,8 @@ both! {
         assert_eq!(socket.event().await["kind"], "FILE_READY");
     }
 
-    /// Persisted queries are declined without losing the connection, and payloads come back as they were sent.
-    async fn a_socket_survives_what_it_declines(database: Database) {
+    /// A socket stays open when a persisted query is declined, and payloads come back as they were sent.
+    async fn persisted_queries_are_declined(database: Database) {
         let server = Server::start(database).await;
         let mut socket = Socket::connect(&server, ADMIN).await;
         let extensions = json!({ "persistedQuery": { "version": 1, "sha256Hash": "0".repeat(64) } });

@@ -1,4 +1,4 @@
-//! Nothing is missed and nothing comes twice, whoever writes and however often a reader begins again.
+//! Events are delivered exactly once and in order, whoever writes and however often a reader resumes.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::socket::{Socket, beginning};
 use super::{FOLLOW, from, kinds};
 use crate::harness::{ADMIN, Database, Server, config, eventually};
 
-/// What the tests of order select: no rows.
+/// The selection of these tests, which needs no rows beside the event's.
 const BARE: &str = "subscription($workspace: ID!, $after: String) { assetEvents(workspaceId: $workspace, after: $after) { cursor fileId } }";
 
 async fn append(app: &App, to: &impl ConnectionTrait, workspace: WorkspaceId) -> FileId {
@@ -24,7 +24,8 @@ async fn append(app: &App, to: &impl ConnectionTrait, workspace: WorkspaceId) ->
     file
 }
 
-/// A transaction that drew its number first and commits last is not missed. (On SQLite there is one writer at a time.)
+/// A transaction that was assigned its number first and commits last is not missed. (SQLite has one writer at a
+/// time.)
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_late_commit_is_not_missed() {
     if !Database::Postgres.is_there() {
@@ -45,8 +46,8 @@ async fn a_late_commit_is_not_missed() {
 }
 
 both! {
-    /// Several writers with transactions of any length, and a reader that begins again and again where it stopped.
-    async fn no_gap_and_no_double(database: Database) {
+    /// Several writers with transactions of different lengths, and a reader that resumes again and again.
+    async fn no_gaps_and_no_duplicates(database: Database) {
         const WRITERS: usize = 4;
         const EACH: usize = 25;
         let server = Server::start_with(database, |config| config.database_connections = 8).await;
@@ -83,7 +84,8 @@ both! {
         assert_eq!(seen, all);
     }
 
-    /// Another server on the same database sees what happens: on PostgreSQL because it is told, on SQLite because it looks.
+    /// A server sees events of another one on the same database: by notifications on PostgreSQL, by polling on
+    /// SQLite.
     async fn two_servers(database: Database) {
         let told = database == Database::Postgres;
         let server = Server::start_with(database, |config| {
@@ -106,7 +108,7 @@ both! {
         server.file("a.txt", b"text".to_vec()).await;
         assert_eq!(kinds(&socket.events(2).await), ["FILE_CREATED", "FILE_READY"]);
         if told {
-            // Every listener loses its connection; what happens meanwhile is found when it is back.
+            // Every listener loses its connection; events in the meantime are found after it reconnects.
             let ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'";
             app.db.read.execute_unprepared(ended).await.unwrap();
             server.file("b.txt", b"more".to_vec()).await;
@@ -121,7 +123,8 @@ both! {
         second.running.stop().await;
     }
 
-    /// Every read of events is a range of one index, without a sort: an admin's and a member's, at both ends.
+    /// Every read of events is a range of one index, without a sort, for admins and members, at both ends of the
+    /// list.
     async fn reads_are_index_ranges(database: Database) {
         let server = Server::start_with(database, |config| {
             config.worker_interval = Duration::from_secs(3600);
@@ -148,7 +151,7 @@ both! {
                 let mut newest = Socket::connect(&server, token).await;
                 newest.subscribe("a", BARE, json!({ "workspace": server.workspace })).await;
                 eventually("two follow", || async { (server.running.app.event_notifier.subscriber_count() == 2).then_some(()) }).await;
-                // Once more than a look of the poll.
+                // One more than the poll reads.
                 tokio::time::sleep(Duration::from_millis(1500)).await;
             }).await;
             let reads: Vec<_> = statements.iter().filter(|statement| statement.sql.contains("FROM \"event\"")).collect();

@@ -1,4 +1,4 @@
-//! A `graphql-transport-ws` client that keeps nothing back.
+//! A `graphql-transport-ws` client that returns every message as it comes.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use crate::harness::Server;
 
-/// How long a test waits for something that must come.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Timeout for messages that have to come.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 pub(super) struct Socket(pub(super) WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 impl Socket {
-    /// Connects without a word.
+    /// Connects without sending `connection_init`.
     pub(super) async fn open(server: &Server, headers: &[(&'static str, String)]) -> Socket {
         let url = format!("{}/graphql", server.url.replace("http://", "ws://"));
         let mut request = url.into_client_request().unwrap();
@@ -42,7 +42,7 @@ impl Socket {
         self.send_text(&message.to_string()).await;
     }
 
-    /// Sends a message as it stands.
+    /// Sends a message as it is.
     pub(super) async fn send_text(&mut self, message: &str) {
         self.0.send(Message::text(message.to_owned())).await.unwrap();
     }
@@ -52,10 +52,10 @@ impl Socket {
         self.send(json!({ "id": id, "type": "subscribe", "payload": payload })).await;
     }
 
-    /// What comes next: a message, or the code and reason of a close.
+    /// The next message, or the code and reason of a close.
     pub(super) async fn next(&mut self) -> Result<Value, (u16, String)> {
-        // Signs of life do not count.
-        let late = tokio::time::Instant::now() + PATIENCE;
+        // Keep-alive messages are skipped.
+        let late = tokio::time::Instant::now() + TIMEOUT;
         loop {
             let message = tokio::time::timeout_at(late, self.0.next()).await.expect("a message in time");
             match message {
@@ -75,7 +75,7 @@ impl Socket {
         self.next().await.unwrap()
     }
 
-    /// The next event of the only subscription, less those of pictures that were looked at, which come at any time.
+    /// The next event of the only subscription. Events of finished analyses, which come at any time, are skipped.
     pub(super) async fn event(&mut self) -> Value {
         loop {
             let event = self.any_event().await;
@@ -102,7 +102,7 @@ impl Socket {
         events
     }
 
-    /// The code of the refusal that comes next.
+    /// The code of the error that comes next.
     pub(super) async fn refusal(&mut self) -> String {
         let message = self.message().await;
         assert_eq!(message["type"], "error", "{message:#}");
@@ -110,7 +110,7 @@ impl Socket {
     }
 }
 
-/// A cursor before everything that happened in the first workspace.
+/// A cursor before all events of the first workspace.
 pub(crate) fn beginning(server: &Server) -> String {
     imagegraph::event::cursor(&Model {
         seq: 0,

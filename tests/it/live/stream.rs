@@ -29,7 +29,7 @@ impl Events {
         }
     }
 
-    /// The next event's name and data; `None` at the end. Comments are passed over.
+    /// Name and data of the next event; `None` at the end. Comments are skipped.
     async fn next(&mut self) -> Option<(String, Value)> {
         loop {
             if let Some((event, rest)) = self.received.split_once("\n\n") {
@@ -84,7 +84,7 @@ async fn refused(response: Response) -> (u16, String) {
 }
 
 both! {
-    /// Events of a subscription, resumed where it stopped; over GET as well.
+    /// Events of a subscription, resumed after the last one; over GET as well.
     async fn subscriptions(database: Database) {
         let server = Server::start(database).await;
         let mut events = Events::of(post(&server, FOLLOW, from(&server, &beginning(&server)))).await;
@@ -97,13 +97,13 @@ both! {
         let query = format!("subscription {{ assetEvents(workspaceId: \"{}\", after: {}) {{ kind }} }}", server.workspace, first["cursor"]);
         let mut events = Events::of(get(&server, &query)).await;
         assert_eq!(events.answer().await, json!({ "data": { "assetEvents": { "kind": "FILE_READY" } } }));
-        // A client that would rather have JSON, but takes events, gets them for what cannot be answered otherwise.
+        // A client that prefers JSON and accepts event streams gets an event stream where only that is possible.
         let request = post(&server, FOLLOW, from(&server, &beginning(&server))).header(ACCEPT, "application/json, text/event-stream;q=0.5");
         let response = request.send().await.unwrap();
         assert_eq!(response.headers()[CONTENT_TYPE], "text/event-stream; charset=utf-8");
     }
 
-    /// Queries and mutations are streams of one answer.
+    /// Queries and mutations are streams with one answer.
     async fn other_operations(database: Database) {
         let server = Server::start(database).await;
         let query = "{ server { emulated } }";
@@ -121,7 +121,7 @@ both! {
         assert_eq!(refused(response).await, (405, "METHOD_NOT_ALLOWED".to_owned()));
     }
 
-    /// What is no operation is refused by status; what is one, by an answer and the end.
+    /// Invalid requests are refused by status; invalid operations by an event and the end of the stream.
     async fn refusals(database: Database) {
         let server = Server::start_with(database, |config| config.max_connections = 1).await;
         let missing = "subscription { assetEvents(workspaceId: \"wsp_00000000000000000000000000\") { kind } }";
@@ -132,7 +132,7 @@ both! {
             assert!(answer.get("data").is_none());
             events.ends().await;
         }
-        // Without event-stream there is nothing to answer a subscription with.
+        // Subscriptions cannot be answered without an event stream.
         let plain = post(&server, FOLLOW, json!({ "workspace": server.workspace })).send().await.unwrap();
         assert_eq!(refused(plain).await, (406, "NOT_ACCEPTABLE".to_owned()));
         let plain = get(&server, missing).send().await.unwrap();
@@ -141,7 +141,7 @@ both! {
         assert_eq!(refused(batch.header(ACCEPT, EVENTS).send().await.unwrap()).await, (406, "NOT_ACCEPTABLE".to_owned()));
         let nobody = server.http.post(format!("{}/graphql", server.url)).json(&json!({ "query": missing })).header(ACCEPT, EVENTS);
         assert_eq!(refused(nobody.send().await.unwrap()).await, (401, "UNAUTHENTICATED".to_owned()));
-        // So many at once, and no more.
+        // The limit on concurrent streams.
         let app = &server.running.app;
         eventually("none is open", || async { (app.connections.count() == 0).then_some(()) }).await;
         let _first = Events::of(post(&server, FOLLOW, json!({ "workspace": server.workspace }))).await;
@@ -149,7 +149,8 @@ both! {
         assert_eq!(refused(second).await, (429, "TOO_MANY_CONNECTIONS".to_owned()));
     }
 
-    /// A revoked token ends the stream with a reason; a server that stops ends it without, so that clients come back.
+    /// A revoked token ends the stream with an error. A server that stops ends it without one, so that clients
+    /// reconnect.
     async fn ends(database: Database) {
         let server = Server::start(database).await;
         let token = server.token("a@example.org", Some((&server.workspace, imagegraph::entity::membership::Role::Viewer))).await;

@@ -1,5 +1,5 @@
-//! Files that hold more, less or other than their format says, as phones and programs write them: what browsers show is
-//! taken, and what the API says of it is what is delivered.
+//! Image files that contain more or less than their format allows, as phones and programs write them: they are
+//! accepted if browsers show them, and what the API reports is what is delivered.
 
 use image::{DynamicImage, GenericImageView, ImageFormat};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::golden::{Delivered, flexible, get};
 use crate::harness::{ADMIN, Server};
 use crate::pictures::{QUADRANTS, crc32, encoded, quadrants, with_exif};
 
-/// The four colours of a picture, from the left top to the right bottom.
+/// The four colours of an image in its quadrants, from the top left to the bottom right.
 fn colours(pixels: &DynamicImage) -> [[u8; 3]; 4] {
     let (width, height) = pixels.dimensions();
     let at = |x: u32, y: u32| {
@@ -18,8 +18,15 @@ fn colours(pixels: &DynamicImage) -> [[u8; 3]; 4] {
     [at(1, 1), at(3, 1), at(1, 3), at(3, 3)]
 }
 
-/// Uploads a picture and compares what the API says with what is delivered: its size upright, and where its colours are.
-async fn shows(server: &Server, what: &str, bytes: Vec<u8>, size: (u32, u32), places: [usize; 4]) -> Value {
+/// Uploads an image and compares what the API reports with what is delivered: the upright size, and the places of its
+/// colours.
+async fn assert_shows(
+    server: &Server,
+    what: &str,
+    bytes: Vec<u8>,
+    size: (u32, u32),
+    places: [usize; 4],
+) -> Value {
     let payload = server.upload_as(ADMIN, json!({}), what, "", bytes).await;
     assert_eq!(payload["userErrors"], json!([]), "{what}: {payload:#}");
     let told = payload["file"]["image"].clone();
@@ -40,7 +47,7 @@ async fn shows(server: &Server, what: &str, bytes: Vec<u8>, size: (u32, u32), pl
 }
 
 const UPRIGHT: [usize; 4] = [0, 1, 2, 3];
-/// Orientation 6: the camera was turned to the left.
+/// Orientation 6: the image is rotated by 90 degrees clockwise to be upright.
 const TURNED: [usize; 4] = [2, 0, 3, 1];
 
 fn jpeg() -> Vec<u8> {
@@ -52,7 +59,7 @@ fn segment(marker: u8, body: &[u8]) -> Vec<u8> {
     [&[0xff, marker], &length[..], body].concat()
 }
 
-/// A TIFF header and a directory of so many entries, each with its tag, type, count and value.
+/// A TIFF header and a directory with these entries: tag, type, count and value.
 fn tiff(entries: &[(u16, u16, &[u8])]) -> Vec<u8> {
     let mut head = b"II*\0\x08\0\0\0".to_vec();
     head.extend(u16::try_from(entries.len()).unwrap().to_le_bytes());
@@ -85,7 +92,7 @@ fn named(exif: &[u8]) -> Vec<u8> {
     [b"Exif\0\0", exif].concat()
 }
 
-/// The segments of a JPEG before its pixels, and the rest.
+/// The segments of a JPEG before its pixels, and the rest of the file.
 fn parts(jpeg: &[u8]) -> (Vec<Vec<u8>>, Vec<u8>) {
     let (mut segments, mut at) = (Vec::new(), 2);
     while jpeg[at + 1] != 0xda {
@@ -96,7 +103,7 @@ fn parts(jpeg: &[u8]) -> (Vec<Vec<u8>>, Vec<u8>) {
     (segments, jpeg[at..].to_vec())
 }
 
-/// A JPEG with something before each of its markers but the first two, by which it is known for one.
+/// A JPEG with `before` inserted before each of its markers but the first two, which are its signature.
 fn before_markers(jpeg: &[u8], before: &[u8]) -> Vec<u8> {
     let (segments, rest) = parts(jpeg);
     let mut bytes = [&jpeg[..2], &segments[0]].concat();
@@ -107,14 +114,14 @@ fn before_markers(jpeg: &[u8], before: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A JPEG with segments before all of its own.
+/// A JPEG with additional segments before its own.
 fn with_segments(jpeg: &[u8], segments: &[Vec<u8>]) -> Vec<u8> {
     [&jpeg[..2], &segments.concat(), &jpeg[2..]].concat()
 }
 
-/// What is behind a JPEG does not matter, nor whether it says where it ends.
+/// Data after a JPEG, or a missing end marker, makes no difference.
 #[tokio::test]
-async fn jpegs_end_where_their_picture_does() {
+async fn jpegs_end_with_their_image() {
     let server = flexible().await;
     let plain = jpeg();
     let whole = plain.len();
@@ -139,13 +146,14 @@ async fn jpegs_end_where_their_picture_does() {
         ("fill bytes and more", before_markers(&plain, &[0, 7, 0xff, 0xff, 0, 0xff])),
         ("fill bytes before its end", [&plain[..whole - 2], &[0xff; 9], &[0xd9]].concat()),
     ] {
-        shows(&server, what, bytes, (60, 40), UPRIGHT).await;
+        assert_shows(&server, what, bytes, (60, 40), UPRIGHT).await;
     }
 }
 
-/// A JPEG that ends in its pixels is damaged, with a mark at its end or without, whatever the API's other reader thinks.
+/// A JPEG that ends within its pixels is damaged, with an end marker or without, even if the `image` crate accepts
+/// it.
 #[tokio::test]
-async fn half_a_jpeg_is_none() {
+async fn truncated_jpegs_are_refused() {
     let server = flexible().await;
     let noisy =
         image::RgbImage::from_fn(90, 60, |x, y| image::Rgb([(x * y) as u8, (x * 7) as u8, (y * 5) as u8]));
@@ -161,7 +169,7 @@ fn gif() -> Vec<u8> {
     encoded(DynamicImage::from(quadrants(60, 40)).into_rgba8(), ImageFormat::Gif)
 }
 
-/// Where the first image descriptor of a GIF is.
+/// Offset of the first image descriptor of a GIF.
 fn descriptor(gif: &[u8]) -> usize {
     let mut at = 13 + if gif[10] & 0x80 == 0 { 0 } else { 3 << ((gif[10] & 7) + 1) };
     while gif[at] == 0x21 {
@@ -198,7 +206,7 @@ async fn gifs_are_read_as_browsers_do() {
         ("a screen smaller than its picture", narrow),
         ("no screen", empty),
     ] {
-        shows(&server, what, bytes, (60, 40), UPRIGHT).await;
+        assert_shows(&server, what, bytes, (60, 40), UPRIGHT).await;
     }
 }
 
@@ -207,8 +215,8 @@ fn chunk(name: &[u8; 4], payload: &[u8]) -> Vec<u8> {
     [&u32::try_from(payload.len()).unwrap().to_be_bytes()[..], &named, &crc32(&named).to_be_bytes()].concat()
 }
 
-/// A chunk whose checksum is wrong.
-fn spoiled(name: &[u8; 4], payload: &[u8]) -> Vec<u8> {
+/// A chunk with a wrong checksum.
+fn chunk_with_wrong_checksum(name: &[u8; 4], payload: &[u8]) -> Vec<u8> {
     let mut bytes = chunk(name, payload);
     let last = bytes.len() - 1;
     bytes[last] ^= 0xff;
@@ -219,7 +227,7 @@ fn png() -> Vec<u8> {
     encoded(quadrants(60, 40), ImageFormat::Png)
 }
 
-/// A PNG with more between its header and its pixels, and between those and its end.
+/// A PNG with additional chunks before its pixels, and between those and its end.
 fn with_chunks(before: &[u8], behind: &[u8]) -> Vec<u8> {
     let plain = png();
     let end = plain.len() - 12;
@@ -236,15 +244,15 @@ async fn pngs_are_read_as_browsers_do() {
         ("half an end", plain[..whole - 5].to_vec()),
         ("no checksum of its pixels", plain[..whole - 16].to_vec()),
         ("more behind it", [&plain[..], &jpeg()].concat()),
-        ("a wrong checksum of a text", with_chunks(&spoiled(b"tEXt", b"Title\0text"), &[])),
-        ("a wrong checksum of a gamma", with_chunks(&spoiled(b"gAMA", &[0, 0, 1, 0]), &[])),
-        ("a wrong checksum of EXIF", with_chunks(&spoiled(b"eXIf", &orientation(6)), &[])),
+        ("a wrong checksum of a text", with_chunks(&chunk_with_wrong_checksum(b"tEXt", b"Title\0text"), &[])),
+        ("a wrong checksum of a gamma", with_chunks(&chunk_with_wrong_checksum(b"gAMA", &[0, 0, 1, 0]), &[])),
+        ("a wrong checksum of EXIF", with_chunks(&chunk_with_wrong_checksum(b"eXIf", &orientation(6)), &[])),
         ("a profile that is none", with_chunks(&chunk(b"iCCP", b"x\0\0no profile"), &[])),
         ("transparency of another kind", with_chunks(&chunk(b"tRNS", &[0; 5]), &[])),
         ("an unknown chunk", with_chunks(&chunk(b"abCd", b"?"), &chunk(b"abCd", b"?"))),
         ("a chunk of nothing", with_chunks(&chunk(b"tIME", b""), &[])),
     ] {
-        shows(&server, what, bytes, (60, 40), UPRIGHT).await;
+        assert_shows(&server, what, bytes, (60, 40), UPRIGHT).await;
     }
 }
 
@@ -259,12 +267,13 @@ fn riff(chunks: &[(&[u8; 4], &[u8])]) -> Vec<u8> {
     [b"RIFF", &u32::try_from(body.len()).unwrap().to_le_bytes()[..], &body].concat()
 }
 
-/// The header of an extended file of 60 × 40 pixels.
+/// The `VP8X` payload of a file of 60 × 40 pixels.
 fn extended(flags: u8) -> [u8; 10] {
     [flags, 0, 0, 0, 59, 0, 0, 39, 0, 0]
 }
 
-/// The pixels of a lossy WebP of 60 × 40, made by the emulator: no encoder of the tests writes it.
+/// The pixels of a lossy WebP of 60 × 40 pixels, encoded by the emulator, because the encoders in the tests are
+/// lossless.
 async fn vp8(server: &Server) -> Vec<u8> {
     let told = server.file("source.png", png()).await["image"].clone();
     let base = told["url"].as_str().unwrap().rsplit_once('/').unwrap().0.to_owned();
@@ -290,13 +299,13 @@ async fn webps_are_read_as_browsers_do() {
         ("an unknown chunk first", riff(&[(b"VP8X", &extended(0)), (b"abcd", b"123"), (b"VP8 ", &pixels)])),
         ("two pictures", riff(&[(b"VP8X", &extended(0)), (b"VP8 ", &pixels), (b"VP8 ", b"no more")])),
     ] {
-        shows(&server, what, bytes, (60, 40), UPRIGHT).await;
+        assert_shows(&server, what, bytes, (60, 40), UPRIGHT).await;
     }
 }
 
-/// Animations keep all their frames, wherever the file ends, upright.
+/// Animations keep all their frames, upright, wherever the file ends.
 #[tokio::test]
-async fn animations_end_where_their_frames_do() {
+async fn animations_end_with_their_frames() {
     let server = flexible().await;
     let moving = crate::pictures::gif(3);
     let whole = moving.len();
@@ -333,7 +342,8 @@ async fn animations_end_where_their_frames_do() {
     assert_eq!(server.file("cut.gif", cut).await["imageStatus"], "FAILED");
 }
 
-/// The first EXIF of a file counts, with the name before it that JPEG wants or without, wherever the format allows it.
+/// The first EXIF of a file counts, with or without the prefix that belongs in JPEG only, wherever the format allows
+/// it.
 #[tokio::test]
 async fn the_first_exif_counts() {
     let server = flexible().await;
@@ -384,13 +394,13 @@ async fn the_first_exif_counts() {
         ("WebP, 1 then 6", webp(&one, &named_six), false),
     ] {
         let (size, places) = if turned { ((40, 60), TURNED) } else { ((60, 40), UPRIGHT) };
-        let told = shows(&server, what, bytes, size, places).await;
+        let told = assert_shows(&server, what, bytes, size, places).await;
         let said = told["exif"]["Orientation"].as_u64().unwrap_or(1);
         assert_eq!(said == 6, turned, "{what}: {told:#}");
     }
 }
 
-/// EXIF that is kept in what is delivered does not turn it again.
+/// EXIF that is kept in a delivered image has no orientation to apply again.
 #[tokio::test]
 async fn delivered_exif_is_upright() {
     let server = flexible().await;
@@ -404,7 +414,7 @@ async fn delivered_exif_is_upright() {
     assert_eq!(again["exif"]["Orientation"], 1);
 }
 
-/// A NUL ends a text; what is behind it is left from a longer one. A copyright has two parts.
+/// A NUL ends a text, and the bytes after it are ignored; a copyright notice has two parts.
 #[tokio::test]
 async fn exif_texts_end_at_nul() {
     let server = flexible().await;

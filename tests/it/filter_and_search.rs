@@ -1,4 +1,4 @@
-//! Finding: filters, search, counts, usage.
+//! Filters, search, counts and usage of lists.
 
 use imagegraph::entity::membership::Role;
 use sea_orm::ConnectionTrait;
@@ -16,14 +16,14 @@ async fn sql(server: &Server, statement: &str) {
     server.running.app.db.write.execute_unprepared(statement).await.unwrap();
 }
 
-/// Names of the files that a filter finds, after a look at the counts beside them.
+/// Names of the files that a filter matches, after checking the counts beside them.
 async fn files(server: &Server, filter: &Value) -> Vec<String> {
     let found = server.query(FILES, json!({ "filter": filter })).await["files"].take();
     let nodes = checked(filter, &found);
     nodes.iter().map(|node| node["filename"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Names of the images that a filter finds, after a look at the counts beside them.
+/// Names of the images that a filter matches, after checking the counts beside them.
 async fn images(server: &Server, filter: &Value) -> Vec<String> {
     let found = server.query(IMAGES, json!({ "filter": filter })).await["images"].take();
     let nodes = checked(filter, &found);
@@ -39,13 +39,14 @@ fn checked<'a>(filter: &Value, found: &'a Value) -> &'a Vec<Value> {
     nodes
 }
 
-/// Three pictures, a text, and one that waits for its bytes; another workspace has a picture and a text of the same names.
-async fn filled(server: &Server) {
+/// Three images, a text file, and a file that waits for its bytes; another workspace has an image and a text file of
+/// the same names.
+async fn server_with_files(server: &Server) {
     server.file("Alpha 1.png", picture(40, 20, image::ImageFormat::Png)).await;
     server.file("beta_2.jpg", picture(20, 40, image::ImageFormat::Jpeg)).await;
     server.file("gamma%3.png", picture(30, 30, image::ImageFormat::Png)).await;
     server.file("notes.txt", b"twelve bytes".to_vec()).await;
-    // What the worker sees in the pictures must not come after what is written here.
+    // The analysis of the images has to be over before this test writes to the rows.
     sql(server, "UPDATE image SET analysis_due_at = NULL, analysis_attempts = 99").await;
     for (name, tags, alt) in [
         ("Alpha 1.png", r#"["red","Summer 2026"]"#, "'A \"quoted\" dog'"),
@@ -67,10 +68,10 @@ const GAMMA: &str = "gamma%3.png";
 const NOTES: &str = "notes.txt";
 
 both! {
-    /// Every condition on files, alone and together.
+    /// Every condition on files, alone and combined.
     async fn files_are_filtered(database: Database) {
         let server = Server::start(database).await;
-        filled(&server).await;
+        server_with_files(&server).await;
         let notes = server.query(FILES, json!({ "filter": { "filename": { "equals": NOTES } } })).await["files"]["nodes"][0].clone();
         let more = server.query("query($id: ID!) { file(id: $id) { sha256 createdAt createdBy { id } } }", json!({ "id": notes["id"] })).await["file"].clone();
         for (filter, expected) in [
@@ -121,7 +122,7 @@ both! {
     /// Every condition on images.
     async fn images_are_filtered(database: Database) {
         let server = Server::start(database).await;
-        filled(&server).await;
+        server_with_files(&server).await;
         let beta = server.query("{ images(filter: { filename: { startsWith: \"beta\" } }) { nodes { cfImageId fileId createdAt } } }", json!({})).await["images"]["nodes"][0].clone();
         for (filter, expected) in [
             (json!({}), vec![ALPHA, BETA, GAMMA]),
@@ -153,7 +154,7 @@ both! {
         ] {
             assert_eq!(images(&server, &filter).await, expected, "{filter}");
         }
-        // A width that is not known counts as 0, and a time as the oldest.
+        // An unknown width sorts as 0, and an unknown time as the oldest.
         sql(&server, "UPDATE image SET width = NULL WHERE filename = 'Alpha 1.png'").await;
         for (field, expected) in [("WIDTH", [ALPHA, BETA, GAMMA]), ("TAKEN_AT", [GAMMA, ALPHA, BETA])] {
             let query = "query($f: ImageOrderField!, $after: String) { images(first: 1, after: $after, orderBy: { field: $f, direction: ASC }) {
@@ -167,17 +168,17 @@ both! {
         }
     }
 
-    /// Words are found wherever they stand, by the index and without it, and follow every change.
+    /// Words are found anywhere in a text, with the index and without it, and the index follows every change.
     async fn search_finds_words(database: Database) {
         let server = Server::start(database).await;
-        filled(&server).await;
+        server_with_files(&server).await;
         for (search, expected) in [
             ("alpha", vec![ALPHA]),
             ("LPH", vec![ALPHA]),
             ("png", vec![ALPHA, GAMMA]),
             ("  PNG\t alp ", vec![ALPHA]),
             ("alpha 1.png", vec![ALPHA]),
-            // Shorter than a trigram.
+            // Shorter than a trigram, so the index cannot be used.
             ("a", vec![ALPHA, BETA, GAMMA]),
             ("2", vec![ALPHA, BETA]),
             ("%", vec![GAMMA]),
@@ -185,10 +186,10 @@ both! {
             ("%3", vec![GAMMA]),
             ("re B", vec![BETA]),
             ("red 20", vec![ALPHA]),
-            // Of tags.
+            // In tags.
             ("summer", vec![ALPHA]),
             ("blu", vec![BETA, NOTES]),
-            // Not over the end of a tag or name, and nothing of how tags are kept.
+            // A word does not match across the end of a tag or name, or the JSON syntax in which tags are stored.
             ("redSummer", vec![]),
             ("\"red", vec![]),
             ("\",\"", vec![]),
@@ -215,16 +216,16 @@ both! {
         server.query(delete, json!({ "id": id })).await;
         assert_eq!(files(&server, &json!({ "search": "omega" })).await, Vec::<String>::new());
         if database == Database::Sqlite {
-            // Full text tables keep to what they index.
+            // The full-text tables contain exactly the rows of the tables they index.
             sql(&server, "INSERT INTO file_search (file_search, rank) VALUES ('integrity-check', 1)").await;
             sql(&server, "INSERT INTO image_search (image_search, rank) VALUES ('integrity-check', 1)").await;
         }
     }
 
-    /// A filter shows nobody what they may not see, and counts none of it.
-    async fn a_filter_widens_nothing(database: Database) {
+    /// A filter neither shows nor counts rows that the user may not see.
+    async fn filters_respect_permissions(database: Database) {
         let server = Server::start(database).await;
-        filled(&server).await;
+        server_with_files(&server).await;
         let other = server.other_workspace("other").await;
         server.upload_as(ADMIN, json!({ "workspaceId": other }), "red alpha.png", "", png(3)).await;
         let member = server.token("member@example.org", Some((&other, Role::Viewer))).await;
@@ -242,10 +243,10 @@ both! {
         }
     }
 
-    /// The trash is another list, with its own counts.
+    /// The trash is a list of its own with its own counts.
     async fn the_trash_is_listed_by_itself(database: Database) {
         let server = Server::start(database).await;
-        filled(&server).await;
+        server_with_files(&server).await;
         sql(&server, "UPDATE file SET deleted_at = updated_at WHERE filename IN ('notes.txt', 'beta_2.jpg')").await;
         assert_eq!(files(&server, &json!({ "trashed": true })).await, [BETA, NOTES]);
         assert_eq!(files(&server, &json!({ "trashed": false })).await, [ALPHA, GAMMA]);
@@ -264,8 +265,8 @@ both! {
         }
     }
 
-    /// What makes no sense is refused with the path of the field.
-    async fn filters_refuse_nonsense(database: Database) {
+    /// Invalid filters are refused with the path of the field.
+    async fn invalid_filters_are_refused(database: Database) {
         let server = Server::start(database).await;
         let many = |value: &'static str| vec![value; 101];
         let files = [
@@ -321,11 +322,11 @@ both! {
         }
     }
 
-    /// A cursor whose key is of another kind than the order's is refused, and not sent to the database.
+    /// A cursor whose key is of another type than the order's is refused before it reaches the database.
     async fn forged_cursors_are_refused(database: Database) {
         use base64::Engine as _;
         let server = Server::start(database).await;
-        filled(&server).await;
+        server_with_files(&server).await;
         let id = "01890a5d-ac96-774b-bcce-b302099a8057";
         let query = "query($f: ImageOrderField!, $after: String) { images(after: $after, orderBy: { field: $f, direction: ASC }) { nodes { id } } }";
         for (field, key) in [
@@ -354,10 +355,11 @@ both! {
         }
     }
 
-    /// Counting the matches of a filter stops at the cap and says so; a list without conditions is always known.
+    /// Counting the matches of a filter stops at the cap and reports so; a list without conditions has an exact
+    /// count.
     async fn counts_are_capped(database: Database) {
         let server = Server::start_with(database, |config| config.max_count = 3).await;
-        filled(&server).await;
+        server_with_files(&server).await;
         let other = server.other_workspace("other").await;
         server.upload_as(ADMIN, json!({ "workspaceId": other }), "e.txt", "", b"e".to_vec()).await;
         for workspace in [&server.workspace, &other] {
@@ -376,10 +378,10 @@ both! {
         }
     }
 
-    /// Count, precision, bytes and `pageInfo.total` are one statement together, and none unless they are selected.
+    /// Count, precision, bytes and `pageInfo.total` take one statement together, and none if they are not selected.
     async fn counts_are_one_statement(database: Database) {
         let server = Server::start_with(database, |config| config.worker_interval = std::time::Duration::from_secs(3600)).await;
-        filled(&server).await;
+        server_with_files(&server).await;
         for filter in ["", "(filter: { hasImage: true })"] {
             let bare = server.statements(&format!("{{ files{filter} {{ nodes {{ id }} }} }}"), json!({})).await;
             let counted = format!("{{ files{filter} {{ nodes {{ id }} totalCount totalCountPrecision totalSize pageInfo {{ total }} }} }}");
@@ -394,14 +396,14 @@ both! {
         assert_eq!(server.statements(query, json!({})).await, bare + 1);
     }
 
-    /// Usage of a workspace, before and after things go.
+    /// Usage of a workspace before and after deletions.
     async fn usage_is_shown(database: Database) {
         let server = Server::start(database).await;
         let query = "query($w: ID!) { workspace(id: $w) { usage { fileCount fileBytes fileBytesQuota imageCount imageCountQuota trashedBytes measuredAt } } }";
         let other = server.other_workspace("other").await;
         let usage = server.query(query, json!({ "w": other })).await["workspace"]["usage"].take();
         assert_eq!((&usage["fileCount"], &usage["fileBytes"], &usage["imageCount"]), (&json!(0), &json!(0), &json!(0)));
-        filled(&server).await;
+        server_with_files(&server).await;
         sql(&server, "UPDATE file SET deleted_at = updated_at WHERE filename = 'notes.txt'").await;
         let usage = server.query(query, json!({ "w": server.workspace })).await["workspace"]["usage"].take();
         assert_eq!((&usage["fileCount"], &usage["imageCount"], &usage["trashedBytes"]), (&json!(4), &json!(3), &json!(12)));
@@ -411,7 +413,7 @@ both! {
         assert_eq!(server.refusal(&token, query, json!({ "w": server.workspace })).await, "FORBIDDEN");
     }
 
-    /// Whoever uploads and deletes at the same time, counters and texts are what a count of the rows says.
+    /// After concurrent uploads and deletions, the counters and the search texts are those of the rows.
     async fn counters_follow_concurrent_changes(database: Database) {
         let server = Server::start(database).await;
         let other = server.other_workspace("other").await;
@@ -449,7 +451,7 @@ both! {
             let (files, images) = (sizes("files"), sizes("images"));
             assert_eq!((files.len(), images.len()), (16, 8));
             let usage = &workspace["usage"];
-            // Four of each are in the trash, which counts too: `text`, four bytes.
+            // Four of each are in the trash, which is included; a file of `text` has four bytes.
             assert_eq!(usage["fileCount"], json!(files.len() + 4));
             assert_eq!(usage["fileBytes"], json!(files.iter().sum::<i64>() + 16));
             assert_eq!(usage["trashedBytes"], 16);
@@ -460,10 +462,10 @@ both! {
     }
 }
 
-/// Where the role may not make the extension that search needs, the start says what to do; once it is there, the role
-/// needs no more than a schema to make tables in.
+/// If the database role may not create the extension that search needs, the start fails with instructions; once it
+/// exists, the role only needs the right to create tables in a schema.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_missing_extension_is_named() {
+async fn a_missing_extension_is_reported() {
     if !Database::Postgres.is_there() {
         return;
     }

@@ -1,4 +1,4 @@
-//! What pictures look like and what cameras say: placeholders, colours, camera data, and what of it is kept.
+//! Analysis of images: placeholders, colours and camera data, and which metadata each policy keeps.
 
 use std::io::Cursor;
 
@@ -14,21 +14,21 @@ use serde_json::{Value, json};
 use crate::harness::{ADMIN, Database, Server, eventually};
 use crate::pictures::{gif, lying_png, photo, picture};
 
-const LOOKS: &str = "query($id: ID!) { image(id: $id) {
+const ANALYSIS: &str = "query($id: ID!) { image(id: $id) {
     thumbhash blurhash placeholder dominantColor palette hasAlpha updatedAt
     photo { make model lens takenAt iso aperture exposureTime focalLength orientation location { latitude longitude altitude } } exif } }";
 
-/// A server whose worker looks at nothing unless a test has it look.
+/// A server whose worker analyses images only when a test runs it.
 async fn idle(database: Database) -> Server {
     Server::start_with(database, |config| config.worker_interval = std::time::Duration::from_secs(3600)).await
 }
 
-async fn look_at_all(server: &Server) {
+async fn analyse_all(server: &Server) {
     while worker::analyse_next(&server.running.app).await.unwrap() {}
 }
 
-async fn looks(server: &Server, id: &Value) -> Value {
-    server.query(LOOKS, json!({ "id": id })).await["image"].clone()
+async fn find_image(server: &Server, id: &Value) -> Value {
+    server.query(ANALYSIS, json!({ "id": id })).await["image"].clone()
 }
 
 async fn upload(server: &Server, name: &str, bytes: Vec<u8>) -> Value {
@@ -45,15 +45,15 @@ fn encoded(pixels: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
     bytes
 }
 
-/// Three quarters blue, a quarter red.
+/// Three quarters blue, one quarter red.
 fn striped() -> Vec<u8> {
     let pixels =
         RgbImage::from_fn(400, 200, |x, _| if x < 300 { Rgb([20, 40, 220]) } else { Rgb([230, 30, 20]) });
     encoded(pixels, ImageFormat::Png)
 }
 
-/// The picture in a `data:` URL.
-fn shown(placeholder: &Value) -> RgbaImage {
+/// The image in a `data:` URL.
+fn decoded_placeholder(placeholder: &Value) -> RgbaImage {
     let png = placeholder.as_str().unwrap().strip_prefix("data:image/png;base64,").unwrap();
     image::load_from_memory(&STANDARD.decode(png).unwrap()).unwrap().into_rgba8()
 }
@@ -68,29 +68,29 @@ fn rgb(colour: &Value) -> [u8; 3] {
 }
 
 both! {
-    /// The worker looks at what was uploaded, and finds what is to be seen.
-    async fn pictures_are_looked_at(database: Database) {
+    /// The worker analyses uploaded images.
+    async fn uploaded_images_are_analysed(database: Database) {
         let server = Server::start(database).await;
         let id = upload(&server, "red.jpg", encoded(RgbImage::from_pixel(300, 150, Rgb([220, 30, 40])), ImageFormat::Jpeg)).await;
-        let seen = eventually("a placeholder", async || Some(looks(&server, &id).await).filter(|seen| seen["thumbhash"].is_string())).await;
+        let found = eventually("a placeholder", async || Some(find_image(&server, &id).await).filter(|found| found["thumbhash"].is_string())).await;
         let red = [220, 30, 40];
-        assert!(near(rgb(&seen["dominantColor"]), red, 4), "{seen:#}");
-        assert_eq!(seen["palette"], json!([seen["dominantColor"]]));
-        assert_eq!(seen["hasAlpha"], false);
-        let placeholder = shown(&seen["placeholder"]);
+        assert!(near(rgb(&found["dominantColor"]), red, 4), "{found:#}");
+        assert_eq!(found["palette"], json!([found["dominantColor"]]));
+        assert_eq!(found["hasAlpha"], false);
+        let placeholder = decoded_placeholder(&found["placeholder"]);
         assert!(placeholder.width() > placeholder.height(), "{:?}", placeholder.dimensions());
-        assert!(placeholder.pixels().all(|pixel| near([pixel[0], pixel[1], pixel[2]], red, 16)), "{seen:#}");
-        let thumbhash = STANDARD.decode(seen["thumbhash"].as_str().unwrap()).unwrap();
+        assert!(placeholder.pixels().all(|pixel| near([pixel[0], pixel[1], pixel[2]], red, 16)), "{found:#}");
+        let thumbhash = STANDARD.decode(found["thumbhash"].as_str().unwrap()).unwrap();
         let (r, g, b, a) = thumbhash::thumb_hash_to_average_rgba(&thumbhash).unwrap();
         assert!(near([r, g, b].map(|share| (share * 255.0) as u8), red, 10) && a == 1.0);
-        let blurred = blurhash::decode(seen["blurhash"].as_str().unwrap(), 4, 2, 1.0).unwrap();
-        // The algorithm sees slopes where there are none.
+        let blurred = blurhash::decode(found["blurhash"].as_str().unwrap(), 4, 2, 1.0).unwrap();
+        // The algorithm finds gradients where there are none.
         assert!(near([blurred[0], blurred[1], blurred[2]], red, 40), "{blurred:?}");
     }
 
-    /// Colours come by how much there is of them, transparency is noticed, an animation shows its first frame, a turned
-    /// photo is upright, and nobody's `updatedAt` moves.
-    async fn what_is_seen_is_what_is_there(database: Database) {
+    /// Colours are ordered by area, transparency is detected, an animation is analysed by its first frame, photos are
+    /// upright, and `updatedAt` does not change.
+    async fn results_of_the_analysis(database: Database) {
         let server = idle(database).await;
         let striped = upload(&server, "striped.png", striped()).await;
         let clear = RgbaImage::from_fn(64, 64, |x, y| if x < 32 && y < 32 { Rgba([10, 200, 30, 255]) } else { Rgba([255, 0, 0, 0]) });
@@ -104,96 +104,96 @@ both! {
         let webp = upload(&server, "a.webp", picture(90, 30, ImageFormat::WebP)).await;
         let thin = upload(&server, "thin.png", picture(3000, 1, ImageFormat::Png)).await;
         let svg = upload(&server, "a.svg", b"<svg xmlns='http://www.w3.org/2000/svg' width='3' height='2'/>".to_vec()).await;
-        let before = looks(&server, &striped).await;
+        let before = find_image(&server, &striped).await;
         assert_eq!((&before["thumbhash"], &before["placeholder"], &before["palette"], &before["hasAlpha"]), (&Value::Null, &Value::Null, &json!([]), &Value::Null));
         server.clock.advance(std::time::Duration::from_secs(60));
-        look_at_all(&server).await;
+        analyse_all(&server).await;
 
-        let seen = looks(&server, &striped).await;
-        let palette = seen["palette"].as_array().unwrap();
-        assert!(palette.len() == 2 && near(rgb(&palette[0]), [20, 40, 220], 6) && near(rgb(&palette[1]), [230, 30, 20], 6), "{seen:#}");
-        assert_eq!(seen["updatedAt"], before["updatedAt"]);
-        let placeholder = shown(&seen["placeholder"]);
+        let found = find_image(&server, &striped).await;
+        let palette = found["palette"].as_array().unwrap();
+        assert!(palette.len() == 2 && near(rgb(&palette[0]), [20, 40, 220], 6) && near(rgb(&palette[1]), [230, 30, 20], 6), "{found:#}");
+        assert_eq!(found["updatedAt"], before["updatedAt"]);
+        let placeholder = decoded_placeholder(&found["placeholder"]);
         let (left, right) = (placeholder.get_pixel(1, 3), placeholder.get_pixel(placeholder.width() - 1, 3));
         assert!(left[2] > left[0] && right[0] > right[2], "{left:?} {right:?}");
-        assert!(seen["placeholder"].as_str().unwrap().len() < 700);
+        assert!(found["placeholder"].as_str().unwrap().len() < 700);
 
-        let seen = looks(&server, &clear).await;
-        assert_eq!(seen["hasAlpha"], true);
-        assert_eq!(seen["palette"].as_array().unwrap().len(), 1, "what is not seen has no colour: {seen:#}");
-        assert!(near(rgb(&seen["dominantColor"]), [10, 200, 30], 6), "{seen:#}");
-        let placeholder = shown(&seen["placeholder"]);
+        let found = find_image(&server, &clear).await;
+        assert_eq!(found["hasAlpha"], true);
+        assert_eq!(found["palette"].as_array().unwrap().len(), 1, "transparent pixels have no colour: {found:#}");
+        assert!(near(rgb(&found["dominantColor"]), [10, 200, 30], 6), "{found:#}");
+        let placeholder = decoded_placeholder(&found["placeholder"]);
         let (corner, far) = (placeholder.get_pixel(1, 1), placeholder.get_pixel(placeholder.width() - 2, placeholder.height() - 2));
         assert!(corner[3] > 150 && far[3] < 100, "{corner:?} {far:?}");
 
-        let seen = looks(&server, &nothing).await;
-        assert_eq!((&seen["hasAlpha"], &seen["palette"], &seen["dominantColor"]), (&json!(true), &json!([]), &Value::Null));
-        let seen = looks(&server, &opaque).await;
-        assert_eq!((&seen["hasAlpha"], &seen["dominantColor"]), (&json!(false), &json!("#010203")));
-        let seen = looks(&server, &deep).await;
-        assert_eq!(seen["hasAlpha"], true);
-        assert!(near(rgb(&seen["dominantColor"]), [255, 255, 0], 3), "{seen:#}");
-        let seen = looks(&server, &moving).await;
-        assert!(near(rgb(&seen["dominantColor"]), [0, 100, 200], 8), "the first of three frames: {seen:#}");
-        // Red was on the left of the camera, and is on top once upright.
-        let placeholder = shown(&looks(&server, &turned).await["placeholder"]);
+        let found = find_image(&server, &nothing).await;
+        assert_eq!((&found["hasAlpha"], &found["palette"], &found["dominantColor"]), (&json!(true), &json!([]), &Value::Null));
+        let found = find_image(&server, &opaque).await;
+        assert_eq!((&found["hasAlpha"], &found["dominantColor"]), (&json!(false), &json!("#010203")));
+        let found = find_image(&server, &deep).await;
+        assert_eq!(found["hasAlpha"], true);
+        assert!(near(rgb(&found["dominantColor"]), [255, 255, 0], 3), "{found:#}");
+        let found = find_image(&server, &moving).await;
+        assert!(near(rgb(&found["dominantColor"]), [0, 100, 200], 8), "the first of three frames: {found:#}");
+        // Red is on the left as stored, and on top once upright.
+        let placeholder = decoded_placeholder(&find_image(&server, &turned).await["placeholder"]);
         let (top, bottom) = (placeholder.get_pixel(4, 0), placeholder.get_pixel(4, placeholder.height() - 1));
         assert!(placeholder.height() > placeholder.width() && top[0] > top[2] && bottom[2] > bottom[0], "{top:?} {bottom:?}");
-        assert_eq!(looks(&server, &webp).await["palette"].as_array().unwrap().len(), 2);
-        assert!(looks(&server, &thin).await["placeholder"].is_string());
-        let seen = looks(&server, &svg).await;
-        assert_eq!((&seen["thumbhash"], &seen["blurhash"], &seen["placeholder"], &seen["dominantColor"], &seen["hasAlpha"]), (&Value::Null, &Value::Null, &Value::Null, &Value::Null, &Value::Null));
+        assert_eq!(find_image(&server, &webp).await["palette"].as_array().unwrap().len(), 2);
+        assert!(find_image(&server, &thin).await["placeholder"].is_string());
+        let found = find_image(&server, &svg).await;
+        assert_eq!((&found["thumbhash"], &found["blurhash"], &found["placeholder"], &found["dominantColor"], &found["hasAlpha"]), (&Value::Null, &Value::Null, &Value::Null, &Value::Null, &Value::Null));
     }
 
-    /// Rows from before pictures were looked at are looked at; what cannot be decoded is given up at once, what cannot be
-    /// read after some tries, and neither keeps the next one waiting.
-    async fn older_rows_are_filled_in_and_hopeless_ones_given_up(database: Database) {
+    /// Rows from before the analysis existed are analysed; images that cannot be decoded fail at once, those that
+    /// cannot be read after several attempts, and neither delays the next image.
+    async fn existing_rows_and_failures(database: Database) {
         let server = idle(database).await;
         let id = upload(&server, "photo.jpg", photo(1)).await;
         let damaged = upload(&server, "damaged.png", picture(64, 64, ImageFormat::Png)).await;
         let text = "UPDATE image SET taken_at = NULL, analysis_due_at = created_at";
         sql(&server, text).await;
         let blob = blob_of(&server, &damaged).await;
-        // As long as before: what is shorter counts as missing, and is waited for.
+        // Of the same length, because a shorter file counts as missing and is retried.
         let mut bytes = std::fs::read(&blob).unwrap();
         bytes[60..].fill(0);
         std::fs::write(&blob, bytes).unwrap();
-        look_at_all(&server).await;
-        let seen = looks(&server, &id).await;
-        assert!(seen["placeholder"].is_string(), "{seen:#}");
+        analyse_all(&server).await;
+        let found = find_image(&server, &id).await;
+        assert!(found["placeholder"].is_string(), "{found:#}");
         assert_eq!(taken_at(&server, &id).await, "2024-05-06T07:08:09+00:00");
-        let seen = looks(&server, &damaged).await;
-        assert_eq!((&seen["thumbhash"], &seen["hasAlpha"]), (&Value::Null, &Value::Null));
+        let found = find_image(&server, &damaged).await;
+        assert_eq!((&found["thumbhash"], &found["hasAlpha"]), (&Value::Null, &Value::Null));
         assert_eq!(due(&server).await, 0);
 
-        // What the policy drops today goes from rows that were written before there was one.
+        // Metadata that the policy strips is removed from rows that were written before the policy existed.
         sql(&server, "UPDATE image SET exif = '{\"GPSLatitude\": [1, 2, 3], \"Make\": \"Acme\"}', analysis_due_at = created_at").await;
-        look_at_all(&server).await;
-        assert_eq!(looks(&server, &id).await["exif"], json!({ "Make": "Acme" }));
+        analyse_all(&server).await;
+        assert_eq!(find_image(&server, &id).await["exif"], json!({ "Make": "Acme" }));
 
         let lost = upload(&server, "lost.png", picture(65, 64, ImageFormat::Png)).await;
         std::fs::remove_file(blob_of(&server, &lost).await).unwrap();
         for attempt in 1..=6 {
             assert_eq!(due(&server).await, 1, "attempt {attempt}");
             assert!(worker::analyse_next(&server.running.app).await.unwrap(), "attempt {attempt}");
-            assert!(!worker::analyse_next(&server.running.app).await.unwrap(), "it waits before it tries again");
+            assert!(!worker::analyse_next(&server.running.app).await.unwrap(), "the next attempt waits for its backoff");
             server.clock.advance(std::time::Duration::from_secs(700));
         }
         assert_eq!(due(&server).await, 0);
-        assert_eq!(looks(&server, &lost).await["thumbhash"], Value::Null);
+        assert_eq!(find_image(&server, &lost).await["thumbhash"], Value::Null);
     }
 
-    /// Each policy keeps what it says of a photo's metadata, by every way in; the default drops the place.
+    /// Each policy keeps its part of a photo's metadata, for every way to upload; the default strips the position.
     async fn metadata_is_kept_by_policy(database: Database) {
         let server = idle(database).await;
         let id = upload(&server, "photo.jpg", located()).await;
-        let seen = looks(&server, &id).await;
-        let tags = |seen: &Value| seen["exif"].as_object().map(|tags| tags.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
+        let found = find_image(&server, &id).await;
+        let tags = |found: &Value| found["exif"].as_object().map(|tags| tags.keys().cloned().collect::<Vec<_>>()).unwrap_or_default();
         let all = ["BodySerialNumber", "CameraOwnerName", "Copyright", "DateTimeOriginal", "FNumber", "GPSAltitude", "GPSAltitudeRef", "GPSDateStamp", "GPSLatitude", "GPSLatitudeRef", "GPSLongitude", "GPSLongitudeRef", "ISO", "LensModel", "LensSerialNumber", "Make", "OffsetTimeOriginal", "Orientation"];
         let located = |tag: &&str| tag.starts_with("GPS") || tag.contains("Serial");
         let unlocated: Vec<_> = all.into_iter().filter(|tag| !located(tag)).collect();
-        assert_eq!(tags(&seen), unlocated);
-        assert_eq!(seen["photo"], json!({ "make": "Acme", "model": null, "lens": "50mm", "takenAt": "2024-05-06T04:38:09.000Z", "iso": 400,
+        assert_eq!(tags(&found), unlocated);
+        assert_eq!(found["photo"], json!({ "make": "Acme", "model": null, "lens": "50mm", "takenAt": "2024-05-06T04:38:09.000Z", "iso": 400,
             "aperture": 2.8, "exposureTime": null, "focalLength": null, "orientation": 6, "location": null }));
         assert_eq!(taken_at(&server, &id).await, "2024-05-06T04:38:09+00:00");
         for (policy, kept, place) in [
@@ -207,36 +207,36 @@ both! {
             let sent = direct(&server, self::located()).await;
             let delete = "mutation($id: ID!) { deleteImage(input: { id: $id }) { success } }";
             for image in [uploaded["image"]["id"].clone(), sent] {
-                let seen = looks(&server, &image).await;
-                assert_eq!(tags(&seen), kept, "{policy}");
-                assert_eq!(seen["photo"]["location"], place, "{policy}");
-                assert_eq!(seen["photo"].is_null(), kept.is_empty(), "{policy}");
+                let found = find_image(&server, &image).await;
+                assert_eq!(tags(&found), kept, "{policy}");
+                assert_eq!(found["photo"]["location"], place, "{policy}");
+                assert_eq!(found["photo"].is_null(), kept.is_empty(), "{policy}");
                 assert_eq!(taken_at(&server, &image).await.is_empty(), kept.len() < 5, "{policy}");
             }
             server.query(delete, json!({ "id": uploaded["image"]["id"] })).await;
             let provision = "mutation($id: ID!) { provisionImage(input: { fileId: $id }) { image { id width height } userErrors { code } } }";
             let again = server.query(provision, json!({ "id": uploaded["id"] })).await["provisionImage"].clone();
-            // Turned by its orientation, whether that is kept or not.
+            // The size is that after the orientation, whether the orientation is kept or not.
             assert_eq!((&again["image"]["width"], &again["image"]["height"]), (&json!(40), &json!(60)));
-            assert_eq!(tags(&looks(&server, &again["image"]["id"]).await), kept, "{policy}");
+            assert_eq!(tags(&find_image(&server, &again["image"]["id"]).await), kept, "{policy}");
         }
     }
 
-    /// What somebody set of an image is read back.
-    async fn settings_are_shown(database: Database) {
+    /// Settings of an image are returned.
+    async fn settings_are_returned(database: Database) {
         let server = idle(database).await;
         let settings = json!({ "alt": "Two halves", "focalPoint": { "x": 0.25, "y": 1 }, "creator": "ann", "cfMetadata": { "a": [1] } });
         let id = server.upload_as(ADMIN, json!({ "image": settings }), "a.png", "", picture(9, 9, ImageFormat::Png)).await["file"]["image"]["id"].clone();
         let query = "query($id: ID!) { image(id: $id) { alt focalPoint { x y } creator cfMetadata } }";
-        let shown = server.query(query, json!({ "id": id })).await["image"].clone();
-        assert_eq!(shown, json!({ "alt": "Two halves", "focalPoint": { "x": 0.25, "y": 1.0 }, "creator": "ann", "cfMetadata": { "a": [1] } }));
+        let returned = server.query(query, json!({ "id": id })).await["image"].clone();
+        assert_eq!(returned, json!({ "alt": "Two halves", "focalPoint": { "x": 0.25, "y": 1.0 }, "creator": "ann", "cfMetadata": { "a": [1] } }));
         let bare = upload(&server, "b.png", picture(9, 8, ImageFormat::Png)).await;
-        let shown = server.query(query, json!({ "id": bare })).await["image"].clone();
-        assert_eq!(shown, json!({ "alt": null, "focalPoint": null, "creator": null, "cfMetadata": null }));
+        let returned = server.query(query, json!({ "id": bare })).await["image"].clone();
+        assert_eq!(returned, json!({ "alt": null, "focalPoint": null, "creator": null, "cfMetadata": null }));
     }
 
-    /// A gallery of a hundred private images with all that an `<img>` needs costs the statements of the page and no more,
-    /// and asking again gives the same strings.
+    /// A gallery of a hundred private images with everything that an `<img>` needs takes the statements of one page,
+    /// and repeating the query returns the same strings.
     async fn a_private_gallery_is_four_statements(database: Database) {
         let server = idle(database).await;
         for i in 0..100u32 {
@@ -244,7 +244,7 @@ both! {
             let input = json!({ "image": { "requireSignedUrls": true, "alt": format!("Number {i}") } });
             server.upload_as(ADMIN, input, "a.png", "", encoded(pixels, ImageFormat::Png)).await;
         }
-        look_at_all(&server).await;
+        analyse_all(&server).await;
         let gallery = "query($n: Int) { images(first: $n) { nodes { id url urlExpiresAt alt aspectRatio placeholder thumbhash dominantColor palette
             rendition(variant: \"public\") { url width height expiresAt } renditions { url }
             srcSet(widths: [480, 960], sizes: \"33vw\") { src srcset sizes width height } photo { takenAt } focalPoint { x } } } }";
@@ -269,9 +269,9 @@ both! {
     }
 }
 
-/// Pictures that claim more than they are, or end early, cost an error and no memory.
+/// Images that claim a false size, or are truncated, are errors and take no memory.
 #[test]
-fn hostile_pictures_are_refused_before_they_are_decoded() {
+fn malicious_images_are_refused_without_decoding() {
     let look = |bytes: &[u8], format| {
         let mut file = tempfile::tempfile().unwrap();
         std::io::Write::write_all(&mut file, bytes).unwrap();
@@ -299,7 +299,7 @@ fn hostile_pictures_are_refused_before_they_are_decoded() {
     assert!(look(&picture(3, 3, ImageFormat::Png), Format::Png).is_ok());
 }
 
-/// Images still to be looked at.
+/// Number of images that still have to be analysed.
 async fn due(server: &Server) -> usize {
     let db = &server.running.app.db.read;
     db.query_all_raw(sea_orm::Statement::from_string(
@@ -322,7 +322,7 @@ async fn taken_at(server: &Server, id: &Value) -> String {
     row.taken_at.map(|at| at.to_rfc3339()).unwrap_or_default()
 }
 
-/// Where the bytes of an image are.
+/// Path of the bytes of an image.
 async fn blob_of(server: &Server, image: &Value) -> std::path::PathBuf {
     let db = &server.running.app.db.read;
     let id = image.as_str().unwrap().parse().unwrap();
@@ -331,7 +331,7 @@ async fn blob_of(server: &Server, image: &Value) -> std::path::PathBuf {
     server.dir.path().join("blobs/originals").join(file.blob_id.unwrap().to_string())
 }
 
-/// Sends bytes by a direct upload; answers the image's id.
+/// Sends bytes by a direct upload; returns the id of the image.
 async fn direct(server: &Server, bytes: Vec<u8>) -> Value {
     let create = "mutation($w: ID!) { createDirectUpload(input: { workspaceId: $w, filename: \"a.jpg\", mimeType: \"image/jpeg\" }) { directUpload { id uploadUrl } } }";
     let made =
@@ -345,7 +345,7 @@ async fn direct(server: &Server, bytes: Vec<u8>) -> Value {
     server.query(complete, json!({ "id": made["id"] })).await["completeDirectUpload"]["image"]["id"].clone()
 }
 
-/// A JPEG of 60 × 40 pixels, turned, with a place, serial numbers, an owner and a copyright.
+/// A JPEG of 60 × 40 pixels with an orientation, a position, serial numbers, an owner and a copyright notice.
 fn located() -> Vec<u8> {
     let plain = picture(60, 40, ImageFormat::Jpeg);
     let tiff = tiff();
@@ -417,7 +417,7 @@ fn tiff() -> Vec<u8> {
     bytes
 }
 
-/// A TIFF directory at an offset, its long values behind it.
+/// A TIFF directory at an offset, followed by its long values.
 fn directory(at: usize, entries: &[(u16, (u16, Vec<u8>))]) -> Vec<u8> {
     let mut head = u16::try_from(entries.len()).unwrap().to_le_bytes().to_vec();
     let mut tail: Vec<u8> = Vec::new();

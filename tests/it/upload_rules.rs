@@ -1,4 +1,4 @@
-//! What is said about files, what a workspace accepts, files with the same bytes, and repeated requests.
+//! Uploads: tags and metadata, the policy of the workspace, duplicates, idempotency keys, batches.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Sets the policy of a server's first workspace.
+/// Changes the policy of the server's first workspace.
 pub(crate) async fn policy(server: &Server, change: impl FnOnce(&mut workspace::ActiveModel)) {
     let id: WorkspaceId = server.workspace.parse().unwrap();
     let db = &server.running.app.db.write;
@@ -41,8 +41,8 @@ fn code(payload: &Value) -> (&Value, &Value) {
 }
 
 both! {
-    /// Labels and metadata are kept as they were meant and shown again.
-    async fn labels_and_metadata_are_kept(database: Database) {
+    /// Tags are trimmed and deduplicated; metadata comes back as it was sent.
+    async fn tags_and_metadata_are_kept(database: Database) {
         let server = Server::start(database).await;
         let input = json!({ "tags": [" sea ", "sun", "sea", "日本"], "metadata": { "order": 7, "nested": [{ "a": null }] }, "sha256": sha256(b"text") });
         let payload = upload(&server, input, b"text").await;
@@ -55,8 +55,8 @@ both! {
         assert_eq!(found["file"], json!({ "tags": [], "metadata": null }));
     }
 
-    /// Each bad description is refused with its code and field, and leaves nothing.
-    async fn bad_descriptions_are_refused(database: Database) {
+    /// Invalid tags, metadata, hashes and keys are refused with code and field, and nothing is stored.
+    async fn invalid_input_is_refused(database: Database) {
         let server = Server::start(database).await;
         let many: Vec<String> = (0..51).map(|i| i.to_string()).collect();
         let mut deep = json!(1);
@@ -90,9 +90,9 @@ both! {
         assert_eq!(upload(&server, fits, b"text").await["userErrors"], json!([]));
     }
 
-    /// The workspace's types and sizes hold for uploads, and for direct uploads before a byte is sent. What the bytes are
-    /// decides, not what they are said to be.
-    async fn a_workspace_takes_what_it_takes(database: Database) {
+    /// Allowed types and the maximum size of the workspace apply to uploads, and to direct uploads before any bytes
+    /// are sent. The type is that of the content, not the declared one.
+    async fn workspace_policy_applies_to_uploads(database: Database) {
         let server = Server::start(database).await;
         policy(&server, |row| {
             row.allowed_mime_types = Set(StringList(vec!["image/*".to_owned(), "application/pdf".to_owned()]));
@@ -127,7 +127,7 @@ both! {
         assert_eq!(created["directUpload"]["maxSize"], 2000, "{created:#}");
     }
 
-    /// CREATE shares the stored bytes, which stay until the last owner is gone.
+    /// With CREATE files share the stored bytes, which are deleted with the last file.
     async fn files_with_the_same_bytes_share_them(database: Database) {
         let server = Server::start(database).await;
         let first = server.file("a.jpg", photo(1)).await;
@@ -142,11 +142,11 @@ both! {
         let bytes = server.http.get(url["file"]["downloadUrl"].as_str().unwrap()).send().await.unwrap().bytes().await.unwrap();
         assert_eq!(bytes, photo(1));
         server.query(delete, json!({ "id": second["id"] })).await;
-        eventually("the bytes are gone", || async { server.originals().is_empty().then_some(()) }).await;
+        eventually("the bytes are deleted", || async { server.originals().is_empty().then_some(()) }).await;
     }
 
-    /// REUSE answers the file that is there and REJECT refuses, naming it; in another workspace it is another matter.
-    async fn reuse_and_reject(database: Database) {
+    /// REUSE returns the existing file and REJECT refuses, naming it. Files of other workspaces do not count.
+    async fn duplicate_policies(database: Database) {
         let server = Server::start(database).await;
         let first = server.file("a.jpg", photo(1)).await;
         let reused = upload(&server, json!({ "onDuplicate": "REUSE" }), &photo(1)).await;
@@ -162,7 +162,7 @@ both! {
         let elsewhere = upload(&server, json!({ "workspaceId": other, "onDuplicate": "REJECT" }), &photo(1)).await;
         assert_eq!(elsewhere["userErrors"], json!([]));
         assert_eq!(counts(&server).await, (3, 2));
-        // By their hash alone, before anything is sent.
+        // A direct upload that declares a hash is answered before any bytes are sent.
         let create = "mutation($input: CreateDirectUploadInput!) { createDirectUpload(input: $input) { directUpload { id } file { id } deduplicated userErrors { code field } } }";
         let input = json!({ "workspaceId": server.workspace, "filename": "a.jpg", "mimeType": "image/jpeg", "sha256": sha256(&photo(1)) });
         let known = server.query(create, json!({ "input": input })).await["createDirectUpload"].clone();
@@ -177,8 +177,9 @@ both! {
         assert_eq!((&created["deduplicated"], created["directUpload"]["id"].is_string()), (&json!(false), true));
     }
 
-    /// The same bytes many times at once: one file under REUSE, one accepted under REJECT, one copy under CREATE.
-    async fn duplicates_at_once(database: Database) {
+    /// Concurrent uploads of the same bytes: one file under REUSE, one accepted under REJECT, one stored copy under
+    /// CREATE.
+    async fn concurrent_duplicates(database: Database) {
         let server = Server::start(database).await;
         for (policy, files, deduplicated, refused) in [("REUSE", 1, 7, 0), ("REJECT", 1, 0, 7), ("CREATE", 8, 0, 0)] {
             let before = counts(&server).await;
@@ -192,8 +193,9 @@ both! {
         }
     }
 
-    /// Sharers come while owners go: every file that is left has its bytes, and no bytes are left without a file.
-    async fn shares_and_removals_at_once(database: Database) {
+    /// Uploads of the same bytes while other files with them are deleted: every remaining file has its bytes, and no
+    /// bytes remain without a file.
+    async fn concurrent_uploads_and_deletions_of_shared_bytes(database: Database) {
         let server = Server::start(database).await;
         let delete = "mutation($id: ID!) { deleteFile(input: { id: $id, permanently: true }) { success } }";
         let mut kept = Vec::new();
@@ -211,11 +213,12 @@ both! {
             assert_eq!(server.http.get(url).send().await.unwrap().bytes().await.unwrap(), *bytes);
             server.query(delete, json!({ "id": id })).await;
         }
-        eventually("all bytes are gone", || async { server.originals().is_empty().then_some(()) }).await;
+        eventually("all bytes are deleted", || async { server.originals().is_empty().then_some(()) }).await;
     }
 
-    /// A repeated upload answers the first result; another request under the same key is a conflict; a day later it is new.
-    async fn a_repeated_upload_is_one_upload(database: Database) {
+    /// A repeated upload gets the first result; a different request with the same key is a conflict; after 24 hours
+    /// the key is free.
+    async fn idempotency_key_returns_the_first_result(database: Database) {
         let server = Server::start(database).await;
         let input = json!({ "idempotencyKey": "order-7", "tags": ["a"] });
         let first = upload(&server, input.clone(), b"text").await;
@@ -238,8 +241,8 @@ both! {
         assert_ne!(anew["file"]["id"], first["file"]["id"]);
     }
 
-    /// Repetitions at once make one thing; REUSE is remembered as such.
-    async fn repetitions_at_once_make_one_thing(database: Database) {
+    /// Concurrent repetitions create one file. A repetition under REUSE reports `deduplicated` again.
+    async fn concurrent_repetitions_create_one_file(database: Database) {
         let server = Server::start(database).await;
         let input = json!({ "idempotencyKey": "k" });
         let answers = join_all((0..8).map(|_| upload(&server, input.clone(), b"text"))).await;
@@ -263,8 +266,8 @@ both! {
         assert_eq!(counts(&server).await, (3, 1));
     }
 
-    /// A direct upload that the account refused can be tried again under the same key.
-    async fn what_came_to_nothing_can_be_repeated(database: Database) {
+    /// After Cloudflare refused a direct upload, the same key can be used again.
+    async fn refused_direct_upload_releases_its_key(database: Database) {
         let server = Server::start_with(database, |config| config.cloudflare_timeout = Duration::from_millis(400)).await;
         let create = "mutation($input: CreateDirectUploadInput!) { createDirectUpload(input: $input) { directUpload { id } userErrors { code } } }";
         let input = json!({ "input": { "workspaceId": server.workspace, "filename": "a.png", "mimeType": "image/png", "idempotencyKey": "k" } });
@@ -277,19 +280,19 @@ both! {
         assert_eq!(counts(&server).await, (1, 0));
     }
 
-    /// Old keys are swept.
-    async fn keys_are_swept(database: Database) {
+    /// Expired keys are deleted.
+    async fn expired_keys_are_deleted(database: Database) {
         use sea_orm::PaginatorTrait;
         let server = Server::start_with(database, |config| config.sweep_age = Duration::from_millis(200)).await;
         upload(&server, json!({ "idempotencyKey": "k" }), b"text").await;
         let keys = || imagegraph::entity::idempotency_key::Entity::find().count(&server.running.app.db.read);
         assert_eq!(keys().await.unwrap(), 1);
         server.clock.advance(Duration::from_secs(24 * 3600 + 1));
-        eventually("the key is gone", || async { (keys().await.unwrap() == 0).then_some(()) }).await;
+        eventually("the key is deleted", || async { (keys().await.unwrap() == 0).then_some(()) }).await;
     }
 
-    /// A batch succeeds and fails entry by entry, in order, each problem with its path.
-    async fn a_batch_fails_entry_by_entry(database: Database) {
+    /// Each entry of a batch succeeds or fails on its own, in order, with the path of each error.
+    async fn batch_entries_fail_independently(database: Database) {
         let server = Server::start(database).await;
         let create = "mutation($input: CreateDirectUploadsInput!) { createDirectUploads(input: $input) { results { directUpload { id transport } file { filename } deduplicated userErrors { code field } } userErrors { code field } } }";
         let entry = |filename: &str, mime_type: &str| json!({ "workspaceId": server.workspace, "filename": filename, "mimeType": mime_type });

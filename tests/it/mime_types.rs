@@ -1,4 +1,4 @@
-//! Types: what the bytes tell, what was declared where they do not, and under which names both are known.
+//! MIME types: detected from content, declared where content is not enough, and known by several names.
 
 use axum::Router;
 use axum::routing::get;
@@ -7,9 +7,9 @@ use sea_orm::ActiveValue::Set;
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 
-use crate::arrivals::policy;
 use crate::harness::{ADMIN, Database, Server, eventually};
 use crate::pictures::{crc32, picture, png};
+use crate::upload_rules::policy;
 
 const FOUND: &str = "query($types: [String!]) { files(filter: { mimeTypes: $types }, orderBy: { field: FILENAME, direction: ASC }) { nodes { filename } } }";
 
@@ -27,7 +27,7 @@ fn heic() -> Vec<u8> {
     include_bytes!("fixtures/heic/odd.137x73.heic").to_vec()
 }
 
-/// Pictures that no image service takes: name, type as it is usually declared, bytes.
+/// Images that Cloudflare does not accept: name, usual declared type, bytes.
 fn others() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let header = |bytes: &[u8]| [bytes, &[0; 64]].concat();
     let with = |format| picture(3, 2, format);
@@ -65,7 +65,7 @@ fn others() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     ]
 }
 
-/// Apple's variety of PNG, of 120 × 60 pixels.
+/// Apple's CgBI variety of PNG, of 120 × 60 pixels.
 fn cgbi() -> Vec<u8> {
     let chunk = |name: &[u8; 4], payload: &[u8]| {
         let named = [&name[..], payload].concat();
@@ -83,7 +83,7 @@ fn cgbi() -> Vec<u8> {
     .concat()
 }
 
-/// A JPEG whose first frame has this marker and so many bits a sample.
+/// A JPEG whose first frame header has this marker and number of bits per sample.
 fn jpeg(marker: u8, bits: u8) -> Vec<u8> {
     let mut bytes = b"\xff\xd8\xff\xe0\0\x10JFIF\0\x01\x01\0\0\x01\0\x01\0\0".to_vec();
     bytes
@@ -94,8 +94,8 @@ fn jpeg(marker: u8, bits: u8) -> Vec<u8> {
 }
 
 both! {
-    /// The brand of the container says which kind of HEIF it is, as file(1) says it, and AVIF stays a plain file.
-    async fn brands_tell_heif(database: Database) {
+    /// The brand of the container decides the type of HEIF, named as by file(1), and AVIF is a plain file.
+    async fn heif_brands(database: Database) {
         let server = Server::start(database).await;
         for (major, others, mime_type, picture) in [
             (b"heic", &[b"mif1"][..], "image/heic", true),
@@ -120,7 +120,7 @@ both! {
         }
     }
 
-    /// A policy takes a type by any of its names, and so does a filter; the names of older rows are found.
+    /// Policies and filters accept a type under any of its names; rows with former names are found.
     async fn a_type_has_many_names(database: Database) {
         let server = Server::start(database).await;
         let wav = b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0".to_vec();
@@ -162,8 +162,8 @@ both! {
         }
     }
 
-    /// What kind of text it is, is declared: by the type of the part, or by the ending of the name where that says nothing.
-    async fn kinds_of_text_are_declared(database: Database) {
+    /// The type of a text is the declared one: that of the part, or that of the extension if the part's is generic.
+    async fn text_types_are_declared(database: Database) {
         let server = Server::start(database).await;
         let html = "<p align=\"center\">A logo</p>\n\n# Title";
         for (name, sent, text, mime_type) in [
@@ -183,11 +183,11 @@ both! {
             ("a.yaml", "application/x-yaml", "a: 1", "application/x-yaml"),
             ("a.txt", "text/plain", "text", "text/plain"),
             ("b.txt", "text/plain", html, "text/html"),
-            // Nothing to be careful with is made of letters by a name alone.
+            // A name alone does not turn text into active content.
             ("b.js", "", "alert(2)", "text/plain"),
             ("a.html", "", "letters", "text/plain"),
             ("b.svg", "", "letters too", "text/plain"),
-            // What has a signature is what it is.
+            // A file with a signature has the type of its signature.
             ("a.pdf", "text/csv", "%PDF-1.4", "application/pdf"),
         ] {
             let payload = server.upload_as(ADMIN, json!({}), name, sent, text.as_bytes().to_vec()).await;
@@ -202,8 +202,8 @@ both! {
         assert_eq!(none["file"]["mimeType"], "application/octet-stream");
     }
 
-    /// A policy of `text/csv` is met by what is declared so, on every way in, and by nothing else.
-    async fn a_text_policy_can_be_met(database: Database) {
+    /// A policy of `text/csv` accepts files declared as such, in every way to upload, and no others.
+    async fn policies_for_text_types(database: Database) {
         let server = Server::start(database).await;
         policy(&server, |row| row.allowed_mime_types = Set(imagegraph::entity::StringList(vec!["text/csv".to_owned()]))).await;
         let csv = || b"a,b\n1,2\n".to_vec();
@@ -225,8 +225,8 @@ both! {
         assert_eq!((&file["status"], &file["mimeType"]), (&json!("READY"), &json!("text/csv")), "{file:#}");
     }
 
-    /// Pictures of a kind that is not known are plain files under their own type, on every way in.
-    async fn other_pictures_are_plain_files(database: Database) {
+    /// Images of unsupported types are plain files with their own type, in every way to upload.
+    async fn unsupported_images_are_plain_files(database: Database) {
         let server = Server::start(database).await;
         for (name, sent, bytes) in others() {
             let payload = server.upload_as(ADMIN, json!({}), name, sent, bytes.clone()).await;
@@ -248,7 +248,7 @@ both! {
         assert_eq!(found["files"]["nodes"].as_array().unwrap().len(), 6, "{found:#}");
     }
 
-    /// Only what is known to be something else contradicts what was declared.
+    /// A declared type is refused only if the content is known to be of another one.
     async fn a_mismatch_needs_another_type(database: Database) {
         let server = Server::start(database).await;
         for (sent, bytes, code) in [
@@ -267,8 +267,8 @@ both! {
         }
     }
 
-    /// Varieties that nobody shows are called by their name, and have no size; as plain files they are welcome.
-    async fn varieties_are_said_for_what_they_are(database: Database) {
+    /// Varieties of image formats that nothing shows are refused by name, and accepted as plain files.
+    async fn unsupported_varieties_are_named(database: Database) {
         let server = Server::start(database).await;
         for (bytes, name) in [
             (cgbi(), "CgBI"),
@@ -292,9 +292,9 @@ both! {
     }
 }
 
-/// Headers that are not those of the format they begin like have no size that could be told.
+/// Files whose headers do not match their signature have no size.
 #[tokio::test]
-async fn no_number_is_made_up() {
+async fn invalid_headers_have_no_size() {
     let server = Server::start(Database::Sqlite).await;
     let webp = |chunk: &[u8; 4]| [b"RIFF\x40\0\0\0WEBP", &chunk[..], &[0x20, 0, 0, 0], &[7; 48]].concat();
     let mut chunk_first = png(1);
@@ -314,9 +314,9 @@ async fn no_number_is_made_up() {
     }
 }
 
-/// The account refuses them as well, by the same words.
+/// The account refuses them with the same description.
 #[tokio::test]
-async fn the_account_says_the_same() {
+async fn the_account_refuses_the_same_varieties() {
     use cloudflare_images::client::{Body, NewImage, Upload};
     let server = Server::start(Database::Sqlite).await;
     for (bytes, said) in [
@@ -337,7 +337,7 @@ async fn the_account_says_the_same() {
     }
 }
 
-/// What is declared reaches the header of a download only as a type, and nothing that runs is shown.
+/// A declared type is used in the header of a download only if it is a valid type, and active content is never shown.
 #[tokio::test]
 async fn declared_types_are_harmless_in_downloads() {
     let server = Server::start(Database::Sqlite).await;
@@ -368,7 +368,7 @@ async fn declared_types_are_harmless_in_downloads() {
     }
 }
 
-/// Claims an upload under a type and PUTs its bytes.
+/// Creates a direct upload with a type and PUTs its bytes.
 async fn put(server: &Server, name: &str, mime_type: &str, bytes: Vec<u8>) -> (u16, Value) {
     let create = "mutation($input: CreateDirectUploadInput!) { createDirectUpload(input: $input) { directUpload { uploadUrl } userErrors { code message } } }";
     let input = json!({ "workspaceId": server.workspace, "filename": name, "mimeType": mime_type, "transport": "PUT" });
@@ -379,7 +379,7 @@ async fn put(server: &Server, name: &str, mime_type: &str, bytes: Vec<u8>) -> (u
     (answer.status().as_u16(), answer.json().await.unwrap())
 }
 
-/// Serves bytes under a type, imports them and waits for the end.
+/// Serves bytes with a type, imports them and waits for the end.
 async fn imported(server: &Server, name: &str, mime_type: &str, bytes: Vec<u8>) -> Value {
     let headers = [("content-type", mime_type.to_owned())];
     let router = Router::new().route(&format!("/{name}"), get(move || async move { (headers, bytes) }));

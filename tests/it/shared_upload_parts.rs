@@ -1,16 +1,16 @@
-//! One part of a multipart request in several places of it: everybody gets all of its bytes.
+//! One part of a multipart request for several variables: each upload gets all of its bytes.
 
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 
-use crate::arrivals::sha256;
 use crate::harness::{ADMIN, Database, Server};
 use crate::pictures::picture;
+use crate::upload_rules::sha256;
 
 const UPLOAD: &str = "mutation($input: UploadFileInput!) { uploadFile(input: $input) {
     file { id status size sha256 downloadUrl } deduplicated userErrors { code message } } }";
 
-/// Bytes that no two chunks of are alike.
+/// Pseudo-random bytes, so that no two chunks are equal.
 pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(length + 8);
@@ -24,7 +24,7 @@ pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
     bytes
 }
 
-/// Sends operations whose every file is the one part; answers the body.
+/// Sends operations that all refer to the same part; returns the body.
 async fn send(server: &Server, operations: &Value, places: Vec<String>, bytes: &[u8]) -> Value {
     let form = Form::new()
         .text("operations", operations.to_string())
@@ -34,8 +34,8 @@ async fn send(server: &Server, operations: &Value, places: Vec<String>, bytes: &
     request.send().await.unwrap().json().await.unwrap()
 }
 
-/// What is stored of a file is what was sent.
-async fn is_whole(server: &Server, payload: &Value, bytes: &[u8]) {
+/// Asserts that the stored file is what was sent.
+async fn assert_complete(server: &Server, payload: &Value, bytes: &[u8]) {
     assert_eq!(payload["userErrors"], json!([]), "{payload:#}");
     let file = &payload["file"];
     assert_eq!((&file["status"], &file["size"]), (&json!("READY"), &json!(bytes.len())));
@@ -47,8 +47,9 @@ async fn is_whole(server: &Server, payload: &Value, bytes: &[u8]) {
 }
 
 both! {
-    /// Operations of a batch store one part at once, each in a workspace of its own, so that none shares what another stored.
-    async fn operations_of_a_batch_store_one_part_at_once(database: Database) {
+    /// Operations of a batch store one part concurrently, each in its own workspace, so that none shares what another
+    /// one stored.
+    async fn batch_operations_store_one_part_concurrently(database: Database) {
         let server = Server::start_with(database, |config| config.max_upload_parts = 20).await;
         for (count, length) in [(2, 6 * 1024 * 1024 + 1), (10, 2 * 1024 * 1024 + 7), (3, 11 * 1024 * 1024 + 3)] {
             let bytes = noise(length, count);
@@ -62,13 +63,13 @@ both! {
             let answers = send(&server, &json!(operations), places, &bytes).await;
             assert_eq!(answers.as_array().unwrap().len() as u64, count, "{answers:#}");
             for answer in answers.as_array().unwrap() {
-                is_whole(&server, &answer["data"]["uploadFile"], &bytes).await;
+                assert_complete(&server, &answer["data"]["uploadFile"], &bytes).await;
             }
         }
     }
 
-    /// In one workspace as well: later uploads of the same bytes share what is whole.
-    async fn operations_of_a_batch_share_what_is_whole(database: Database) {
+    /// In one workspace the operations share the stored bytes, and so do later uploads.
+    async fn batch_operations_share_stored_bytes(database: Database) {
         let server = Server::start(database).await;
         let bytes = noise(5 * 1024 * 1024 + 5, 99);
         let input = json!({ "workspaceId": server.workspace, "file": null });
@@ -76,7 +77,7 @@ both! {
         let places = vec!["0.variables.input.file".to_owned(), "1.variables.input.file".to_owned()];
         let answers = send(&server, &json!([operation, operation]), places, &bytes).await;
         for answer in answers.as_array().unwrap() {
-            is_whole(&server, &answer["data"]["uploadFile"], &bytes).await;
+            assert_complete(&server, &answer["data"]["uploadFile"], &bytes).await;
         }
         let again = server.file("again.bin", bytes.clone()).await;
         let url = server.query("query($id: ID!) { file(id: $id) { downloadUrl } }", json!({ "id": again["id"] })).await;
@@ -85,7 +86,7 @@ both! {
         assert_eq!(server.originals().len(), 1);
     }
 
-    /// Two fields of one operation, and a picture that is looked at, stored and sent to the account by several at once.
+    /// Two fields of one operation, and an image that is analysed, stored and sent to the account concurrently.
     async fn fields_of_an_operation_share_one_part(database: Database) {
         let server = Server::start(database).await;
         let bytes = picture(700, 500, image::ImageFormat::Png);
@@ -100,7 +101,7 @@ both! {
         for answer in answers.as_array().unwrap() {
             for field in ["a", "b"] {
                 let payload = &answer["data"][field];
-                is_whole(&server, payload, &bytes).await;
+                assert_complete(&server, payload, &bytes).await;
                 assert_eq!((&payload["file"]["imageStatus"], &payload["file"]["image"]), (&json!("READY"), &json!({ "width": 700, "height": 500 })));
             }
         }

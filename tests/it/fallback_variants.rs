@@ -1,4 +1,5 @@
-//! What cannot be had of one image is null or stands in, and never costs the page: an error is for what was asked wrongly.
+//! Transformations that one image of a page does not support are null or replaced by a variant; an error is for
+//! invalid requests only.
 
 use cloudflare_images::wire::{Fit, Variant, VariantOptions};
 use image::ImageFormat;
@@ -31,8 +32,8 @@ async fn image(server: &Server, name: &str, bytes: Vec<u8>, private: bool) -> Va
     payload["file"]["image"]["id"].clone()
 }
 
-/// A server with an image of every nature that an answer depends on.
-async fn motley(database: Database) -> Server {
+/// A server with one image of each type that answers depend on.
+async fn server_with_all_image_types(database: Database) -> Server {
     let server = Server::start(database).await;
     let vector = b"<svg xmlns='http://www.w3.org/2000/svg' width='30' height='20'/>".to_vec();
     let boundless = b"<svg xmlns='http://www.w3.org/2000/svg'/>".to_vec();
@@ -55,10 +56,10 @@ const PAGE: &str =
     srcSet(widths: $w, transform: $s) { src candidates { variant exact url } } } } }";
 
 both! {
-    /// A page with images of every nature comes without an error, whatever transformation is asked of all of them, with
-    /// transformations on and off, and every URL that is handed out opens.
-    async fn a_page_is_never_lost(database: Database) {
-        let server = motley(database).await;
+    /// A page with images of every type has no error, whichever transformation is requested for all of them, with
+    /// transformations enabled and disabled, and every URL in it works.
+    async fn pages_have_no_errors(database: Database) {
+        let server = server_with_all_image_types(database).await;
         for on in [true, false] {
             switch(&server, on).await;
             for transform in [
@@ -96,7 +97,7 @@ both! {
                     }
                 }
             }
-            // Every URL of one of these pages opens.
+            // Every URL of one of these pages works.
             let page = server.query(PAGE, json!({ "t": { "width": 10 }, "s": { "width": 1, "height": 1 }, "w": [10, 50] })).await;
             for node in page["images"]["nodes"].as_array().unwrap() {
                 let candidates = node["srcSet"]["candidates"].as_array().cloned().unwrap_or_default();
@@ -109,9 +110,10 @@ both! {
         }
     }
 
-    /// The smallest variant that shows the whole image and covers the wish stands in, or else the largest, signed; and
-    /// nothing does where the transformation would show something else, or where no variant shows the whole image.
-    async fn the_nearest_variant_stands_in(database: Database) {
+    /// The smallest variant that shows the whole image and is large enough replaces a transformation, or else the
+    /// largest, signed; there is none if the transformation changes more than the size, or if no variant shows the
+    /// whole image.
+    async fn the_nearest_variant_replaces_a_transformation(database: Database) {
         let server = Server::start(database).await;
         switch(&server, true).await;
         for (name, fit, side) in [("small", Fit::ScaleDown, 40), ("medium", Fit::ScaleDown, 90), ("square", Fit::Cover, 60)] {
@@ -145,10 +147,10 @@ both! {
         }
         let image = made(json!({ "quality": 9 })).await;
         assert!(image["srcSet"]["candidates"].as_array().unwrap().iter().all(|one| one["exact"] == false && one["variant"].is_string()), "{image:#}");
-        // A srcset asked for without a transformation is what was asked for.
+        // A srcset without a transformation.
         let plain = server.query("query($id: ID!) { image(id: $id) { srcSet { candidates { exact } } } }", json!({ "id": id })).await;
         assert_eq!(plain["image"]["srcSet"]["candidates"][0]["exact"], true);
-        // Where every variant cuts, nothing shows the whole image.
+        // All variants crop, so none shows the whole image.
         for name in ["small", "medium"] {
             server.running.app.cloudflare.delete_variant(name).await.unwrap();
         }
@@ -157,8 +159,8 @@ both! {
         assert_eq!(made(json!({ "format": "WEBP" })).await["rendition"], Value::Null);
     }
 
-    /// What is asked wrongly stays an error, whatever the image.
-    async fn a_wrong_wish_is_refused_for_every_image(database: Database) {
+    /// An invalid request is an error for every image.
+    async fn invalid_transformations_are_refused(database: Database) {
         let server = Server::start(database).await;
         for private in [true, false] {
             let id = image(&server, "a.png", picture(20, 10, ImageFormat::Png), private).await;

@@ -1,4 +1,5 @@
-//! A repeat answers what the first answered: at once, later, and whatever the workspace says about duplicates.
+//! Idempotency: a repeated request gets the answer of the first one, concurrently and later, whatever the duplicate
+//! policy.
 
 use std::collections::HashSet;
 
@@ -7,9 +8,9 @@ use reqwest::multipart::{Form, Part};
 use sea_orm::ActiveValue::Set;
 use serde_json::{Value, json};
 
-use crate::arrivals::{policy, sha256};
 use crate::harness::{ADMIN, Database, Server, eventually};
 use crate::pictures::{photo, png};
+use crate::upload_rules::{policy, sha256};
 
 const POLICIES: [&str; 3] = ["REJECT", "REUSE", "CREATE"];
 const CREATE: &str = "mutation($input: CreateDirectUploadInput!) { createDirectUpload(input: $input) {
@@ -42,8 +43,8 @@ async fn put(server: &Server, upload: &Value, bytes: Vec<u8>) -> (u16, Value) {
     (sent.status().as_u16(), sent.json().await.unwrap())
 }
 
-/// What all of these have in common, which is everything.
-fn all_the_same(answers: &[Value]) -> &Value {
+/// Asserts that all answers are equal and successful, and returns one.
+fn assert_all_equal(answers: &[Value]) -> &Value {
     for answer in answers {
         assert_eq!(answer, &answers[0]);
     }
@@ -56,8 +57,8 @@ async fn files(server: &Server) -> i64 {
 }
 
 both! {
-    /// One upload under one key, sent many times at once, is one file for all of them.
-    async fn uploads_with_one_key_at_once(database: Database) {
+    /// Concurrent uploads with one key create one file, which all of them return.
+    async fn concurrent_uploads_with_one_key(database: Database) {
         let server = Server::start(database).await;
         for (i, on_duplicate) in POLICIES.into_iter().enumerate() {
             let input = json!({ "idempotencyKey": on_duplicate, "onDuplicate": on_duplicate });
@@ -65,13 +66,13 @@ both! {
             let upload = || server.upload_as(ADMIN, input.clone(), "a.txt", "", bytes.clone());
             let mut answers = join_all((0..16).map(|_| upload())).await;
             answers.push(upload().await);
-            let first = all_the_same(&answers);
+            let first = assert_all_equal(&answers);
             assert_eq!(first["deduplicated"], false);
             assert_eq!((files(&server).await, server.originals().len()), (i as i64 + 1, i + 1));
         }
     }
 
-    /// A key remembers the request, not the workspace: what is refused by now was granted then.
+    /// A repetition returns the first result even if the policy of the workspace would refuse it by now.
     async fn a_repeat_outlives_a_change_of_policy(database: Database) {
         let server = Server::start(database).await;
         let input = json!({ "idempotencyKey": "k", "image": { "cfImageId": "chosen" } });
@@ -89,22 +90,22 @@ both! {
         assert_eq!((&first["userErrors"], &made["userErrors"]), (&json!([]), &json!([])));
     }
 
-    /// One completion, asked for many times at once and once more: all answer the same file.
-    async fn completions_at_once(database: Database) {
+    /// Concurrent completions, and a later one, return the same file.
+    async fn concurrent_completions(database: Database) {
         let server = Server::start(database).await;
         for (i, on_duplicate) in POLICIES.into_iter().enumerate() {
             let upload = create(&server, json!({ "onDuplicate": on_duplicate })).await["directUpload"].clone();
             send(&server, &upload, photo(i as u16 + 1)).await;
             let mut answers = join_all((0..12).map(|_| complete(&server, &upload["id"]))).await;
             answers.push(complete(&server, &upload["id"]).await);
-            let first = all_the_same(&answers);
+            let first = assert_all_equal(&answers);
             assert_eq!((&first["directUpload"]["status"], &first["file"]["status"]), (&json!("COMPLETED"), &json!("READY")));
         }
-        eventually("one copy each", || async { (server.originals().len() == 3).then_some(()) }).await;
+        eventually("one stored copy each", || async { (server.originals().len() == 3).then_some(()) }).await;
         assert_eq!((files(&server).await, server.account_images().await.len()), (3, 3));
     }
 
-    /// What ended as refused is refused for the same reason again.
+    /// A refused completion is refused again for the same reason.
     async fn a_refused_completion_is_refused_again(database: Database) {
         let server = Server::start(database).await;
         server.file("known.jpg", photo(1)).await;
@@ -118,7 +119,7 @@ both! {
         assert_eq!(files(&server).await, 2);
     }
 
-    /// The same bytes PUT again, at once and later, are the same file; other bytes are too late.
+    /// The same bytes sent again by PUT, concurrently and later, are the same file; other bytes come too late.
     async fn puts_of_the_same_bytes(database: Database) {
         let server = Server::start(database).await;
         for (i, on_duplicate) in POLICIES.into_iter().enumerate() {
@@ -132,12 +133,12 @@ both! {
             let (status, other) = put(&server, &upload, png(1)).await;
             assert_eq!((status, &other["error"]["code"]), (409, &json!("CONFLICT")));
         }
-        eventually("one copy each", || async { (server.originals().len() == 3).then_some(()) }).await;
+        eventually("one stored copy each", || async { (server.originals().len() == 3).then_some(()) }).await;
         assert_eq!(files(&server).await, 3);
     }
 
-    /// Creations at once under one key are one upload with one draft, also where the draft has an id of its own.
-    async fn creations_at_once(database: Database) {
+    /// Concurrent creations with one key are one upload with one draft, also with a chosen id.
+    async fn concurrent_creations(database: Database) {
         let server = Server::start(database).await;
         server.fault(json!({ "call": "direct_upload.create", "fault": { "kind": "delay", "ms": 300 } })).await;
         for more in [
@@ -146,12 +147,12 @@ both! {
         ] {
             let mut answers = join_all((0..8).map(|_| create(&server, more.clone()))).await;
             answers.push(create(&server, more).await);
-            assert!(all_the_same(&answers)["directUpload"]["uploadUrl"].is_string());
+            assert!(assert_all_equal(&answers)["directUpload"]["uploadUrl"].is_string());
         }
         assert_eq!(files(&server).await, 2);
     }
 
-    /// A creation whose file has its bytes by now answers that upload, and does not find its own file to be a duplicate.
+    /// A creation that is repeated after its bytes arrived returns the upload, and its own file is no duplicate.
     async fn a_creation_repeated_after_the_bytes_came(database: Database) {
         let server = Server::start(database).await;
         for (on_duplicate, bytes) in [("REJECT", photo(1)), ("REUSE", photo(2))] {
@@ -165,8 +166,9 @@ both! {
         }
     }
 
-    /// While the account refuses, every repetition at once is told so, and the key is free afterwards.
-    async fn creations_at_once_that_come_to_nothing(database: Database) {
+    /// While the account refuses, every concurrent repetition gets the error, and the key can be used again
+    /// afterwards.
+    async fn concurrent_creations_that_fail(database: Database) {
         let server = Server::start_with(database, |config| config.cloudflare_timeout = std::time::Duration::from_millis(400)).await;
         let fault = json!({ "kind": "status", "status": 403, "code": 5453, "message": "inner secret" });
         server.fault(json!({ "call": "direct_upload.create", "fault": fault })).await;
@@ -181,8 +183,8 @@ both! {
         assert_eq!(files(&server).await, 1);
     }
 
-    /// Imports under one key are one file.
-    async fn imports_with_one_key_at_once(database: Database) {
+    /// Imports with one key are one file.
+    async fn concurrent_imports_with_one_key(database: Database) {
         let server = Server::start(database).await;
         let source = axum::Router::new().route("/a.txt", axum::routing::get(|| async { "text" }));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -199,6 +201,6 @@ both! {
         answers.push(import().await);
         let ids: HashSet<_> = answers.iter().map(|answer| answer["file"]["id"].to_string()).collect();
         assert_eq!(ids.len(), 1);
-        all_the_same(&answers);
+        assert_all_equal(&answers);
     }
 }

@@ -1,4 +1,4 @@
-//! Workspaces, members and tokens through the API.
+//! Workspaces, members and API tokens.
 
 use std::time::Duration;
 
@@ -21,8 +21,8 @@ async fn user_of(server: &Server, token: &str) -> String {
 }
 
 both! {
-    /// Who makes a workspace owns it, and sets its policy; refusals name the field.
-    async fn a_workspace_is_made_and_changed(database: Database) {
+    /// The creator of a workspace owns it, and sets its policy; refusals name the field.
+    async fn workspaces_are_created_and_changed(database: Database) {
         let server = Server::start(database).await;
         let token = server.token("anna@example.org", None).await;
         let create = "mutation($input: CreateWorkspaceInput!) { createWorkspace(input: $input) { workspace { id name viewerRole policy {
@@ -58,8 +58,8 @@ both! {
         assert_eq!(refused["createWorkspace"]["userErrors"][0]["code"], "FORBIDDEN");
     }
 
-    /// Roles decide what a member may do from the next request on; a workspace keeps an owner.
-    async fn members_come_change_and_go(database: Database) {
+    /// Roles apply from the next request on, and a workspace always has an owner.
+    async fn members_join_change_and_leave(database: Database) {
         let server = Server::start(database).await;
         let (owner, member) = (server.token("owner@example.org", Some((&server.workspace, Role::Owner))).await, server.token("member@example.org", None).await);
         let (owner_id, member_id) = (user_of(&server, &owner).await, user_of(&server, &member).await);
@@ -82,14 +82,14 @@ both! {
         assert_eq!(listed["workspace"]["members"]["pageInfo"]["hasNextPage"], true);
         let node = server.query_as(&member, "query($id: ID!) { node(id: $id) { ... on WorkspaceMember { role } } }", json!({ "id": joined["member"]["id"] })).await;
         assert_eq!(node["node"]["role"], "EDITOR");
-        // The first admin and the owner own it; one of the two stays.
+        // The first admin and the owner own it; one of the two has to stay.
         let admin_id = user_of(&server, ADMIN).await;
         let removed = server.query_as(&owner, REMOVE, json!({ "w": server.workspace, "u": admin_id })).await;
         assert_eq!(removed["removeWorkspaceMember"]["userErrors"], json!([]));
         assert_eq!(set(&owner, &owner_id, "VIEWER").await["userErrors"][0], json!({ "code": "CONFLICT", "field": ["input", "userId"] }));
         let stays = server.query_as(&owner, REMOVE, json!({ "w": server.workspace, "u": owner_id })).await;
         assert_eq!(stays["removeWorkspaceMember"]["userErrors"][0]["code"], "CONFLICT");
-        // Leaving by oneself, and being gone at once.
+        // Members may leave, and lose access at once.
         let left = server.query_as(&member, REMOVE, json!({ "w": server.workspace, "u": member_id })).await;
         assert_eq!(left["removeWorkspaceMember"]["deletedMemberId"], joined["member"]["id"]);
         assert_eq!(uploads().await, "NOT_FOUND");
@@ -97,7 +97,7 @@ both! {
         assert_eq!(again["removeWorkspaceMember"]["userErrors"][0], json!({ "code": "NOT_FOUND", "field": ["input", "userId"] }));
     }
 
-    /// Two owners who demote each other at once: one of them stays.
+    /// Of two owners who demote each other concurrently one stays.
     async fn a_workspace_keeps_an_owner(database: Database) {
         let server = Server::start(database).await;
         let other = server.other_workspace("other").await;
@@ -109,8 +109,8 @@ both! {
         assert!(members.to_string().contains("OWNER"), "{members}");
     }
 
-    /// A token does what it was made for, never more than its maker's, and nothing once revoked.
-    async fn tokens_are_made_and_revoked(database: Database) {
+    /// A token has the scopes it was created with, never more than its creator's, and none once revoked.
+    async fn tokens_are_created_and_revoked(database: Database) {
         let server = Server::start(database).await;
         let owner = server.token("owner@example.org", Some((&server.workspace, Role::Owner))).await;
         let create = async |token: &str, input: Value| server.query_as(token, CREATE, json!({ "input": input })).await["createApiToken"].clone();
@@ -118,7 +118,7 @@ both! {
         let secret = made["secret"].as_str().unwrap().to_owned();
         assert!(secret.starts_with("imgr_") && secret.starts_with(made["apiToken"]["hint"].as_str().unwrap()));
         assert_eq!((&made["apiToken"]["name"], &made["apiToken"]["lastUsedAt"]), (&json!("browser"), &Value::Null));
-        // It makes direct uploads, and nothing else.
+        // It creates direct uploads, and nothing else.
         let direct = "mutation($w: ID!) { createDirectUpload(input: { workspaceId: $w, filename: \"a.png\", mimeType: \"image/png\" }) { directUpload { uploadUrl } userErrors { code } } }";
         let created = server.query_as(&secret, direct, json!({ "w": server.workspace })).await;
         assert!(created["createDirectUpload"]["directUpload"]["uploadUrl"].is_string());
@@ -127,7 +127,7 @@ both! {
         let members = "query($w: ID!) { workspace(id: $w) { members { totalCount } } }";
         assert_eq!(server.refusal(&secret, members, json!({ "w": server.workspace })).await, "FORBIDDEN");
         assert_eq!(create(&secret, json!({ "name": "a", "scopes": ["UPLOADS_CREATE"] })).await["userErrors"][0]["code"], "FORBIDDEN");
-        // Seen by its owner and the workspace's, with its last use.
+        // It is listed for its user and for owners of the workspace, with the time of its last use.
         server.clock.advance(Duration::from_secs(120));
         server.query_as(&secret, direct, json!({ "w": server.workspace })).await;
         let listing = "query($w: ID!) { workspace(id: $w) { apiTokens { totalCount nodes { id lastUsedAt } } } viewer { apiTokens { totalCount } } }";
@@ -140,7 +140,7 @@ both! {
         let editor = server.token("editor@example.org", Some((&server.workspace, Role::Editor))).await;
         let hidden = server.query_as(&editor, listing, json!({ "w": server.workspace })).await;
         assert_eq!(hidden["workspace"]["apiTokens"], Value::Null);
-        // Never more than the token in use.
+        // A new token cannot have more scopes than the one in use.
         let narrow = create(&owner, json!({ "name": "narrow", "workspaceId": server.workspace, "scopes": ["WORKSPACE_ADMIN", "FILES_READ"], "expiresAt": "2030-01-01T00:00:00Z" })).await["secret"].as_str().unwrap().to_owned();
         for (token, input, code, field) in [
             (&narrow, json!({ "name": "a", "workspaceId": server.workspace, "scopes": ["FILES_WRITE"], "expiresAt": "2029-01-01T00:00:00Z" }), "FORBIDDEN", "scopes"),
@@ -155,7 +155,7 @@ both! {
             let refused = create(token, input.clone()).await;
             assert_eq!(refused["userErrors"][0], json!({ "code": code, "field": ["input", field] }), "{input}");
         }
-        // A token limited to a workspace sees and revokes no token of its user beyond it.
+        // A token limited to a workspace neither sees nor revokes tokens of its user for others.
         let listed = server.query_as(&narrow, "{ viewer { apiTokens { nodes { workspaceId } } } }", json!({})).await;
         let seen = listed["viewer"]["apiTokens"]["nodes"].as_array().unwrap();
         assert!(!seen.is_empty() && seen.iter().all(|token| token["workspaceId"] == json!(server.workspace)), "{listed:#}");
@@ -172,7 +172,8 @@ both! {
         let unknown = server.query_as(&owner, revoke, json!({ "id": "tok_00000000000000000000000000" })).await["revokeApiToken"].clone();
         assert_eq!(unknown["userErrors"][0], json!({ "code": "NOT_FOUND", "field": ["input", "id"] }));
     }
-    /// Members and tokens page like every other list: the same rows in both directions, exact flags, cursors of their own.
+    /// Members and tokens are paged like every other list: the same rows in both directions, exact flags, cursors of
+    /// their own.
     async fn members_and_tokens_are_paged(database: Database) {
         let server = Server::start(database).await;
         for i in 0..4 {

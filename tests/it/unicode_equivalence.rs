@@ -1,4 +1,4 @@
-//! Canonically equivalent spellings are one text wherever texts are compared, and shown as they were sent.
+//! Canonically equivalent texts are equal wherever texts are compared, and are shown as they were sent.
 
 use migration::{Migrator, MigratorTrait};
 use sea_orm::ConnectionTrait;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::harness::{ADMIN, Database, Server};
 use crate::pictures::png;
 
-/// Texts in two spellings that Unicode holds to be equivalent; the first is composed.
+/// Canonically equivalent texts, the composed form first.
 const PAIRS: [(&str, &str); 7] = [
     ("r\u{e9}sum\u{e9}", "re\u{301}sume\u{301}"),
     ("\u{c5}ngstr\u{f6}m", "\u{212b}ngstro\u{308}m"),
@@ -18,8 +18,8 @@ const PAIRS: [(&str, &str); 7] = [
     ("\u{3a9}mega", "\u{2126}mega"),
 ];
 
-/// Texts that only look alike.
-const STRANGERS: [(&str, &str); 3] = [("\u{fb01}sh", "fish"), ("\u{ff21}bc", "Abc"), ("x\u{b2}yz", "x2yz")];
+/// Texts that look alike and are not equivalent.
+const LOOKALIKES: [(&str, &str); 3] = [("\u{fb01}sh", "fish"), ("\u{ff21}bc", "Abc"), ("x\u{b2}yz", "x2yz")];
 
 const FILES: &str = "query($f: FileFilter) { files(filter: $f) { nodes { id filename } } }";
 const IMAGES: &str = "query($f: ImageFilter) { images(filter: $f) { nodes { id } } }";
@@ -38,8 +38,8 @@ async fn upload(server: &Server, seed: u32, name: &str, tags: Value, alt: Value)
 }
 
 both! {
-    /// Every filter and the search find both spellings by either, in names, tags and alternative texts.
-    async fn either_spelling_finds_both(database: Database) {
+    /// Filters and search find both forms by either, in names, tags and alternative texts.
+    async fn either_form_finds_both(database: Database) {
         let server = Server::start(database).await;
         for (n, (composed, other)) in PAIRS.into_iter().enumerate() {
             let seed = n as u32 * 10;
@@ -67,15 +67,15 @@ both! {
         }
     }
 
-    /// The ligature, fullwidth letters and raised digits stay what they are.
-    async fn what_only_looks_alike_stays_different(database: Database) {
+    /// Ligatures, fullwidth letters and superscript digits are different from the letters they resemble.
+    async fn lookalikes_stay_different(database: Database) {
         let server = Server::start(database).await;
-        for (n, (one, other)) in STRANGERS.into_iter().enumerate() {
+        for (n, (one, other)) in LOOKALIKES.into_iter().enumerate() {
             let seed = n as u32 * 10;
             upload(&server, seed, one, json!([one]), Value::Null).await;
             upload(&server, seed + 1, other, json!([other]), Value::Null).await;
         }
-        for (one, other) in STRANGERS {
+        for (one, other) in LOOKALIKES {
             for wanted in [one, other] {
                 for filter in [json!({ "filename": { "equals": wanted } }), json!({ "tags": { "hasAny": [wanted] } }), json!({ "search": wanted })] {
                     assert_eq!(count(&server, FILES, &filter).await, 1, "{filter}");
@@ -84,8 +84,8 @@ both! {
         }
     }
 
-    /// What was sent is what is shown, on every way in and out; each label is there once; an update changes all copies.
-    async fn what_was_sent_is_shown(database: Database) {
+    /// Texts are returned as they were sent, over every API; equivalent tags are one; an update changes all copies.
+    async fn texts_are_shown_as_sent(database: Database) {
         let server = Server::start(database).await;
         let (composed, other) = PAIRS[0];
         let name = format!("{other}.png");
@@ -103,7 +103,7 @@ both! {
         let changed = server.query(update, json!({ "i": input })).await["updateFile"]["file"].clone();
         assert_eq!(changed, json!({ "filename": "Tie\u{302}\u{301}ng.png", "tags": ["b", "\u{212b}"] }));
         assert_eq!(count(&server, IMAGES, &json!({ "filename": { "equals": "Ti\u{1ebf}ng.png" }, "tags": { "hasAll": ["\u{c5}"] } })).await, 1);
-        // A composed name leaves nothing of the former spelling.
+        // After an update to the composed form nothing of the former text remains.
         let input = json!({ "id": file["id"], "filename": "caf\u{e9}.png", "tags": ["caf\u{e9}"] });
         let changed = server.query(update, json!({ "i": input })).await["updateFile"]["file"].clone();
         assert_eq!(changed, json!({ "filename": "caf\u{e9}.png", "tags": ["caf\u{e9}"] }));
@@ -121,8 +121,8 @@ both! {
         assert_eq!(count(&server, FILES, &json!({ "filename": { "equals": format!("{composed}.png") } })).await, 1);
     }
 
-    /// Workspaces are ordered by the composed name and shown by the one that was sent.
-    async fn workspaces_have_names_in_either_spelling(database: Database) {
+    /// Workspaces are ordered by the composed form of their name and shown with the name as sent.
+    async fn workspace_names(database: Database) {
         let server = Server::start(database).await;
         let create = "mutation($n: String!) { createWorkspace(input: { name: $n }) { workspace { id name } userErrors { code } } }";
         for name in ["z\u{e9}a", "ze\u{301}b", "z\u{e9}c", "zf", "\u{212b}x", "\u{c5}y", "A\u{30a}z"] {
@@ -147,7 +147,7 @@ both! {
         }
     }
 
-    /// Lists ordered by name go by the composed form, in both directions and page by page; limits count it as well.
+    /// Lists ordered by name use the composed form, in both directions and page by page, and so do limits on length.
     async fn order_and_limits_go_by_the_composed_form(database: Database) {
         let server = Server::start(database).await;
         for (n, name) in ["e\u{301}b", "\u{e9}a", "ez", "f", "\u{e9}c", "e\u{301}d"].into_iter().enumerate() {
@@ -166,7 +166,7 @@ both! {
             }
             assert_eq!(seen, expected);
         }
-        // 255 characters however they are spelled, and a few texts that grow when they are composed.
+        // 255 characters in either form, and a few texts that grow when composed.
         let update = "mutation($i: UpdateFileInput!) { updateFile(input: $i) { file { filename } userErrors { field } } }";
         let file = upload(&server, 99, "limits.png", json!([]), Value::Null).await;
         for (name, taken) in [("e\u{301}".repeat(255), true), ("e\u{301}".repeat(256), false), ("\u{958}".repeat(127), true), ("\u{958}".repeat(128), false)] {
@@ -182,7 +182,8 @@ both! {
         assert!(file["filename"].as_str().unwrap().chars().count() <= 255);
     }
 
-    /// Rows from before are composed, more than one batch of them, and keep what was sent; back and forth.
+    /// Existing rows are composed by the migration, in more than one batch, and keep the text as sent; the reverse
+    /// migration restores it.
     async fn existing_rows_are_composed(database: Database) {
         let (composed, other) = PAIRS[0];
         let dir = tempfile::TempDir::new().unwrap();
@@ -235,7 +236,7 @@ both! {
         assert_eq!(name().await, other);
         db.close().await.unwrap();
 
-        // The server's start goes on from there.
+        // The server starts on the migrated database.
         let server = Server::start_with(database, |config| {
             config.database_url = Some(url);
             config.worker_interval = std::time::Duration::from_secs(3600);

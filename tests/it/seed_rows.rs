@@ -1,11 +1,11 @@
-//! Tables with many rows, written by the database itself.
+//! Inserts many rows by SQL that generates them in the database.
 
 use imagegraph::id::WorkspaceId;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend};
 
-/// Inserts files with their images, by turns into one workspace and the other. Names, sizes, times and pixels repeat, and
-/// half of the images do not tell when they were taken.
-pub(crate) async fn fill(db: &DatabaseConnection, workspaces: [&str; 2], rows: i64) {
+/// Inserts files with their images, alternately into the two workspaces. Names, sizes, times and pixel sizes repeat, and half of
+/// the images have no `taken_at`.
+pub(crate) async fn insert_files_and_images(db: &DatabaseConnection, workspaces: [&str; 2], rows: i64) {
     let [a, b] = workspaces.map(|id| id.parse::<WorkspaceId>().unwrap().0);
     let sqlite = db.get_database_backend() == DbBackend::Sqlite;
     let series = if sqlite {
@@ -49,8 +49,8 @@ pub(crate) async fn fill(db: &DatabaseConnection, workspaces: [&str; 2], rows: i
         format!("INSERT INTO image (id, workspace_id, file_id, filename, size, mime_type, format, width, height, animated, require_signed_urls, state, cf_image_id, account_hash, taken_at, created_at, updated_at)
                  SELECT {}, {workspace}, {}, {name}, {number}, 'image/jpeg', 'JPEG', 1 + i % 509, 1 + i % 251, false, false, 'READY', {text}, 'hash',
                         CASE WHEN i % 4 < 2 THEN {time} END, {now}, {time} FROM {series}", id(2), id(1)),
-        // PostgreSQL gathers statistics by itself, in its own time; SQLite has none unless somebody asks, and the server
-        // never does: with them it prefers a sort over an index as soon as the limit is small.
+        // PostgreSQL would gather statistics on its own some time later. SQLite has statistics only after ANALYZE, which the
+        // server never runs: with them its planner prefers a sort to an index if the limit is small.
         if sqlite { String::from("SELECT 1") } else { String::from("ANALYZE") },
     ] {
         db.execute_unprepared(&statement).await.unwrap();

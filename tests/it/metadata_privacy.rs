@@ -1,4 +1,4 @@
-//! What the workspace's EXIF policy lets out of a photo through the URLs that are handed out.
+//! Privacy of metadata: what the EXIF set_policy of the workspace lets through the delivery URLs in answers.
 
 use std::io::Cursor;
 
@@ -9,7 +9,7 @@ use crate::pictures::photo;
 
 const POLICIES: [&str; 4] = ["KEEP_ALL", "STRIP_LOCATION", "COPYRIGHT_ONLY", "STRIP_ALL"];
 
-/// Every field that hands out a delivery URL of an image, the account's own list included.
+/// Every field with delivery URLs of an image, including the list of the account's images.
 const ALL: &str =
     "query($id: ID!, $keep: ImageTransformInput, $sized: ImageTransformInput, $square: ImageTransformInput) {
     image(id: $id) {
@@ -32,7 +32,7 @@ async fn variant(server: &Server, name: &str, metadata: &str) {
     assert_eq!(server.query(create, json!({ "i": input })).await["createVariant"]["userErrors"], json!([]));
 }
 
-async fn public_keeps(server: &Server, metadata: &str) {
+async fn set_metadata_of_public(server: &Server, metadata: &str) {
     let update = "mutation($m: TransformMetadata) { updateVariant(input: { name: \"public\", metadata: $m }) { userErrors { code } } }";
     assert_eq!(
         server.query(update, json!({ "m": metadata })).await["updateVariant"]["userErrors"],
@@ -40,13 +40,13 @@ async fn public_keeps(server: &Server, metadata: &str) {
     );
 }
 
-async fn policy(server: &Server, policy: &str) {
+async fn set_policy(server: &Server, policy: &str) {
     let update = "mutation($i: UpdateWorkspaceInput!) { updateWorkspace(input: $i) { userErrors { code } } }";
     let input = json!({ "id": server.workspace, "policy": { "exifPolicy": policy } });
     assert_eq!(server.query(update, json!({ "i": input })).await["updateWorkspace"]["userErrors"], json!([]));
 }
 
-/// All strings in an answer that are URLs; those of a `srcset` are there one by one as its candidates.
+/// All strings in an answer that are URLs. The URLs of a `srcset` are also in its candidates.
 fn urls(answer: &Value, found: &mut Vec<String>) {
     match answer {
         Value::String(text) if text.starts_with("http") && !text.contains(' ') => found.push(text.clone()),
@@ -56,8 +56,9 @@ fn urls(answer: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// Whether the bytes say where the photo was taken: a GPS directory that a reader finds, or its coordinates as they stand.
-fn tells_place(bytes: &[u8]) -> bool {
+/// Whether the bytes contain the position of the photo: GPS tags in readable EXIF, or the encoded coordinates
+/// anywhere.
+fn contains_position(bytes: &[u8]) -> bool {
     let exif = exif::Reader::new().read_from_container(&mut Cursor::new(bytes));
     let read = exif.is_ok_and(|exif| exif.fields().any(|field| field.tag.to_string().starts_with("GPS")));
     let coordinates = [43u32, 1, 28, 1, 282, 100].map(u32::to_le_bytes).concat();
@@ -71,13 +72,13 @@ async fn fetched(server: &Server, url: &str) -> Vec<u8> {
 }
 
 both! {
-    /// Under each policy but the one that keeps all, no URL of any field delivers the place, with the variants kept or
-    /// not, transformations on and off, the image private and public; and the original keeps it, as is said.
-    async fn no_url_tells_the_place(database: Database) {
+    /// Unless the set_policy is KEEP_ALL, no URL in any field delivers the position, whether variants keep metadata,
+    /// flexible variants are enabled, or the image is private. The original file still contains it, as documented.
+    async fn no_url_reveals_the_position(database: Database) {
         let server = Server::start(database).await;
         variant(&server, "kept", "KEEP").await;
         variant(&server, "plain", "COPYRIGHT").await;
-        assert!(tells_place(&photo(1)));
+        assert!(contains_position(&photo(1)));
         let mut ids = Vec::new();
         for private in [false, true] {
             let input = json!({ "image": { "requireSignedUrls": private } });
@@ -88,9 +89,9 @@ both! {
         for on in [true, false] {
             server.query(switch, json!({ "on": on })).await;
             for metadata in ["STRIP", "KEEP"] {
-                public_keeps(&server, metadata).await;
+                set_metadata_of_public(&server, metadata).await;
                 for kept in POLICIES {
-                    policy(&server, kept).await;
+                    set_policy(&server, kept).await;
                     for (id, private) in ids.iter().zip([false, true]) {
                         let what = format!("{kept}, public {metadata}, transformations {on}, private {private}");
                         let variables = json!({ "id": id, "keep": { "metadata": "KEEP" }, "sized": { "width": 30, "metadata": "KEEP" }, "square": { "width": 1, "height": 1, "metadata": "KEEP" } });
@@ -106,20 +107,20 @@ both! {
                         found.sort();
                         found.dedup();
                         assert!(found.len() >= 3, "{what}: {found:?}");
-                        let mut telling = 0;
+                        let mut revealing = 0;
                         for url in &found {
-                            // The account's list has no signatures.
+                            // The list of the account's images has unsigned URLs.
                             if private && !url.contains("sig=") {
                                 assert!(kept == "KEEP_ALL" || !url.ends_with("/kept") && (metadata == "STRIP" || !url.ends_with("/public")), "{what}: {url}");
                                 continue;
                             }
                             if !url.contains("sig=") && server.http.get(url).send().await.unwrap().status() == 403 {
-                                // The other image's, in the account's list.
+                                // The URL of the other image in the list of the account's images.
                                 continue;
                             }
-                            telling += usize::from(tells_place(&fetched(&server, url).await));
+                            revealing += usize::from(contains_position(&fetched(&server, url).await));
                         }
-                        assert_eq!(telling > 0, kept == "KEEP_ALL", "{what}: {found:#?}");
+                        assert_eq!(revealing > 0, kept == "KEEP_ALL", "{what}: {found:#?}");
                         let image = &answer["data"]["image"];
                         assert_eq!(image["plain"]["exact"], true, "{what}");
                         assert_eq!(image["kept"]["exact"] == true, kept == "KEEP_ALL", "{what}: {image:#}");
@@ -129,15 +130,16 @@ both! {
             }
         }
         let file = server.query("query($id: ID!) { image(id: $id) { file { downloadUrl } } }", json!({ "id": ids[0] })).await;
-        assert!(tells_place(&fetched(&server, file["image"]["file"]["downloadUrl"].as_str().unwrap()).await));
+        assert!(contains_position(&fetched(&server, file["image"]["file"]["downloadUrl"].as_str().unwrap()).await));
     }
 
-    /// Where every variant keeps all and nothing can stand in, there is no URL, and the reason is one an admin can mend.
+    /// If every variant keeps metadata and none can replace it, there is no URL, and the error tells an admin how to
+    /// create one.
     async fn without_any_variant_there_is_no_url(database: Database) {
         let server = Server::start(database).await;
         let private = json!({ "image": { "requireSignedUrls": true } });
         let file = server.upload_as(ADMIN, private, "photo.jpg", "", photo(1)).await["file"].clone();
-        public_keeps(&server, "KEEP").await;
+        set_metadata_of_public(&server, "KEEP").await;
         let query = "query($id: ID!) { image(id: $id) { rendition(variant: \"public\") { url } renditions { url } srcSet { src } } }";
         let image = server.query(query, json!({ "id": file["image"]["id"] })).await["image"].clone();
         assert_eq!(image, json!({ "rendition": null, "renditions": [], "srcSet": null }));
@@ -151,11 +153,11 @@ both! {
         // A drawing has no EXIF.
         let svg = b"<svg xmlns='http://www.w3.org/2000/svg' width='3' height='2'/>".to_vec();
         assert!(server.file("a.svg", svg).await["image"]["url"].as_str().unwrap().ends_with("/public"));
-        public_keeps(&server, "STRIP").await;
+        set_metadata_of_public(&server, "STRIP").await;
         assert!(server.query(url, json!({ "id": file["image"]["id"] })).await["image"]["url"].is_string());
     }
 
-    /// What the policy is costs a page one statement when a variant keeps metadata, and none otherwise.
+    /// Reading the policies for a page takes one statement if a variant keeps metadata, and none otherwise.
     async fn the_policy_costs_one_statement(database: Database) {
         let server = Server::start_with(database, |config| config.worker_interval = std::time::Duration::from_secs(3600)).await;
         for n in 0..20 {
@@ -168,7 +170,7 @@ both! {
         server.query(full, json!({})).await;
         let one = server.statements(full, json!({})).await;
         assert!(one <= bare + 1, "{one} instead of {bare}");
-        // The other face, where every URL is of a variant that keeps metadata.
+        // REST, where every URL is now of a variant that keeps metadata.
         let list = async || {
             let before = server.running.app.db.statements();
             let request = server.http.get(format!("{}/api/images", server.url)).bearer_auth(ADMIN);
@@ -177,7 +179,7 @@ both! {
             server.running.app.db.statements() - before
         };
         server.quiet().await;
-        let (bare, _) = (list().await, public_keeps(&server, "KEEP").await);
+        let (bare, _) = (list().await, set_metadata_of_public(&server, "KEEP").await);
         list().await;
         let one = list().await;
         assert!(one <= bare + 1, "{one} instead of {bare}");

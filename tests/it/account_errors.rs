@@ -1,5 +1,5 @@
-//! Trouble with the account: what waits and what is final, what an operator sees of it and what a client reads, how long
-//! it is tried, and what goes on without those who asked.
+//! Errors of the Cloudflare account: which are retried and which are final, what operators and clients see of them,
+//! how long they are retried, and what continues after the client has left.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,14 +29,14 @@ async fn metrics(server: &Server) -> String {
     asked.text().await.unwrap()
 }
 
-/// The value of a counter of failed calls.
+/// The counter of failed calls of a kind.
 async fn failures(server: &Server, kind: &str) -> u64 {
     let name = format!("imagegraph_account_failures_total{{kind=\"{kind}\"}} ");
     let text = metrics(server).await;
     text.lines().find_map(|line| line.strip_prefix(&name)).unwrap().parse().unwrap()
 }
 
-async fn kinds_of_events(server: &Server) -> Vec<String> {
+async fn event_kinds(server: &Server) -> Vec<String> {
     use sea_orm::{EntityTrait, QueryOrder};
     let db = &server.running.app.db.read;
     let events =
@@ -44,7 +44,7 @@ async fn kinds_of_events(server: &Server) -> Vec<String> {
     events.all(db).await.unwrap().iter().map(|event| format!("{:?}", event.kind)).collect()
 }
 
-/// A small photo made larger by what every reader skips.
+/// A small photo with comment segments that make it larger.
 fn large_photo(size: usize) -> Vec<u8> {
     let photo = photo(1);
     let mut bytes = photo[..2].to_vec();
@@ -57,8 +57,8 @@ fn large_photo(size: usize) -> Vec<u8> {
     bytes
 }
 
-/// A way to another server's account, on which what is sent goes as slowly as `pace` lets it.
-async fn way<F: Future<Output = ()> + Send + 'static>(
+/// A proxy to the account of another server. `pace` is awaited for each chunk that is sent, and gets its length.
+async fn proxy<F: Future<Output = ()> + Send + 'static>(
     to: String,
     pace: impl Fn(usize) -> F + Send + Sync + 'static,
 ) -> String {
@@ -84,21 +84,21 @@ async fn way<F: Future<Output = ()> + Send + 'static>(
     url
 }
 
-/// Settings that lead to the account of another server, by another way.
-fn account_of(server: &Server, way: &str, config: &mut Config) {
+/// Settings for the account of another server, through a proxy.
+fn account_of(server: &Server, proxy: &str, config: &mut Config) {
     let app = &server.running.app;
     let credentials = std::fs::read_to_string(server.dir.path().join("emulator/credentials.json")).unwrap();
     let credentials: Value = serde_json::from_str(&credentials).unwrap();
     config.cloudflare_account_id = Some(app.cloudflare.settings.account_id.clone());
     config.cloudflare_api_token = credentials["api_token"].as_str().map(str::to_owned);
     let api = app.cloudflare.settings.api.path();
-    config.cloudflare_base_url = format!("{way}{api}").parse().unwrap();
+    config.cloudflare_base_url = format!("{proxy}{api}").parse().unwrap();
 }
 
 both! {
-    /// Whatever is not certainly about this picture waits, is tried again with success, reads neutrally to the client, and
-    /// is counted for the operator.
-    async fn trouble_of_the_account_waits(database: Database) {
+    /// An error that is not certainly about this image is retried and then succeeds; the client sees a neutral
+    /// message, and the operator a counter.
+    async fn account_errors_are_retried(database: Database) {
         for (status, code) in [
             (403, 5453), (404, 7003), (404, 7000), (403, 5403), (401, 10000), (403, 9109), (402, 1000),
             (400, 5400), (415, 5415), (400, 5999), (422, 31337), (404, 5404), (405, 7001), (409, 0), (413, 0), (415, 0), (400, 0),
@@ -130,8 +130,8 @@ both! {
         }
     }
 
-    /// What is about this picture is final at once, with a sentence of ours and an event.
-    async fn what_is_wrong_with_the_picture_is_final(database: Database) {
+    /// An error about this image is final at once, with a message of our own and an event.
+    async fn image_errors_are_final(database: Database) {
         let server = Server::start(database).await;
         for (status, number, code) in [
             (413, 5413, "FILE_TOO_LARGE"), (413, 7011, "FILE_TOO_LARGE"), (400, 5443, "IMAGE_TOO_LARGE"),
@@ -143,17 +143,18 @@ both! {
             assert_eq!((&made["imageStatus"], &made["imageFailure"]["code"]), (&json!("FAILED"), &json!(code)), "{made:#}");
             assert_eq!(made["imageFailure"]["retryAfter"], Value::Null);
             assert!(!made.to_string().contains("secret"), "{made}");
-            // Asked for again, it is refused again, and the caller is told.
+            // A repeated request is refused again.
             let again = server.query(PROVISION, json!({ "id": made["id"] })).await["provisionImage"].clone();
             assert_eq!((&again["userErrors"][0]["code"], &again["file"]["imageStatus"]), (&json!(code), &json!("FAILED")));
             server.heal().await;
         }
-        assert_eq!(kinds_of_events(&server).await.iter().filter(|kind| *kind == "ImageProvisionFailed").count(), 10);
+        assert_eq!(event_kinds(&server).await.iter().filter(|kind| *kind == "ImageProvisionFailed").count(), 10);
         assert!(failures(&server, "refused").await >= 10);
         assert_eq!(failures(&server, "account").await, 0);
     }
 
-    /// Attempts end after so many, or after so long, with the reason and an event; then somebody may ask again.
+    /// Provisioning fails after the maximum number of attempts or the maximum time, with the reason and an event; it
+    /// can be requested again.
     async fn attempts_are_bounded(database: Database) {
         for (attempts, time) in [(3, 1_000_000), (1_000, 3600)] {
             let server = Server::start_with(database, |config| {
@@ -164,7 +165,7 @@ both! {
             server.fault(json!({ "call": "images.create", "fault": { "kind": "status", "status": 503 } })).await;
             let made = server.file("a.png", png(1)).await;
             assert_eq!(made["imageStatus"], "QUEUED");
-            let ended = eventually("given up", || async {
+            let ended = eventually("provisioning has failed", || async {
                 server.pass(Duration::from_secs(700)).await;
                 let found = file(&server, &made["id"]).await;
                 (found["imageStatus"] == "FAILED").then_some(found)
@@ -173,8 +174,8 @@ both! {
             assert_eq!((&ended["status"], &ended["imageFailure"]["code"]), (&json!("READY"), &json!("UPSTREAM_ERROR")));
             assert_eq!(ended["imageFailure"]["retryAfter"], Value::Null);
             assert!(ended["imageFailure"]["message"].as_str().unwrap().contains("given up"), "{ended:#}");
-            assert_eq!(kinds_of_events(&server).await.last().unwrap(), "ImageProvisionFailed");
-            // Asked for again it has as many attempts as at first.
+            assert_eq!(event_kinds(&server).await.last().unwrap(), "ImageProvisionFailed");
+            // The new request has as many attempts as the first one.
             let again = server.query(PROVISION, json!({ "id": made["id"] })).await["provisionImage"].clone();
             assert_eq!((&again["userErrors"], &again["file"]["imageStatus"]), (&json!([]), &json!("QUEUED")), "{again:#}");
             server.heal().await;
@@ -184,8 +185,8 @@ both! {
         }
     }
 
-    /// Bytes that are gone end it at once, however the image is asked for.
-    async fn missing_bytes_end_it_at_once(database: Database) {
+    /// Missing bytes fail at once, however the image was requested.
+    async fn missing_bytes_fail_at_once(database: Database) {
         let server = Server::start(database).await;
         server.fault(json!({ "call": "images.create", "fault": { "kind": "status", "status": 503 } })).await;
         let (gone, short) = (server.file("a.png", png(1)).await, server.file("b.png", png(2)).await);
@@ -200,7 +201,7 @@ both! {
         }
         server.heal().await;
         for made in [&gone, &short] {
-            let ended = eventually("given up", || async {
+            let ended = eventually("provisioning has failed", || async {
                 server.pass(Duration::from_secs(30)).await;
                 let found = file(&server, &made["id"]).await;
                 (found["imageStatus"] == "FAILED").then_some(found)
@@ -212,8 +213,8 @@ both! {
         assert_eq!((&refused["userErrors"][0]["code"], &refused["userErrors"][0]["field"]), (&json!("BYTES_MISSING"), &json!(["input", "fileId"])));
     }
 
-    /// An id that is taken has one code and one field, whichever way the file comes.
-    async fn a_taken_id_has_one_code(database: Database) {
+    /// A custom id that is taken is refused with the same code and field by every mutation.
+    async fn taken_custom_ids(database: Database) {
         let server = Server::start(database).await;
         let image = json!({ "cfImageId": "taken" });
         let first = server.upload_as(ADMIN, json!({ "image": image }), "a.png", "", png(1)).await;
@@ -236,8 +237,9 @@ both! {
             assert_eq!(answer[mutation]["userErrors"], expected, "{mutation}");
         }
         let files = server.query("{ files { totalCount } }", json!({})).await;
-        assert_eq!(files["files"]["totalCount"], 2, "what was refused left nothing");
-        // Taken while the upload was under way: the file is there, and the refusal is told in both places.
+        assert_eq!(files["files"]["totalCount"], 2, "refused requests store no files");
+        // The id is taken while the uploads are running: the file is stored, and the error is in the payload and on
+        // the file.
         let at_once = (10..14).map(|i| server.upload_as(ADMIN, json!({ "image": { "cfImageId": "race" } }), "d.png", "", png(i)));
         let answers = futures_util::future::join_all(at_once).await;
         let (won, lost): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer["userErrors"] == json!([]));
@@ -250,16 +252,16 @@ both! {
                 assert_eq!((&failure["code"], &failure["field"]), (&expected[0]["code"], &expected[0]["field"]));
             }
         }
-        // The same bytes with the same wish are the file that is there, where that is the policy.
+        // With REUSE the same bytes with the same custom id are the existing file.
         let known = server.upload_as(ADMIN, json!({ "image": image, "onDuplicate": "REUSE" }), "a.png", "", png(1)).await;
         assert_eq!((&known["userErrors"], &known["deduplicated"]), (&json!([]), &json!(true)));
     }
 
-    /// An answer that was lost leaves our own image under the id: it is taken for what it is.
-    async fn an_id_taken_by_ourselves_is_no_conflict(database: Database) {
+    /// After a lost answer the id belongs to our own image, which is recognised.
+    async fn a_custom_id_taken_by_the_same_image_is_no_conflict(database: Database) {
         let server = Server::start_with(database, |config| config.cloudflare_timeout = Duration::from_millis(500)).await;
         server.fault(json!({ "call": "images.create", "fault": { "kind": "lost_answer" }, "times": 1 })).await;
-        // And the list does not show it yet.
+        // The list of images does not contain it yet.
         let empty = json!({ "kind": "answer", "body": r#"{"success":true,"errors":[],"messages":[],"result":{"images":[],"continuation_token":null}}"# });
         server.fault(json!({ "call": "images.list", "fault": empty })).await;
         let made = server.upload_as(ADMIN, json!({ "image": { "cfImageId": "mine" } }), "a.png", "", png(1)).await;
@@ -270,7 +272,7 @@ both! {
         assert_eq!(server.account_images().await.len(), 1);
     }
 
-    /// What is not there is named by its field in every mutation.
+    /// Every mutation refuses an unknown id with the path of its field.
     async fn refusals_name_their_field(database: Database) {
         let server = Server::start(database).await;
         let nowhere = |prefix: &str| json!(format!("{prefix}_00000000000000000000000000"));
@@ -295,8 +297,9 @@ both! {
         }
     }
 
-    /// A gallery that has been shown once is shown at once, however long the account hangs, and asks it once at a time.
-    async fn a_hanging_account_holds_no_gallery(database: Database) {
+    /// A gallery that has been shown once is answered from the cache while the account does not respond; it is asked
+    /// by one request at a time.
+    async fn a_hanging_account_does_not_delay_cached_pages(database: Database) {
         let server = Server::start(database).await;
         server.upload_as(ADMIN, json!({ "image": { "requireSignedUrls": true } }), "a.png", "", png(1)).await;
         server.file("b.jpg", photo(1)).await;
@@ -319,8 +322,8 @@ both! {
         }
     }
 
-    /// A first look at an account that hangs is an answer all the same, soon, with an error where something is missing.
-    async fn a_hanging_account_holds_no_first_answer(database: Database) {
+    /// The first query to an account that does not respond is answered soon, with an error for what is missing.
+    async fn a_hanging_account_does_not_delay_the_first_page(database: Database) {
         let server = Server::start(database).await;
         server.fault(json!({ "call": "variants.list", "fault": { "kind": "delay", "ms": 60_000 } })).await;
         server.file("b.jpg", photo(1)).await;
@@ -333,8 +336,8 @@ both! {
         assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
     }
 
-    /// A client that leaves in the middle of a mutation leaves nothing half done: the next one finds it made.
-    async fn what_was_begun_goes_on_without_the_client(database: Database) {
+    /// A mutation whose client disconnects is completed: the next request finds the result.
+    async fn mutations_are_completed_without_the_client(database: Database) {
         let server = Server::start(database).await;
         let made = server.file("a.png", png(1)).await;
         let leaving = async |call: &str, mutation: &str, variables: Value| {
@@ -346,7 +349,7 @@ both! {
         };
         let update = "mutation($id: ID!) { updateImage(input: { id: $id, creator: \"me\", alt: \"mine\" }) { image { id } } }";
         leaving("images.edit", update, json!({ "id": made["image"]["id"] })).await;
-        eventually("changed", || async {
+        eventually("the image is changed", || async {
             let query = "query($id: ID!) { image(id: $id) { creator alt } }";
             let found = server.query(query, json!({ "id": made["image"]["id"] })).await;
             (found["image"] == json!({ "creator": "me", "alt": "mine" })).then_some(())
@@ -366,7 +369,7 @@ both! {
         assert_eq!(server.http.post(url).multipart(form).send().await.unwrap().status(), 200);
         let complete = "mutation($id: ID!) { completeDirectUpload(input: { id: $id }) { file { status } } }";
         leaving("images.blob", complete, json!({ "id": created["directUpload"]["id"] })).await;
-        eventually("completed", || async {
+        eventually("the upload is completed", || async {
             let query = "query($id: ID!) { directUpload(id: $id) { status } }";
             let found = server.query(query, json!({ "id": created["directUpload"]["id"] })).await;
             (found["directUpload"]["status"] == "COMPLETED").then_some(())
@@ -383,20 +386,20 @@ both! {
     }
 }
 
-/// A line on which ten mebibytes take many times as long as the account may be silent carries them all the same; the
-/// lease is kept meanwhile, so that nobody sends them a second time.
+/// An upload of 10 MiB over a slow connection succeeds although it takes several times `cloudflare_timeout`, because
+/// it makes progress; the lease is renewed meanwhile, so that no other server sends the image as well.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_slow_line_is_no_silence() {
+async fn slow_connections_do_not_time_out() {
     let account = Server::start(Database::Sqlite).await;
     let sent = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&sent);
-    let slowly = way(account.running.address.to_string(), move |length| {
+    let slow_proxy = proxy(account.running.address.to_string(), move |length| {
         counter.fetch_add(length, Ordering::Relaxed);
         tokio::time::sleep(Duration::from_millis(length as u64 * 40 / (64 * 1024)))
     });
-    let slowly = slowly.await;
+    let slow_proxy = slow_proxy.await;
     let server = Server::start_with(Database::Sqlite, |config| {
-        account_of(&account, &slowly, config);
+        account_of(&account, &slow_proxy, config);
         config.cloudflare_timeout = Duration::from_millis(800);
         config.provision_wait = Duration::from_secs(40);
         config.lease = Duration::from_secs(2);
@@ -411,23 +414,23 @@ async fn a_slow_line_is_no_silence() {
         "after {:?}",
         begun.elapsed()
     );
-    assert!(begun.elapsed() > Duration::from_secs(3), "the line was not slow: {:?}", begun.elapsed());
+    assert!(begun.elapsed() > Duration::from_secs(3), "the connection was not slow: {:?}", begun.elapsed());
     assert_eq!(account.account_images().await.len(), 1);
-    assert!(sent.load(Ordering::Relaxed) < bytes.len() * 3 / 2, "it was sent once");
+    assert!(sent.load(Ordering::Relaxed) < bytes.len() * 3 / 2, "it was sent more than once");
 }
 
-/// A line that stops is an outage, soon.
+/// A connection that stalled_proxy is an outage after `cloudflare_timeout`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_line_that_stops_is_an_outage() {
+async fn stalled_connections_time_out() {
     let account = Server::start(Database::Sqlite).await;
-    let stops = way(account.running.address.to_string(), |length| async move {
+    let stalled_proxy = proxy(account.running.address.to_string(), |length| async move {
         if length > 4096 {
             std::future::pending::<()>().await;
         }
     });
-    let stops = stops.await;
+    let stalled_proxy = stalled_proxy.await;
     let server = Server::start_with(Database::Sqlite, |config| {
-        account_of(&account, &stops, config);
+        account_of(&account, &stalled_proxy, config);
         config.cloudflare_timeout = Duration::from_millis(800);
         config.provision_wait = Duration::from_secs(40);
     })

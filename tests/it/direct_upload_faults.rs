@@ -1,5 +1,5 @@
-//! Form uploads: what the account hands out is looked at before anything is concluded from it, and what the upload host
-//! refused reaches the file.
+//! Form uploads when Cloudflare's answers are ambiguous: nothing is concluded from the bytes it returns until they
+//! have been checked, and refusals of the upload host reach the file.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ async fn create(server: &Server, more: Value) -> Value {
     created["directUpload"].clone()
 }
 
-/// Sends bytes by form; answers status and number.
+/// Sends bytes by form; returns the status and Cloudflare's error code.
 async fn send(server: &Server, upload: &Value, bytes: Vec<u8>) -> (i64, Value) {
     let form = Form::new().part("file", Part::bytes(bytes).file_name("a.jpg"));
     let sent = server.http.post(upload["uploadUrl"].as_str().unwrap()).multipart(form).send().await.unwrap();
@@ -33,9 +33,9 @@ async fn send(server: &Server, upload: &Value, bytes: Vec<u8>) -> (i64, Value) {
     (status, sent.json::<Value>().await.unwrap()["errors"][0]["code"].clone())
 }
 
-async fn complete(server: &Server, upload: &Value, told: Value) -> Value {
+async fn complete(server: &Server, upload: &Value, reported: Value) -> Value {
     let mut input = json!({ "id": upload["id"] });
-    for (key, value) in told.as_object().unwrap() {
+    for (key, value) in reported.as_object().unwrap() {
         input[key] = value.clone();
     }
     server.query(COMPLETE, json!({ "input": input })).await["completeDirectUpload"].clone()
@@ -46,8 +46,9 @@ async fn find(server: &Server, upload: &Value) -> Value {
 }
 
 both! {
-    /// Whatever the account hands out instead of the picture, once or for a while: nothing is lost by it.
-    async fn a_doubtful_answer_is_an_outage(database: Database) {
+    /// Whatever the account returns instead of the image, once or for a while, the upload stays open and succeeds
+    /// later.
+    async fn ambiguous_answers_are_outages(database: Database) {
         let html = "<!doctype html><title>Sign in</title>";
         for (call, fault) in [
             ("images.blob", json!({ "kind": "garbage" })),
@@ -70,7 +71,7 @@ both! {
             server.fault(json!({ "call": call, "fault": fault })).await;
             let refused = complete(&server, &upload, json!({})).await;
             assert_eq!(refused["userErrors"][0]["code"], "UPSTREAM_ERROR", "{fault}: {refused:#}");
-            // The worker, once the upload has run out, concludes nothing from it either.
+            // The worker does not give up the upload either once it has expired.
             server.clock.advance(Duration::from_secs(1900));
             for _ in 0..3 {
                 imagegraph::worker::round(&server.running.app).await.unwrap();
@@ -79,7 +80,7 @@ both! {
             let found = find(&server, &upload).await;
             assert_eq!((&found["status"], &found["file"]["status"]), (&json!("OPEN"), &json!("AWAITING_UPLOAD")), "{fault}");
             server.heal().await;
-            let found = eventually("completed", || async {
+            let found = eventually("the upload is completed", || async {
                 server.pass(Duration::from_secs(60)).await;
                 let found = find(&server, &upload).await;
                 (found["status"] != "OPEN").then_some(found)
@@ -91,13 +92,13 @@ both! {
         }
     }
 
-    /// A refusal that would delete the account's only copy stands only if a second look shows the same bytes.
-    async fn nothing_is_deleted_on_one_look(database: Database) {
+    /// A refusal, which deletes the only copy in the account, requires that a second download returns the same bytes.
+    async fn deletion_requires_two_identical_downloads(database: Database) {
         let server = Server::start(database).await;
         server.file("known.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>".to_vec()).await;
         let upload = create(&server, json!({ "onDuplicate": "REJECT" })).await;
         assert_eq!(send(&server, &upload, photo(1)).await.0, 200);
-        // Once it hands out somebody else's picture, which happens to be one that would be refused.
+        // The account returns another image once, and that image would be refused.
         let other = json!({ "kind": "answer", "content_type": "image/svg+xml", "body": "<svg xmlns='http://www.w3.org/2000/svg'/>" });
         server.fault(json!({ "call": "images.blob", "fault": other, "times": 1 })).await;
         let doubtful = complete(&server, &upload, json!({})).await;
@@ -106,8 +107,8 @@ both! {
         assert_eq!((&done["userErrors"], &done["file"]["mimeType"]), (&json!([]), &json!("image/jpeg")));
     }
 
-    /// Doubt does not last for ever: then the file says why, and the account keeps what it has.
-    async fn doubt_has_an_end(database: Database) {
+    /// After `provision_time` the upload fails with a reason, and the image stays in the account.
+    async fn ambiguity_ends_after_provision_time(database: Database) {
         let server = Server::start_with(database, |config| {
             config.cloudflare_timeout = Duration::from_millis(500);
             config.provision_time = Duration::from_secs(7200);
@@ -116,7 +117,7 @@ both! {
         let upload = create(&server, json!({})).await;
         assert_eq!(send(&server, &upload, photo(1)).await.0, 200);
         server.fault(json!({ "call": "images.blob", "fault": { "kind": "garbage" } })).await;
-        let found = eventually("given up", || async {
+        let found = eventually("the upload has failed", || async {
             server.pass(Duration::from_secs(600)).await;
             let found = find(&server, &upload).await;
             (found["status"] != "OPEN").then_some(found)
@@ -127,7 +128,8 @@ both! {
         assert_eq!(server.account_images().await.len(), 1);
     }
 
-    /// What the upload host refused, and the client was told, reaches the file and the caller.
+    /// The error that the upload host reported to the client is accepted by `completeDirectUpload` and reaches the
+    /// file.
     async fn a_refusal_at_the_upload_host_reaches_the_file(database: Database) {
         let server = Server::start(database).await;
         let mut cut = photo(1);
@@ -140,41 +142,41 @@ both! {
             let upload = create(&server, json!({})).await;
             let (status, number) = send(&server, &upload, bytes).await;
             assert!((400..500).contains(&status), "{status}");
-            // Without a word of it the upload is open: perhaps it is sent again.
+            // Without a reported error the upload stays open, because the client may send again.
             let silent = complete(&server, &upload, json!({})).await;
             assert_eq!(silent["userErrors"][0]["code"], "UPLOAD_INCOMPLETE");
-            let told = json!({ "uploadStatus": status, "uploadErrorCode": number });
+            let reported = json!({ "uploadStatus": status, "uploadErrorCode": number });
             for _ in 0..2 {
-                let refused = complete(&server, &upload, told.clone()).await;
+                let refused = complete(&server, &upload, reported.clone()).await;
                 assert_eq!((&refused["userErrors"][0]["code"], &refused["userErrors"][0]["field"]), (&json!(code), &json!(["input", "id"])), "{refused:#}");
             }
             let found = find(&server, &upload).await;
             assert_eq!((&found["status"], &found["failure"]["code"]), (&json!("FAILED"), &json!(code)));
             assert_eq!(found["file"], json!({ "status": "FAILED", "failure": { "code": code } }));
         }
-        // A browser may see the status and not the body.
+        // A browser may be able to read the status and not the body.
         for (status, code) in [(413, "FILE_TOO_LARGE"), (415, "UNSUPPORTED_MIME_TYPE"), (502, "UPLOAD_INCOMPLETE"), (400, "UPLOAD_INCOMPLETE")] {
             let upload = create(&server, json!({})).await;
             let answer = complete(&server, &upload, json!({ "uploadStatus": status })).await;
             assert_eq!(answer["userErrors"][0]["code"], code, "{status}");
         }
-        // A number that is not about the picture, such as that of an outage of the upload host.
+        // An error code that does not concern the image, such as that of an outage of the upload host.
         let upload = create(&server, json!({})).await;
         let answer = complete(&server, &upload, json!({ "uploadStatus": 415, "uploadErrorCode": 5550 })).await;
         assert_eq!(answer["userErrors"][0]["code"], "UPLOAD_INCOMPLETE");
     }
 
-    /// What a client says is believed only where the account has nothing; nonsense is refused.
-    async fn a_false_word_of_a_refusal_changes_nothing(database: Database) {
+    /// A reported error is only accepted if the account has no image, and only if it is a valid one.
+    async fn false_reports_change_nothing(database: Database) {
         let server = Server::start(database).await;
         let upload = create(&server, json!({ "mimeType": "image/png", "filename": "a.png" })).await;
         assert_eq!(send(&server, &upload, png(1)).await.0, 200);
-        for (told, field) in [
+        for (reported, field) in [
             (json!({ "uploadStatus": 99 }), "uploadStatus"),
             (json!({ "uploadStatus": 600 }), "uploadStatus"),
             (json!({ "uploadErrorCode": -1 }), "uploadErrorCode"),
         ] {
-            let refused = complete(&server, &upload, told).await;
+            let refused = complete(&server, &upload, reported).await;
             assert_eq!((&refused["userErrors"][0]["code"], &refused["userErrors"][0]["field"]), (&json!("INVALID_INPUT"), &json!(["input", field])));
         }
         let done = complete(&server, &upload, json!({ "uploadStatus": 413 })).await;

@@ -1,4 +1,4 @@
-//! Kinds of pictures that real people upload: each is taken, and delivered in the size and the colours it has.
+//! Types of images that people upload: each is accepted, and delivered with its size and colours.
 
 use std::io::Cursor;
 
@@ -16,7 +16,7 @@ type Colours = [[u8; 3]; 4];
 const ANY: &str = "*/*";
 const WEBP: &str = "image/webp,image/*,*/*;q=0.8";
 
-/// The colours in the middle of the four quadrants, transparent parts as `[0, 0, 0]`.
+/// The colours in the middle of the four quadrants; transparent ones are `[0, 0, 0]`.
 fn colours(pixels: &DynamicImage) -> Colours {
     let (right, bottom) = (pixels.width() * 3 / 4, pixels.height() * 3 / 4);
     let (left, top) = (pixels.width() / 4, pixels.height() / 4);
@@ -27,8 +27,8 @@ fn colours(pixels: &DynamicImage) -> Colours {
     })
 }
 
-/// Whether two colours look alike.
-fn alike(one: [u8; 3], other: [u8; 3]) -> bool {
+/// Whether two colours are nearly equal.
+fn nearly_equal(one: [u8; 3], other: [u8; 3]) -> bool {
     one.iter().zip(other).all(|(one, other)| one.abs_diff(other) < 50)
 }
 
@@ -43,15 +43,15 @@ fn assert_shows(delivered: &Delivered, media_type: &str, size: (u32, u32), expec
 
 fn assert_colours(pixels: &DynamicImage, expected: Colours, what: &str) {
     let found = colours(pixels);
-    let same = found.iter().zip(expected).all(|(found, expected)| alike(*found, expected));
+    let same = found.iter().zip(expected).all(|(found, expected)| nearly_equal(*found, expected));
     assert!(same, "{what}: {found:?} for {expected:?}");
 }
 
 const TRANSPARENT: [u8; 3] = [0; 3];
 const WHITE: [u8; 3] = [255; 3];
 
-/// Three colours and a hole.
-fn with_hole() -> Colours {
+/// Three colours and a transparent quadrant.
+fn with_transparent_quadrant() -> Colours {
     [QUADRANTS[0], QUADRANTS[1], QUADRANTS[2], TRANSPARENT]
 }
 
@@ -65,8 +65,8 @@ fn transparent() -> RgbaImage {
     pixels
 }
 
-/// Three frames of 100, 200 and 300 milliseconds, shown twice, whose colours turn.
-fn moving_gif() -> Vec<u8> {
+/// Three frames of 100, 200 and 300 milliseconds, played twice, with the colours rotating.
+fn animated_gif() -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut encoder = GifEncoder::new(&mut bytes);
     encoder.set_repeat(Repeat::Finite(2)).unwrap();
@@ -86,7 +86,7 @@ fn moving_gif() -> Vec<u8> {
     bytes
 }
 
-/// Stills: what is sent, and the colours it shows.
+/// Still images: description, bytes, and expected colours.
 fn stills() -> Vec<(&'static str, Vec<u8>, Colours)> {
     let deep = ImageBuffer::from_fn(48, 32, |x, y| {
         Rgb(quadrants(48, 32).get_pixel(x, y).0.map(|level| u16::from(level) * 257))
@@ -98,13 +98,17 @@ fn stills() -> Vec<(&'static str, Vec<u8>, Colours)> {
         ("CMYK JPEG, inverted", include_bytes!("fixtures/cmyk_adobe.jpg").to_vec(), cmyk),
         ("CMYK JPEG, plain", include_bytes!("fixtures/cmyk_plain.jpg").to_vec(), cmyk),
         ("16-bit PNG", encoded(DynamicImage::ImageRgb16(deep), ImageFormat::Png), QUADRANTS),
-        ("transparent PNG", encoded(transparent(), ImageFormat::Png), with_hole()),
-        ("transparent WebP", include_bytes!("fixtures/transparent.webp").to_vec(), with_hole()),
-        ("still GIF", encoded(transparent(), ImageFormat::Gif), with_hole()),
+        ("transparent PNG", encoded(transparent(), ImageFormat::Png), with_transparent_quadrant()),
+        (
+            "transparent WebP",
+            include_bytes!("fixtures/transparent.webp").to_vec(),
+            with_transparent_quadrant(),
+        ),
+        ("still GIF", encoded(transparent(), ImageFormat::Gif), with_transparent_quadrant()),
     ]
 }
 
-/// Every kind of still is taken and arrives whole, smaller, and in each format that can be asked for.
+/// Every still image is accepted and delivered in its size, smaller, and in each format that can be requested.
 #[tokio::test]
 async fn stills_arrive_in_every_format() {
     let server = flexible().await;
@@ -116,7 +120,7 @@ async fn stills_arrive_in_every_format() {
             ImageFormat::Gif => "image/gif",
             _ => "image/webp",
         };
-        // JPEG has no holes: they are white.
+        // JPEG has no transparency, which becomes white.
         let filled = expected.map(|colour| if colour == TRANSPARENT { WHITE } else { colour });
         for (options, accept, media_type, size, expected) in [
             ("public", ANY, own, (48, 32), expected),
@@ -134,7 +138,7 @@ async fn stills_arrive_in_every_format() {
     }
 }
 
-/// Where the quadrants of a picture go that a camera was turned for, by EXIF orientation.
+/// Positions of the quadrants after applying each EXIF orientation.
 const TURNED: [[usize; 4]; 8] = [
     [0, 1, 2, 3],
     [1, 0, 3, 2],
@@ -146,7 +150,7 @@ const TURNED: [[usize; 4]; 8] = [
     [1, 3, 0, 2],
 ];
 
-/// All eight orientations are applied, whatever becomes of the EXIF, and options speak of the upright picture.
+/// All eight orientations are applied, whichever metadata is kept, and options refer to the upright image.
 #[tokio::test]
 async fn every_orientation_is_upright() {
     let server = flexible().await;
@@ -168,7 +172,7 @@ async fn every_orientation_is_upright() {
     }
 }
 
-/// Milliseconds of each frame, the frames, and how often they are shown: 0 for endlessly.
+/// Duration of each frame in milliseconds, the frames, and the number of repetitions, 0 for endless.
 fn frames(bytes: &[u8]) -> (Vec<u32>, Vec<DynamicImage>, u32) {
     let (loops, frames) = if bytes.starts_with(b"GIF") {
         let decoder = GifDecoder::new(Cursor::new(bytes)).unwrap();
@@ -187,13 +191,13 @@ fn frames(bytes: &[u8]) -> (Vec<u32>, Vec<DynamicImage>, u32) {
     (delays, frames.into_iter().map(|frame| frame.into_buffer().into()).collect(), loops)
 }
 
-/// An animation keeps its frames, their times and its loops: as WebP for who accepts it, as GIF for the others, and it
-/// stands still when told to.
+/// An animation keeps its frames, durations and repetitions: as WebP for clients that accept it, as GIF for others.
+/// With `anim=false` it is still.
 #[tokio::test]
-async fn animations_move() {
+async fn animations_are_preserved() {
     let server = flexible().await;
     let webp = include_bytes!("fixtures/animated.webp").to_vec();
-    for (what, bytes) in [("GIF", moving_gif()), ("WebP", webp)] {
+    for (what, bytes) in [("GIF", animated_gif()), ("WebP", webp)] {
         let (_, _, loops) = frames(&bytes);
         let base = put(&server, bytes).await;
         for (options, accept, media_type, size) in [
@@ -223,16 +227,22 @@ async fn animations_move() {
             ("w=24,f=png", ANY, "image/png"),
         ] {
             let delivered = get(&server, &base, options, accept).await;
-            assert_shows(&delivered, media_type, (24, 16), with_hole(), &format!("{what} {options}"));
+            assert_shows(
+                &delivered,
+                media_type,
+                (24, 16),
+                with_transparent_quadrant(),
+                &format!("{what} {options}"),
+            );
             let moves = delivered.bytes.windows(4).any(|window| window == b"ANMF" || window == b"NETS");
             assert!(!moves, "{what} {options}");
         }
     }
 }
 
-/// Quality is obeyed: less of it is fewer bytes, and all of it is no loss.
+/// Lower quality means fewer bytes, and the highest loses nothing.
 #[tokio::test]
-async fn quality_is_obeyed() {
+async fn quality_changes_the_size() {
     let server = flexible().await;
     let noisy = ImageBuffer::from_fn(200, 120, |x, y| {
         Rgb([(x * 7 + y * 13) as u8, (x * x / 9 + y) as u8, (x + y * y / 5) as u8])
@@ -255,7 +265,7 @@ async fn quality_is_obeyed() {
     assert_eq!(slow, get(&server, &base, "f=webp,q=10", ANY).await.bytes);
 }
 
-/// AVIF, where the build has it and the picture is small enough; WebP where not, as Cloudflare falls back.
+/// AVIF if the build supports it and the image is small enough; otherwise WebP, as Cloudflare does.
 #[tokio::test]
 async fn avif_falls_back_to_webp() {
     let server = flexible().await;
@@ -278,16 +288,16 @@ async fn avif_falls_back_to_webp() {
         let found = imagesize::blob_size(&delivered.bytes).unwrap();
         assert_eq!((found.width, found.height), (size.0 as usize, size.1), "{options}");
     }
-    // A client that accepts AVIF only, of a server that has none, gets the picture as it is.
+    // A client that accepts only AVIF gets the original format from a server without it.
     let only = get(&server, &base, "w=100", "image/avif").await;
     assert_eq!(only.content_type, if cfg!(feature = "avif") { "image/avif" } else { "image/png" });
     let hole = put(&server, encoded(transparent(), ImageFormat::Png)).await;
     assert_eq!(get(&server, &hole, "f=avif,q=50", ANY).await.content_type, avif);
 }
 
-/// A drawing is cleaned of what runs and what reaches out, is never resized, and is no raster image.
+/// Scripts and external references are removed from a drawing. It is never resized, and never a raster image.
 #[tokio::test]
-async fn drawings_are_cleaned() {
+async fn drawings_are_sanitised() {
     let server = flexible().await;
     let svg = br##"<?xml version="1.0"?>
         <svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="48" height="32" onload="alert(1)">
@@ -313,9 +323,9 @@ async fn drawings_are_cleaned() {
     assert!(get(&server, &raster, "f=svg", WEBP).await.bytes.starts_with(b"ERROR 9412: "));
 }
 
-/// What stays of the metadata is for the URL to say, in JPEG; WebP and PNG have none.
+/// The `metadata` option decides what is kept in JPEG; WebP and PNG have no metadata.
 #[tokio::test]
-async fn metadata_follows_its_policy() {
+async fn metadata_option() {
     let server = flexible().await;
     let base = put(&server, with_exif(&encoded(quadrants(48, 32), ImageFormat::Jpeg), 6)).await;
     for (options, camera) in [
