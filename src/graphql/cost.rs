@@ -10,7 +10,7 @@ use async_graphql::{Response, ServerError, SimpleObject, ValidationResult, Value
 use crate::app::App;
 use crate::error::{Code, Error};
 use crate::graphql::error::top_level;
-use crate::graphql::scalar::DateTime;
+use crate::graphql::types::scalar::DateTime;
 use crate::rate::{self, Balance};
 use crate::viewer::Viewer;
 

@@ -3,7 +3,7 @@
 use async_graphql::SimpleObject;
 
 use crate::entity::image;
-use crate::graphql::scalar::DateTime;
+use crate::graphql::types::scalar::DateTime;
 use crate::image::photo::{Location, Photo};
 
 /// Point in an image, as fractions 0-1 of width and height from the top left.

@@ -3,8 +3,8 @@
 use async_graphql::{Enum, InputObject, SimpleObject};
 
 use crate::error::Result;
-use crate::graphql::new_image::FocalPointInput;
-use crate::graphql::scalar::{DateTime, Url};
+use crate::graphql::types::new_image::FocalPointInput;
+use crate::graphql::types::scalar::{DateTime, Url};
 use crate::image::delivery;
 use crate::image::delivery::fit::Fit;
 use crate::image::delivery::srcset::SrcSet;

@@ -15,8 +15,8 @@ use serde_json::{Map, Value};
 use crate::config::Config;
 use crate::error::{Code, Error};
 use crate::file::spool::Spool;
-use crate::graphql::json;
-use crate::graphql::scalar::Upload;
+use crate::graphql::transport::json;
+use crate::graphql::types::scalar::Upload;
 
 /// Longest `map` of a multipart request, in bytes.
 const MAX_MAP: usize = 64 * 1024;

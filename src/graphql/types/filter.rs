@@ -5,10 +5,10 @@ use async_graphql::{Enum, ID, InputObject};
 use crate::error::Result;
 use crate::file::filter as files;
 use crate::find;
-use crate::graphql::file::{FileStatus, ImageProvisionStatus};
-use crate::graphql::image::ImageFormat;
 use crate::graphql::parse;
-use crate::graphql::scalar::{ByteSize, DateTime};
+use crate::graphql::types::file::{FileStatus, ImageProvisionStatus};
+use crate::graphql::types::image::ImageFormat;
+use crate::graphql::types::scalar::{ByteSize, DateTime};
 use crate::image::filter as images;
 
 /// Conditions on files. All given fields must hold. A list holds at most 100 values; an empty one is met by nothing.
