@@ -13,7 +13,7 @@ use crate::auth::Viewer;
 use crate::auth::rate;
 use crate::error::{Code, Error};
 use crate::graphql::error::top_level;
-use crate::graphql::scalar::DateTime;
+use crate::graphql::types::scalar::DateTime;
 
 /// What a token may still ask for. A query costs one point for each of its fields, times the page size inside
 /// connections, and at least one.

@@ -5,6 +5,7 @@
 
 mod convert;
 mod empty;
+pub mod field_order;
 mod literal;
 mod variables;
 

@@ -1,5 +1,7 @@
 //! Refusals and faults as GraphQL shows them: `userErrors` in payloads, `errors` at the top.
 
+use std::sync::Arc;
+
 use async_graphql::{Enum, ErrorExtensionValues, SimpleObject};
 
 use crate::entity::Failure;
@@ -162,5 +164,18 @@ pub fn outcome<T>(result: Result<T, Error>) -> async_graphql::Result<(Option<T>,
         Ok(value) => Ok((Some(value), Vec::new())),
         Err(Error::Refusal(refusal)) => Ok((None, vec![of_input(refusal).into()])),
         Err(fault) => Err(top_level(fault)),
+    }
+}
+
+/// An error of a loader, which several fields share, as an error of one field.
+pub fn from_loader(problem: Arc<Error>) -> async_graphql::Error {
+    match Arc::try_unwrap(problem) {
+        Ok(problem) => top_level(problem),
+        Err(problem) => match &*problem {
+            Error::Refusal(refusal) => top_level(Error::Refusal(refusal.clone())),
+            Error::Fault { context, source, passing } => {
+                top_level(Error::Fault { context, source: source.to_string().into(), passing: *passing })
+            }
+        },
     }
 }

@@ -10,7 +10,9 @@ use async_graphql::Name;
 use async_graphql::parser::types::{Directive, ExecutableDocument, Field, Selection, SelectionSet};
 use async_graphql::{Pos, Positioned, ServerError, Value};
 
-/// Limits of one request.
+use crate::config::Config;
+
+/// Limits of a document.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Lexical tokens.
@@ -21,7 +23,18 @@ pub struct Limits {
     pub directives: usize,
 }
 
-/// Deepest nesting of brackets: the parser recurses.
+impl From<&Config> for Limits {
+    fn from(config: &Config) -> Self {
+        Limits {
+            tokens: config.max_tokens,
+            selections: config.max_selections,
+            aliases: config.max_aliases,
+            directives: config.max_directives,
+        }
+    }
+}
+
+/// Deepest nesting of brackets: the parser is recursive.
 const MAX_BRACKETS: usize = 100;
 
 /// Refuses a text that is too much to parse.

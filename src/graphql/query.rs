@@ -7,21 +7,20 @@ use futures_util::future::join_all;
 
 use crate::content::kind::IMAGE_MIME_TYPES;
 use crate::error::Error;
-use crate::graphql::account::CloudflareAccount;
-use crate::graphql::api_token::ApiToken;
-use crate::graphql::connection::{
-    FileConnection, ImageConnection, WorkspaceConnection, cost, page_args, shared,
-};
 use crate::graphql::cost::{Paid, RateLimit};
-use crate::graphql::direct_upload::{DirectUpload, UploadTransport};
-use crate::graphql::error::top_level;
-use crate::graphql::file::{File, FileOrder};
-use crate::graphql::filter::{FileFilter, ImageFilter};
-use crate::graphql::image::{Image, ImageOrder, ImageVariant};
-use crate::graphql::member::WorkspaceMember;
-use crate::graphql::scalar::ByteSize;
-use crate::graphql::workspace::{User, Viewer, Workspace, WorkspaceOrder, list_workspaces};
-use crate::graphql::{Asked, list_files, list_images, parse, semanticNonNull};
+use crate::graphql::error::{from_loader, top_level};
+use crate::graphql::types::api_token::ApiToken;
+use crate::graphql::types::cloudflare_account::CloudflareAccount;
+use crate::graphql::types::connection::{cost, page_args};
+use crate::graphql::types::direct_upload::{DirectUpload, UploadTransport};
+use crate::graphql::types::file::{File, FileConnection, FileOrder, list_files};
+use crate::graphql::types::filter::{FileFilter, ImageFilter};
+use crate::graphql::types::image::{Image, ImageConnection, ImageOrder, ImageVariant, list_images};
+use crate::graphql::types::scalar::ByteSize;
+use crate::graphql::types::viewer::{User, Viewer};
+use crate::graphql::types::workspace::{Workspace, WorkspaceConnection, WorkspaceOrder, list_workspaces};
+use crate::graphql::types::workspace_member::WorkspaceMember;
+use crate::graphql::{ContextExt, parse, semanticNonNull};
 use crate::id::{AnyId, DirectUploadId, FileId, ImageId, WorkspaceId};
 use crate::query::page::MAX_PAGE;
 use crate::{direct_upload, file, image, workspace};
@@ -56,7 +55,7 @@ impl Query {
         #[graphql(desc = "Prefixed id.")] id: ID,
     ) -> Option<async_graphql::Result<Node>> {
         let found = match parse(&id, "id") {
-            Ok(id) => find_node(ctx, id).await.map_err(shared),
+            Ok(id) => find_node(ctx, id).await.map_err(from_loader),
             Err(problem) => Err(top_level(problem)),
         };
         found.transpose()
@@ -288,8 +287,8 @@ async fn find_nodes(ctx: &Context<'_>, ids: &[ID]) -> async_graphql::Result<Vec<
     for node in found {
         nodes.push(match node {
             // A refusal is of this kind of object; a fault is of them all.
-            Some(Err(problem)) if !matches!(*problem, Error::Refusal(_)) => return Err(shared(problem)),
-            other => other.map(|node| node.map_err(shared)),
+            Some(Err(problem)) if !matches!(*problem, Error::Refusal(_)) => return Err(from_loader(problem)),
+            other => other.map(|node| node.map_err(from_loader)),
         });
     }
     Ok(nodes)

@@ -1,5 +1,7 @@
 //! The root of all live updates.
 
+pub mod delivery;
+
 use std::sync::Arc;
 
 use async_graphql::{Context, Enum, ID, Object, Subscription as Root};
@@ -9,14 +11,13 @@ use crate::direct_upload::progress;
 use crate::entity::event;
 use crate::error::Error;
 use crate::event::{self as events, Batch};
-use crate::graphql::connection::shared;
-use crate::graphql::direct_upload::DirectUpload;
-use crate::graphql::error::top_level;
-use crate::graphql::file::File;
-use crate::graphql::image::Image;
-use crate::graphql::operation::Live;
-use crate::graphql::scalar::DateTime;
-use crate::graphql::{Asked, parse};
+use crate::graphql::error::{from_loader, top_level};
+use crate::graphql::subscription::delivery::SubscriptionContext;
+use crate::graphql::types::direct_upload::DirectUpload;
+use crate::graphql::types::file::File;
+use crate::graphql::types::image::Image;
+use crate::graphql::types::scalar::DateTime;
+use crate::graphql::{ContextExt, parse};
 use crate::id::{DirectUploadId, WorkspaceId};
 
 /// What a subscription delivers, one after the other. An error is the last.
@@ -40,7 +41,7 @@ impl Subscription {
         )]
         after: Option<String>,
     ) -> async_graphql::Result<Deliveries<AssetEvent>> {
-        let live = Arc::clone(ctx.data_unchecked::<Arc<Live>>());
+        let live = Arc::clone(ctx.data_unchecked::<Arc<SubscriptionContext>>());
         let workspace = parse::<WorkspaceId>(&workspace_id, "workspaceId").map_err(top_level)?;
         if kinds.as_ref().is_some_and(Vec::is_empty) {
             let message = "Name at least one kind, or leave `kinds` out for all of them.";
@@ -61,7 +62,7 @@ impl Subscription {
                     Err(problem) => return vec![Some(Err(top_level(problem)))],
                 };
                 events.retain(|event| kinds.as_ref().is_none_or(|kinds| kinds.contains(&event.kind)));
-                let loaders = live.deliver(viewer);
+                let loaders = live.begin_delivery(viewer);
                 // One statement for all of them. What fails here fails again where it is asked for, and says so.
                 if files {
                     let _ = loaders.load_many(events.iter().map(|event| event.file_id)).await;
@@ -90,12 +91,12 @@ impl Subscription {
         ctx: &Context<'_>,
         #[graphql(desc = "`upl_` id.")] id: ID,
     ) -> async_graphql::Result<Deliveries<DirectUpload>> {
-        let live = Arc::clone(ctx.data_unchecked::<Arc<Live>>());
+        let live = Arc::clone(ctx.data_unchecked::<Arc<SubscriptionContext>>());
         let id = parse::<DirectUploadId>(&id, "id").map_err(top_level)?;
         let uploads = progress::follow(ctx.app(), live.credential(), id).await.map_err(top_level)?;
         let delivered = uploads.map(move |upload| match upload {
             Ok((upload, viewer)) => {
-                live.deliver(viewer);
+                live.begin_delivery(viewer);
                 Some(Ok(DirectUpload(upload)))
             }
             Err(problem) => Some(Err(top_level(problem))),
@@ -138,7 +139,7 @@ impl AssetEvent {
     /// The file as it is when the event is delivered. Null once the file is gone.
     async fn file(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<File>> {
         let file = ctx.loaders().load_one(self.0.file_id).await;
-        file.map_err(shared).transpose().map(|row| row.map(File))
+        file.map_err(from_loader).transpose().map(|row| row.map(File))
     }
 
     /// The image it happened to. Null for what happened to a file alone.
@@ -149,7 +150,7 @@ impl AssetEvent {
     /// The image as it is when the event is delivered. Null for what happened to a file alone, and once the image is gone.
     async fn image(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Image>> {
         let image = ctx.loaders().load_one(self.0.image_id?).await;
-        image.map_err(shared).transpose().map(|row| row.map(Image))
+        image.map_err(from_loader).transpose().map(|row| row.map(Image))
     }
 }
 

@@ -15,7 +15,7 @@ use super::{graphiql, health, metrics};
 use crate::app::App;
 use crate::graphql;
 use crate::graphql::document::Documents;
-use crate::graphql::handler;
+use crate::graphql::transport::handler;
 use crate::http::{encoding, error, framing, panic, rate_limit, request_id, transfer};
 use crate::rest;
 
@@ -61,7 +61,7 @@ fn faces(app: &App) -> Router<App> {
     let face = handler::Face {
         schema: graphql::schema(app),
         live: graphql::live_schema(app),
-        documents: Arc::new(Documents::new(graphql::limits(&app.config))),
+        documents: Arc::new(Documents::new((&app.config).into())),
         app: app.clone(),
     };
     Router::new()

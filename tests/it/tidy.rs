@@ -1,5 +1,6 @@
 //! The invariants of the architecture that can be read in the source.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Rust files below a folder, with their text less comments and unit tests.
@@ -51,6 +52,135 @@ fn forbid(why: &str, words: &[&str], applies: impl Fn(&str) -> bool) {
 
 fn in_face(path: &str) -> bool {
     ["src/graphql", "src/rest", "src/http", "src/server"].iter().any(|face| path.starts_with(face))
+}
+
+/// The room of a file below `src`: the module directly below the root. `main.rs`, `cli.rs` and `lib.rs` are above all.
+fn room_of(path: &str) -> Option<&str> {
+    let rest = path.strip_prefix("src/")?;
+    let room = rest.split('/').next()?.trim_end_matches(".rs");
+    (!matches!(room, "main" | "cli" | "lib")).then_some(room)
+}
+
+/// The rooms that a piece of code names: the word after each `crate::`, and each first word of `crate::{…}`.
+fn rooms_named(code: &str) -> BTreeSet<String> {
+    let word = |text: &str| -> String {
+        text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+    };
+    let mut rooms = BTreeSet::new();
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + "crate::".len()..];
+        let Some(group) = rest.strip_prefix('{') else {
+            rooms.insert(word(rest));
+            continue;
+        };
+        let (mut depth, mut from) = (0, 0);
+        for (here, c) in group.char_indices() {
+            match c {
+                '{' => depth += 1,
+                ',' if depth == 0 => {
+                    rooms.insert(word(&group[from..]));
+                    from = here + 1;
+                }
+                '}' if depth == 0 => {
+                    rooms.insert(word(&group[from..here]));
+                    break;
+                }
+                '}' => depth -= 1,
+                _ => {}
+            }
+        }
+    }
+    rooms.remove("");
+    rooms
+}
+
+/// Imports between rooms: for each room the others it names, and a file that does so.
+fn imports() -> BTreeMap<String, BTreeMap<String, String>> {
+    let mut imports: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    for (path, code) in sources("src") {
+        let Some(room) = room_of(&path) else { continue };
+        let others = imports.entry(room.to_owned()).or_default();
+        for other in rooms_named(&code) {
+            if other != room {
+                others.insert(other, path.clone());
+            }
+        }
+    }
+    imports
+}
+
+/// A way along imports from one room to another, both included.
+fn way(
+    imports: &BTreeMap<String, BTreeMap<String, String>>,
+    from: &str,
+    to: &str,
+    seen: &mut BTreeSet<String>,
+) -> Option<Vec<String>> {
+    if from == to {
+        return Some(vec![to.to_owned()]);
+    }
+    for next in imports.get(from)?.keys() {
+        if seen.insert(next.clone())
+            && let Some(mut rest) = way(imports, next, to, seen)
+        {
+            rest.insert(0, from.to_owned());
+            return Some(rest);
+        }
+    }
+    None
+}
+
+/// Every circle that an import closes, as `file -> image -> file`.
+fn circles(imports: &BTreeMap<String, BTreeMap<String, String>>) -> Vec<String> {
+    let mut circles = Vec::new();
+    for (room, others) in imports {
+        for (other, path) in others {
+            if let Some(back) = way(imports, other, room, &mut BTreeSet::new()) {
+                circles.push(format!("{room} -> {} (closed by {path})", back.join(" -> ")));
+            }
+        }
+    }
+    circles
+}
+
+#[test]
+fn rooms_form_layers() {
+    let imports = imports();
+    // Were the reader of imports blind, there would be no circle either.
+    for (room, below) in [("graphql", "image"), ("server", "rest"), ("file", "ingest"), ("auth", "entity")] {
+        assert!(imports[room].contains_key(below), "{room} imports {below}: {:?}", imports[room]);
+    }
+    let circles = circles(&imports);
+    assert!(circles.is_empty(), "rooms of src/ import each other:\n{}", circles.join("\n"));
+}
+
+/// The modules of `lib.rs` stand in the order of the layers, from the bottom to the top.
+#[test]
+fn lib_lists_the_rooms_by_layer() {
+    let order: Vec<&str> = include_str!("../../src/lib.rs")
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'))
+        .collect();
+    let place = |room: &str| order.iter().position(|known| *known == room);
+    for (room, others) in imports() {
+        for (other, path) in others {
+            let (above, below) =
+                (place(&room).unwrap(), place(&other).unwrap_or_else(|| panic!("{path}: {other}")));
+            assert!(below < above, "{path} imports {other}, which stands above {room} in lib.rs");
+        }
+    }
+}
+
+#[test]
+fn a_circle_is_found_and_named() {
+    let room = |other: &str| BTreeMap::from([(other.to_owned(), "src/some.rs".to_owned())]);
+    let imports = [("a", room("b")), ("b", room("c")), ("c", room("a")), ("d", room("a"))]
+        .map(|(a, b)| (a.to_owned(), b));
+    let found = circles(&imports.into());
+    assert_eq!(found.len(), 3);
+    assert_eq!(found[0], "a -> b -> c -> a (closed by src/some.rs)");
+    let named = rooms_named("use crate::{file::{self, list}, image as images, job};\ncrate::rows::x();");
+    assert_eq!(named.into_iter().collect::<Vec<_>>(), ["file", "image", "job", "rows"]);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use apollo_compiler::{Name, Node, Schema};
 use async_graphql::ServerError;
 
 use super::{MAX_PROBLEMS, convert, invalid, place};
-use crate::graphql::scalar;
+use crate::graphql::types::scalar;
 
 /// Variables of a nullable type that stand where null is not taken, each with the name of its operation. Validation lets
 /// them pass when they have a default, and null may be sent all the same.

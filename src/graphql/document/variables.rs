@@ -14,7 +14,7 @@ use async_graphql_value::{ConstValue, Value};
 
 use super::literal::NeverNull;
 use super::{invalid, place};
-use crate::graphql::scalar;
+use crate::graphql::types::scalar;
 
 /// Longest message about a variable, in characters: it shows the value.
 const MAX_MESSAGE: usize = 300;

@@ -18,9 +18,9 @@ use tokio::sync::mpsc;
 use crate::app::App;
 use crate::auth::Credential;
 use crate::graphql::document::Documents;
-use crate::graphql::handler::{Face, error, not_over_get, operation_type};
-use crate::graphql::operation::{self, Said};
-use crate::graphql::request::Parts;
+use crate::graphql::transport::handler::{Face, error, not_over_get, operation_type};
+use crate::graphql::transport::operation::{self, Said};
+use crate::graphql::transport::request::Parts;
 use crate::http::RequestId;
 use crate::id::ApiTokenId;
 

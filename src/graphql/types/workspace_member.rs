@@ -1,16 +1,21 @@
 //! `WorkspaceMember`.
 
+use async_graphql::async_trait::async_trait;
 use async_graphql::{Context, ID, Object};
 
+use crate::app::App;
+use crate::auth::Viewer;
 use crate::entity::membership;
 use crate::error::Result;
-use crate::graphql::Asked;
-use crate::graphql::connection::{Counted, Total, WorkspaceMemberConnection, shared, wants_both_ends};
-use crate::graphql::scalar::DateTime;
+use crate::graphql::ContextExt;
+use crate::graphql::error::from_loader;
 use crate::graphql::semanticNonNull;
-use crate::graphql::workspace::{User, WorkspaceRole};
+use crate::graphql::types::connection::{CountRows, TotalCount, wants_both_ends};
+use crate::graphql::types::scalar::DateTime;
+use crate::graphql::types::viewer::User;
+use crate::graphql::types::workspace::WorkspaceRole;
 use crate::id::WorkspaceId;
-use crate::query::page::PageArgs;
+use crate::query::page::{Count, PageArgs};
 use crate::workspace::member as members;
 
 /// A member of a workspace.
@@ -27,7 +32,7 @@ impl WorkspaceMember {
     /// Who it is.
     #[graphql(directive = semanticNonNull::apply(None))]
     async fn user(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<User>> {
-        ctx.loaders().load_one(self.0.user_id).await.map_err(shared).transpose().map(|row| row.map(User))
+        ctx.loaders().load_one(self.0.user_id).await.map_err(from_loader).transpose().map(|row| row.map(User))
     }
 
     /// What they may do here.
@@ -41,6 +46,22 @@ impl WorkspaceMember {
     }
 }
 
+connection!(
+    WorkspaceMemberConnection,
+    WorkspaceMemberEdge,
+    WorkspaceMember,
+    membership::Model,
+    "A page of members.",
+    "A member in a page."
+);
+
+#[async_trait]
+impl CountRows for members::MemberList {
+    async fn count_rows(&self, app: &App, viewer: &Viewer) -> Result<Count> {
+        members::count(app, viewer, self).await
+    }
+}
+
 /// A page of a workspace's members.
 pub async fn list_members(
     ctx: &Context<'_>,
@@ -50,5 +71,5 @@ pub async fn list_members(
     let (app, viewer) = (ctx.app(), ctx.viewer());
     let list = members::MemberList { workspace_id, page, both_ends: wants_both_ends(ctx) };
     let page = members::list(app, viewer, list.clone()).await?;
-    Ok(WorkspaceMemberConnection::new(page, Total::of(app, viewer, Counted::Members(list))))
+    Ok(WorkspaceMemberConnection::new(page, TotalCount::new(ctx, list)))
 }

@@ -3,10 +3,10 @@
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 
 use crate::graphql::error::{UserError, outcome};
-use crate::graphql::member::WorkspaceMember;
-use crate::graphql::policy::WorkspacePolicyInput;
-use crate::graphql::workspace::{Workspace, WorkspaceRole};
-use crate::graphql::{Asked, parse};
+use crate::graphql::types::workspace::{Workspace, WorkspaceRole};
+use crate::graphql::types::workspace_member::WorkspaceMember;
+use crate::graphql::types::workspace_policy::WorkspacePolicyInput;
+use crate::graphql::{ContextExt, parse};
 use crate::id::{UserId, WorkspaceId};
 use crate::workspace::{edit, member};
 

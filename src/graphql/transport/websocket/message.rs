@@ -5,8 +5,8 @@ use async_graphql::{Request, Response, ServerError};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::graphql::json;
-use crate::graphql::request::{self, PERSISTED, Unreadable};
+use crate::graphql::transport::json;
+use crate::graphql::transport::request::{self, PERSISTED, Unreadable};
 
 /// Longest id of an operation, in bytes.
 const MAX_ID: usize = 128;

@@ -1,81 +1,14 @@
-//! `ApiToken`, and the mutations on it.
+//! Writes on API tokens.
 
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 
 use crate::api_token::{self as tokens, NewToken};
-use crate::entity::api_token;
-use crate::error::Result;
-use crate::graphql::connection::{ApiTokenConnection, Counted, Total, wants_both_ends};
 use crate::graphql::error::{UserError, outcome};
-use crate::graphql::scalar::DateTime;
-use crate::graphql::workspace::TokenScope;
-use crate::graphql::{Asked, parse};
-use crate::id::{ApiTokenId, WorkspaceId};
-use crate::query::page::PageArgs;
-
-/// A long-lived credential. Its secret is shown once, when it is made.
-pub struct ApiToken(pub api_token::Model);
-
-/// A long-lived credential. Its secret is shown once, when it is made.
-#[Object]
-impl ApiToken {
-    /// Prefixed, globally unique, opaque id.
-    pub async fn id(&self) -> ID {
-        self.0.id.to_string().into()
-    }
-
-    /// What it is for.
-    async fn name(&self) -> &str {
-        &self.0.name
-    }
-
-    /// First characters of the secret, to tell tokens apart.
-    async fn hint(&self) -> &str {
-        &self.0.hint
-    }
-
-    /// What it may do, as far as its user may.
-    async fn scopes(&self) -> Vec<TokenScope> {
-        self.0.scopes.0.iter().copied().map(Into::into).collect()
-    }
-
-    /// The one workspace it is limited to. Null for a token for every workspace of its user.
-    async fn workspace_id(&self) -> Option<ID> {
-        self.0.workspace_id.map(|id| id.to_string().into())
-    }
-
-    /// When it stops working. Null when it does not by itself.
-    async fn expires_at(&self) -> Option<DateTime> {
-        self.0.expires_at.map(DateTime)
-    }
-
-    /// When it was last used, to the minute or so. Null when it never was.
-    async fn last_used_at(&self) -> Option<DateTime> {
-        self.0.last_used_at.map(DateTime)
-    }
-
-    /// When it was revoked.
-    async fn revoked_at(&self) -> Option<DateTime> {
-        self.0.revoked_at.map(DateTime)
-    }
-
-    /// When it was made.
-    async fn created_at(&self) -> DateTime {
-        DateTime(self.0.created_at)
-    }
-}
-
-/// A page of tokens: those limited to a workspace, or the caller's own.
-pub async fn list_tokens(
-    ctx: &Context<'_>,
-    workspace_id: Option<WorkspaceId>,
-    page: PageArgs,
-) -> Result<ApiTokenConnection> {
-    let (app, viewer) = (ctx.app(), ctx.viewer());
-    let list = tokens::TokenList { workspace_id, page, both_ends: wants_both_ends(ctx) };
-    let page = tokens::list(app, viewer, list.clone()).await?;
-    Ok(ApiTokenConnection::new(page, Total::of(app, viewer, Counted::ApiTokens(list))))
-}
+use crate::graphql::types::api_token::ApiToken;
+use crate::graphql::types::scalar::DateTime;
+use crate::graphql::types::viewer::TokenScope;
+use crate::graphql::{ContextExt, parse};
+use crate::id::ApiTokenId;
 
 /// Writes on tokens.
 #[derive(Default)]

@@ -1,26 +1,26 @@
-//! Changing, trashing and restoring files and images.
+//! Writes on files.
 
 use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObject};
 
 use crate::error::Result;
 use crate::file::trash;
 use crate::file::update::{self as files, FileChange};
+use crate::graphql::context::readable_file;
 use crate::graphql::error::{UserError, outcome};
-use crate::graphql::file::File;
-use crate::graphql::image::Image;
-use crate::graphql::new_image::{FocalPointInput, object};
-use crate::graphql::scalar::{DateTime, Json};
-use crate::graphql::{Asked, parse, readable_file, readable_image};
-use crate::id::{FileId, ImageId};
-use crate::image::update::{self as images, ImageChange};
+use crate::graphql::mutations::given;
+use crate::graphql::types::file::File;
+use crate::graphql::types::new_image::object;
+use crate::graphql::types::scalar::{DateTime, Json};
+use crate::graphql::{ContextExt, parse};
+use crate::id::FileId;
 
-/// Changes of files and images.
+/// Writes on files.
 #[derive(Default)]
-pub struct EditMutation;
+pub struct FileMutation;
 
-/// Changes of files and images.
+/// Writes on files.
 #[Object]
-impl EditMutation {
+impl FileMutation {
     /// Change name, tags or metadata of a file.
     async fn update_file(
         &self,
@@ -74,32 +74,6 @@ impl EditMutation {
             }),
         )
     }
-
-    /// Change alt text, focal point, privacy or metadata of an image.
-    async fn update_image(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "What to change.")] input: UpdateImageInput,
-    ) -> Option<async_graphql::Result<UpdateImagePayload>> {
-        let updated = async {
-            let id: ImageId = parse(&input.id, "id")?;
-            images::update(ctx.app(), ctx.viewer(), id, input.try_into()?).await
-        };
-        let updated = outcome(updated.await);
-        Some(updated.map(|(image, user_errors)| UpdateImagePayload {
-            image: readable_image(ctx, image),
-            user_errors,
-        }))
-    }
-}
-
-/// A field that may be left out, be null, or have a value.
-fn given<T>(field: MaybeUndefined<T>) -> Option<Option<T>> {
-    match field {
-        MaybeUndefined::Undefined => None,
-        MaybeUndefined::Null => Some(None),
-        MaybeUndefined::Value(value) => Some(Some(value)),
-    }
 }
 
 impl TryFrom<UpdateFileInput> for FileChange {
@@ -112,24 +86,6 @@ impl TryFrom<UpdateFileInput> for FileChange {
             tags: input.tags,
             metadata: metadata
                 .map(|json| json.map(|json| object(json, "metadata")).transpose())
-                .transpose()?,
-            if_updated_at: input.if_updated_at.map(|at| at.0),
-        })
-    }
-}
-
-impl TryFrom<UpdateImageInput> for ImageChange {
-    type Error = crate::error::Error;
-
-    fn try_from(input: UpdateImageInput) -> Result<Self> {
-        let metadata = given(input.cf_metadata);
-        Ok(ImageChange {
-            alt: given(input.alt),
-            focal_point: given(input.focal_point).map(|point| point.map(Into::into)),
-            require_signed_urls: input.require_signed_urls,
-            creator: given(input.creator),
-            cf_metadata: metadata
-                .map(|json| json.map(|json| object(json, "cfMetadata")).transpose())
                 .transpose()?,
             if_updated_at: input.if_updated_at.map(|at| at.0),
         })
@@ -198,34 +154,6 @@ pub struct RestoreFileInput {
 pub struct RestoreFilePayload {
     /// The restored file; `imageStatus` tells how far its new image is.
     file: Option<File>,
-    /// Empty exactly when the change was made.
-    user_errors: Vec<UserError>,
-}
-
-/// Input of `updateImage`. Fields left out stay as they are.
-#[derive(InputObject)]
-pub struct UpdateImageInput {
-    /// `img_` id.
-    id: ID,
-    /// Alternative text, at most 2000 characters; the empty string marks a decorative image, null says there is none.
-    alt: MaybeUndefined<String>,
-    /// Point that crops keep in view. Null clears it.
-    focal_point: MaybeUndefined<FocalPointInput>,
-    /// Switching purges caches and gives the image a new `cfImageId`.
-    require_signed_urls: Option<bool>,
-    /// The image service's `creator` field, 1-1024 characters. Null clears it.
-    creator: MaybeUndefined<String>,
-    /// Replaces what is kept with the image service: a JSON object of at most 978 bytes. Null clears it.
-    cf_metadata: MaybeUndefined<Json>,
-    /// Fail with `CONFLICT` unless the image was last changed then.
-    if_updated_at: Option<DateTime>,
-}
-
-/// Result of `updateImage`.
-#[derive(SimpleObject)]
-pub struct UpdateImagePayload {
-    /// The changed image.
-    image: Option<Image>,
     /// Empty exactly when the change was made.
     user_errors: Vec<UserError>,
 }

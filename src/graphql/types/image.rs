@@ -1,21 +1,30 @@
 //! `Image`, its renditions, and the account's variants.
 
+use async_graphql::async_trait::async_trait;
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 
+use crate::app::App;
+use crate::auth::Viewer;
 use crate::content::{photo, placeholder};
 use crate::delivery::{self, fit::Fit};
 use crate::entity::{image, workspace};
-use crate::graphql::connection::shared;
-use crate::graphql::error::top_level;
-use crate::graphql::file::File;
-use crate::graphql::photo::{FocalPoint, PhotoInfo};
-use crate::graphql::scalar::{ByteSize, DateTime, Json, Url};
-use crate::graphql::transform::{
+use crate::error::Result;
+use crate::graphql::context::parse_all;
+use crate::graphql::error::{from_loader, top_level};
+use crate::graphql::types::connection::{CountRows, OrderDirection, TotalCount, wants_both_ends};
+use crate::graphql::types::file::File;
+use crate::graphql::types::filter::ImageFilter;
+use crate::graphql::types::photo::{FocalPoint, PhotoInfo};
+use crate::graphql::types::scalar::{ByteSize, DateTime, Json, Url};
+use crate::graphql::types::transform::{
     ImageRendition, ImageSrcSet, ImageTransformInput, TransformFit, TransformMetadata,
 };
-use crate::graphql::workspace::Workspace;
-use crate::graphql::{Asked, OrderDirection, semanticNonNull};
+use crate::graphql::types::workspace::Workspace;
+use crate::graphql::{ContextExt, semanticNonNull};
+use crate::id::WorkspaceId;
 use crate::image::rendition::{self, RenditionRequest, SrcSetRequest};
+use crate::image::{self as images};
+use crate::query::page::{Count, ListOrder, PageArgs};
 use cloudflare_images::wire;
 
 /// The projection of an `image/*` file that has been provisioned into Cloudflare Images.
@@ -47,7 +56,7 @@ impl Image {
     /// The underlying file.
     #[graphql(directive = semanticNonNull::apply(None))]
     async fn file(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<File>> {
-        ctx.loaders().load_one(self.0.file_id).await.map_err(shared).transpose().map(|row| row.map(File))
+        ctx.loaders().load_one(self.0.file_id).await.map_err(from_loader).transpose().map(|row| row.map(File))
     }
 
     /// Id of the workspace it belongs to.
@@ -61,7 +70,7 @@ impl Image {
         ctx.loaders()
             .load_one(self.0.workspace_id)
             .await
-            .map_err(shared)
+            .map_err(from_loader)
             .transpose()
             .map(|row| row.map(Workspace))
     }
@@ -364,4 +373,51 @@ impl Default for ImageOrder {
     fn default() -> Self {
         ImageOrder { field: ImageOrderField::CreatedAt, direction: OrderDirection::Desc }
     }
+}
+
+sized_connection!(
+    ImageConnection,
+    ImageEdge,
+    Image,
+    image::Model,
+    "A page of images.",
+    "An image in a page."
+);
+
+#[async_trait]
+impl CountRows for images::ImageList {
+    async fn count_rows(&self, app: &App, viewer: &Viewer) -> Result<Count> {
+        images::count(app, viewer, self).await
+    }
+}
+
+/// A page of images.
+pub async fn list_images(
+    ctx: &Context<'_>,
+    workspace_id: Option<WorkspaceId>,
+    ids: Option<Vec<ID>>,
+    filter: Option<ImageFilter>,
+    page: PageArgs,
+    order: Option<ImageOrder>,
+) -> Result<ImageConnection> {
+    let order = order.unwrap_or_default();
+    let by = match order.field {
+        ImageOrderField::CreatedAt => images::BY_CREATION,
+        ImageOrderField::UpdatedAt => images::BY_UPDATE,
+        ImageOrderField::Filename => images::BY_FILENAME,
+        ImageOrderField::Size => images::BY_SIZE,
+        ImageOrderField::Width => images::BY_WIDTH,
+        ImageOrderField::Height => images::BY_HEIGHT,
+        ImageOrderField::TakenAt => images::BY_TAKEN,
+    };
+    let list = images::ImageList {
+        workspace_id,
+        ids: parse_all(ids)?,
+        filter: filter.unwrap_or_default().decode()?,
+        page,
+        order: ListOrder { descending: order.direction == OrderDirection::Desc, ..by },
+        both_ends: wants_both_ends(ctx),
+    };
+    let page = images::list(ctx.app(), ctx.viewer(), list.clone()).await?;
+    Ok(ImageConnection::new(page, TotalCount::new(ctx, list)))
 }

@@ -26,9 +26,9 @@ use self::message::{Closing, Received};
 use crate::auth::Credential;
 use crate::connections::Place;
 use crate::error::{Code, Error};
-use crate::graphql::handler::{Face, error};
-use crate::graphql::operation::{self, Said};
-use crate::graphql::request::Parts;
+use crate::graphql::transport::handler::{Face, error};
+use crate::graphql::transport::operation::{self, Said};
+use crate::graphql::transport::request::Parts;
 use crate::http::{RequestId, credential};
 
 const PROTOCOL: &str = "graphql-transport-ws";
@@ -39,7 +39,7 @@ const MARGIN: usize = 1024 * 1024;
 const CLOSE_TIME: Duration = Duration::from_secs(2);
 
 /// Upgrades a request to a socket.
-pub async fn upgrade(face: Face, id: RequestId, mut head: request::Parts) -> Response {
+pub(super) async fn upgrade(face: Face, id: RequestId, mut head: request::Parts) -> Response {
     let offered =
         head.headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
     if !offered.flat_map(|value| value.split(',')).any(|protocol| protocol.trim() == PROTOCOL) {

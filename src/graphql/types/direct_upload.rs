@@ -4,11 +4,10 @@ use async_graphql::{Context, Enum, ID, Object, SimpleObject};
 
 use crate::direct_upload as direct_uploads;
 use crate::entity::direct_upload;
-use crate::graphql::Asked;
-use crate::graphql::connection::shared;
-use crate::graphql::error::{UserError, top_level};
-use crate::graphql::file::File;
-use crate::graphql::scalar::{ByteSize, DateTime, Url};
+use crate::graphql::ContextExt;
+use crate::graphql::error::{UserError, from_loader, top_level};
+use crate::graphql::types::file::File;
+use crate::graphql::types::scalar::{ByteSize, DateTime, Url};
 
 /// A one-time permission to send bytes for one file without an API token.
 pub struct DirectUpload(pub direct_upload::Model);
@@ -25,7 +24,7 @@ impl DirectUpload {
     /// the file is gone with it.
     async fn file(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<File>> {
         let file = self.0.file_id?;
-        ctx.loaders().load_one(file).await.map_err(shared).transpose().map(|row| row.map(File))
+        ctx.loaders().load_one(file).await.map_err(from_loader).transpose().map(|row| row.map(File))
     }
 
     /// How far it is.

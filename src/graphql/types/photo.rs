@@ -4,7 +4,7 @@ use async_graphql::SimpleObject;
 
 use crate::content::photo::{Location, Photo};
 use crate::entity::image;
-use crate::graphql::scalar::DateTime;
+use crate::graphql::types::scalar::DateTime;
 
 /// Point in an image, as fractions 0-1 of width and height from the top left.
 #[derive(Debug, Clone, Copy, SimpleObject)]

@@ -21,12 +21,13 @@ use crate::app::App;
 use crate::auth::rate;
 use crate::auth::{Credential, Viewer};
 use crate::error::{Code, Error};
+use crate::graphql::Schema;
 use crate::graphql::cost::{self, Paid};
+use crate::graphql::document::field_order::Order;
 use crate::graphql::document::{Document, Documents};
 use crate::graphql::loader::{self, Sweeps};
-use crate::graphql::order::Order;
-use crate::graphql::request::{self, Asking, PERSISTED, Parts, Unreadable};
-use crate::graphql::{Schema, socket, sse};
+use crate::graphql::transport::request::{self, Asking, PERSISTED, Parts, Unreadable};
+use crate::graphql::transport::{sse, websocket};
 use crate::http::{RequestId, credential, encoding, rate_limit};
 
 /// Most errors in one answer.
@@ -51,7 +52,7 @@ pub async fn serve(State(face): State<Face>, id: RequestId, request: axum::http:
     let upgrade =
         head.headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
     if upgrade {
-        return socket::upgrade(face, id, head).await;
+        return websocket::upgrade(face, id, head).await;
     }
     let Some(accepted) = negotiate(&head.headers) else {
         let message = format!("This answers {JSON}, {RESPONSE_JSON} and {EVENTS}.");

@@ -4,10 +4,10 @@ use async_graphql::{Enum, ID, InputObject};
 
 use crate::error::Result;
 use crate::file::filter as files;
-use crate::graphql::file::{FileStatus, ImageProvisionStatus};
-use crate::graphql::image::ImageFormat;
 use crate::graphql::parse;
-use crate::graphql::scalar::{ByteSize, DateTime};
+use crate::graphql::types::file::{FileStatus, ImageProvisionStatus};
+use crate::graphql::types::image::ImageFormat;
+use crate::graphql::types::scalar::{ByteSize, DateTime};
 use crate::image::filter as images;
 use crate::query::filter;
 

@@ -1,26 +1,26 @@
-//! `Workspace`, `Viewer` and `User`.
+//! `Workspace`.
 
-use std::sync::Arc;
-
+use async_graphql::async_trait::async_trait;
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 
-use crate::auth;
-use crate::entity::{api_token, membership, user, workspace, workspace_usage};
-use crate::graphql::api_token::list_tokens;
-use crate::graphql::connection::{
-    ApiTokenConnection, Counted, FileConnection, ImageConnection, Total, WorkspaceConnection,
-    WorkspaceMemberConnection, cost, page_args, shared, wants_both_ends,
-};
-use crate::graphql::error::top_level;
-use crate::graphql::file::FileOrder;
-use crate::graphql::filter::{FileFilter, ImageFilter};
-use crate::graphql::image::ImageOrder;
+use crate::app::App;
+use crate::auth::Viewer;
+use crate::entity::{membership, workspace, workspace_usage};
+use crate::error::Result;
+use crate::graphql::error::{from_loader, top_level};
 use crate::graphql::loader::UsageOf;
-use crate::graphql::member::list_members;
-use crate::graphql::policy::WorkspacePolicy;
-use crate::graphql::scalar::{ByteSize, DateTime};
-use crate::graphql::{Asked, OrderDirection, list_files, list_images, semanticNonNull};
-use crate::query::page::PageArgs;
+use crate::graphql::types::api_token::{ApiTokenConnection, list_tokens};
+use crate::graphql::types::connection::{
+    CountRows, OrderDirection, TotalCount, cost, page_args, wants_both_ends,
+};
+use crate::graphql::types::file::{FileConnection, FileOrder, list_files};
+use crate::graphql::types::filter::{FileFilter, ImageFilter};
+use crate::graphql::types::image::{ImageConnection, ImageOrder, list_images};
+use crate::graphql::types::scalar::{ByteSize, DateTime};
+use crate::graphql::types::workspace_member::{WorkspaceMemberConnection, list_members};
+use crate::graphql::types::workspace_policy::WorkspacePolicy;
+use crate::graphql::{ContextExt, semanticNonNull};
+use crate::query::page::{Count, ListOrder, PageArgs};
 use crate::{api_token as tokens, workspace as workspaces};
 
 /// A tenant: the unit of membership and isolation.
@@ -95,7 +95,7 @@ impl Workspace {
     /// What it uses, from counters that are always up to date.
     #[graphql(directive = semanticNonNull::apply(None))]
     async fn usage(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Usage>> {
-        let usage = ctx.loaders().load_one(UsageOf(self.0.id)).await.map_err(shared);
+        let usage = ctx.loaders().load_one(UsageOf(self.0.id)).await.map_err(from_loader);
         Some(usage.map(|usage| Usage::new(usage.as_ref(), ctx.app().clock.now())))
     }
 
@@ -210,119 +210,20 @@ impl Default for WorkspaceOrder {
     }
 }
 
-/// Who is calling, and with what rights.
-pub struct Viewer(pub Arc<auth::Viewer>);
+connection!(
+    WorkspaceConnection,
+    WorkspaceEdge,
+    Workspace,
+    workspace::Model,
+    "A page of workspaces.",
+    "A workspace in a page."
+);
 
-/// Who is calling, and with what rights.
-#[Object]
-impl Viewer {
-    /// The user behind the token.
-    async fn user(&self) -> User {
-        User(self.0.user.clone())
+#[async_trait]
+impl CountRows for workspaces::WorkspaceList {
+    async fn count_rows(&self, app: &App, viewer: &Viewer) -> Result<Count> {
+        workspaces::count(app, viewer).await
     }
-
-    /// Workspaces the caller is a member of; admins see all.
-    #[graphql(complexity = "cost(first, last, child_complexity)", directive = semanticNonNull::apply(None))]
-    async fn workspaces(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Page size going forward, 1-100. Neither `first` nor `last` given means 100.")]
-        first: Option<i32>,
-        #[graphql(desc = "Return items after this cursor.")] after: Option<String>,
-        #[graphql(desc = "Page size going backward, 1-100.")] last: Option<i32>,
-        #[graphql(desc = "Return items before this cursor.")] before: Option<String>,
-    ) -> Option<async_graphql::Result<WorkspaceConnection>> {
-        let page = page_args(first, after, last, before);
-        Some(list_workspaces(ctx, page, WorkspaceOrder::default()).await.map_err(top_level))
-    }
-
-    /// The caller's own API tokens, newest first.
-    #[graphql(complexity = "cost(first, last, child_complexity)", directive = semanticNonNull::apply(None))]
-    async fn api_tokens(
-        &self,
-        ctx: &Context<'_>,
-        #[graphql(desc = "Page size going forward, 1-100. Neither `first` nor `last` given means 100.")]
-        first: Option<i32>,
-        #[graphql(desc = "Return items after this cursor.")] after: Option<String>,
-        #[graphql(desc = "Page size going backward, 1-100.")] last: Option<i32>,
-        #[graphql(desc = "Return items before this cursor.")] before: Option<String>,
-    ) -> Option<async_graphql::Result<ApiTokenConnection>> {
-        let page = page_args(first, after, last, before);
-        Some(list_tokens(ctx, None, page).await.map_err(top_level))
-    }
-
-    /// Scopes of the token in use.
-    async fn scopes(&self) -> Vec<TokenScope> {
-        self.0.token.scopes.0.iter().copied().map(Into::into).collect()
-    }
-
-    /// When the token in use stops working.
-    async fn token_expires_at(&self) -> Option<DateTime> {
-        self.0.token.expires_at.map(DateTime)
-    }
-}
-
-/// What a token may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
-#[graphql(remote = "api_token::Scope")]
-pub enum TokenScope {
-    /// Read files, usage and events.
-    FilesRead,
-    /// Upload, import, change, delete and restore files.
-    FilesWrite,
-    /// Read images.
-    ImagesRead,
-    /// Provision, change and delete images.
-    ImagesWrite,
-    /// Make direct uploads and nothing else; for a browser-facing back end.
-    UploadsCreate,
-    /// What an owner of a workspace may do.
-    WorkspaceAdmin,
-    /// What an admin of the server may do.
-    ServerAdmin,
-}
-
-/// A person or service account.
-pub struct User(pub user::Model);
-
-/// A person or service account.
-#[Object]
-impl User {
-    /// Prefixed, globally unique, opaque id.
-    pub async fn id(&self) -> ID {
-        self.0.id.to_string().into()
-    }
-
-    /// Display name.
-    async fn name(&self) -> &str {
-        &self.0.name
-    }
-
-    /// Visible to the user and to admins.
-    async fn email(&self, ctx: &Context<'_>) -> Option<&str> {
-        let viewer = ctx.viewer();
-        self.0.email.as_deref().filter(|_| viewer.is_admin() || viewer.user.id == self.0.id)
-    }
-
-    /// Server-wide role. `ADMIN` sees every workspace.
-    async fn role(&self) -> UserRole {
-        self.0.role.into()
-    }
-
-    /// When the user was made.
-    async fn created_at(&self) -> DateTime {
-        DateTime(self.0.created_at)
-    }
-}
-
-/// Server-wide role.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
-#[graphql(remote = "user::Role")]
-pub enum UserRole {
-    /// Sees and manages every workspace, variants, keys.
-    Admin,
-    /// Sees the workspaces they are a member of.
-    Member,
 }
 
 /// A page of the caller's workspaces.
@@ -330,7 +231,7 @@ pub async fn list_workspaces(
     ctx: &Context<'_>,
     page: PageArgs,
     order: WorkspaceOrder,
-) -> crate::error::Result<WorkspaceConnection> {
+) -> Result<WorkspaceConnection> {
     let (app, viewer) = (ctx.app(), ctx.viewer());
     let by = match order.field {
         WorkspaceOrderField::Name => workspaces::BY_NAME,
@@ -338,9 +239,9 @@ pub async fn list_workspaces(
     };
     let list = workspaces::WorkspaceList {
         page,
-        order: crate::query::page::ListOrder { descending: order.direction == OrderDirection::Desc, ..by },
+        order: ListOrder { descending: order.direction == OrderDirection::Desc, ..by },
         both_ends: wants_both_ends(ctx),
     };
-    let page = workspaces::list(app, viewer, list).await?;
-    Ok(WorkspaceConnection::new(page, Total::of(app, viewer, Counted::Workspaces)))
+    let page = workspaces::list(app, viewer, list.clone()).await?;
+    Ok(WorkspaceConnection::new(page, TotalCount::new(ctx, list)))
 }

@@ -7,8 +7,8 @@ use crate::delivery::fit::Fit;
 use crate::delivery::srcset::SrcSet;
 use crate::delivery::transform::{Flip, Format, Gravity, Transform};
 use crate::error::Result;
-use crate::graphql::new_image::FocalPointInput;
-use crate::graphql::scalar::{DateTime, Url};
+use crate::graphql::types::new_image::FocalPointInput;
+use crate::graphql::types::scalar::{DateTime, Url};
 use cloudflare_images::wire;
 
 /// One sized version of an image.

@@ -14,8 +14,8 @@ use serde_json::{Map, Value};
 
 use crate::config::Config;
 use crate::error::{Code, Error};
-use crate::graphql::json;
-use crate::graphql::scalar::Upload;
+use crate::graphql::transport::json;
+use crate::graphql::types::scalar::Upload;
 use crate::storage::spool::Spool;
 
 /// Longest `map` of a multipart request, in bytes.

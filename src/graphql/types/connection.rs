@@ -2,62 +2,47 @@
 
 use std::sync::Arc;
 
+use async_graphql::async_trait::async_trait;
 use async_graphql::{Context, Enum, Object};
 use tokio::sync::OnceCell;
 
 use crate::app::App;
 use crate::auth::Viewer;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::graphql::ContextExt;
 use crate::graphql::error::top_level;
-use crate::graphql::scalar::ByteSize;
-use crate::graphql::{
-    api_token::ApiToken, file::File, image::Image, member::WorkspaceMember, semanticNonNull,
-    workspace::Workspace,
-};
 use crate::query::page::{Count, PageArgs};
-use crate::{api_token as tokens, workspace::member as members};
-use crate::{file as files, image as images, workspace as workspaces};
 
-/// The list behind a connection, for counting it.
-#[derive(Debug, Clone)]
-pub enum Counted {
-    Workspaces,
-    Files(files::FileList),
-    Images(images::ImageList),
-    Members(members::MemberList),
-    ApiTokens(tokens::TokenList),
+/// A list whose rows can be counted without its page.
+#[async_trait]
+pub trait CountRows: Send + Sync {
+    /// Counts the rows of the whole list that the viewer may see.
+    async fn count_rows(&self, app: &App, viewer: &Viewer) -> Result<Count>;
 }
 
-/// How many a list has: counted when the first field asks, and then known to the others.
-pub struct Total {
+/// The size of the list behind a connection: counted when the first field asks for it, and shared with the others.
+pub struct TotalCount {
     app: App,
     viewer: Arc<Viewer>,
-    list: Counted,
-    total: OnceCell<Count>,
+    list: Box<dyn CountRows>,
+    count: OnceCell<Count>,
 }
 
-impl Total {
-    /// A count yet to be made.
-    pub fn of(app: &App, viewer: &Arc<Viewer>, list: Counted) -> Arc<Total> {
-        Arc::new(Total { app: app.clone(), viewer: Arc::clone(viewer), list, total: OnceCell::new() })
+impl TotalCount {
+    /// The size of a list, not yet counted.
+    pub fn new(ctx: &Context<'_>, list: impl CountRows + 'static) -> Arc<TotalCount> {
+        let (app, viewer) = (ctx.app().clone(), Arc::clone(ctx.viewer()));
+        Arc::new(TotalCount { app, viewer, list: Box::new(list), count: OnceCell::new() })
     }
 
-    async fn get(&self) -> Result<Count> {
-        let count = async {
-            match &self.list {
-                Counted::Workspaces => workspaces::count(&self.app, &self.viewer).await,
-                Counted::Files(list) => files::count(&self.app, &self.viewer, list).await,
-                Counted::Images(list) => images::count(&self.app, &self.viewer, list).await,
-                Counted::Members(list) => members::count(&self.app, &self.viewer, list).await,
-                Counted::ApiTokens(list) => tokens::count(&self.app, &self.viewer, list).await,
-            }
-        };
-        self.total.get_or_try_init(|| count).await.copied()
+    pub(super) async fn get(&self) -> Result<Count> {
+        let count = self.count.get_or_try_init(|| self.list.count_rows(&self.app, &self.viewer));
+        count.await.copied()
     }
 
-    async fn rows(&self) -> Option<async_graphql::Result<i32>> {
-        let total = self.get().await.map_err(top_level);
-        Some(total.map(|total| i32::try_from(total.rows).unwrap_or(i32::MAX)))
+    pub(super) async fn rows(&self) -> Option<async_graphql::Result<i32>> {
+        let count = self.get().await.map_err(top_level);
+        Some(count.map(|count| i32::try_from(count.rows).unwrap_or(i32::MAX)))
     }
 }
 
@@ -68,6 +53,15 @@ pub enum CountPrecision {
     Exact,
     /// Counting stopped at the server's cap; there are at least this many.
     AtLeast,
+}
+
+/// Direction of an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+pub enum OrderDirection {
+    /// Smallest first.
+    Asc,
+    /// Largest first.
+    Desc,
 }
 
 /// Paging arguments as GraphQL has them.
@@ -98,8 +92,8 @@ pub struct PageInfo {
     pub has_previous: bool,
     pub start: Option<String>,
     pub end: Option<String>,
-    /// `None` for a list that nobody counts.
-    pub total: Option<Arc<Total>>,
+    /// `None` for a list that cannot be counted.
+    pub total: Option<Arc<TotalCount>>,
 }
 
 /// Where a page lies in its list.
@@ -133,6 +127,7 @@ impl PageInfo {
     }
 }
 
+/// Defines a connection and its edge. `$more` are fields beyond those of Relay and `totalCount`.
 macro_rules! connection {
     ($connection:ident, $edge:ident, $node:ident, $model:ty, $page:literal, $item:literal $(, $($more:tt)+)?) => {
         #[doc = $page]
@@ -140,12 +135,15 @@ macro_rules! connection {
             rows: Vec<$edge>,
             has_next: bool,
             has_previous: bool,
-            total: Arc<Total>,
+            total: std::sync::Arc<$crate::graphql::types::connection::TotalCount>,
         }
 
         impl $connection {
             /// A page as a connection.
-            pub fn new(page: crate::query::page::Page<$model>, total: Arc<Total>) -> Self {
+            pub fn new(
+                page: $crate::query::page::Page<$model>,
+                total: std::sync::Arc<$crate::graphql::types::connection::TotalCount>,
+            ) -> Self {
                 let rows = page
                     .rows
                     .into_iter()
@@ -156,7 +154,7 @@ macro_rules! connection {
         }
 
         #[doc = $page]
-        #[Object]
+        #[async_graphql::Object]
         impl $connection {
             /// The items, each with its cursor.
             async fn edges(&self) -> &[$edge] {
@@ -169,18 +167,18 @@ macro_rules! connection {
             }
 
             /// Where this page lies in the list.
-            async fn page_info(&self) -> PageInfo {
-                PageInfo {
+            async fn page_info(&self) -> $crate::graphql::types::connection::PageInfo {
+                $crate::graphql::types::connection::PageInfo {
                     has_next: self.has_next,
                     has_previous: self.has_previous,
                     start: self.rows.first().map(|edge| edge.cursor.clone()),
                     end: self.rows.last().map(|edge| edge.cursor.clone()),
-                    total: Some(Arc::clone(&self.total)),
+                    total: Some(std::sync::Arc::clone(&self.total)),
                 }
             }
 
             /// Matches of the whole list, not of this page. Counted only when asked for.
-            #[graphql(directive = semanticNonNull::apply(None))]
+            #[graphql(directive = $crate::graphql::semanticNonNull::apply(None))]
             async fn total_count(&self) -> Option<async_graphql::Result<i32>> {
                 self.total.rows().await
             }
@@ -195,7 +193,7 @@ macro_rules! connection {
         }
 
         #[doc = $item]
-        #[Object]
+        #[async_graphql::Object]
         impl $edge {
             /// Leads back to this item: give it as `after` or `before`.
             async fn cursor(&self) -> &str {
@@ -210,79 +208,30 @@ macro_rules! connection {
     };
 }
 
-/// A connection whose matches may be many and have bytes.
+/// A connection of rows that have a size, and whose count may stop at the server's cap.
 macro_rules! sized_connection {
     ($($head:tt)+) => {
         connection!(
             $($head)+,
             /// How `totalCount` was made: a list without conditions is always counted in full.
-            #[graphql(directive = semanticNonNull::apply(None))]
-            async fn total_count_precision(&self) -> Option<async_graphql::Result<CountPrecision>> {
-                let total = self.total.get().await.map_err(top_level);
-                Some(total.map(|total| if total.capped { CountPrecision::AtLeast } else { CountPrecision::Exact }))
+            #[graphql(directive = $crate::graphql::semanticNonNull::apply(None))]
+            async fn total_count_precision(&self) -> Option<
+                async_graphql::Result<$crate::graphql::types::connection::CountPrecision>,
+            > {
+                let total = self.total.get().await.map_err($crate::graphql::error::top_level);
+                Some(total.map(|total| if total.capped {
+                    $crate::graphql::types::connection::CountPrecision::AtLeast
+                } else {
+                    $crate::graphql::types::connection::CountPrecision::Exact
+                }))
             }
 
             /// Bytes of all matches, whose number is `totalCount`. Counted only when asked for. Null when counting
             /// stopped at the server's cap.
-            async fn total_size(&self) -> Option<async_graphql::Result<ByteSize>> {
-                let total = self.total.get().await.map_err(top_level);
-                total.map(|total| total.bytes.map(ByteSize::from)).transpose()
+            async fn total_size(&self) -> Option<async_graphql::Result<$crate::graphql::types::scalar::ByteSize>> {
+                let total = self.total.get().await.map_err($crate::graphql::error::top_level);
+                total.map(|total| total.bytes.map($crate::graphql::types::scalar::ByteSize::from)).transpose()
             }
         );
     };
-}
-
-connection!(
-    WorkspaceConnection,
-    WorkspaceEdge,
-    Workspace,
-    crate::entity::workspace::Model,
-    "A page of workspaces.",
-    "A workspace in a page."
-);
-sized_connection!(
-    FileConnection,
-    FileEdge,
-    File,
-    crate::entity::file::Model,
-    "A page of files.",
-    "A file in a page."
-);
-sized_connection!(
-    ImageConnection,
-    ImageEdge,
-    Image,
-    crate::entity::image::Model,
-    "A page of images.",
-    "An image in a page."
-);
-
-connection!(
-    WorkspaceMemberConnection,
-    WorkspaceMemberEdge,
-    WorkspaceMember,
-    crate::entity::membership::Model,
-    "A page of members.",
-    "A member in a page."
-);
-connection!(
-    ApiTokenConnection,
-    ApiTokenEdge,
-    ApiToken,
-    crate::entity::api_token::Model,
-    "A page of API tokens.",
-    "An API token in a page."
-);
-
-/// A loader's error, which several fields share, as this field's own.
-pub fn shared(problem: Arc<Error>) -> async_graphql::Error {
-    match Arc::try_unwrap(problem) {
-        Ok(problem) => top_level(problem),
-        Err(problem) => match &*problem {
-            Error::Refusal(refusal) => top_level(Error::Refusal(refusal.clone())),
-            Error::Fault { context, source, passing } => {
-                top_level(Error::Fault { context, source: source.to_string().into(), passing: *passing })
-            }
-        },
-    }
 }

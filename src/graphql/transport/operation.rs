@@ -1,23 +1,21 @@
 //! One operation on a connection that stays open: whatever it has to say, one after the other.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_graphql::async_trait::async_trait;
-use async_graphql::extensions::{Extension, ExtensionContext, ExtensionFactory, NextExecute};
 use async_graphql::parser::types::{ExecutableDocument, OperationType, Selection};
-use async_graphql::{Data, Request, Response as Answer, ServerError, Value};
+use async_graphql::{Request, Response as Answer, ServerError, Value};
 use futures_util::stream::{self, BoxStream, StreamExt};
 
-use crate::app::App;
 use crate::auth::{Credential, Viewer};
 use crate::error::{Code, Error, FAULT_MESSAGE};
 use crate::graphql::document::Document;
-use crate::graphql::handler::{Face, operation_type, polished};
-use crate::graphql::loader::{self, Loaders, Sweeps};
-use crate::graphql::order::Order;
-use crate::graphql::request::Parts;
+use crate::graphql::document::field_order::Order;
+use crate::graphql::loader::Sweeps;
+use crate::graphql::subscription::delivery::SubscriptionContext;
+use crate::graphql::transport::handler::{Face, operation_type, polished};
+use crate::graphql::transport::request::Parts;
 use crate::http::RequestId;
 
 /// What an operation says.
@@ -102,13 +100,8 @@ fn subscribe(
     };
     let (operation_name, variables) = (request.operation_name.clone(), request.variables.clone());
     let sweeps = Sweeps::default();
-    let live = Arc::new(Live {
-        app: face.app.clone(),
-        credential,
-        sweeps: sweeps.clone(),
-        delivery: Mutex::default(),
-    });
-    let loaders = live.deliver(Arc::clone(&viewer));
+    let live = Arc::new(SubscriptionContext::new(face.app.clone(), credential, sweeps.clone()));
+    let loaders = live.begin_delivery(Arc::clone(&viewer));
     let request = request.data(viewer).data(loaders).data(Parts::default()).data(live);
     let answers = stream::unfold(face.live.execute_stream(request), move |mut answers| {
         let sweeps = sweeps.clone();
@@ -186,55 +179,4 @@ fn errors(problem: &Error, id: RequestId) -> Vec<ServerError> {
     let mut shown = ServerError::new(refusal.message, None);
     shown.extensions.get_or_insert_default().set("code", refusal.code.as_str());
     polished(Answer::from_errors(vec![shown]), id).errors
-}
-
-/// What a subscription runs with, beyond what every request has.
-pub(super) struct Live {
-    app: App,
-    credential: Arc<Credential>,
-    sweeps: Sweeps,
-    delivery: Mutex<Option<(Arc<Viewer>, Arc<Loaders>)>>,
-}
-
-impl Live {
-    /// Whose rights are looked up again and again.
-    pub(super) fn credential(&self) -> &Arc<Credential> {
-        &self.credential
-    }
-
-    /// From here on resolvers see with this viewer's rights, and nothing that was loaded before.
-    pub(super) fn deliver(&self, viewer: Arc<Viewer>) -> Arc<Loaders> {
-        let loaders = Arc::new(loader::loaders(self.app.clone(), Arc::clone(&viewer), &self.sweeps));
-        let mut delivery = self.delivery.lock().unwrap_or_else(PoisonError::into_inner);
-        *delivery = Some((viewer, Arc::clone(&loaders)));
-        loaders
-    }
-}
-
-/// Gives each delivery of a subscription its own viewer and loaders, in place of those it began with.
-pub(super) struct PerDelivery;
-
-impl ExtensionFactory for PerDelivery {
-    fn create(&self) -> Arc<dyn Extension> {
-        Arc::new(PerDelivery)
-    }
-}
-
-#[async_trait]
-impl Extension for PerDelivery {
-    async fn execute(
-        &self,
-        ctx: &ExtensionContext<'_>,
-        operation_name: Option<&str>,
-        next: NextExecute<'_>,
-    ) -> Answer {
-        let delivery = ctx
-            .data_opt::<Arc<Live>>()
-            .and_then(|live| live.delivery.lock().unwrap_or_else(PoisonError::into_inner).clone());
-        let Some((viewer, loaders)) = delivery else { return next.run(ctx, operation_name).await };
-        let mut data = Data::default();
-        data.insert(viewer);
-        data.insert(loaders);
-        next.run_with_data(ctx, operation_name, data).await
-    }
 }

@@ -4,7 +4,7 @@ use async_graphql::{Enum, InputObject, SimpleObject};
 
 use crate::config::Config;
 use crate::entity::workspace;
-use crate::graphql::scalar::ByteSize;
+use crate::graphql::types::scalar::ByteSize;
 use crate::workspace::edit::PolicyChange;
 
 /// Rules applied to new uploads of a workspace.

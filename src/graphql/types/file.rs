@@ -1,16 +1,26 @@
 //! `File` and what orders lists of it.
 
+use async_graphql::async_trait::async_trait;
 use async_graphql::{Context, Enum, ID, InputObject, Object};
 
+use crate::app::App;
+use crate::auth::Viewer;
 use crate::download;
 use crate::entity::file;
-use crate::graphql::connection::shared;
-use crate::graphql::error::{UserError, top_level};
-use crate::graphql::image::Image;
+use crate::error::Result;
+use crate::file as files;
+use crate::graphql::context::parse_all;
+use crate::graphql::error::{UserError, from_loader, top_level};
 use crate::graphql::loader::ImageOf;
-use crate::graphql::scalar::{ByteSize, DateTime, Json, Url};
-use crate::graphql::workspace::{User, Workspace};
-use crate::graphql::{Asked, OrderDirection, semanticNonNull};
+use crate::graphql::types::connection::{CountRows, OrderDirection, TotalCount, wants_both_ends};
+use crate::graphql::types::filter::FileFilter;
+use crate::graphql::types::image::Image;
+use crate::graphql::types::scalar::{ByteSize, DateTime, Json, Url};
+use crate::graphql::types::viewer::User;
+use crate::graphql::types::workspace::Workspace;
+use crate::graphql::{ContextExt, semanticNonNull};
+use crate::id::WorkspaceId;
+use crate::query::page::{Count, ListOrder, PageArgs};
 
 /// A stored file of any type. An image file also has an `Image`, its projection in the image service.
 pub struct File(pub file::Model);
@@ -34,7 +44,7 @@ impl File {
         ctx.loaders()
             .load_one(self.0.workspace_id)
             .await
-            .map_err(shared)
+            .map_err(from_loader)
             .transpose()
             .map(|row| row.map(Workspace))
     }
@@ -76,7 +86,12 @@ impl File {
         if self.0.image_status != file::ImageStatus::Ready {
             return None;
         }
-        ctx.loaders().load_one(ImageOf(self.0.id)).await.map_err(shared).transpose().map(|row| row.map(Image))
+        ctx.loaders()
+            .load_one(ImageOf(self.0.id))
+            .await
+            .map_err(from_loader)
+            .transpose()
+            .map(|row| row.map(Image))
     }
 
     /// How far provisioning of the image projection is. Independent of `status`: the file stays usable when it fails.
@@ -121,7 +136,7 @@ impl File {
     /// Who uploaded it. Null when that user is gone or shares no workspace with the caller any more.
     async fn created_by(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<User>> {
         let user = self.0.created_by?;
-        ctx.loaders().load_one(user).await.map_err(shared).transpose().map(|row| row.map(User))
+        ctx.loaders().load_one(user).await.map_err(from_loader).transpose().map(|row| row.map(User))
     }
 
     /// When it was made.
@@ -203,4 +218,41 @@ impl Default for FileOrder {
     fn default() -> Self {
         FileOrder { field: FileOrderField::CreatedAt, direction: OrderDirection::Desc }
     }
+}
+
+sized_connection!(FileConnection, FileEdge, File, file::Model, "A page of files.", "A file in a page.");
+
+#[async_trait]
+impl CountRows for files::FileList {
+    async fn count_rows(&self, app: &App, viewer: &Viewer) -> Result<Count> {
+        files::count(app, viewer, self).await
+    }
+}
+
+/// A page of files.
+pub async fn list_files(
+    ctx: &Context<'_>,
+    workspace_id: Option<WorkspaceId>,
+    ids: Option<Vec<ID>>,
+    filter: Option<FileFilter>,
+    page: PageArgs,
+    order: Option<FileOrder>,
+) -> Result<FileConnection> {
+    let order = order.unwrap_or_default();
+    let by = match order.field {
+        FileOrderField::CreatedAt => files::BY_CREATION,
+        FileOrderField::UpdatedAt => files::BY_UPDATE,
+        FileOrderField::Filename => files::BY_FILENAME,
+        FileOrderField::Size => files::BY_SIZE,
+    };
+    let list = files::FileList {
+        workspace_id,
+        ids: parse_all(ids)?,
+        filter: filter.unwrap_or_default().decode()?,
+        page,
+        order: ListOrder { descending: order.direction == OrderDirection::Desc, ..by },
+        both_ends: wants_both_ends(ctx),
+    };
+    let page = files::list(ctx.app(), ctx.viewer(), list.clone()).await?;
+    Ok(FileConnection::new(page, TotalCount::new(ctx, list)))
 }

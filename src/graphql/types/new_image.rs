@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::entity::image::{FocalPoint, NewImage};
 use crate::error::{Error, Result};
-use crate::graphql::scalar::Json;
+use crate::graphql::types::scalar::Json;
 
 /// Settings for a projection to be made.
 #[derive(Debug, Default, InputObject)]
