@@ -42,6 +42,7 @@ const GUIDES: [&str; 8] = [
 /// Languages of blocks, and what is done about them.
 const KINDS: [(&str, &str); 9] = [
     ("sh", "run, unless it begins with one of `NOT_RUN`"),
+    ("mermaid", "a diagram"),
     ("json", "compared"),
     ("text", "compared"),
     ("graphql", "validated against schema.graphql"),
