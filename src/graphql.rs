@@ -26,4 +26,4 @@ pub mod loader;
 pub mod transport;
 
 pub use context::{ContextExt, parse};
-pub use schema::{Schema, live_schema, schema, sdl, semanticNonNull};
+pub use schema::{Schema, schema, sdl, semanticNonNull, subscription_schema};

@@ -49,11 +49,11 @@ pub struct Mutation(
 
 /// A root of writes whose fields run one after the other, each reading afresh: what was loaded for one of them may not
 /// be so any more once the next has begun.
-pub struct Afresh<T>(pub T);
+pub struct FreshPerField<T>(pub T);
 
-impl<T: ObjectType> ContainerType for Afresh<T> {
+impl<T: ObjectType> ContainerType for FreshPerField<T> {
     async fn resolve_field(&self, ctx: &Context<'_>) -> ServerResult<Option<Value>> {
-        if ctx.loaders().loader().change() > 0 {
+        if ctx.loaders().loader().begin_mutation() > 0 {
             let refreshed = ctx.viewer().refresh(&ctx.app().db.read).await;
             let failed = |problem| ctx.set_error_path(top_level(problem).into_server_error(ctx.item.pos));
             refreshed.map_err(failed)?;
@@ -62,7 +62,7 @@ impl<T: ObjectType> ContainerType for Afresh<T> {
     }
 }
 
-impl<T: ObjectType> OutputType for Afresh<T> {
+impl<T: ObjectType> OutputType for FreshPerField<T> {
     fn type_name() -> Cow<'static, str> {
         T::type_name()
     }
@@ -76,7 +76,7 @@ impl<T: ObjectType> OutputType for Afresh<T> {
     }
 }
 
-impl<T: ObjectType> ObjectType for Afresh<T> {}
+impl<T: ObjectType> ObjectType for FreshPerField<T> {}
 
 /// A field that may be left out, be null, or have a value.
 fn given<T>(field: MaybeUndefined<T>) -> Option<Option<T>> {

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 
 use crate::error::Error;
 use crate::file::kind::IMAGE_MIME_TYPES;
-use crate::graphql::cost::{Paid, RateLimit};
+use crate::graphql::cost::{QueryCost, RateLimit};
 use crate::graphql::error::{from_loader, top_level};
 use crate::graphql::types::api_token::ApiToken;
 use crate::graphql::types::cloudflare_account::CloudflareAccount;
@@ -235,7 +235,7 @@ impl Query {
 
     /// Cost of this request and what is left. Null when rate limits are off.
     async fn rate_limit(&self, ctx: &Context<'_>) -> Option<RateLimit> {
-        ctx.data_opt::<Arc<Paid>>()?.balance().map(Into::into)
+        ctx.data_opt::<Arc<QueryCost>>()?.balance().map(Into::into)
     }
 }
 

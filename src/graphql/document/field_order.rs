@@ -12,16 +12,16 @@ use crate::graphql::document::HIDDEN;
 
 /// The order of the fields below one selection.
 #[derive(Default)]
-pub struct Order<'a> {
-    below: IndexMap<&'a Name, Order<'a>>,
+pub struct FieldOrder<'a> {
+    below: IndexMap<&'a Name, FieldOrder<'a>>,
     /// A field was added that nobody asked for, and is taken out again.
     hidden: bool,
 }
 
-impl<'a> Order<'a> {
+impl<'a> FieldOrder<'a> {
     /// The order an operation asks for with these variables, which are coerced.
     pub fn of(document: &'a ExecutableDocument, operation_name: Option<&str>, variables: &Variables) -> Self {
-        let mut order = Order::default();
+        let mut order = FieldOrder::default();
         let mut operations = document.operations.iter();
         let operation = match operation_name {
             Some(wanted) => operations.find(|(name, _)| name.is_some_and(|name| name == wanted)),

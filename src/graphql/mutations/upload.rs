@@ -7,7 +7,7 @@ use crate::file::arrive::Wish;
 use crate::file::upload::{NewFile, Uploaded, upload};
 use crate::graphql::context::readable_file;
 use crate::graphql::error::{UserError, of_input, outcome};
-use crate::graphql::transport::request::Parts;
+use crate::graphql::transport::multipart::FileParts;
 use crate::graphql::types::file::File;
 use crate::graphql::types::new_image::{NewImageInput, object};
 use crate::graphql::types::scalar::{Json, Upload, Url};
@@ -62,7 +62,7 @@ fn split(ctx: &Context<'_>, uploaded: Option<Uploaded>) -> (Option<File>, bool) 
 
 async fn upload_file(ctx: &Context<'_>, input: UploadFileInput) -> Result<Uploaded> {
     let workspace_id = parse(&input.workspace_id, "workspaceId")?;
-    let part = ctx.data_opt::<Parts>().and_then(|parts| parts.get(&input.file)).cloned();
+    let part = ctx.data_opt::<FileParts>().and_then(|parts| parts.get(&input.file)).cloned();
     let part = part.ok_or_else(|| Error::invalid("file", "The request has no such file part."))?;
     let wish = Wish {
         filename: input.filename,

@@ -6,7 +6,7 @@ use serde_json::{Number, Value};
 use crate::account;
 use crate::error::{Error, Result};
 use crate::graphql::error::{from_loader, top_level};
-use crate::graphql::loader::ImageOfAccount;
+use crate::graphql::loader::ImageByCloudflareId;
 use crate::graphql::types::connection::{OrderDirection, PageInfo};
 use crate::graphql::types::image::{Image, ImageVariant};
 use crate::graphql::types::scalar::{DateTime, Json, Url};
@@ -173,7 +173,7 @@ impl CloudflareImage {
     /// the image's workspace does not let it out.
     async fn variants(&self, ctx: &Context<'_>) -> Vec<Url> {
         let policy = async {
-            let found = ctx.loaders().load_one(ImageOfAccount(self.0.id.clone())).await;
+            let found = ctx.loaders().load_one(ImageByCloudflareId(self.0.id.clone())).await;
             let image = Image(found.ok().flatten()?);
             Some(image.exif_policy(ctx).await)
         };
@@ -182,7 +182,7 @@ impl CloudflareImage {
 
     /// Our image that owns it; null for a stray.
     async fn image(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Image>> {
-        let key = ImageOfAccount(self.0.id.clone());
+        let key = ImageByCloudflareId(self.0.id.clone());
         ctx.loaders().load_one(key).await.map_err(from_loader).transpose().map(|row| row.map(Image))
     }
 }

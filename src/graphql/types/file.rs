@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::file as files;
 use crate::graphql::context::parse_all;
 use crate::graphql::error::{UserError, from_loader, top_level};
-use crate::graphql::loader::ImageOf;
+use crate::graphql::loader::ImageByFile;
 use crate::graphql::types::connection::{CountRows, OrderDirection, TotalCount, wants_both_ends};
 use crate::graphql::types::filter::FileFilter;
 use crate::graphql::types::image::Image;
@@ -87,7 +87,7 @@ impl File {
             return None;
         }
         ctx.loaders()
-            .load_one(ImageOf(self.0.id))
+            .load_one(ImageByFile(self.0.id))
             .await
             .map_err(from_loader)
             .transpose()

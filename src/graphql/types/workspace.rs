@@ -7,7 +7,7 @@ use crate::app::App;
 use crate::entity::{membership, workspace, workspace_usage};
 use crate::error::Result;
 use crate::graphql::error::{from_loader, top_level};
-use crate::graphql::loader::UsageOf;
+use crate::graphql::loader::UsageByWorkspace;
 use crate::graphql::types::api_token::{ApiTokenConnection, list_tokens};
 use crate::graphql::types::connection::{
     CountRows, OrderDirection, TotalCount, cost, page_args, wants_both_ends,
@@ -95,7 +95,7 @@ impl Workspace {
     /// What it uses, from counters that are always up to date.
     #[graphql(directive = semanticNonNull::apply(None))]
     async fn usage(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Usage>> {
-        let usage = ctx.loaders().load_one(UsageOf(self.0.id)).await.map_err(from_loader);
+        let usage = ctx.loaders().load_one(UsageByWorkspace(self.0.id)).await.map_err(from_loader);
         Some(usage.map(|usage| Usage::new(usage.as_ref(), ctx.app().clock.now())))
     }
 
