@@ -56,7 +56,7 @@ impl Workspace {
 
     /// Rules applied to new uploads.
     async fn policy(&self, ctx: &Context<'_>) -> WorkspacePolicy {
-        WorkspacePolicy::of(&self.0, &ctx.app().config)
+        WorkspacePolicy::of(ctx.app(), &self.0)
     }
 
     /// Members and their roles, longest membership first.

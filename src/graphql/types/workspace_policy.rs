@@ -2,8 +2,9 @@
 
 use async_graphql::{Enum, InputObject, SimpleObject};
 
-use crate::config::Config;
+use crate::app::App;
 use crate::entity::workspace;
+use crate::file::policy;
 use crate::graphql::types::scalar::ByteSize;
 use crate::workspace::edit::PolicyChange;
 
@@ -26,12 +27,11 @@ pub struct WorkspacePolicy {
 }
 
 impl WorkspacePolicy {
-    /// The policy of a workspace of this server.
-    pub fn of(workspace: &workspace::Model, config: &Config) -> WorkspacePolicy {
-        let own = workspace.max_file_size.and_then(|size| u64::try_from(size).ok());
+    /// The policy of a workspace.
+    pub fn of(app: &App, workspace: &workspace::Model) -> WorkspacePolicy {
         WorkspacePolicy {
             allowed_mime_types: workspace.allowed_mime_types.0.clone(),
-            max_file_size: ByteSize(own.unwrap_or(u64::MAX).min(config.max_file_size)),
+            max_file_size: ByteSize(policy::max_size(app, workspace)),
             private_by_default: workspace.private_by_default,
             exif_policy: workspace.exif_policy.into(),
             on_duplicate: workspace.on_duplicate.into(),
