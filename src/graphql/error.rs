@@ -1,4 +1,4 @@
-//! Refusals and faults as GraphQL shows them: `userErrors` in payloads, `errors` at the top.
+//! Refusals and faults in GraphQL: `userErrors` of payloads, and top-level `errors`.
 
 use std::sync::Arc;
 
@@ -95,7 +95,7 @@ impl From<Code> for UserErrorCode {
             Code::MimeTypeMismatch => Self::MimeTypeMismatch,
             Code::CorruptImage => Self::CorruptImage,
             Code::NotAnImage => Self::NotAnImage,
-            // No mutation answers that a download is over.
+            // Not the result of any mutation.
             Code::UploadExpired | Code::UrlExpired => Self::UploadExpired,
             Code::UploadIncomplete => Self::UploadIncomplete,
             Code::NotReady => Self::NotReady,
@@ -111,7 +111,7 @@ impl From<Code> for UserErrorCode {
             Code::VariantLimitReached => Self::VariantLimitReached,
             Code::SigningKeyLimitReached => Self::SigningKeyLimitReached,
             Code::BytesMissing => Self::BytesMissing,
-            // A request over its token's limit is refused whole and has no payload.
+            // A request above its rate limit has no payload.
             Code::UpstreamRateLimited | Code::RateLimited => Self::UpstreamRateLimited,
             Code::UpstreamError | Code::Unavailable | Code::Internal => Self::UpstreamError,
         }
@@ -131,17 +131,17 @@ impl From<Refusal> for UserError {
 
 impl From<&Failure> for UserError {
     fn from(failure: &Failure) -> Self {
-        of_input(failure.refusal()).into()
+        in_input(failure.refusal()).into()
     }
 }
 
-/// A refusal as payloads show it: domain functions name fields from the root of the input object.
-pub fn of_input(mut refusal: Refusal) -> Refusal {
+/// A refusal with the path of its field from the arguments: the domain has it from the input object.
+pub fn in_input(mut refusal: Refusal) -> Refusal {
     refusal.field = refusal.field.map(|path| std::iter::once("input".to_owned()).chain(path).collect());
     refusal
 }
 
-/// An error of a read, for the top-level list. Logs a fault: this is where it is answered.
+/// An error for the top-level `errors`. Logs a fault.
 pub fn top_level(problem: Error) -> async_graphql::Error {
     problem.log();
     let refusal = problem.public();
@@ -158,11 +158,11 @@ pub fn top_level(problem: Error) -> async_graphql::Error {
     error
 }
 
-/// Outcome of a mutation: what it made, or what the caller can do about it. Faults stay errors.
+/// The result of a mutation: a value, or `userErrors` for a refusal. A fault is a top-level error.
 pub fn outcome<T>(result: Result<T, Error>) -> async_graphql::Result<(Option<T>, Vec<UserError>)> {
     match result {
         Ok(value) => Ok((Some(value), Vec::new())),
-        Err(Error::Refusal(refusal)) => Ok((None, vec![of_input(refusal).into()])),
+        Err(Error::Refusal(refusal)) => Ok((None, vec![in_input(refusal).into()])),
         Err(fault) => Err(top_level(fault)),
     }
 }

@@ -1,4 +1,4 @@
-//! The root of all writes: decode the input, call one domain function, encode the outcome.
+//! The mutation root. A mutation decodes its input, calls one domain function and encodes the result.
 
 pub mod api_token;
 
@@ -47,8 +47,7 @@ pub struct Mutation(
     AccountMutation,
 );
 
-/// A root of writes whose fields run one after the other, each reading afresh: what was loaded for one of them may not
-/// be so any more once the next has begun.
+/// A mutation root whose fields share no loaded rows and no rights: a field may have changed what an earlier one has loaded.
 pub struct FreshPerField<T>(pub T);
 
 impl<T: ObjectType> ContainerType for FreshPerField<T> {
@@ -78,8 +77,8 @@ impl<T: ObjectType> OutputType for FreshPerField<T> {
 
 impl<T: ObjectType> ObjectType for FreshPerField<T> {}
 
-/// A field that may be left out, be null, or have a value.
-fn given<T>(field: MaybeUndefined<T>) -> Option<Option<T>> {
+/// A field that may be absent, null, or have a value, as the domain has it.
+fn optional<T>(field: MaybeUndefined<T>) -> Option<Option<T>> {
     match field {
         MaybeUndefined::Undefined => None,
         MaybeUndefined::Null => Some(None),

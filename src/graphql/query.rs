@@ -1,4 +1,4 @@
-//! The root of all reads.
+//! The query root.
 
 use std::sync::Arc;
 
@@ -20,13 +20,13 @@ use crate::graphql::types::scalar::ByteSize;
 use crate::graphql::types::viewer::{User, Viewer};
 use crate::graphql::types::workspace::{Workspace, WorkspaceConnection, WorkspaceOrder, list_workspaces};
 use crate::graphql::types::workspace_member::WorkspaceMember;
-use crate::graphql::{ContextExt, parse, semanticNonNull};
+use crate::graphql::{ContextExt, parse_id, semanticNonNull};
 use crate::id::{AnyId, DirectUploadId, FileId, ImageId, WorkspaceId};
 use crate::page::MAX_PAGE;
 use crate::{direct_upload, file, image, workspace};
 use cloudflare_images::wire;
 
-/// What is null beside an error if it failed.
+/// A nullable item that is null, beside an error, if it failed.
 type Fallible<T> = Option<async_graphql::Result<T>>;
 
 /// An object that can be re-fetched by its id.
@@ -54,7 +54,7 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(desc = "Prefixed id.")] id: ID,
     ) -> Option<async_graphql::Result<Node>> {
-        let found = match parse(&id, "id") {
+        let found = match parse_id(&id, "id") {
             Ok(id) => find_node(ctx, id).await.map_err(from_loader),
             Err(problem) => Err(top_level(problem)),
         };
@@ -85,7 +85,7 @@ impl Query {
         #[graphql(desc = "`wsp_` id.")] id: ID,
     ) -> Option<async_graphql::Result<Workspace>> {
         let found =
-            async { workspace::find(ctx.app(), ctx.viewer(), parse::<WorkspaceId>(&id, "id")?).await };
+            async { workspace::find(ctx.app(), ctx.viewer(), parse_id::<WorkspaceId>(&id, "id")?).await };
         found.await.map_err(top_level).transpose().map(|row| row.map(Workspace))
     }
 
@@ -115,7 +115,7 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(desc = "`fil_` id.")] id: ID,
     ) -> Option<async_graphql::Result<File>> {
-        let found = async { file::find(ctx.app(), ctx.viewer(), parse::<FileId>(&id, "id")?).await };
+        let found = async { file::find(ctx.app(), ctx.viewer(), parse_id::<FileId>(&id, "id")?).await };
         found.await.map_err(top_level).transpose().map(|row| row.map(File))
     }
 
@@ -138,7 +138,7 @@ impl Query {
     ) -> Option<async_graphql::Result<FileConnection>> {
         let page = page_args(first, after, last, before);
         let list = async {
-            let workspace = workspace_id.map(|id| parse(&id, "workspaceId")).transpose()?;
+            let workspace = workspace_id.map(|id| parse_id(&id, "workspaceId")).transpose()?;
             list_files(ctx, workspace, ids, filter, page, order_by).await
         };
         Some(list.await.map_err(top_level))
@@ -150,7 +150,7 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(desc = "`img_` id.")] id: ID,
     ) -> Option<async_graphql::Result<Image>> {
-        let found = async { image::find(ctx.app(), ctx.viewer(), parse::<ImageId>(&id, "id")?).await };
+        let found = async { image::find(ctx.app(), ctx.viewer(), parse_id::<ImageId>(&id, "id")?).await };
         found.await.map_err(top_level).transpose().map(|row| row.map(Image))
     }
 
@@ -161,7 +161,7 @@ impl Query {
         #[graphql(desc = "`fil_` id.")] file_id: ID,
     ) -> Option<async_graphql::Result<Image>> {
         let found = async {
-            image::find_by_file(ctx.app(), ctx.viewer(), parse::<FileId>(&file_id, "fileId")?).await
+            image::find_by_file(ctx.app(), ctx.viewer(), parse_id::<FileId>(&file_id, "fileId")?).await
         };
         found.await.map_err(top_level).transpose().map(|row| row.map(Image))
     }
@@ -185,7 +185,7 @@ impl Query {
     ) -> Option<async_graphql::Result<ImageConnection>> {
         let page = page_args(first, after, last, before);
         let list = async {
-            let workspace = workspace_id.map(|id| parse(&id, "workspaceId")).transpose()?;
+            let workspace = workspace_id.map(|id| parse_id(&id, "workspaceId")).transpose()?;
             list_images(ctx, workspace, ids, filter, page, order_by).await
         };
         Some(list.await.map_err(top_level))
@@ -209,8 +209,9 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(desc = "`upl_` id.")] id: ID,
     ) -> Option<async_graphql::Result<DirectUpload>> {
-        let found =
-            async { direct_upload::find(ctx.app(), ctx.viewer(), parse::<DirectUploadId>(&id, "id")?).await };
+        let found = async {
+            direct_upload::find(ctx.app(), ctx.viewer(), parse_id::<DirectUploadId>(&id, "id")?).await
+        };
         found.await.map_err(top_level).transpose().map(|row| row.map(DirectUpload))
     }
 
@@ -278,15 +279,15 @@ impl ServerInfo {
 
 async fn find_nodes(ctx: &Context<'_>, ids: &[ID]) -> async_graphql::Result<Vec<Fallible<Node>>> {
     if ids.len() as u64 > MAX_PAGE {
-        let message = format!("At most {MAX_PAGE} ids are looked up at once.");
+        let message = format!("At most {MAX_PAGE} ids are accepted.");
         return Err(top_level(Error::invalid("ids", message)));
     }
-    // The loaders make one statement per kind of these. What is no id is not found, in its place.
+    // The loaders need one statement for each type. A malformed id has null in its place.
     let found = join_all(ids.iter().map(async |id| find_node(ctx, id.parse().ok()?).await.transpose())).await;
     let mut nodes = Vec::with_capacity(found.len());
     for node in found {
         nodes.push(match node {
-            // A refusal is of this kind of object; a fault is of them all.
+            // A refusal concerns the objects of this type; a fault concerns all.
             Some(Err(problem)) if !matches!(*problem, Error::Refusal(_)) => return Err(from_loader(problem)),
             other => other.map(|node| node.map_err(from_loader)),
         });

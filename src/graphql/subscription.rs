@@ -1,4 +1,4 @@
-//! The root of all live updates.
+//! The subscription root.
 
 pub mod delivery;
 
@@ -17,11 +17,11 @@ use crate::graphql::types::direct_upload::DirectUpload;
 use crate::graphql::types::file::File;
 use crate::graphql::types::image::Image;
 use crate::graphql::types::scalar::DateTime;
-use crate::graphql::{ContextExt, parse};
+use crate::graphql::{ContextExt, parse_id};
 use crate::id::{DirectUploadId, WorkspaceId};
 
-/// What a subscription delivers, one after the other. An error is the last.
-type Deliveries<T> = BoxStream<'static, Option<async_graphql::Result<T>>>;
+/// The source stream of a subscription. An error is its last item.
+type SourceStream<T> = BoxStream<'static, Option<async_graphql::Result<T>>>;
 
 /// Root of all live updates, over `graphql-transport-ws` or server-sent events.
 pub struct Subscription;
@@ -40,38 +40,30 @@ impl Subscription {
             desc = "Cursor of the last event seen; kept for 24 hours. Left out: what happens from now on."
         )]
         after: Option<String>,
-    ) -> async_graphql::Result<Deliveries<AssetEvent>> {
-        let live = Arc::clone(ctx.data_unchecked::<Arc<SubscriptionContext>>());
-        let workspace = parse::<WorkspaceId>(&workspace_id, "workspaceId").map_err(top_level)?;
+    ) -> async_graphql::Result<SourceStream<AssetEvent>> {
+        let subscription = Arc::clone(ctx.data_unchecked::<Arc<SubscriptionContext>>());
+        let workspace = parse_id::<WorkspaceId>(&workspace_id, "workspaceId").map_err(top_level)?;
         if kinds.as_ref().is_some_and(Vec::is_empty) {
             let message = "Name at least one kind, or leave `kinds` out for all of them.";
             return Err(top_level(Error::invalid("kinds", message)));
         }
         let kinds: Option<Vec<event::Kind>> = kinds.map(|kinds| kinds.into_iter().map(Into::into).collect());
-        let batches = events::follow(ctx.app(), live.credential(), workspace, after.as_deref());
+        let batches = events::follow(ctx.app(), subscription.credential(), workspace, after.as_deref());
         let batches = batches.await.map_err(top_level)?;
-        let selected = ctx.look_ahead();
-        let (files, images) = (selected.field("file").exists(), selected.field("image").exists());
-        let (app, credential) = (ctx.app().clone(), Arc::clone(live.credential()));
+        let selection = ctx.look_ahead();
+        let preload =
+            Preload { files: selection.field("file").exists(), images: selection.field("image").exists() };
+        let (app, credential) = (ctx.app().clone(), Arc::clone(subscription.credential()));
         let delivered = batches.then(move |batch| {
-            let (live, kinds) = (Arc::clone(&live), kinds.clone());
+            let (subscription, kinds) = (Arc::clone(&subscription), kinds.clone());
             async move {
-                let Batch { mut events, viewer } = match batch {
-                    Ok(batch) => batch,
-                    Err(problem) => return vec![Some(Err(top_level(problem)))],
-                };
-                events.retain(|event| kinds.as_ref().is_none_or(|kinds| kinds.contains(&event.kind)));
-                let loaders = live.begin_delivery(viewer);
-                // One statement for all of them. What fails here fails again where it is asked for, and says so.
-                if files {
-                    let _ = loaders.load_many(events.iter().map(|event| event.file_id)).await;
+                match batch {
+                    Ok(batch) => deliver(batch, kinds.as_deref(), preload, &subscription).await,
+                    Err(problem) => vec![Some(Err(top_level(problem)))],
                 }
-                if images {
-                    let _ = loaders.load_many(events.iter().filter_map(|event| event.image_id)).await;
-                }
-                events.into_iter().map(|event| Some(Ok(AssetEvent(event)))).collect()
             }
         });
+        // The rights are looked up for each event, because a batch may take long to be sent.
         let delivered = delivered.flat_map(stream::iter).then(move |event| {
             let (app, credential) = (app.clone(), Arc::clone(&credential));
             async move {
@@ -89,19 +81,46 @@ impl Subscription {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "`upl_` id.")] id: ID,
-    ) -> async_graphql::Result<Deliveries<DirectUpload>> {
-        let live = Arc::clone(ctx.data_unchecked::<Arc<SubscriptionContext>>());
-        let id = parse::<DirectUploadId>(&id, "id").map_err(top_level)?;
-        let uploads = progress::follow(ctx.app(), live.credential(), id).await.map_err(top_level)?;
+    ) -> async_graphql::Result<SourceStream<DirectUpload>> {
+        let subscription = Arc::clone(ctx.data_unchecked::<Arc<SubscriptionContext>>());
+        let id = parse_id::<DirectUploadId>(&id, "id").map_err(top_level)?;
+        let uploads = progress::follow(ctx.app(), subscription.credential(), id).await.map_err(top_level)?;
         let delivered = uploads.map(move |upload| match upload {
             Ok((upload, viewer)) => {
-                live.begin_delivery(viewer);
+                subscription.begin_delivery(viewer);
                 Some(Ok(DirectUpload(upload)))
             }
             Err(problem) => Some(Err(top_level(problem))),
         });
         Ok(delivered.boxed())
     }
+}
+
+/// The objects that are selected for each event.
+#[derive(Clone, Copy)]
+struct Preload {
+    files: bool,
+    images: bool,
+}
+
+/// Begins a delivery with the events of the given kinds.
+async fn deliver(
+    Batch { mut events, viewer }: Batch,
+    kinds: Option<&[event::Kind]>,
+    preload: Preload,
+    subscription: &SubscriptionContext,
+) -> Vec<Option<async_graphql::Result<AssetEvent>>> {
+    events.retain(|event| kinds.is_none_or(|kinds| kinds.contains(&event.kind)));
+    let loaders = subscription.begin_delivery(viewer);
+    // Loads the objects of all events with one statement. An error is dropped here: the field that needs the object loads it
+    // again and reports it.
+    if preload.files {
+        let _ = loaders.load_many(events.iter().map(|event| event.file_id)).await;
+    }
+    if preload.images {
+        let _ = loaders.load_many(events.iter().filter_map(|event| event.image_id)).await;
+    }
+    events.into_iter().map(|event| Some(Ok(AssetEvent(event)))).collect()
 }
 
 /// Something that happened to a file or image.

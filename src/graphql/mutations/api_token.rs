@@ -7,7 +7,7 @@ use crate::graphql::error::{UserError, outcome};
 use crate::graphql::types::api_token::ApiToken;
 use crate::graphql::types::scalar::DateTime;
 use crate::graphql::types::viewer::TokenScope;
-use crate::graphql::{ContextExt, parse};
+use crate::graphql::{ContextExt, parse_id};
 use crate::id::ApiTokenId;
 
 /// Writes on tokens.
@@ -24,7 +24,8 @@ impl TokenMutation {
         #[graphql(desc = "What it may do, where, and for how long.")] input: CreateApiTokenInput,
     ) -> Option<async_graphql::Result<CreateApiTokenPayload>> {
         let created = async {
-            let workspace_id = input.workspace_id.as_ref().map(|id| parse(id, "workspaceId")).transpose()?;
+            let workspace_id =
+                input.workspace_id.as_ref().map(|id| parse_id(id, "workspaceId")).transpose()?;
             let new = NewToken {
                 name: input.name,
                 workspace_id,
@@ -46,7 +47,7 @@ impl TokenMutation {
         #[graphql(desc = "Which one.")] input: RevokeApiTokenInput,
     ) -> Option<async_graphql::Result<RevokeApiTokenPayload>> {
         let revoked = async {
-            let id: ApiTokenId = parse(&input.id, "id")?;
+            let id: ApiTokenId = parse_id(&input.id, "id")?;
             tokens::revoke(ctx.app(), ctx.viewer(), id).await
         };
         Some(outcome(revoked.await).map(|(token, user_errors)| RevokeApiTokenPayload {

@@ -5,7 +5,7 @@ use async_graphql::{Context, InputObject, Object, SimpleObject};
 use crate::account;
 use crate::graphql::ContextExt;
 use crate::graphql::error::{UserError, outcome};
-use crate::graphql::types::cloudflare_account::{CloudflareAccount, SigningKey, names};
+use crate::graphql::types::cloudflare_account::{CloudflareAccount, SigningKey};
 use crate::graphql::types::image::ImageVariant;
 use crate::graphql::types::transform::{TransformFit, TransformMetadata, named_fit};
 use cloudflare_images::wire;
@@ -34,10 +34,10 @@ impl AccountMutation {
             },
             never_require_signed_urls: input.never_require_signed_urls.unwrap_or(false),
         });
-        let made = async { account::create_variant(ctx.app(), ctx.viewer(), &variant?).await };
-        let made = outcome(made.await);
-        Some(made.map(|(made, user_errors)| CreateVariantPayload {
-            variant: made.as_ref().map(Into::into),
+        let created = async { account::create_variant(ctx.app(), ctx.viewer(), &variant?).await };
+        let created = outcome(created.await);
+        Some(created.map(|(created, user_errors)| CreateVariantPayload {
+            variant: created.as_ref().map(Into::into),
             user_errors,
         }))
     }
@@ -86,7 +86,7 @@ impl AccountMutation {
     ) -> Option<async_graphql::Result<CreateSigningKeyPayload>> {
         let keys = outcome(account::put_signing_key(ctx.app(), ctx.viewer(), &input.name).await);
         Some(keys.map(|(keys, user_errors)| CreateSigningKeyPayload {
-            signing_keys: keys.map(names),
+            signing_keys: keys.map(SigningKey::all),
             user_errors,
         }))
     }
@@ -99,7 +99,7 @@ impl AccountMutation {
     ) -> Option<async_graphql::Result<DeleteSigningKeyPayload>> {
         let keys = outcome(account::delete_signing_key(ctx.app(), ctx.viewer(), &input.name).await);
         Some(keys.map(|(keys, user_errors)| DeleteSigningKeyPayload {
-            signing_keys: keys.map(names),
+            signing_keys: keys.map(SigningKey::all),
             user_errors,
         }))
     }
@@ -122,7 +122,7 @@ impl AccountMutation {
     }
 }
 
-/// A side as the domain checks it: what is no positive number becomes 0, which it refuses.
+/// Width or height of a variant. A negative number becomes 0, which the domain rejects.
 fn side(pixels: i32) -> u32 {
     u32::try_from(pixels).unwrap_or(0)
 }

@@ -15,7 +15,7 @@ use crate::graphql::types::image::Image;
 use crate::graphql::types::new_image::NewImageInput;
 use crate::graphql::types::scalar::{ByteSize, Json};
 use crate::graphql::types::workspace_policy::DuplicatePolicy;
-use crate::graphql::{ContextExt, parse};
+use crate::graphql::{ContextExt, parse_id};
 use crate::id::DirectUploadId;
 use crate::{entity, file, image};
 
@@ -76,7 +76,7 @@ impl DirectUploadMutation {
         #[graphql(desc = "Which one.")] input: CancelDirectUploadInput,
     ) -> Option<async_graphql::Result<CancelDirectUploadPayload>> {
         let cancelled = async {
-            let id: DirectUploadId = parse(&input.id, "id")?;
+            let id: DirectUploadId = parse_id(&input.id, "id")?;
             direct_upload::cancel(ctx.app(), ctx.viewer(), id).await
         };
         Some(outcome(cancelled.await).map(|(cancelled, user_errors)| {
@@ -92,7 +92,7 @@ impl DirectUploadMutation {
 
 async fn create_direct_upload(ctx: &Context<'_>, input: CreateDirectUploadInput) -> Result<Created> {
     let new = NewDirectUpload {
-        workspace_id: parse(&input.workspace_id, "workspaceId")?,
+        workspace_id: parse_id(&input.workspace_id, "workspaceId")?,
         wish: Wish {
             filename: Some(input.filename),
             sha256: input.sha256,
@@ -119,7 +119,7 @@ async fn create_direct_uploads(
     Ok(futures_util::stream::iter(entries).buffered(create::AT_ONCE).collect().await)
 }
 
-/// One entry of a batch. A fault is that entry's too: the others are made all the same.
+/// Creates one direct upload of a batch. A fault is reported for it alone, and the others are created.
 async fn create_entry(
     ctx: &Context<'_>,
     index: usize,
@@ -138,12 +138,12 @@ type Completed =
 
 async fn complete_direct_upload(ctx: &Context<'_>, input: &CompleteDirectUploadInput) -> Result<Completed> {
     let (app, viewer) = (ctx.app(), ctx.viewer());
-    let id: DirectUploadId = parse(&input.id, "id")?;
+    let id: DirectUploadId = parse_id(&input.id, "id")?;
     let told =
         Told { status: input.upload_status.map(i64::from), number: input.upload_error_code.map(i64::from) };
     let upload = direct_upload::complete(app, viewer, id, told).await?;
     let Some(file_id) = upload.file_id else { return Ok((Some(upload), None, None)) };
-    // What the token may not read is left out; the upload is complete all the same.
+    // The upload is complete even if the token may not read the file or the image.
     let file = file::find(app, viewer, file_id).await.ok().flatten();
     let image = image::find_by_file(app, viewer, file_id).await.ok().flatten();
     Ok((Some(upload), file, image))

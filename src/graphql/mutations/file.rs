@@ -7,11 +7,11 @@ use crate::file::trash;
 use crate::file::update::{self as files, FileChange};
 use crate::graphql::context::readable_file;
 use crate::graphql::error::{UserError, outcome};
-use crate::graphql::mutations::given;
+use crate::graphql::mutations::optional;
 use crate::graphql::types::file::File;
 use crate::graphql::types::new_image::object;
 use crate::graphql::types::scalar::{DateTime, Json};
-use crate::graphql::{ContextExt, parse};
+use crate::graphql::{ContextExt, parse_id};
 use crate::id::FileId;
 
 /// Writes on files.
@@ -28,7 +28,7 @@ impl FileMutation {
         #[graphql(desc = "What to change.")] input: UpdateFileInput,
     ) -> Option<async_graphql::Result<UpdateFilePayload>> {
         let updated = async {
-            let id: FileId = parse(&input.id, "id")?;
+            let id: FileId = parse_id(&input.id, "id")?;
             files::update(ctx.app(), ctx.viewer(), id, input.try_into()?).await
         };
         let updated = outcome(updated.await);
@@ -45,7 +45,7 @@ impl FileMutation {
         #[graphql(desc = "Which one, and whether for good.")] input: DeleteFileInput,
     ) -> Option<async_graphql::Result<DeleteFilePayload>> {
         let deleted = async {
-            let id: FileId = parse(&input.id, "id")?;
+            let id: FileId = parse_id(&input.id, "id")?;
             trash::delete(ctx.app(), ctx.viewer(), id, input.permanently.unwrap_or(false)).await
         };
         Some(outcome(deleted.await).map(|(deleted, user_errors)| DeleteFilePayload {
@@ -65,7 +65,7 @@ impl FileMutation {
         #[graphql(desc = "Which one.")] input: RestoreFileInput,
     ) -> Option<async_graphql::Result<RestoreFilePayload>> {
         let restored =
-            async { trash::restore(ctx.app(), ctx.viewer(), parse::<FileId>(&input.id, "id")?).await };
+            async { trash::restore(ctx.app(), ctx.viewer(), parse_id::<FileId>(&input.id, "id")?).await };
         let restored = outcome(restored.await);
         Some(
             restored.map(|(file, user_errors)| RestoreFilePayload {
@@ -80,7 +80,7 @@ impl TryFrom<UpdateFileInput> for FileChange {
     type Error = crate::error::Error;
 
     fn try_from(input: UpdateFileInput) -> Result<Self> {
-        let metadata = given(input.metadata);
+        let metadata = optional(input.metadata);
         Ok(FileChange {
             filename: input.filename,
             tags: input.tags,

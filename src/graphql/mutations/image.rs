@@ -4,13 +4,13 @@ use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObje
 
 use crate::error::{Code, Error, Refusal, Result};
 use crate::graphql::context::{readable_file, readable_image};
-use crate::graphql::error::{UserError, of_input, outcome, top_level};
-use crate::graphql::mutations::given;
+use crate::graphql::error::{UserError, in_input, outcome, top_level};
+use crate::graphql::mutations::optional;
 use crate::graphql::types::file::File;
 use crate::graphql::types::image::Image;
 use crate::graphql::types::new_image::{FocalPointInput, NewImageInput, object};
 use crate::graphql::types::scalar::{DateTime, Json};
-use crate::graphql::{ContextExt, parse};
+use crate::graphql::{ContextExt, parse_id};
 use crate::id::{FileId, ImageId};
 use crate::image::update::{self, ImageChange};
 use crate::{file, image};
@@ -29,14 +29,14 @@ impl ImageMutation {
         #[graphql(desc = "Of which file, and how.")] input: ProvisionImageInput,
     ) -> Option<async_graphql::Result<ProvisionImagePayload>> {
         let provisioned = async {
-            let id: FileId = parse(&input.file_id, "fileId")?;
+            let id: FileId = parse_id(&input.file_id, "fileId")?;
             let new = input.image.unwrap_or_default().try_into()?;
             image::provision(ctx.app(), ctx.viewer(), id, &new).await
         };
         Some(outcome(provisioned.await).map(|(provisioned, mut user_errors)| {
             let (mut file, mut image) = (None, None);
             if let Some(provisioned) = provisioned {
-                user_errors.extend(provisioned.refusal.map(of_input).map(UserError::from));
+                user_errors.extend(provisioned.refusal.map(in_input).map(UserError::from));
                 (file, image) = (Some(provisioned.file), provisioned.image);
             }
             ProvisionImagePayload {
@@ -54,7 +54,7 @@ impl ImageMutation {
         #[graphql(desc = "Which one.")] input: DeleteImageInput,
     ) -> Option<async_graphql::Result<DeleteImagePayload>> {
         let deleted = async {
-            let id: ImageId = parse(&input.id, "id")?;
+            let id: ImageId = parse_id(&input.id, "id")?;
             image::delete(ctx.app(), ctx.viewer(), id).await
         };
         let (file_id, user_errors) = match outcome(deleted.await) {
@@ -62,7 +62,7 @@ impl ImageMutation {
             Err(fault) => return Some(Err(fault)),
         };
         let file = match file_id {
-            // The token may do this and yet not read files.
+            // A token that may write images need not be allowed to read files.
             Some(id) => file::find(ctx.app(), ctx.viewer(), id).await.or_else(|problem| match problem {
                 Error::Refusal(Refusal { code: Code::Forbidden, .. }) => Ok(None),
                 other => Err(other),
@@ -84,7 +84,7 @@ impl ImageMutation {
         #[graphql(desc = "What to change.")] input: UpdateImageInput,
     ) -> Option<async_graphql::Result<UpdateImagePayload>> {
         let updated = async {
-            let id: ImageId = parse(&input.id, "id")?;
+            let id: ImageId = parse_id(&input.id, "id")?;
             update::update(ctx.app(), ctx.viewer(), id, input.try_into()?).await
         };
         let updated = outcome(updated.await);
@@ -99,12 +99,12 @@ impl TryFrom<UpdateImageInput> for ImageChange {
     type Error = crate::error::Error;
 
     fn try_from(input: UpdateImageInput) -> Result<Self> {
-        let metadata = given(input.cf_metadata);
+        let metadata = optional(input.cf_metadata);
         Ok(ImageChange {
-            alt: given(input.alt),
-            focal_point: given(input.focal_point).map(|point| point.map(Into::into)),
+            alt: optional(input.alt),
+            focal_point: optional(input.focal_point).map(|point| point.map(Into::into)),
             require_signed_urls: input.require_signed_urls,
-            creator: given(input.creator),
+            creator: optional(input.creator),
             cf_metadata: metadata
                 .map(|json| json.map(|json| object(json, "cfMetadata")).transpose())
                 .transpose()?,

@@ -6,13 +6,13 @@ use crate::error::{Error, Result};
 use crate::file::arrive::Wish;
 use crate::file::upload::{NewFile, Uploaded, upload};
 use crate::graphql::context::readable_file;
-use crate::graphql::error::{UserError, of_input, outcome};
+use crate::graphql::error::{UserError, in_input, outcome};
 use crate::graphql::transport::multipart::FileParts;
 use crate::graphql::types::file::File;
 use crate::graphql::types::new_image::{NewImageInput, object};
 use crate::graphql::types::scalar::{Json, Upload, Url};
 use crate::graphql::types::workspace_policy::DuplicatePolicy;
-use crate::graphql::{ContextExt, parse};
+use crate::graphql::{ContextExt, parse_id};
 use crate::import::{NewImport, import};
 
 /// Writes that bring files in.
@@ -31,8 +31,8 @@ impl UploadMutation {
         let uploaded = outcome(upload_file(ctx, input).await);
         Some(uploaded.map(|(uploaded, mut user_errors)| {
             let refusal = uploaded.as_ref().and_then(|uploaded| uploaded.refusal.clone());
-            user_errors.extend(refusal.map(of_input).map(UserError::from));
-            let (file, deduplicated) = split(ctx, uploaded);
+            user_errors.extend(refusal.map(in_input).map(UserError::from));
+            let (file, deduplicated) = file_and_deduplicated(ctx, uploaded);
             UploadFilePayload { file, deduplicated, user_errors }
         }))
     }
@@ -45,14 +45,15 @@ impl UploadMutation {
     ) -> Option<async_graphql::Result<ImportFilePayload>> {
         let imported = outcome(import_file(ctx, input).await);
         Some(imported.map(|(imported, user_errors)| {
-            let (file, deduplicated) = split(ctx, imported);
+            let (file, deduplicated) = file_and_deduplicated(ctx, imported);
             ImportFilePayload { file, deduplicated, user_errors }
         }))
     }
 }
 
-/// A new file is shown to whoever made it; one that was there before, to whoever may read files.
-fn split(ctx: &Context<'_>, uploaded: Option<Uploaded>) -> (Option<File>, bool) {
+/// The file of an upload, and whether it existed before. A new file is returned to a token that may not read files; an existing
+/// one is not.
+fn file_and_deduplicated(ctx: &Context<'_>, uploaded: Option<Uploaded>) -> (Option<File>, bool) {
     match uploaded {
         Some(Uploaded { file, deduplicated: true, .. }) => (readable_file(ctx, Some(file)), true),
         Some(Uploaded { file, deduplicated: false, .. }) => (Some(File(file)), false),
@@ -61,7 +62,7 @@ fn split(ctx: &Context<'_>, uploaded: Option<Uploaded>) -> (Option<File>, bool) 
 }
 
 async fn upload_file(ctx: &Context<'_>, input: UploadFileInput) -> Result<Uploaded> {
-    let workspace_id = parse(&input.workspace_id, "workspaceId")?;
+    let workspace_id = parse_id(&input.workspace_id, "workspaceId")?;
     let part = ctx.data_opt::<FileParts>().and_then(|parts| parts.get(&input.file)).cloned();
     let part = part.ok_or_else(|| Error::invalid("file", "The request has no such file part."))?;
     let wish = Wish {
@@ -80,7 +81,7 @@ async fn upload_file(ctx: &Context<'_>, input: UploadFileInput) -> Result<Upload
 }
 
 async fn import_file(ctx: &Context<'_>, input: ImportFileInput) -> Result<Uploaded> {
-    let workspace_id = parse(&input.workspace_id, "workspaceId")?;
+    let workspace_id = parse_id(&input.workspace_id, "workspaceId")?;
     let wish = Wish {
         filename: input.filename,
         ..wish(input.tags, input.metadata, input.image, input.on_duplicate, input.idempotency_key)?
@@ -88,6 +89,7 @@ async fn import_file(ctx: &Context<'_>, input: ImportFileInput) -> Result<Upload
     import(ctx.app(), ctx.viewer(), NewImport { workspace_id, url: input.url.0, wish }).await
 }
 
+/// The fields that all uploads have.
 pub(super) fn wish(
     tags: Option<Vec<String>>,
     metadata: Option<Json>,

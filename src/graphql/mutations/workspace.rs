@@ -6,7 +6,7 @@ use crate::graphql::error::{UserError, outcome};
 use crate::graphql::types::workspace::{Workspace, WorkspaceRole};
 use crate::graphql::types::workspace_member::WorkspaceMember;
 use crate::graphql::types::workspace_policy::WorkspacePolicyInput;
-use crate::graphql::{ContextExt, parse};
+use crate::graphql::{ContextExt, parse_id};
 use crate::id::{UserId, WorkspaceId};
 use crate::workspace::{edit, member};
 
@@ -38,7 +38,7 @@ impl WorkspaceMutation {
         #[graphql(desc = "What to change.")] input: UpdateWorkspaceInput,
     ) -> Option<async_graphql::Result<UpdateWorkspacePayload>> {
         let updated = async {
-            let id: WorkspaceId = parse(&input.id, "id")?;
+            let id: WorkspaceId = parse_id(&input.id, "id")?;
             let policy = input.policy.unwrap_or_default().into();
             edit::update(ctx.app(), ctx.viewer(), id, input.name.as_deref(), &policy).await
         };
@@ -55,8 +55,8 @@ impl WorkspaceMutation {
         #[graphql(desc = "Who, where, as what.")] input: SetWorkspaceMemberInput,
     ) -> Option<async_graphql::Result<SetWorkspaceMemberPayload>> {
         let set = async {
-            let workspace: WorkspaceId = parse(&input.workspace_id, "workspaceId")?;
-            let user: UserId = parse(&input.user_id, "userId")?;
+            let workspace: WorkspaceId = parse_id(&input.workspace_id, "workspaceId")?;
+            let user: UserId = parse_id(&input.user_id, "userId")?;
             member::set(ctx.app(), ctx.viewer(), workspace, user, input.role.into()).await
         };
         Some(outcome(set.await).map(|(member, user_errors)| SetWorkspaceMemberPayload {
@@ -72,8 +72,8 @@ impl WorkspaceMutation {
         #[graphql(desc = "Who, and where.")] input: RemoveWorkspaceMemberInput,
     ) -> Option<async_graphql::Result<RemoveWorkspaceMemberPayload>> {
         let removed = async {
-            let workspace: WorkspaceId = parse(&input.workspace_id, "workspaceId")?;
-            let user: UserId = parse(&input.user_id, "userId")?;
+            let workspace: WorkspaceId = parse_id(&input.workspace_id, "workspaceId")?;
+            let user: UserId = parse_id(&input.user_id, "userId")?;
             member::remove(ctx.app(), ctx.viewer(), workspace, user).await
         };
         Some(outcome(removed.await).map(|(id, user_errors)| RemoveWorkspaceMemberPayload {

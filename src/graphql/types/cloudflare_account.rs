@@ -55,7 +55,7 @@ impl CloudflareAccount {
     /// Signing keys, names only: a value never leaves the server.
     #[graphql(directive = semanticNonNull::apply(None))]
     async fn signing_keys(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Vec<SigningKey>>> {
-        Some(account::signing_keys(ctx.app(), ctx.viewer()).await.map(names).map_err(top_level))
+        Some(account::signing_keys(ctx.app(), ctx.viewer()).await.map(SigningKey::all).map_err(top_level))
     }
 
     /// Images of the account, ours or not, newest first unless said otherwise. Forward only, as Cloudflare pages.
@@ -77,14 +77,14 @@ impl CloudflareAccount {
         let page = async {
             let conditions = metadata.unwrap_or_default();
             if conditions.len() > 5 {
-                return Err(Error::invalid("metadata", "At most five conditions are taken."));
+                return Err(Error::invalid("metadata", "At most five conditions are accepted."));
             }
             let list = account::ImageList {
                 first: first.map(|first| u32::try_from(first).unwrap_or(0)),
                 after,
                 oldest_first: direction == Some(OrderDirection::Asc),
                 creator,
-                conditions: conditions.into_iter().map(condition).collect::<Result<_>>()?,
+                conditions: conditions.into_iter().map(meta_filter).collect::<Result<_>>()?,
             };
             account::list_images(ctx.app(), ctx.viewer(), list).await
         };
@@ -108,10 +108,6 @@ impl CloudflareAccount {
     }
 }
 
-pub fn names(keys: Vec<wire::Key>) -> Vec<SigningKey> {
-    keys.into_iter().map(|key| SigningKey { name: key.name }).collect()
-}
-
 /// Storage use of the account.
 #[derive(Debug, Clone, SimpleObject)]
 pub struct CloudflareStats {
@@ -126,6 +122,13 @@ pub struct CloudflareStats {
 pub struct SigningKey {
     /// Letters and digits.
     name: String,
+}
+
+impl SigningKey {
+    /// The keys of an account.
+    pub fn all(keys: Vec<wire::Key>) -> Vec<SigningKey> {
+        keys.into_iter().map(|key| SigningKey { name: key.name }).collect()
+    }
 }
 
 /// An image as Cloudflare reports it.
@@ -256,19 +259,23 @@ pub enum CloudflareMetadataOperator {
     LessOrEqual,
 }
 
-fn condition(condition: CloudflareMetadataCondition) -> Result<MetaFilter> {
+/// The filter of a condition.
+///
+/// # Errors
+/// `BAD_USER_INPUT` for a value that the operator does not compare with.
+fn meta_filter(condition: CloudflareMetadataCondition) -> Result<MetaFilter> {
     use CloudflareMetadataOperator as Operator;
-    let wrong = || {
+    let invalid = || {
         let message = "A condition compares with a string, number or boolean; ANY_OF with a list of up to ten strings \
                        or numbers; the others with a number.";
         Error::invalid("metadata.value", message)
     };
-    let number = |value: &Value| value.as_number().cloned().ok_or_else(wrong);
+    let number = |value: &Value| value.as_number().cloned().ok_or_else(invalid);
     let test = match (condition.operator, &condition.value.0) {
         (Operator::Equals, Value::String(text)) => MetaTest::EqString(text.clone()),
         (Operator::Equals, Value::Number(number)) => MetaTest::EqNumber(number.clone()),
         (Operator::Equals, Value::Bool(flag)) => MetaTest::EqBoolean(*flag),
-        (Operator::Equals, _) => return Err(wrong()),
+        (Operator::Equals, _) => return Err(invalid()),
         (Operator::AnyOf, Value::Array(items)) if (1..=10).contains(&items.len()) => {
             let texts: Option<Vec<String>> =
                 items.iter().map(|item| item.as_str().map(str::to_owned)).collect();
@@ -276,10 +283,10 @@ fn condition(condition: CloudflareMetadataCondition) -> Result<MetaFilter> {
             match (texts, numbers) {
                 (Some(texts), _) => MetaTest::InString(texts),
                 (None, Some(numbers)) => MetaTest::InNumber(numbers),
-                (None, None) => return Err(wrong()),
+                (None, None) => return Err(invalid()),
             }
         }
-        (Operator::AnyOf, _) => return Err(wrong()),
+        (Operator::AnyOf, _) => return Err(invalid()),
         (Operator::GreaterThan, value) => MetaTest::Gt(number(value)?),
         (Operator::GreaterOrEqual, value) => MetaTest::Gte(number(value)?),
         (Operator::LessThan, value) => MetaTest::Lt(number(value)?),

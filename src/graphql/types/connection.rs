@@ -1,4 +1,4 @@
-//! Relay connections, written once for every list.
+//! Relay connections.
 
 use std::sync::Arc;
 
@@ -64,7 +64,7 @@ pub enum OrderDirection {
     Desc,
 }
 
-/// Paging arguments as GraphQL has them.
+/// The paging arguments of a field.
 pub fn page_args(
     first: Option<i32>,
     after: Option<String>,
@@ -74,13 +74,13 @@ pub fn page_args(
     PageArgs { first: first.map(i64::from), after, last: last.map(i64::from), before, until: None }
 }
 
-/// Cost of a connection: what its selection costs, times the rows it may bring.
+/// Cost of a connection: the cost of its selection, times the size of its page.
 pub fn cost(first: Option<i32>, last: Option<i32>, child: usize) -> usize {
     let rows = first.or(last).and_then(|rows| usize::try_from(rows).ok()).unwrap_or(100);
     rows.min(100).saturating_mul(child).saturating_add(1)
 }
 
-/// Whether the selection asks what lies beyond the side a page was entered from.
+/// Whether the selection needs `hasNextPage` and `hasPreviousPage`: paging computes only one of them otherwise.
 pub fn wants_both_ends(ctx: &Context<'_>) -> bool {
     let info = ctx.look_ahead().field("pageInfo");
     info.field("hasNextPage").exists() || info.field("hasPreviousPage").exists()

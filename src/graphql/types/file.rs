@@ -1,4 +1,4 @@
-//! `File` and what orders lists of it.
+//! `File`.
 
 use async_graphql::async_trait::async_trait;
 use async_graphql::{Context, Enum, ID, InputObject, Object};
@@ -8,7 +8,7 @@ use crate::download;
 use crate::entity::file;
 use crate::error::Result;
 use crate::file as files;
-use crate::graphql::context::parse_all;
+use crate::graphql::context::parse_ids;
 use crate::graphql::error::{UserError, from_loader, top_level};
 use crate::graphql::loader::ImageByFile;
 use crate::graphql::types::connection::{CountRows, OrderDirection, TotalCount, wants_both_ends};
@@ -247,7 +247,7 @@ pub async fn list_files(
     };
     let list = files::List {
         workspace_id,
-        ids: parse_all(ids)?,
+        ids: parse_ids(ids)?,
         filter: filter.unwrap_or_default().decode()?,
         page,
         order: Order { descending: order.direction == OrderDirection::Desc, ..by },

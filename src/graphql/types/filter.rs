@@ -1,11 +1,11 @@
-//! Conditions on lists, as arguments have them.
+//! Filters of lists.
 
 use async_graphql::{Enum, ID, InputObject};
 
 use crate::error::Result;
 use crate::file::filter as files;
 use crate::find;
-use crate::graphql::parse;
+use crate::graphql::parse_id;
 use crate::graphql::types::file::{FileStatus, ImageProvisionStatus};
 use crate::graphql::types::image::ImageFormat;
 use crate::graphql::types::scalar::{ByteSize, DateTime};
@@ -146,10 +146,10 @@ pub struct DateTimeRange {
 }
 
 impl FileFilter {
-    /// The domain's filter.
+    /// The filter of the domain.
     ///
     /// # Errors
-    /// `BAD_USER_INPUT` for what is no id.
+    /// `BAD_USER_INPUT` for a malformed id.
     pub fn decode(self) -> Result<files::Filter> {
         Ok(files::Filter {
             search: self.search,
@@ -162,19 +162,19 @@ impl FileFilter {
             size: self.size.map(Into::into),
             sha256: self.sha256,
             created_at: self.created_at.map(Into::into),
-            created_by: self.created_by.map(|id| parse(&id, "filter.createdBy")).transpose()?,
+            created_by: self.created_by.map(|id| parse_id(&id, "filter.createdBy")).transpose()?,
             trashed: self.trashed.unwrap_or_default(),
         })
     }
 }
 
 impl ImageFilter {
-    /// The domain's filter.
+    /// The filter of the domain.
     ///
     /// # Errors
-    /// `BAD_USER_INPUT` for what is no id.
+    /// `BAD_USER_INPUT` for a malformed id.
     pub fn decode(self) -> Result<images::Filter> {
-        let ids = |ids: Vec<ID>| ids.iter().map(|id| parse(id, "filter.fileIds")).collect::<Result<_>>();
+        let ids = |ids: Vec<ID>| ids.iter().map(|id| parse_id(id, "filter.fileIds")).collect::<Result<_>>();
         Ok(images::Filter {
             search: self.search,
             filename: self.filename.map(Into::into),

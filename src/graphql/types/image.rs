@@ -6,7 +6,7 @@ use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use crate::app::App;
 use crate::entity::{image, workspace};
 use crate::error::Result;
-use crate::graphql::context::parse_all;
+use crate::graphql::context::parse_ids;
 use crate::graphql::error::{from_loader, top_level};
 use crate::graphql::types::connection::{CountRows, OrderDirection, TotalCount, wants_both_ends};
 use crate::graphql::types::file::File;
@@ -31,7 +31,7 @@ use cloudflare_images::wire;
 pub struct Image(pub image::Model);
 
 impl Image {
-    /// What its workspace keeps of metadata: one statement for a page, and none for one that never asks.
+    /// The EXIF policy of its workspace, from the loader.
     pub async fn exif_policy(&self, ctx: &Context<'_>) -> workspace::ExifPolicy {
         let found = ctx.loaders().load_one(self.0.workspace_id).await;
         workspace::kept_by(found.ok().flatten().as_ref())
@@ -411,7 +411,7 @@ pub async fn list_images(
     };
     let list = images::List {
         workspace_id,
-        ids: parse_all(ids)?,
+        ids: parse_ids(ids)?,
         filter: filter.unwrap_or_default().decode()?,
         page,
         order: Order { descending: order.direction == OrderDirection::Desc, ..by },

@@ -1,4 +1,4 @@
-//! Settings of an image as input.
+//! Input types for the settings of an image.
 
 use async_graphql::InputObject;
 use serde_json::Value;

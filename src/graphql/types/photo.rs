@@ -1,4 +1,4 @@
-//! What a camera wrote about a photo, in typed form.
+//! EXIF in typed form.
 
 use async_graphql::SimpleObject;
 

@@ -1,4 +1,4 @@
-//! Scalars.
+//! Custom scalars.
 
 use async_graphql::{InputValueError, InputValueResult, Name, Pos, Scalar, ScalarType, Value};
 use chrono::{SecondsFormat, Utc};

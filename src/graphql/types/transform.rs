@@ -1,4 +1,4 @@
-//! Sized versions of images: what is asked for and what is answered.
+//! Transformations and renditions of images.
 
 use async_graphql::{Enum, InputObject, SimpleObject};
 

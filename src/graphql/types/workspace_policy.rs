@@ -1,4 +1,4 @@
-//! Rules of a workspace for new uploads.
+//! `WorkspacePolicy`.
 
 use async_graphql::{Enum, InputObject, SimpleObject};
 
