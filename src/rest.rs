@@ -69,8 +69,8 @@ pub struct Image {
     /// EXIF by tag name; empty when the image has none.
     #[schema(value_type = Object)]
     exif: serde_json::Value,
-    /// Delivery URL; signed for an image that requires it. Null only while Cloudflare does not tell the key
-    /// to sign with, and when every variant keeps metadata that the workspace's EXIF policy does not let out.
+    /// Delivery URL; signed for an image that requires it. Null only while Cloudflare does not provide the key
+    /// to sign with, and when every variant keeps metadata that the workspace's EXIF policy does not allow.
     url: Option<String>,
 }
 
@@ -103,7 +103,7 @@ pub struct ImagePage {
     page_info: PageInfo,
 }
 
-/// Where a page lies in its list.
+/// Position of a page in its list.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PageInfo {

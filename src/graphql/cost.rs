@@ -14,17 +14,17 @@ use crate::graphql::types::scalar::DateTime;
 use crate::rate::{self, Balance};
 use crate::viewer::Viewer;
 
-/// What a token may still ask for. A query costs one point for each of its fields, times the page size inside
-/// connections, and at least one.
+/// The rate limit of a token. A query costs one point for each of its fields, times the page size inside connections,
+/// and at least one.
 #[derive(Debug, Clone, SimpleObject)]
 pub struct RateLimit {
     /// Points this request costs.
     cost: i32,
-    /// Points the token in use has when it has asked for nothing in the last minute.
+    /// Points of the token in use when it has made no request in the last minute.
     limit: i32,
-    /// Points left, this request paid. They come back evenly.
+    /// Points left after this request. They are restored at a constant rate.
     remaining: i32,
-    /// When all points are back, if nothing more is asked for.
+    /// When all points are restored, without further requests.
     reset_at: DateTime,
 }
 

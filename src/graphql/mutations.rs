@@ -35,7 +35,7 @@ use crate::graphql::ContextExt;
 use crate::graphql::error::top_level;
 
 /// Root of all writes. Each takes one `input` and returns a payload with the changed object and `userErrors`.
-/// `userErrors` is empty exactly when the change was made.
+/// `userErrors` is empty if and only if the change was made.
 #[derive(MergedObject, Default)]
 pub struct Mutation(
     UploadMutation,

@@ -61,8 +61,8 @@ impl Query {
         found.transpose()
     }
 
-    /// Fetch up to 100 objects by id, in the order asked for, with null for each one not found or not visible, and for
-    /// what is no id.
+    /// Fetch up to 100 objects by id, in the order asked for, with null for each one that is malformed, not found or
+    /// not visible.
     #[graphql(complexity = "ids.len().min(100) * child_complexity + 1", directive = semanticNonNull::apply(None))]
     async fn nodes(
         &self,
@@ -154,7 +154,7 @@ impl Query {
         found.await.map_err(top_level).transpose().map(|row| row.map(Image))
     }
 
-    /// The image bound to a file, if there is one.
+    /// The image of a file, if it has one.
     async fn image_by_file(
         &self,
         ctx: &Context<'_>,
@@ -215,7 +215,7 @@ impl Query {
         found.await.map_err(top_level).transpose().map(|row| row.map(DirectUpload))
     }
 
-    /// Limits and switches a client needs before it uploads.
+    /// Limits and settings that clients need to know.
     #[graphql(directive = semanticNonNull::apply(None))]
     async fn server(&self, ctx: &Context<'_>) -> Option<ServerInfo> {
         let config = &ctx.app().config;
@@ -234,13 +234,13 @@ impl Query {
         })
     }
 
-    /// Cost of this request and what is left. Null when rate limits are off.
+    /// Cost of this request and the points left. Null when rate limits are off.
     async fn rate_limit(&self, ctx: &Context<'_>) -> Option<RateLimit> {
         ctx.data_opt::<Arc<QueryCost>>()?.balance().map(Into::into)
     }
 }
 
-/// What this server is and allows.
+/// Limits and settings of the server.
 #[derive(Debug, Clone, SimpleObject)]
 #[graphql(complex)]
 pub struct ServerInfo {
@@ -266,11 +266,11 @@ pub struct ServerInfo {
     max_query_depth: i32,
 }
 
-/// What this server is and allows.
+/// Limits and settings of the server.
 #[ComplexObject]
 impl ServerInfo {
-    /// Whether transformations by URL, `rendition(transform:)`, can be had. Null only while the image service does not
-    /// tell.
+    /// Whether transformations by URL, `rendition(transform:)`, are available. Null, with an error, only while the
+    /// image service does not answer.
     #[graphql(directive = semanticNonNull::apply(None))]
     async fn flexible_variants(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<bool>> {
         Some(image::rendition::flexible_variants(ctx.app()).await.map_err(top_level))

@@ -45,9 +45,8 @@ fn builder() -> async_graphql::SchemaBuilder<Query, FreshPerField<Mutation>, Sub
     Schema::build(Query, FreshPerField(Mutation::default()), Subscription)
 }
 
-/// The field is null only if it failed, and then `errors` has an entry for its path.
-/// Clients that do error handling (Relay, Apollo Kotlin, ...) may treat it as non-null;
-/// all others see an ordinary nullable field.
+/// The field is null only if it failed, and then `errors` has an entry for its path. Clients that do error handling
+/// (Relay, Apollo Kotlin, ...) may treat it as non-null; other clients see an ordinary nullable field.
 #[TypeDirective(location = "FieldDefinition")]
 #[expect(non_snake_case, reason = "the name of the directive")]
 pub fn semanticNonNull(

@@ -23,21 +23,21 @@ use crate::id::{DirectUploadId, WorkspaceId};
 /// The source stream of a subscription. An error is its last item.
 type SourceStream<T> = BoxStream<'static, Option<async_graphql::Result<T>>>;
 
-/// Root of all live updates, over `graphql-transport-ws` or server-sent events.
+/// Root of all subscriptions, over `graphql-transport-ws` or server-sent events.
 pub struct Subscription;
 
-/// Root of all live updates, over `graphql-transport-ws` or server-sent events.
+/// Root of all subscriptions, over `graphql-transport-ws` or server-sent events.
 #[Root]
 impl Subscription {
-    /// What happens to files and images of a workspace. With `after`, what was missed is sent first. Needs the scope
-    /// `FILES_READ`. Ends with an error when the rights to see it end.
+    /// Events of the files and images of a workspace. With `after`, missed events are sent first. Needs the scope
+    /// `FILES_READ`. Ends with an error when the caller loses the right to see them.
     async fn asset_events(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "`wsp_` id.")] workspace_id: ID,
-        #[graphql(desc = "Only these. Left out: all.")] kinds: Option<Vec<AssetEventKind>>,
+        #[graphql(desc = "Only these kinds. Default: all.")] kinds: Option<Vec<AssetEventKind>>,
         #[graphql(
-            desc = "Cursor of the last event seen; kept for 24 hours. Left out: what happens from now on."
+            desc = "Cursor of the last event received; events are kept for 24 hours. Default: new events only."
         )]
         after: Option<String>,
     ) -> async_graphql::Result<SourceStream<AssetEvent>> {
@@ -76,7 +76,7 @@ impl Subscription {
         Ok(delivered.boxed())
     }
 
-    /// Progress of one upload, at most twice a second, until it is over.
+    /// Progress of one upload, at most twice a second, until it is closed.
     async fn upload_progress(
         &self,
         ctx: &Context<'_>,
@@ -134,7 +134,7 @@ impl AssetEvent {
         self.0.kind.into()
     }
 
-    /// Give this as `after` to go on from here.
+    /// Cursor of this event: give it as `after` to continue from here.
     async fn cursor(&self) -> String {
         events::cursor(&self.0)
     }
@@ -149,23 +149,24 @@ impl AssetEvent {
         self.0.workspace_id.to_string().into()
     }
 
-    /// The file it happened to, or whose image it happened to.
+    /// The file concerned, or the file of the image concerned.
     async fn file_id(&self) -> ID {
         self.0.file_id.to_string().into()
     }
 
-    /// The file as it is when the event is delivered. Null once the file is gone.
+    /// The file as it is when the event is delivered. Null once the file is deleted.
     async fn file(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<File>> {
         let file = ctx.loaders().load_one(self.0.file_id).await;
         file.map_err(from_loader).transpose().map(|row| row.map(File))
     }
 
-    /// The image it happened to. Null for what happened to a file alone.
+    /// The image concerned. Null for an event of a file alone.
     async fn image_id(&self) -> Option<ID> {
         self.0.image_id.map(|id| id.to_string().into())
     }
 
-    /// The image as it is when the event is delivered. Null for what happened to a file alone, and once the image is gone.
+    /// The image as it is when the event is delivered. Null for an event of a file alone, and once the image is
+    /// deleted.
     async fn image(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Image>> {
         let image = ctx.loaders().load_one(self.0.image_id?).await;
         image.map_err(from_loader).transpose().map(|row| row.map(Image))
@@ -176,31 +177,32 @@ impl AssetEvent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "event::Kind")]
 pub enum AssetEventKind {
-    /// There is a file; its bytes may have to come yet.
+    /// A file was created. Its bytes may not have arrived yet.
     FileCreated,
-    /// The bytes of a file are here, or here again.
+    /// The bytes of a file have arrived, or were recovered.
     FileReady,
-    /// The bytes of a file could not be taken, or were lost; its `failure` says why.
+    /// The bytes of a file were rejected or lost; see its `failure`.
     FileFailed,
     /// A file was renamed, or its description changed.
     FileUpdated,
     /// A file was moved to the trash.
     FileTrashed,
-    /// A file came back from the trash.
+    /// A file was restored from the trash.
     FileRestored,
     /// A file was deleted for good.
     FilePurged,
-    /// An image is there to be shown.
+    /// An image was provisioned and can be delivered.
     ImageProvisioned,
-    /// The image service refused an image; `imageFailure` of its file says why.
+    /// The image service rejected an image; see `imageFailure` of its file.
     ImageProvisionFailed,
     /// An image's description or access changed.
     ImageUpdated,
-    /// An image was looked at: its placeholder, colours and transparency are there, or it is certain that they cannot be
-    /// had. An image that is looked at before it is provisioned has them when `IMAGE_PROVISIONED` tells of it.
+    /// An image was analysed: its placeholder, colours and transparency are available, or it is certain that they
+    /// cannot be determined. An image that is analysed before it is provisioned has them when `IMAGE_PROVISIONED` is
+    /// sent.
     ImageAnalysed,
-    /// An attempt to provision an image did not work and will be repeated; `imageFailure` of its file says why and when.
+    /// An attempt to provision an image failed and will be repeated; `imageFailure` of its file tells why and when.
     ImageProvisionDelayed,
-    /// An image was deleted. Its file may be there still.
+    /// An image was deleted. Its file may still exist.
     ImageDeleted,
 }

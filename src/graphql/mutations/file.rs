@@ -38,11 +38,11 @@ impl FileMutation {
         )
     }
 
-    /// Delete a file and its image projection: to the trash, or for good.
+    /// Delete a file and its image projection: move it to the trash, or delete it permanently.
     async fn delete_file(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which one, and whether for good.")] input: DeleteFileInput,
+        #[graphql(desc = "Which file, and whether permanently.")] input: DeleteFileInput,
     ) -> Option<async_graphql::Result<DeleteFilePayload>> {
         let deleted = async {
             let id: FileId = parse_id(&input.id, "id")?;
@@ -62,7 +62,7 @@ impl FileMutation {
     async fn restore_file(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which one.")] input: RestoreFileInput,
+        #[graphql(desc = "What to act on.")] input: RestoreFileInput,
     ) -> Option<async_graphql::Result<RestoreFilePayload>> {
         let restored =
             async { trash::restore(ctx.app(), ctx.viewer(), parse_id::<FileId>(&input.id, "id")?).await };
@@ -92,7 +92,7 @@ impl TryFrom<UpdateFileInput> for FileChange {
     }
 }
 
-/// Input of `updateFile`. Fields left out stay as they are.
+/// Input of `updateFile`. Absent fields stay unchanged.
 #[derive(InputObject)]
 pub struct UpdateFileInput {
     /// `fil_` id.
@@ -103,7 +103,7 @@ pub struct UpdateFileInput {
     tags: Option<Vec<String>>,
     /// Replaces the whole object, at most 16 KiB; null clears it.
     metadata: MaybeUndefined<Json>,
-    /// Fail with `CONFLICT` unless the file was last changed then.
+    /// Fail with `CONFLICT` unless `updatedAt` of the file is this time.
     if_updated_at: Option<DateTime>,
 }
 
@@ -112,7 +112,7 @@ pub struct UpdateFileInput {
 pub struct UpdateFilePayload {
     /// The changed file.
     file: Option<File>,
-    /// Empty exactly when the change was made.
+    /// Empty if and only if the change was made.
     user_errors: Vec<UserError>,
 }
 
@@ -129,16 +129,16 @@ pub struct DeleteFileInput {
 /// Result of `deleteFile`.
 #[derive(SimpleObject)]
 pub struct DeleteFilePayload {
-    /// Whether the file is out of every list.
+    /// Whether the file was deleted.
     success: bool,
-    /// The file that is out of every list.
+    /// The deleted file.
     deleted_file_id: Option<ID>,
-    /// The image that is gone with it.
+    /// The image that was deleted with it.
     deleted_image_id: Option<ID>,
-    /// The file in the trash. Null when deleted for good: when asked to, when the workspace keeps no trash, and when the
-    /// file had no bytes.
+    /// The file in the trash. Null when it was deleted permanently: on request, when the workspace has no trash, and
+    /// when the file had no bytes.
     file: Option<File>,
-    /// Empty exactly when the change was made.
+    /// Empty if and only if the change was made.
     user_errors: Vec<UserError>,
 }
 
@@ -152,8 +152,8 @@ pub struct RestoreFileInput {
 /// Result of `restoreFile`.
 #[derive(SimpleObject)]
 pub struct RestoreFilePayload {
-    /// The restored file; `imageStatus` tells how far its new image is.
+    /// The restored file; see `imageStatus` for its new image.
     file: Option<File>,
-    /// Empty exactly when the change was made.
+    /// Empty if and only if the change was made.
     user_errors: Vec<UserError>,
 }

@@ -51,7 +51,7 @@ impl ImageMutation {
     async fn delete_image(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which one.")] input: DeleteImageInput,
+        #[graphql(desc = "What to act on.")] input: DeleteImageInput,
     ) -> Option<async_graphql::Result<DeleteImagePayload>> {
         let deleted = async {
             let id: ImageId = parse_id(&input.id, "id")?;
@@ -125,11 +125,11 @@ pub struct ProvisionImageInput {
 /// Result of `provisionImage`.
 #[derive(SimpleObject)]
 pub struct ProvisionImagePayload {
-    /// Null while provisioning goes on; see `file.imageStatus`.
+    /// Null while it is being provisioned; see `file.imageStatus`.
     image: Option<Image>,
     /// The file.
     file: Option<File>,
-    /// Empty exactly when the change was made.
+    /// Empty if and only if the change was made.
     user_errors: Vec<UserError>,
 }
 
@@ -143,32 +143,32 @@ pub struct DeleteImageInput {
 /// Result of `deleteImage`.
 #[derive(SimpleObject)]
 pub struct DeleteImagePayload {
-    /// Whether the image is gone.
+    /// Whether the image was deleted.
     success: bool,
-    /// The image that is gone.
+    /// The deleted image.
     deleted_image_id: Option<ID>,
-    /// The file, which stays.
+    /// The file, which is not deleted.
     file: Option<File>,
-    /// Empty exactly when the change was made.
+    /// Empty if and only if the change was made.
     user_errors: Vec<UserError>,
 }
 
-/// Input of `updateImage`. Fields left out stay as they are.
+/// Input of `updateImage`. Absent fields stay unchanged.
 #[derive(InputObject)]
 pub struct UpdateImageInput {
     /// `img_` id.
     id: ID,
-    /// Alternative text, at most 2000 characters; the empty string marks a decorative image, null says there is none.
+    /// Alternative text, at most 2000 characters; the empty string marks a decorative image, null removes it.
     alt: MaybeUndefined<String>,
     /// Point that crops keep in view. Null clears it.
     focal_point: MaybeUndefined<FocalPointInput>,
-    /// Switching purges caches and gives the image a new `cfImageId`.
+    /// A change purges caches and gives the image a new `cfImageId`.
     require_signed_urls: Option<bool>,
     /// The image service's `creator` field, 1-1024 characters. Null clears it.
     creator: MaybeUndefined<String>,
     /// Replaces what is kept with the image service: a JSON object of at most 978 bytes. Null clears it.
     cf_metadata: MaybeUndefined<Json>,
-    /// Fail with `CONFLICT` unless the image was last changed then.
+    /// Fail with `CONFLICT` unless `updatedAt` of the image is this time.
     if_updated_at: Option<DateTime>,
 }
 
@@ -177,6 +177,6 @@ pub struct UpdateImageInput {
 pub struct UpdateImagePayload {
     /// The changed image.
     image: Option<Image>,
-    /// Empty exactly when the change was made.
+    /// Empty if and only if the change was made.
     user_errors: Vec<UserError>,
 }

@@ -37,7 +37,7 @@ impl UploadMutation {
         }))
     }
 
-    /// Let the server fetch a file from a public URL. The file comes back at once, with the status `PROCESSING`.
+    /// Let the server fetch a file from a public URL. The file is returned immediately, with the status `PROCESSING`.
     async fn import_file(
         &self,
         ctx: &Context<'_>,
@@ -134,11 +134,12 @@ pub struct UploadFileInput {
 /// Result of `uploadFile`.
 #[derive(SimpleObject)]
 pub struct UploadFilePayload {
-    /// The new file, or the one that has these bytes.
+    /// The new file, or the existing file with these bytes.
     file: Option<File>,
-    /// The bytes were already there and `file` is the existing one.
+    /// These bytes were stored before, and `file` is the existing file.
     deduplicated: bool,
-    /// Empty exactly when the change was made. With a `file`: the file is there, and its image was refused for this.
+    /// Empty if and only if the change was made. With a `file`: the file was stored, and its image was rejected for
+    /// this reason.
     user_errors: Vec<UserError>,
 }
 
@@ -166,10 +167,10 @@ pub struct ImportFileInput {
 /// Result of `importFile`.
 #[derive(SimpleObject)]
 pub struct ImportFilePayload {
-    /// Comes back at once with `status: PROCESSING`; follow `assetEvents`, or poll it.
+    /// Returned immediately with `status: PROCESSING`; subscribe to `assetEvents`, or poll it.
     file: Option<File>,
-    /// False: whether the bytes are there already is known only once they were fetched, and `file` then shares them.
+    /// Always false: duplicates are detected after the bytes were fetched, and `file` then shares the stored bytes.
     deduplicated: bool,
-    /// Empty exactly when the change was made.
+    /// Empty if and only if the change was made.
     user_errors: Vec<UserError>,
 }

@@ -52,7 +52,7 @@ impl WorkspaceMutation {
     async fn set_workspace_member(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Who, where, as what.")] input: SetWorkspaceMemberInput,
+        #[graphql(desc = "Workspace, user and role.")] input: SetWorkspaceMemberInput,
     ) -> Option<async_graphql::Result<SetWorkspaceMemberPayload>> {
         let set = async {
             let workspace: WorkspaceId = parse_id(&input.workspace_id, "workspaceId")?;
@@ -65,11 +65,11 @@ impl WorkspaceMutation {
         }))
     }
 
-    /// Remove a member from a workspace. Owners and admins only; everybody may leave by themselves.
+    /// Remove a member from a workspace. Owners and admins only; every member may leave.
     async fn remove_workspace_member(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Who, and where.")] input: RemoveWorkspaceMemberInput,
+        #[graphql(desc = "Workspace and user.")] input: RemoveWorkspaceMemberInput,
     ) -> Option<async_graphql::Result<RemoveWorkspaceMemberPayload>> {
         let removed = async {
             let workspace: WorkspaceId = parse_id(&input.workspace_id, "workspaceId")?;
@@ -97,11 +97,11 @@ pub struct CreateWorkspaceInput {
 pub struct CreateWorkspacePayload {
     /// The new workspace.
     workspace: Option<Workspace>,
-    /// Empty exactly when the change was made.
+    /// Empty if and only if the change was made.
     user_errors: Vec<UserError>,
 }
 
-/// Input of `updateWorkspace`. Fields left out stay as they are.
+/// Input of `updateWorkspace`. Absent fields stay unchanged.
 #[derive(InputObject)]
 pub struct UpdateWorkspaceInput {
     /// `wsp_` id.
@@ -117,7 +117,7 @@ pub struct UpdateWorkspaceInput {
 pub struct UpdateWorkspacePayload {
     /// The changed workspace.
     workspace: Option<Workspace>,
-    /// Empty exactly when the change was made.
+    /// Empty if and only if the change was made.
     user_errors: Vec<UserError>,
 }
 
@@ -137,7 +137,7 @@ pub struct SetWorkspaceMemberInput {
 pub struct SetWorkspaceMemberPayload {
     /// The member.
     member: Option<WorkspaceMember>,
-    /// Empty exactly when the change was made.
+    /// Empty if and only if the change was made.
     user_errors: Vec<UserError>,
 }
 
@@ -153,8 +153,8 @@ pub struct RemoveWorkspaceMemberInput {
 /// Result of `removeWorkspaceMember`.
 #[derive(SimpleObject)]
 pub struct RemoveWorkspaceMemberPayload {
-    /// The membership that is gone.
+    /// The deleted membership.
     deleted_member_id: Option<ID>,
-    /// Empty exactly when the change was made.
+    /// Empty if and only if the change was made.
     user_errors: Vec<UserError>,
 }

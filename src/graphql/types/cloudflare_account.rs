@@ -16,12 +16,12 @@ use crate::image::rendition::account_urls;
 use cloudflare_images::client::{MetaFilter, MetaTest};
 use cloudflare_images::wire;
 
-/// The Cloudflare Images account as Cloudflare itself reports it, for admins: what every call of the
-/// Cloudflare Images API offers and no other type here already has.
+/// The Cloudflare Images account as Cloudflare itself reports it, for admins: everything in the Cloudflare Images API
+/// that no other type here has.
 pub struct CloudflareAccount;
 
-/// The Cloudflare Images account as Cloudflare itself reports it, for admins: what every call of the
-/// Cloudflare Images API offers and no other type here already has.
+/// The Cloudflare Images account as Cloudflare itself reports it, for admins: everything in the Cloudflare Images API
+/// that no other type here has.
 #[Object]
 impl CloudflareAccount {
     /// Account id; never the token.
@@ -58,14 +58,14 @@ impl CloudflareAccount {
         Some(account::signing_keys(ctx.app(), ctx.viewer()).await.map(SigningKey::all).map_err(top_level))
     }
 
-    /// Images of the account, ours or not, newest first unless said otherwise. Forward only, as Cloudflare pages.
+    /// Images of the account, those of other applications included. Forward paging only, as in Cloudflare's API.
     #[graphql(complexity = "first.unwrap_or(100).clamp(1, 1000) as usize * child_complexity + 1")]
     async fn images(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "1-1000. Default: 100.")] first: Option<i32>,
         #[graphql(desc = "Return items after this cursor.")] after: Option<String>,
-        #[graphql(desc = "Which end first.", default_with = "Some(OrderDirection::Desc)")] direction: Option<
+        #[graphql(desc = "Direction by upload time.", default_with = "Some(OrderDirection::Desc)")] direction: Option<
             OrderDirection,
         >,
         #[graphql(desc = "Cloudflare's `creator`; the empty string finds images without one.")]
@@ -91,7 +91,7 @@ impl CloudflareAccount {
         Some(page.await.map(CloudflareImageConnection).map_err(top_level))
     }
 
-    /// One image by Cloudflare's id, drafts too.
+    /// One image by Cloudflare's id, drafts included.
     async fn image(
         &self,
         ctx: &Context<'_>,
@@ -172,8 +172,8 @@ impl CloudflareImage {
         self.0.uploaded.map(DateTime)
     }
 
-    /// Delivery URLs, one per named variant; unsigned. Those of variants that keep metadata are left out where the policy of
-    /// the image's workspace does not let it out.
+    /// Delivery URLs, one per named variant; unsigned. Without the variants that keep metadata where the EXIF policy of
+    /// the image's workspace does not allow it.
     async fn variants(&self, ctx: &Context<'_>) -> Vec<Url> {
         let policy = async {
             let found = ctx.loaders().load_one(ImageByCloudflareId(self.0.id.clone())).await;
@@ -183,7 +183,7 @@ impl CloudflareImage {
         account_urls(ctx.app(), &self.0, policy).await.into_iter().map(Url).collect()
     }
 
-    /// Our image that owns it; null for a stray.
+    /// The image of this server that it belongs to. Null when there is none.
     async fn image(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Image>> {
         let key = ImageByCloudflareId(self.0.id.clone());
         ctx.loaders().load_one(key).await.map_err(from_loader).transpose().map(|row| row.map(Image))
@@ -210,7 +210,7 @@ impl CloudflareImageConnection {
         self.0.rows.iter().map(|(_, image)| CloudflareImage(image.clone())).collect()
     }
 
-    /// Where this page lies in the list.
+    /// Position of this page in the list.
     async fn page_info(&self) -> PageInfo {
         PageInfo {
             has_next: self.0.has_next,
@@ -225,7 +225,7 @@ impl CloudflareImageConnection {
 /// An account image in a page.
 #[derive(SimpleObject)]
 pub struct CloudflareImageEdge {
-    /// Leads behind this item: give it as `after`.
+    /// Cursor of this item, for `after`.
     cursor: String,
     /// The item.
     node: CloudflareImage,
@@ -251,11 +251,11 @@ pub enum CloudflareMetadataOperator {
     AnyOf,
     /// A number above.
     GreaterThan,
-    /// A number not below.
+    /// A number above, or equal.
     GreaterOrEqual,
     /// A number below.
     LessThan,
-    /// A number not above.
+    /// A number below, or equal.
     LessOrEqual,
 }
 
