@@ -7,6 +7,7 @@ use std::sync::Arc;
 use async_graphql::{Context, Enum, ID, Object, Subscription as Root};
 use futures_util::stream::{self, BoxStream, StreamExt};
 
+use crate::app::App;
 use crate::direct_upload::progress;
 use crate::entity::event;
 use crate::error::Error;
@@ -19,6 +20,7 @@ use crate::graphql::types::image::Image;
 use crate::graphql::types::scalar::DateTime;
 use crate::graphql::{ContextExt, parse_id};
 use crate::id::{DirectUploadId, WorkspaceId};
+use crate::viewer::Credential;
 
 /// The source stream of a subscription. An error is its last item.
 type SourceStream<T> = BoxStream<'static, Option<async_graphql::Result<T>>>;
@@ -54,7 +56,7 @@ impl Subscription {
         let preload =
             Preload { files: selection.field("file").exists(), images: selection.field("image").exists() };
         let (app, credential) = (ctx.app().clone(), Arc::clone(subscription.credential()));
-        let delivered = batches.then(move |batch| {
+        let events = batches.then(move |batch| {
             let (subscription, kinds) = (Arc::clone(&subscription), kinds.clone());
             async move {
                 match batch {
@@ -63,17 +65,7 @@ impl Subscription {
                 }
             }
         });
-        // The rights are looked up for each event, because a batch may take long to be sent.
-        let delivered = delivered.flat_map(stream::iter).then(move |event| {
-            let (app, credential) = (app.clone(), Arc::clone(&credential));
-            async move {
-                match events::still_allowed(&app, &credential, workspace).await {
-                    Ok(()) => event,
-                    Err(problem) => Some(Err(top_level(problem))),
-                }
-            }
-        });
-        Ok(delivered.boxed())
+        Ok(while_allowed(events.flat_map(stream::iter).boxed(), app, credential, workspace))
     }
 
     /// Progress of one upload, at most twice a second, until it is closed.
@@ -94,6 +86,26 @@ impl Subscription {
         });
         Ok(delivered.boxed())
     }
+}
+
+/// Replaces each event that the credential may no longer see with an error. The rights are looked up for each event, because
+/// sending a batch may take long.
+fn while_allowed(
+    events: SourceStream<AssetEvent>,
+    app: App,
+    credential: Arc<Credential>,
+    workspace: WorkspaceId,
+) -> SourceStream<AssetEvent> {
+    let checked = events.then(move |event| {
+        let (app, credential) = (app.clone(), Arc::clone(&credential));
+        async move {
+            match events::still_allowed(&app, &credential, workspace).await {
+                Ok(()) => event,
+                Err(problem) => Some(Err(top_level(problem))),
+            }
+        }
+    });
+    checked.boxed()
 }
 
 /// The objects that are selected for each event.

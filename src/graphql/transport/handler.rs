@@ -58,15 +58,8 @@ async fn respond(
     id: RequestId,
 ) -> Response {
     let media_type = accepted.media_type;
-    // HEAD is handled as GET: hyper omits the body of its response.
-    let queries_only = matches!(head.method, Method::GET | Method::HEAD);
-    let read = if queries_only {
-        let request = request::from_query_string(head.uri.query().unwrap_or_default());
-        request.map(|request| (RequestBody::Single(Box::new(request)), FileParts::default()))
-    } else {
-        read_body(&service.app, &head.headers, body).await
-    };
-    let (request, files) = match read {
+    let queries_only = is_query_method(&head.method);
+    let (request, files) = match read(&service.app, &head, body).await {
         Ok(read) => read,
         Err(rejection) if rejection.code == PERSISTED_QUERY => {
             return encode(rejection.response(), media_type);
@@ -102,10 +95,23 @@ async fn respond(
     }
 }
 
+/// Whether a method allows queries only. HEAD is handled as GET: hyper omits the body of its response.
+fn is_query_method(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
 /// The answer for a method that is neither GET, HEAD nor POST. The router adds `Allow`.
 pub async fn method_not_allowed() -> Response {
     let message = "Send a query by GET or POST, and a mutation by POST.";
     error(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message)
+}
+
+async fn read(app: &App, head: &Parts, body: Body) -> Result<(RequestBody, FileParts), RequestRejection> {
+    if is_query_method(&head.method) {
+        let request = request::from_query_string(head.uri.query().unwrap_or_default())?;
+        return Ok((RequestBody::Single(Box::new(request)), FileParts::default()));
+    }
+    read_body(app, &head.headers, body).await
 }
 
 async fn read_body(
