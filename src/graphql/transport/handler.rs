@@ -1,8 +1,8 @@
 //! GraphQL over HTTP: <https://graphql.github.io/graphql-over-http/draft/>.
 //!
 //! The handler of `async-graphql-axum` executes mutations over GET and requests without a content type, answers with one
-//! media type, and does not bound multipart bodies. Its extractor and responder are used where they fit: see [`request`] and
-//! [`response`].
+//! media type, and does not bound multipart bodies. Its extractor and responder are used where they fit: see `request.rs` and
+//! `response.rs`.
 
 use std::sync::Arc;
 

@@ -117,7 +117,7 @@ pub(super) async fn from_json(config: &Config, body: Body) -> Result<RequestBody
 ///
 /// `None` for a batch: the extractor of batches takes `["{ a }"]` for one request with its fields by position, and rejects a
 /// batch as a whole where one request cannot be read. `None` also for an object that it rejects or that is not executable:
-/// [`from_object`] reads it again, names the problem, and accepts `"extensions": null`, which GraphQL over HTTP allows.
+/// [`from_object`] reads it again and names the problem.
 async fn extract(body: Bytes) -> Option<Request> {
     if body.trim_ascii_start().first() != Some(&b'{') {
         return None;
@@ -183,4 +183,39 @@ fn is_persisted(fields: &Map<String, Value>) -> bool {
 
 pub(super) fn parse(text: &[u8], what: &str) -> Result<Value, RequestRejection> {
     json::read(text).map_err(|_| RequestRejection::bad_request(format!("{what} is not JSON.")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn extracted(body: &'static str) -> Option<Request> {
+        extract(Bytes::from_static(body.as_bytes())).await
+    }
+
+    /// What the extractor would read otherwise than GraphQL over HTTP is left to [`from_value`].
+    #[tokio::test]
+    async fn the_extractor_reads_well_formed_objects_only() {
+        assert!(extracted(r#" {"query":"{ a }","variables":null,"extensions":null,"x":1}"#).await.is_some());
+        for body in [
+            r#"["{ a }"]"#,
+            r#"[{"query":"{ a }"}]"#,
+            r#"{"query":"{ a }","operationName":""}"#,
+            r#"{"query":"{ a }","query":"{ b }"}"#,
+            r#"{"query":" "}"#,
+            r#"{"query":1}"#,
+            r"{",
+            r"",
+        ] {
+            assert!(extracted(body).await.is_none(), "{body}");
+        }
+    }
+
+    #[tokio::test]
+    async fn both_readers_agree_on_variables() {
+        let body = r#"{"query":"{ a }","variables":{"a":{"$serde_json::private::RawValue":"[1]"},
+            "b":[18446744073709551615,-1,0.1,1e300,true,null,"\ud83d\ude00"]}}"#;
+        let read = from_object(parse(body.as_bytes(), "The body").unwrap()).unwrap();
+        assert_eq!(extracted(body).await.unwrap().variables, read.variables);
+    }
 }
