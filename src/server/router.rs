@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::{HeaderName, Method, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware;
 use axum::routing::{any, get};
 use tower_http::cors::{AllowHeaders, AllowMethods, Any, CorsLayer};
+use tower_http::set_header::SetResponseHeaderLayer;
 
 #[cfg(feature = "emulator")]
 use super::account::EMULATOR_PATH;
@@ -51,7 +52,11 @@ pub fn router(app: App, emulator: Option<Router>) -> Router {
     #[cfg(not(feature = "emulator"))]
     drop(emulator);
     router = router.fallback(|| async { (StatusCode::NOT_FOUND, "There is nothing here.\n") });
-    router.layer(panic::layer()).layer(middleware::from_fn(request_id::assign))
+    let nosniff = HeaderValue::from_static("nosniff");
+    router
+        .layer(panic::layer())
+        .layer(middleware::from_fn(request_id::assign))
+        .layer(SetResponseHeaderLayer::overriding(header::X_CONTENT_TYPE_OPTIONS, nosniff))
 }
 
 /// The routes of GraphQL and REST.
