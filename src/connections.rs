@@ -1,4 +1,4 @@
-//! Connections that stay open: how many a token has, and their common end.
+//! WebSockets and event streams: how many each token has open, and their shutdown.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -11,8 +11,8 @@ use tokio_util::task::task_tracker::TrackedFuture;
 
 use crate::id::ApiTokenId;
 
-/// How long connections may take to close once the server stops.
-const CLOSE_TIME: Duration = Duration::from_secs(5);
+/// How long connections may take to close when the server stops.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The open sockets and event streams of a server.
 #[derive(Default)]
@@ -23,49 +23,49 @@ pub struct Connections {
     open: Arc<Mutex<HashMap<ApiTokenId, usize>>>,
 }
 
-/// A place among the connections of a token, until it is dropped.
-pub struct Place {
+/// The permission to hold one connection open, until it is dropped.
+pub struct ConnectionPermit {
     token: ApiTokenId,
     open: Arc<Mutex<HashMap<ApiTokenId, usize>>>,
 }
 
 impl Connections {
-    /// Takes one of the `most` places of a token; `None` when all are taken.
-    pub fn enter(&self, token: ApiTokenId, most: usize) -> Option<Place> {
+    /// Takes one of the `max` connections of a token; `None` when all are open.
+    pub fn acquire(&self, token: ApiTokenId, max: usize) -> Option<ConnectionPermit> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = open.entry(token).or_default();
-        if *taken >= most {
+        let count = open.entry(token).or_default();
+        if *count >= max {
             return None;
         }
-        *taken += 1;
-        Some(Place { token, open: Arc::clone(&self.open) })
+        *count += 1;
+        Some(ConnectionPermit { token, open: Arc::clone(&self.open) })
     }
 
-    /// How many are open, all tokens together.
+    /// The number of open connections of all tokens.
     pub fn count(&self) -> usize {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
     }
 
-    /// Runs what serves a connection. It watches `stop`.
+    /// Tracks the task of a connection, so that [`Connections::shut_down`] waits for it. The task watches `stop`.
     pub fn serve<C: Future<Output = ()>>(&self, connection: C) -> TrackedFuture<C> {
         self.tasks.track_future(connection)
     }
 
-    /// Asks every connection to close and waits until they have, but not for long.
-    pub async fn end(&self) {
+    /// Tells every connection to close, and waits for them with a timeout.
+    pub async fn shut_down(&self) {
         self.stop.cancel();
         self.tasks.close();
-        let _ = tokio::time::timeout(CLOSE_TIME, self.tasks.wait()).await;
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.tasks.wait()).await;
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Entry::Occupied(mut taken) = open.entry(self.token) {
-            *taken.get_mut() -= 1;
-            if *taken.get() == 0 {
-                taken.remove();
+        if let Entry::Occupied(mut count) = open.entry(self.token) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
             }
         }
     }

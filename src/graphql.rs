@@ -25,5 +25,5 @@ pub mod loader;
 
 pub mod transport;
 
-pub use context::{ContextExt, parse};
-pub use schema::{Schema, live_schema, schema, sdl, semanticNonNull};
+pub use context::{ContextExt, parse_id};
+pub use schema::{Schema, schema, sdl, semanticNonNull, subscription_schema};

@@ -1,7 +1,10 @@
-//! The REST face: `/api/images`, by the same functions as GraphQL.
+//! The REST face: `/api/images`, with the same domain functions as GraphQL.
 
 mod openapi;
 
+use std::str::FromStr;
+
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -20,7 +23,7 @@ use crate::entity::image;
 use crate::error::{Error, Result};
 use crate::http::error::{self, ErrorBody};
 use crate::http::{RequestId, credential, rate_limit};
-use crate::id::{FileId, ImageId, WorkspaceId};
+use crate::id::{FileId, ImageId, ParseIdError, WorkspaceId};
 use crate::image::{self as images, ExifPolicies};
 use crate::query::page::{MAX_PAGE, PageArgs};
 
@@ -30,7 +33,7 @@ pub fn router(app: &App) -> Router<App> {
         .route("/images", get(list_images))
         .route("/images/by-file/{file_id}", get(find_image_by_file))
         .route("/images/{id}", get(find_image).delete(delete_image))
-        .route("/openapi.json", get(document))
+        .route("/openapi.json", get(openapi_document))
         .fallback(error::route_not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(middleware::from_fn_with_state(app.clone(), authenticate))
@@ -69,8 +72,8 @@ pub struct Image {
     /// EXIF by tag name; empty when the image has none.
     #[schema(value_type = Object)]
     exif: serde_json::Value,
-    /// Delivery URL; signed for an image that requires it. Null only while Cloudflare does not tell the key
-    /// to sign with, and when every variant keeps metadata that the workspace's EXIF policy does not let out.
+    /// Delivery URL; signed for an image that requires it. Null only while Cloudflare does not provide the key
+    /// to sign with, and when every variant keeps metadata that the workspace's EXIF policy does not allow.
     url: Option<String>,
 }
 
@@ -103,7 +106,7 @@ pub struct ImagePage {
     page_info: PageInfo,
 }
 
-/// Where a page lies in its list.
+/// Position of a page in its list.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PageInfo {
@@ -117,13 +120,14 @@ pub struct PageInfo {
     end_cursor: Option<String>,
 }
 
-/// What a deletion did.
+/// The result of a deletion.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Deleted {
+#[schema(as = Deleted)]
+pub struct DeleteResponse {
     success: bool,
 }
 
-/// Query of the list, as it was sent; what is accepted is described in [`openapi::Listing`].
+/// The query parameters of a list; their values are described in [`openapi::ListParameters`].
 #[derive(Debug, Deserialize)]
 struct ListQuery {
     limit: Option<String>,
@@ -134,7 +138,7 @@ struct ListQuery {
 }
 
 /// List images.
-#[utoipa::path(get, path = "/api/images", tag = "images", params(openapi::Listing), responses(
+#[utoipa::path(get, path = "/api/images", tag = "images", params(openapi::ListParameters), responses(
     (status = 200, description = "A page of images, newest first.", body = ImagePage),
     (status = 400, description = "A parameter is not acceptable.", body = ErrorBody),
 ))]
@@ -142,11 +146,11 @@ async fn list_images(
     State(app): State<App>,
     viewer: Viewer,
     id: RequestId,
-    query: std::result::Result<Query<ListQuery>, axum::extract::rejection::QueryRejection>,
+    query: std::result::Result<Query<ListQuery>, QueryRejection>,
 ) -> Response {
     let page = async {
-        let Query(query) = query.map_err(|_| Error::invalid("query", "The query string cannot be read."))?;
-        let list = list_of(query)?;
+        let Query(query) = query.map_err(|_| Error::invalid("query", "The query string is malformed."))?;
+        let list = parse_query(query)?;
         let rows = list.page.first.or(list.page.last).and_then(|rows| usize::try_from(rows).ok());
         rate::take(&app, &viewer, rows.unwrap_or(MAX_PAGE as usize))?;
         let page = images::list(&app, &viewer, list.clone()).await?;
@@ -170,7 +174,7 @@ async fn list_images(
 }
 
 /// Get an image.
-#[utoipa::path(get, path = "/api/images/{id}", tag = "images", params(openapi::OfImage),
+#[utoipa::path(get, path = "/api/images/{id}", tag = "images", params(openapi::ImagePath),
     responses(
         (status = 200, description = "The image.", body = Image),
         (status = 400, description = "Not an image id.", body = ErrorBody),
@@ -178,7 +182,7 @@ async fn list_images(
 ))]
 async fn find_image(State(app): State<App>, viewer: Viewer, id: RequestId, image: PathId) -> Response {
     let found = async {
-        let image: ImageId = image.id("id")?;
+        let image: ImageId = path_id(&image, "id")?;
         let row =
             images::find(&app, &viewer, image).await?.ok_or_else(|| Error::not_found("image").at("id"))?;
         let policies = ExifPolicies::of(&app, [row.workspace_id]);
@@ -188,7 +192,7 @@ async fn find_image(State(app): State<App>, viewer: Viewer, id: RequestId, image
 }
 
 /// Get an image by its file.
-#[utoipa::path(get, path = "/api/images/by-file/{file_id}", tag = "images", params(openapi::OfFile),
+#[utoipa::path(get, path = "/api/images/by-file/{file_id}", tag = "images", params(openapi::FilePath),
     responses(
         (status = 200, description = "The image.", body = Image),
         (status = 400, description = "Not a file id.", body = ErrorBody),
@@ -196,7 +200,7 @@ async fn find_image(State(app): State<App>, viewer: Viewer, id: RequestId, image
 ))]
 async fn find_image_by_file(State(app): State<App>, viewer: Viewer, id: RequestId, file: PathId) -> Response {
     let found = async {
-        let file: FileId = file.id("file_id")?;
+        let file: FileId = path_id(&file, "file_id")?;
         let row = images::find_by_file(&app, &viewer, file).await?;
         let row = row.ok_or_else(|| Error::not_found("image").at("file_id"))?;
         let policies = ExifPolicies::of(&app, [row.workspace_id]);
@@ -206,64 +210,58 @@ async fn find_image_by_file(State(app): State<App>, viewer: Viewer, id: RequestI
 }
 
 /// Delete the image projection (the underlying file is unaffected).
-#[utoipa::path(delete, path = "/api/images/{id}", tag = "images", params(openapi::OfImage),
+#[utoipa::path(delete, path = "/api/images/{id}", tag = "images", params(openapi::ImagePath),
     responses(
-        (status = 200, description = "The image is gone.", body = Deleted),
+        (status = 200, description = "The image is gone.", body = DeleteResponse),
         (status = 400, description = "Not an image id.", body = ErrorBody),
         (status = 404, description = "No such image, or not yours.", body = ErrorBody),
 ))]
 async fn delete_image(State(app): State<App>, viewer: Viewer, id: RequestId, image: PathId) -> Response {
     let deleted = async {
-        images::delete(&app, &viewer, image.id::<ImageId>("id")?).await?;
-        Ok(Deleted { success: true })
+        images::delete(&app, &viewer, path_id::<ImageId>(&image, "id")?).await?;
+        Ok(DeleteResponse { success: true })
     };
     error::respond(deleted.await, id)
 }
 
-/// An id in a path, which may be any bytes.
-type PathId = std::result::Result<Path<String>, axum::extract::rejection::PathRejection>;
+/// An id in a path. Percent-encoded bytes that are not UTF-8 make it a rejection.
+type PathId = std::result::Result<Path<String>, PathRejection>;
 
-trait ParsePath {
-    fn id<T: std::str::FromStr<Err = crate::id::ParseIdError>>(&self, field: &str) -> Result<T>;
+fn path_id<T: FromStr<Err = ParseIdError>>(path: &PathId, field: &str) -> Result<T> {
+    parse(path.as_ref().map_or("", |path| path.as_str()), field)
 }
 
-impl ParsePath for PathId {
-    fn id<T: std::str::FromStr<Err = crate::id::ParseIdError>>(&self, field: &str) -> Result<T> {
-        parse(self.as_ref().map_or("", |path| path.as_str()), field)
-    }
-}
-
-async fn document(_: Viewer) -> Json<utoipa::openapi::OpenApi> {
+async fn openapi_document(_: Viewer) -> Json<utoipa::openapi::OpenApi> {
     Json(ApiDoc::openapi())
 }
 
-fn list_of(query: ListQuery) -> Result<images::ImageList> {
-    // An empty parameter is a form field that was left empty.
-    let given = |text: Option<String>| text.filter(|text| !text.is_empty());
-    let limit = match given(query.limit).as_deref().map(str::parse::<u64>) {
+fn parse_query(query: ListQuery) -> Result<images::ImageList> {
+    // An HTML form sends an empty parameter for a field that is left empty.
+    let nonempty = |text: Option<String>| text.filter(|text| !text.is_empty());
+    let limit = match nonempty(query.limit).as_deref().map(str::parse::<u64>) {
         None => None,
         Some(Ok(limit @ 1..=MAX_PAGE)) => i64::try_from(limit).ok(),
         Some(_) => return Err(Error::invalid("limit", format!("A page has 1 to {MAX_PAGE} items."))),
     };
-    let page = match (given(query.after), given(query.before)) {
+    let page = match (nonempty(query.after), nonempty(query.before)) {
         (None, before @ Some(_)) => PageArgs { last: limit, before, ..PageArgs::default() },
         (after, until) => PageArgs { first: limit, after, until, ..PageArgs::default() },
     };
-    let ids = given(query.ids).as_deref().map(ids).transpose()?.filter(|ids| !ids.is_empty());
+    let ids = nonempty(query.ids).as_deref().map(parse_ids).transpose()?.filter(|ids| !ids.is_empty());
     let workspace_id: Option<WorkspaceId> =
-        given(query.workspace_id).map(|id| parse(&id, "workspace_id")).transpose()?;
+        nonempty(query.workspace_id).map(|id| parse(&id, "workspace_id")).transpose()?;
     let filter = images::filter::ImageFilter::default();
     Ok(images::ImageList { workspace_id, ids, filter, page, order: images::BY_CREATION, both_ends: true })
 }
 
-fn ids(text: &str) -> Result<Vec<ImageId>> {
+fn parse_ids(text: &str) -> Result<Vec<ImageId>> {
     let ids: Vec<&str> = text.split(',').map(|id| id.trim_matches(' ')).filter(|id| !id.is_empty()).collect();
     if ids.len() as u64 > MAX_PAGE {
-        return Err(Error::invalid("ids", format!("At most {MAX_PAGE} ids are given at once.")));
+        return Err(Error::invalid("ids", format!("At most {MAX_PAGE} ids are accepted.")));
     }
     ids.into_iter().map(|id| parse(id, "ids")).collect()
 }
 
-fn parse<T: std::str::FromStr<Err = crate::id::ParseIdError>>(text: &str, field: &str) -> Result<T> {
+fn parse<T: FromStr<Err = ParseIdError>>(text: &str, field: &str) -> Result<T> {
     text.parse().map_err(|problem| Error::from(problem).at(field))
 }

@@ -1,4 +1,4 @@
-//! What resolvers need of their context, of ids and of rights.
+//! Helpers of resolvers: the data of their context, ids in arguments, and objects that the token may not read.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use crate::graphql::types::image::Image;
 use crate::id::ParseIdError;
 use crate::query::page::MAX_PAGE;
 
-/// What every resolver asks its context for.
+/// The data that every resolver has in its context.
 pub trait ContextExt {
     /// The running server.
     fn app(&self) -> &App;
-    /// Who is asking.
+    /// The authenticated caller.
     fn viewer(&self) -> &Arc<Viewer>;
-    /// This request's loaders.
+    /// The data loaders of the request.
     fn loaders(&self) -> &Loaders;
 }
 
@@ -40,26 +40,26 @@ impl ContextExt for Context<'_> {
     }
 }
 
-/// An id as an argument or input field gives it.
-pub fn parse<T: FromStr<Err = ParseIdError>>(id: &ID, field: &str) -> Result<T> {
+/// Parses the id in an argument or input field.
+pub fn parse_id<T: FromStr<Err = ParseIdError>>(id: &ID, field: &str) -> Result<T> {
     id.parse().map_err(|problem| Error::from(problem).at(field))
 }
 
-/// Ids as an argument gives them, at most a page of them.
-pub fn parse_all<T: FromStr<Err = ParseIdError>>(ids: Option<Vec<ID>>) -> Result<Option<Vec<T>>> {
+/// Parses the argument `ids`, which has at most as many ids as a page has items.
+pub fn parse_ids<T: FromStr<Err = ParseIdError>>(ids: Option<Vec<ID>>) -> Result<Option<Vec<T>>> {
     let Some(ids) = ids else { return Ok(None) };
     if ids.len() as u64 > MAX_PAGE {
-        return Err(Error::invalid("ids", format!("At most {MAX_PAGE} ids are given at once.")));
+        return Err(Error::invalid("ids", format!("At most {MAX_PAGE} ids are accepted.")));
     }
-    ids.iter().map(|id| parse(id, "ids")).collect::<Result<_>>().map(Some)
+    ids.iter().map(|id| parse_id(id, "ids")).collect::<Result<_>>().map(Some)
 }
 
-/// A file of an answer, as far as the token may read files: what it did is done all the same.
+/// The file of a payload; `None` if the token may write files and not read them.
 pub fn readable_file(ctx: &Context<'_>, row: Option<entity::file::Model>) -> Option<File> {
     row.filter(|_| ctx.viewer().require(Scope::FilesRead).is_ok()).map(File)
 }
 
-/// An image of an answer, as far as the token may read images.
+/// The image of a payload; `None` if the token may write images and not read them.
 pub fn readable_image(ctx: &Context<'_>, row: Option<entity::image::Model>) -> Option<Image> {
     row.filter(|_| ctx.viewer().require(Scope::ImagesRead).is_ok()).map(Image)
 }

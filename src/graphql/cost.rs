@@ -1,5 +1,5 @@
-//! What a query costs: shown in `extensions.cost` of its answer, and taken from the points of the token in use before
-//! anything of it is executed.
+//! The cost of a query: reported in `extensions.cost` of its response, and charged to the rate limit of the token before the
+//! query is executed.
 
 use std::sync::{Arc, OnceLock};
 
@@ -15,17 +15,17 @@ use crate::error::{Code, Error};
 use crate::graphql::error::top_level;
 use crate::graphql::types::scalar::DateTime;
 
-/// What a token may still ask for. A query costs one point for each of its fields, times the page size inside
-/// connections, and at least one.
+/// The rate limit of a token. A query costs one point for each of its fields, times the page size inside connections,
+/// and at least one.
 #[derive(Debug, Clone, SimpleObject)]
 pub struct RateLimit {
     /// Points this request costs.
     cost: i32,
-    /// Points the token in use has when it has asked for nothing in the last minute.
+    /// Points of the token in use when it has made no request in the last minute.
     limit: i32,
-    /// Points left, this request paid. They come back evenly.
+    /// Points left after this request. They are restored at a constant rate.
     remaining: i32,
-    /// When all points are back, if nothing more is asked for.
+    /// When all points are restored, without further requests.
     reset_at: DateTime,
 }
 
@@ -41,40 +41,40 @@ impl From<Balance> for RateLimit {
     }
 }
 
-/// What a request has paid; part of its data.
+/// The rate-limit balance of a token after a query was charged; part of the request's data.
 #[derive(Default)]
-pub struct Paid(OnceLock<Balance>);
+pub struct QueryCost(OnceLock<Balance>);
 
-impl Paid {
-    /// `None` while there is no limit.
+impl QueryCost {
+    /// `None` when the server has no rate limit.
     pub fn balance(&self) -> Option<Balance> {
         self.0.get().copied()
     }
 }
 
-/// Adds the cost to every answer and takes its points.
-pub struct Costs;
+/// Charges the cost of each query, and reports it in the response.
+pub struct CostExtension;
 
-impl ExtensionFactory for Costs {
+impl ExtensionFactory for CostExtension {
     fn create(&self) -> Arc<dyn Extension> {
-        Arc::new(Cost::default())
+        Arc::new(ValidatedCost::default())
     }
 }
 
-/// The cost of one request, once its query is validated.
+/// The cost of one request; set when the query has been validated.
 #[derive(Default)]
-struct Cost(OnceLock<ValidationResult>);
+struct ValidatedCost(OnceLock<ValidationResult>);
 
 #[async_trait]
-impl Extension for Cost {
+impl Extension for ValidatedCost {
     async fn request(&self, ctx: &ExtensionContext<'_>, next: NextRequest<'_>) -> Response {
-        let answer = next.run(ctx).await;
+        let response = next.run(ctx).await;
         match self.0.get() {
             Some(cost) => {
-                let shown = value!({ "complexity": cost.complexity, "depth": cost.depth });
-                answer.extension("cost", shown)
+                let value = value!({ "complexity": cost.complexity, "depth": cost.depth });
+                response.extension("cost", value)
             }
-            None => answer,
+            None => response,
         }
     }
 
@@ -87,32 +87,32 @@ impl Extension for Cost {
         if let Ok(cost) = &validated {
             let _ = self.0.set(*cost);
         }
-        // A query that is not valid has no cost, and took its time all the same.
-        pay(ctx, validated.as_ref().map_or(1, |cost| cost.complexity))?;
+        // An invalid query has no cost and took time to validate, so it is charged one point.
+        charge(ctx, validated.as_ref().map_or(1, |cost| cost.complexity))?;
         validated
     }
 }
 
-fn pay(ctx: &ExtensionContext<'_>, points: usize) -> Result<(), Vec<ServerError>> {
+fn charge(ctx: &ExtensionContext<'_>, points: usize) -> Result<(), Vec<ServerError>> {
     let (app, viewer) = (ctx.data_unchecked::<App>(), ctx.data_unchecked::<Arc<Viewer>>());
-    let balance = rate::take(app, viewer, points).map_err(|problem| vec![refused(problem)])?;
-    if let (Some(balance), Some(paid)) = (balance, ctx.data_opt::<Arc<Paid>>()) {
-        let _ = paid.0.set(balance);
+    let balance = rate::take(app, viewer, points).map_err(|problem| vec![to_server_error(problem)])?;
+    if let (Some(balance), Some(cost)) = (balance, ctx.data_opt::<Arc<QueryCost>>()) {
+        let _ = cost.0.set(balance);
     }
     Ok(())
 }
 
-/// A refusal or fault as an error of the whole request.
-pub fn refused(problem: Error) -> ServerError {
+/// An error of the whole request.
+pub fn to_server_error(problem: Error) -> ServerError {
     let problem = top_level(problem);
     let mut error = ServerError::new(problem.message, None);
     error.extensions = problem.extensions;
     error
 }
 
-/// For how many seconds an answer says to wait because it was refused for want of points.
-pub fn wait(answer: &Response) -> Option<u64> {
-    let extensions = answer.errors.first()?.extensions.as_ref()?;
+/// After how many seconds to repeat a request that exceeded the rate limit.
+pub fn retry_after(response: &Response) -> Option<u64> {
+    let extensions = response.errors.first()?.extensions.as_ref()?;
     let limited = extensions.get("code") == Some(&Value::from(Code::RateLimited.as_str()));
     let Some(Value::Number(seconds)) = extensions.get("retryAfter") else { return None };
     seconds.as_u64().filter(|_| limited)

@@ -1,7 +1,7 @@
-//! Documents: read, held to the limits and validated once for each text.
+//! Documents: parsed, checked against the limits and validated, once for each text.
 //!
-//! `apollo-compiler` reads a document, validates it by all rules of the specification and coerces variables. The executor
-//! is given what it made of it, so that nothing is found wrong once a mutation has begun.
+//! `apollo-compiler` parses a document, validates it by all rules of the specification and coerces variables. The executor gets
+//! the result, so that no error is found after a mutation has begun.
 
 mod convert;
 mod empty;
@@ -20,76 +20,76 @@ use async_graphql::{Pos, Request, ServerError};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
-use self::convert::Places;
-pub use self::empty::HIDDEN;
-use self::literal::NeverNull;
+use self::convert::Positions;
+pub use self::empty::HIDDEN_KEY;
+use self::literal::NonNullVariables;
 use crate::graphql::limits::{self, Limits};
 
-/// Most documents that are remembered.
+/// Most documents in the cache.
 const MAX_DOCUMENTS: usize = 1_000;
-/// Most bytes of text of the documents that are remembered. A document takes about fifty times its text.
+/// Most bytes of text of the documents in the cache. A document takes about fifty times the memory of its text.
 const MAX_TEXT: u64 = 512 * 1024;
-/// What a short document counts for, in bytes of text.
-const LEAST_WEIGHT: u64 = MAX_TEXT / MAX_DOCUMENTS as u64;
-/// Most problems that are told of one document.
+/// The least that a document counts for, in bytes of text.
+const MIN_WEIGHT: u64 = MAX_TEXT / MAX_DOCUMENTS as u64;
+/// Most errors that are reported for one document.
 const MAX_PROBLEMS: usize = 20;
 
-/// What the executor knows of introspection beyond what `apollo-compiler` does.
-const MORE_INTROSPECTION: &str = "extend type __Type { isOneOf: Boolean }";
+/// The introspection field of the executor that `apollo-compiler` does not have.
+const EXTRA_INTROSPECTION: &str = "extend type __Type { isOneOf: Boolean }";
 
-/// The schema that documents are validated against: the one that is printed.
+/// The printed schema, which documents are validated against.
 static SCHEMA: LazyLock<Valid<apollo_compiler::Schema>> = LazyLock::new(|| {
-    apollo_compiler::Schema::parse_and_validate(super::sdl() + MORE_INTROSPECTION, "schema.graphql")
+    apollo_compiler::Schema::parse_and_validate(super::sdl() + EXTRA_INTROSPECTION, "schema.graphql")
         .unwrap_or_else(|invalid| panic!("the printed schema is not valid: {}", invalid.errors))
 });
 
-/// The documents that were seen last, by their text.
+/// A cache of documents by their text.
 pub struct Documents {
     limits: Limits,
-    known: Cache<String, Arc<Document>, Text>,
+    cache: Cache<String, Arc<Document>, TextLength>,
 }
 
 #[derive(Clone)]
-struct Text;
+struct TextLength;
 
-impl Weighter<String, Arc<Document>> for Text {
+impl Weighter<String, Arc<Document>> for TextLength {
     fn weight(&self, text: &String, _: &Arc<Document>) -> u64 {
-        (text.len() as u64).max(LEAST_WEIGHT)
+        (text.len() as u64).max(MIN_WEIGHT)
     }
 }
 
 impl Documents {
-    /// None yet.
+    /// An empty cache.
     pub fn new(limits: Limits) -> Self {
         LazyLock::force(&SCHEMA);
-        Documents { limits, known: Cache::with_weighter(MAX_DOCUMENTS, MAX_TEXT, Text) }
+        Documents { limits, cache: Cache::with_weighter(MAX_DOCUMENTS, MAX_TEXT, TextLength) }
     }
 
-    /// Reads a document within the limits.
+    /// The document with this text. It may be invalid: see [`Document::prepare`].
     ///
     /// # Errors
-    /// `GRAPHQL_PARSE_FAILED`, or `GRAPHQL_VALIDATION_FAILED` for one that passes a limit.
+    /// `GRAPHQL_PARSE_FAILED`, or `GRAPHQL_VALIDATION_FAILED` for one that exceeds a limit.
     pub fn find(&self, text: &str) -> Result<Arc<Document>, ServerError> {
-        if let Some(known) = self.known.get(text) {
-            return Ok(known);
+        if let Some(document) = self.cache.get(text) {
+            return Ok(document);
         }
         let document = Arc::new(Document::read(text, self.limits)?);
-        self.known.insert(text.to_owned(), Arc::clone(&document));
+        self.cache.insert(text.to_owned(), Arc::clone(&document));
         Ok(document)
     }
 }
 
 /// A document within the limits, valid or not.
 pub struct Document {
-    /// What is executed if it is valid.
+    /// For the executor.
     pub executable: ExecutableDocument,
-    checked: Result<Checked, Vec<ServerError>>,
+    validated: Result<ValidDocument, Vec<ServerError>>,
 }
 
 /// A valid document.
-struct Checked {
-    read: Valid<apollo_compiler::ExecutableDocument>,
-    never_null: NeverNull,
+struct ValidDocument {
+    document: Valid<apollo_compiler::ExecutableDocument>,
+    non_null_variables: NonNullVariables,
 }
 
 impl Document {
@@ -97,37 +97,36 @@ impl Document {
         limits::scan(text, limits)?;
         let (read, mut executable) = parse(text)?;
         limits::expand(&executable, limits)?;
-        let checked = check(&read);
-        if checked.is_ok() {
-            empty::fill(&SCHEMA, &mut executable);
+        let validated = validate(&read);
+        if validated.is_ok() {
+            empty::add_hidden_fields(&SCHEMA, &mut executable);
         }
-        Ok(Document { executable, checked })
+        Ok(Document { executable, validated })
     }
 
-    /// Makes a request ready to be executed: with this document, and with its variables coerced.
+    /// Adds this document to a request, and coerces the variables.
     ///
     /// # Errors
-    /// `GRAPHQL_VALIDATION_FAILED` for a document that is not valid and for variables that do not fit it.
+    /// `GRAPHQL_VALIDATION_FAILED` for an invalid document and for variables that cannot be coerced.
     pub fn prepare(&self, mut request: Request) -> Result<Request, Vec<ServerError>> {
-        let valid = self.checked.as_ref().map_err(Clone::clone)?;
-        // Without one operation that is meant, the executor says so.
-        let Ok(operation) = valid.read.operations.get(request.operation_name.as_deref()) else {
+        let valid = self.validated.as_ref().map_err(Clone::clone)?;
+        // The executor reports that no operation, or more than one, is selected.
+        let Ok(operation) = valid.document.operations.get(request.operation_name.as_deref()) else {
             request.set_parsed_query(self.executable.clone());
             return Ok(request);
         };
         let sent = std::mem::take(&mut request.variables);
-        let coerced = variables::coerce(&SCHEMA, &valid.read, operation, &valid.never_null, sent);
+        let coerced = variables::coerce(&SCHEMA, &valid.document, operation, &valid.non_null_variables, sent);
         let coerced = coerced.map_err(|problem| vec![problem])?;
-        let mut executable = self.only(operation.name.as_deref());
-        variables::leave_out(&mut executable, operation, &coerced);
+        let mut executable = self.with_operation(operation.name.as_deref());
+        variables::remove_absent(&mut executable, operation, &coerced);
         request.variables = coerced;
         request.set_parsed_query(executable);
         Ok(request)
     }
 
-    /// The document with one of its operations: the executor would count the cost of the others as well, without their
-    /// variables.
-    fn only(&self, name: Option<&str>) -> ExecutableDocument {
+    /// The document with one of its operations, because the executor adds up the cost of all operations.
+    fn with_operation(&self, name: Option<&str>) -> ExecutableDocument {
         let operations = match (&self.executable.operations, name) {
             (DocumentOperations::Multiple(operations), Some(name)) => {
                 let wanted =
@@ -144,24 +143,24 @@ fn parse(text: &str) -> Result<(ast::Document, ExecutableDocument), ServerError>
     let read = ast::Document::parse(text, "document").map_err(|failed| {
         let mut problems = problems(&failed.errors, "GRAPHQL_PARSE_FAILED");
         problems.truncate(1);
-        problems.pop().unwrap_or_else(|| invalid("This is no document.", None))
+        problems.pop().unwrap_or_else(|| invalid("The text is not a GraphQL document.", None))
     })?;
     let executable = convert::document(text, &read)?;
     Ok((read, executable))
 }
 
-fn check(read: &ast::Document) -> Result<Checked, Vec<ServerError>> {
-    let refused = |found: &DiagnosticList| problems(found, "GRAPHQL_VALIDATION_FAILED");
-    // What does not fit the schema comes first: the rest is found wrong for want of it.
-    let built = read.to_executable(&SCHEMA).map_err(|failed| refused(&failed.errors))?;
-    let read = built.validate(&SCHEMA).map_err(|failed| refused(&failed.errors))?;
-    let never_null = literal::check(&SCHEMA, &read)?;
-    Ok(Checked { read, never_null })
+fn validate(read: &ast::Document) -> Result<ValidDocument, Vec<ServerError>> {
+    let failed = |found: &DiagnosticList| problems(found, "GRAPHQL_VALIDATION_FAILED");
+    // Errors against the schema are reported alone, because they cause others in the validation.
+    let built = read.to_executable(&SCHEMA).map_err(|invalid| failed(&invalid.errors))?;
+    let document = built.validate(&SCHEMA).map_err(|invalid| failed(&invalid.errors))?;
+    let non_null_variables = literal::check(&SCHEMA, &document)?;
+    Ok(ValidDocument { document, non_null_variables })
 }
 
 fn problems(found: &DiagnosticList, code: &str) -> Vec<ServerError> {
     let problems = found.iter().take(MAX_PROBLEMS).map(|problem| {
-        let at = place(problem.error.location(), problem.sources);
+        let at = position(problem.error.location(), problem.sources);
         let mut shown = ServerError::new(problem.error.to_string(), at);
         shown.extensions.get_or_insert_default().set("code", code);
         shown
@@ -175,10 +174,10 @@ fn invalid(message: impl Into<String>, at: Option<Pos>) -> ServerError {
     problem
 }
 
-/// Where something stands in its document, with columns in characters.
-fn place(location: Option<SourceSpan>, sources: &SourceMap) -> Option<Pos> {
+/// A location in a document, with columns in characters.
+fn position(location: Option<SourceSpan>, sources: &SourceMap) -> Option<Pos> {
     let text = sources.get(&location?.file_id())?.source_text();
-    Some(Places::of(text).at(location))
+    Some(Positions::of(text).at(location))
 }
 
 #[cfg(test)]
@@ -189,12 +188,12 @@ mod tests {
 
     fn problem(text: &str) -> Option<String> {
         let checked =
-            Document::read(text, LIMITS).map_err(|problem| vec![problem]).and_then(|read| read.checked);
+            Document::read(text, LIMITS).map_err(|problem| vec![problem]).and_then(|read| read.validated);
         checked.err().map(|problems| problems[0].message.clone())
     }
 
     #[test]
-    fn what_is_not_valid_is_refused() {
+    fn invalid_documents_are_rejected() {
         for text in [
             "{ nope }",
             "{ viewer }",
@@ -284,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_valid_is_taken() {
+    fn valid_documents_are_accepted() {
         for text in [
             "{ viewer { user { x: id } } viewer { user { x: id y: name } } }",
             "{ node(id: 1) { ... on File { x: id } ... on Image { x: fileId } } }",
@@ -304,10 +303,10 @@ mod tests {
     }
 
     #[test]
-    fn places_are_lines_and_characters() {
+    fn positions_are_lines_and_characters() {
         let at = |text: &str| {
             let read =
-                Document::read(text, LIMITS).map_err(|problem| vec![problem]).and_then(|read| read.checked);
+                Document::read(text, LIMITS).map_err(|problem| vec![problem]).and_then(|read| read.validated);
             read.err().map(|problems| (problems[0].locations[0].line, problems[0].locations[0].column))
         };
         assert_eq!(at("{\n  nope\n}"), Some((2, 3)));
@@ -336,12 +335,12 @@ mod tests {
         for i in 0..3000 {
             assert!(documents.find(&format!("query A{i} {{ server {{ version }} }}")).is_ok());
         }
-        assert!(documents.known.len() <= MAX_DOCUMENTS);
+        assert!(documents.cache.len() <= MAX_DOCUMENTS);
         for i in 0..20 {
             let long =
                 format!("{{ files(filter: {{ search: \"{i}{}\" }}) {{ totalCount }} }}", "x".repeat(100_000));
             assert!(documents.find(&long).is_ok());
         }
-        assert!(documents.known.weight() <= MAX_TEXT);
+        assert!(documents.cache.weight() <= MAX_TEXT);
     }
 }

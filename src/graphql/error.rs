@@ -1,4 +1,4 @@
-//! Refusals and faults as GraphQL shows them: `userErrors` in payloads, `errors` at the top.
+//! Refusals and faults in GraphQL: `userErrors` of payloads, and top-level `errors`.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use async_graphql::{Enum, ErrorExtensionValues, SimpleObject};
 use crate::entity::Failure;
 use crate::error::{Code, Error, Refusal};
 
-/// A problem the caller can do something about. Not a failed request: those are in top-level `errors`.
+/// A problem that the caller can resolve. Failed requests are in the top-level `errors`.
 #[derive(Debug, Clone, SimpleObject)]
 pub struct UserError {
     /// What kind of problem it is.
@@ -16,7 +16,7 @@ pub struct UserError {
     message: String,
     /// Path into the input, e.g. `["input", "focalPoint", "x"]`. Null when it is not about one field.
     field: Option<Vec<String>>,
-    /// Try again after this many seconds. Null when trying again will not help.
+    /// Repeat the request after this many seconds. Null when repeating does not help.
     retry_after: Option<i32>,
 }
 
@@ -29,7 +29,7 @@ pub enum UserErrorCode {
     Forbidden,
     /// A value is outside what is accepted.
     InvalidInput,
-    /// The state of the object does not allow it, or another request was faster.
+    /// The state of the object does not allow it, or it was changed in the meantime.
     Conflict,
     /// The file has no bytes.
     EmptyFile,
@@ -37,47 +37,47 @@ pub enum UserErrorCode {
     FileTooLarge,
     /// Too many pixels.
     ImageTooLarge,
-    /// A type that is not taken here.
+    /// A type that is not accepted.
     UnsupportedMimeType,
-    /// The bytes are not of the type they were sent as.
+    /// The bytes are not of the declared type.
     MimeTypeMismatch,
     /// An image that cannot be read.
     CorruptImage,
-    /// The file is no image.
+    /// The file is not an image.
     NotAnImage,
-    /// The time to send the bytes is over.
+    /// The upload has expired.
     UploadExpired,
     /// The bytes have not arrived.
     UploadIncomplete,
     /// The file is not usable yet.
     NotReady,
-    /// There is an image already.
+    /// The file has an image already.
     AlreadyProvisioned,
-    /// The workspace has these bytes already, and its policy or the caller wants no second copy.
+    /// The workspace has these bytes already, and its policy or the request rejects a second copy.
     DuplicateContent,
-    /// The bytes do not have the SHA-256 they should have.
+    /// The bytes do not have the expected SHA-256.
     ChecksumMismatch,
-    /// Metadata above its limit.
+    /// The metadata is too large.
     MetadataTooLarge,
     /// The byte store has lost the bytes of the file.
     BytesMissing,
-    /// The URL to import from does not answer, or not with a file.
+    /// The URL to import from does not respond, or not with a file.
     SourceUnreachable,
-    /// The URL to import from leads to an address that is not imported from.
+    /// The URL to import from has an address that is not allowed.
     SourceForbidden,
-    /// A private image has no custom id.
+    /// A private image cannot have a custom id.
     CustomIdNotAllowed,
     /// Another image of the account has this custom id.
     CustomIdTaken,
     /// The account does not deliver transformations by URL options.
     FlexibleVariantsDisabled,
-    /// The account has as many variants as it may have.
+    /// The account has reached its number of variants.
     VariantLimitReached,
-    /// The account has as many signing keys as it may have: one in use and one to change over to.
+    /// The account has reached its number of signing keys: one in use and one for rotation.
     SigningKeyLimitReached,
-    /// The image service refused, or does not answer properly.
+    /// The image service rejected the request, or does not respond as expected.
     UpstreamError,
-    /// The image service is limiting requests at the moment.
+    /// The rate limit of the image service is reached.
     UpstreamRateLimited,
 }
 
@@ -95,7 +95,7 @@ impl From<Code> for UserErrorCode {
             Code::MimeTypeMismatch => Self::MimeTypeMismatch,
             Code::CorruptImage => Self::CorruptImage,
             Code::NotAnImage => Self::NotAnImage,
-            // No mutation answers that a download is over.
+            // Not the result of any mutation.
             Code::UploadExpired | Code::UrlExpired => Self::UploadExpired,
             Code::UploadIncomplete => Self::UploadIncomplete,
             Code::NotReady => Self::NotReady,
@@ -111,7 +111,7 @@ impl From<Code> for UserErrorCode {
             Code::VariantLimitReached => Self::VariantLimitReached,
             Code::SigningKeyLimitReached => Self::SigningKeyLimitReached,
             Code::BytesMissing => Self::BytesMissing,
-            // A request over its token's limit is refused whole and has no payload.
+            // A request above its rate limit has no payload.
             Code::UpstreamRateLimited | Code::RateLimited => Self::UpstreamRateLimited,
             Code::UpstreamError | Code::Unavailable | Code::Internal => Self::UpstreamError,
         }
@@ -131,17 +131,17 @@ impl From<Refusal> for UserError {
 
 impl From<&Failure> for UserError {
     fn from(failure: &Failure) -> Self {
-        of_input(failure.refusal()).into()
+        in_input(failure.refusal()).into()
     }
 }
 
-/// A refusal as payloads show it: domain functions name fields from the root of the input object.
-pub fn of_input(mut refusal: Refusal) -> Refusal {
+/// A refusal with the path of its field from the arguments: the domain has it from the input object.
+pub fn in_input(mut refusal: Refusal) -> Refusal {
     refusal.field = refusal.field.map(|path| std::iter::once("input".to_owned()).chain(path).collect());
     refusal
 }
 
-/// An error of a read, for the top-level list. Logs a fault: this is where it is answered.
+/// An error for the top-level `errors`. Logs a fault.
 pub fn top_level(problem: Error) -> async_graphql::Error {
     problem.log();
     let refusal = problem.public();
@@ -158,11 +158,11 @@ pub fn top_level(problem: Error) -> async_graphql::Error {
     error
 }
 
-/// Outcome of a mutation: what it made, or what the caller can do about it. Faults stay errors.
+/// The result of a mutation: a value, or `userErrors` for a refusal. A fault is a top-level error.
 pub fn outcome<T>(result: Result<T, Error>) -> async_graphql::Result<(Option<T>, Vec<UserError>)> {
     match result {
         Ok(value) => Ok((Some(value), Vec::new())),
-        Err(Error::Refusal(refusal)) => Ok((None, vec![of_input(refusal).into()])),
+        Err(Error::Refusal(refusal)) => Ok((None, vec![in_input(refusal).into()])),
         Err(fault) => Err(top_level(fault)),
     }
 }

@@ -1,8 +1,7 @@
-//! What a query may cost before anything looks at it closely.
+//! Limits on the size of a document, checked before it is parsed and before it is validated.
 //!
-//! Validation takes time that doubles with each level of nested fragments and holds its thread all the while, so the
-//! expanded size is counted first, with each fragment counted once. Before that the tokens are counted, because parsing
-//! takes time too.
+//! The time of validation doubles with each level of nested fragments, so the expanded size is computed first, with each
+//! fragment visited once. Tokens are counted before parsing, whose time grows with them.
 
 use std::collections::HashMap;
 
@@ -17,7 +16,7 @@ use crate::config::Config;
 pub struct Limits {
     /// Lexical tokens.
     pub tokens: usize,
-    /// Fields, fragments expanded.
+    /// Fields, with fragments expanded.
     pub selections: usize,
     pub aliases: usize,
     pub directives: usize,
@@ -37,7 +36,7 @@ impl From<&Config> for Limits {
 /// Deepest nesting of brackets: the parser is recursive.
 const MAX_BRACKETS: usize = 100;
 
-/// Refuses a text that is too much to parse.
+/// Checks a text before it is parsed.
 ///
 /// # Errors
 /// `GRAPHQL_VALIDATION_FAILED`.
@@ -52,29 +51,31 @@ pub fn scan(query: &str, limits: Limits) -> Result<(), ServerError> {
     Ok(())
 }
 
-/// Refuses a document that is too much to validate.
+/// Checks a document before it is validated.
 ///
 /// # Errors
 /// `GRAPHQL_VALIDATION_FAILED`.
 pub fn expand(document: &ExecutableDocument, limits: Limits) -> Result<(), ServerError> {
-    let mut counted = Counted { document, limits, aliases: 0, directives: 0, fragments: HashMap::new() };
+    let mut counter = Counter { document, limits, aliases: 0, directives: 0, fragments: HashMap::new() };
     let mut selections = 0usize;
     for (_, operation) in document.operations.iter() {
-        counted.directives(&operation.node.directives)?;
-        selections = selections.saturating_add(counted.set(&operation.node.selection_set)?);
+        counter.directives(&operation.node.directives)?;
+        selections = selections.saturating_add(counter.set(&operation.node.selection_set)?);
     }
-    // A fragment that nothing spreads is looked at as well.
+    // Validation also visits fragments that are not used.
     for name in document.fragments.keys() {
-        counted.fragment(name)?;
+        counter.fragment(name)?;
     }
     if selections > limits.selections {
-        let message = format!("A query selects at most {} fields, fragments expanded.", limits.selections);
+        let message =
+            format!("A query selects at most {} fields, with fragments expanded.", limits.selections);
         return Err(refused(&message, None));
     }
     Ok(())
 }
 
-/// Tokens and deepest bracket; stops soon after `max` tokens. Near enough to GraphQL's lexer to bound its work.
+/// The number of tokens, up to `max` and one more, and the depth of brackets. An approximation of GraphQL's lexer that counts no
+/// fewer tokens.
 fn lex(query: &str, max: usize) -> (usize, usize) {
     let bytes = query.as_bytes();
     let (mut i, mut tokens, mut depth, mut deepest) = (0, 0, 0usize, 0);
@@ -120,7 +121,7 @@ fn end_of_string(bytes: &[u8], start: usize) -> usize {
     let mut i = start + if block { 3 } else { 1 };
     while i < bytes.len() {
         match bytes[i] {
-            // The only escape of a block string; any other backslash in one stands for itself.
+            // `\"""` is the only escape in a block string.
             b'\\' if block => i += if bytes[i + 1..].starts_with(b"\"\"\"") { 4 } else { 1 },
             b'\\' => i += 2,
             b'"' if !block => return i + 1,
@@ -132,16 +133,16 @@ fn end_of_string(bytes: &[u8], start: usize) -> usize {
     bytes.len()
 }
 
-struct Counted<'a> {
+struct Counter<'a> {
     document: &'a ExecutableDocument,
     limits: Limits,
     aliases: usize,
     directives: usize,
-    /// Expanded size of each fragment; zero while it is being counted, so that a cycle ends here and validation says so.
+    /// Expanded size of each fragment; zero while it is counted, so that a cycle ends. Validation reports cycles.
     fragments: HashMap<&'a Name, usize>,
 }
 
-impl<'a> Counted<'a> {
+impl<'a> Counter<'a> {
     fn set(&mut self, set: &'a Positioned<SelectionSet>) -> Result<usize, ServerError> {
         let mut size = 0usize;
         for selection in &set.node.items {
@@ -165,7 +166,7 @@ impl<'a> Counted<'a> {
                 ));
             }
         }
-        // The executor's validation does not look at this one field.
+        // The executor does not validate `__typename`.
         if field.node.name.node == "__typename" {
             typename(field)?;
         }

@@ -1,4 +1,4 @@
-//! Batched look-ups: one statement per relation of a page, whatever the page holds. One set per request.
+//! Data loaders: one statement for each relation of a page, whatever its size. Each request has its own.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -23,60 +23,60 @@ use crate::{api_token as tokens, workspace::member as members};
 use crate::{direct_upload as direct_uploads, file as files, image as images, workspace as workspaces};
 
 /// The loaders of one request.
-pub type Loaders = DataLoader<Scoped, Fresh>;
+pub type Loaders = DataLoader<ViewerLoader, FreshAfterMutation>;
 
-/// Loads what the viewer may see.
-pub struct Scoped {
+/// Loads rows that the viewer may see.
+pub struct ViewerLoader {
     app: App,
     viewer: Arc<Viewer>,
-    /// How many root fields of a mutation have begun.
-    changes: Arc<AtomicU64>,
+    /// The number of root fields of a mutation that have begun.
+    mutations: Arc<AtomicU64>,
 }
 
-impl Scoped {
-    /// Begins a change: what was loaded before it is not used after it. Answers how many came before it.
-    pub fn change(&self) -> u64 {
-        self.changes.fetch_add(1, Ordering::AcqRel)
+impl ViewerLoader {
+    /// Begins a root field of a mutation: rows loaded before are not used any more. Returns the number of those before it.
+    pub fn begin_mutation(&self) -> u64 {
+        self.mutations.fetch_add(1, Ordering::AcqRel)
     }
 }
 
-/// Makes caches that are empty after each change.
-pub struct Fresh(Arc<AtomicU64>);
+/// Makes caches that are emptied when a root field of a mutation begins.
+pub struct FreshAfterMutation(Arc<AtomicU64>);
 
-impl CacheFactory for Fresh {
+impl CacheFactory for FreshAfterMutation {
     fn create<K, V>(&self) -> Box<dyn CacheStorage<Key = K, Value = V>>
     where
         K: Send + Sync + Clone + Eq + Hash + 'static,
         V: Send + Sync + Clone + 'static,
     {
-        let changes = Arc::clone(&self.0);
-        Box::new(UntilChange { changes, seen: 0, held: HashMapCache::default().create() })
+        let mutations = Arc::clone(&self.0);
+        Box::new(MutationScopedCache { mutations, seen: 0, entries: HashMapCache::default().create() })
     }
 }
 
-struct UntilChange<K, V> {
-    changes: Arc<AtomicU64>,
-    /// The number of changes when the cache was last looked at.
+struct MutationScopedCache<K, V> {
+    mutations: Arc<AtomicU64>,
+    /// The number of mutations at the last access.
     seen: u64,
-    held: Box<dyn CacheStorage<Key = K, Value = V>>,
+    entries: Box<dyn CacheStorage<Key = K, Value = V>>,
 }
 
-impl<K, V> UntilChange<K, V>
+impl<K, V> MutationScopedCache<K, V>
 where
     K: Send + Sync + Clone + Eq + Hash + 'static,
     V: Send + Sync + Clone + 'static,
 {
     fn current(&mut self) -> &mut dyn CacheStorage<Key = K, Value = V> {
-        let changes = self.changes.load(Ordering::Acquire);
-        if changes != self.seen {
-            self.seen = changes;
-            self.held.clear();
+        let mutations = self.mutations.load(Ordering::Acquire);
+        if mutations != self.seen {
+            self.seen = mutations;
+            self.entries.clear();
         }
-        &mut *self.held
+        &mut *self.entries
     }
 }
 
-impl<K, V> CacheStorage for UntilChange<K, V>
+impl<K, V> CacheStorage for MutationScopedCache<K, V>
 where
     K: Send + Sync + Clone + Eq + Hash + 'static,
     V: Send + Sync + Clone + 'static,
@@ -93,64 +93,66 @@ where
     }
 
     fn remove(&mut self, key: &K) {
-        self.held.remove(key);
+        self.entries.remove(key);
     }
 
     fn clear(&mut self) {
-        self.held.clear();
+        self.entries.clear();
     }
 
     fn iter(&self) -> Box<dyn Iterator<Item = (&'_ K, &'_ V)> + '_> {
-        self.held.iter()
+        self.entries.iter()
     }
 }
 
-/// Key that finds an image by its file.
+/// The key of an image by its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ImageOf(pub FileId);
+pub struct ImageByFile(pub FileId);
 
-/// Key that finds an image by Cloudflare's id of it.
+/// The key of an image by its id in Cloudflare Images.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ImageOfAccount(pub String);
+pub struct ImageByCloudflareId(pub String);
 
-/// Key that finds what a workspace uses.
+/// The key of the usage of a workspace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct UsageOf(pub WorkspaceId);
+pub struct UsageByWorkspace(pub WorkspaceId);
 
-/// A set of loaders for one request, which wait for the sweeps of its execution.
-pub fn loaders(app: App, viewer: Arc<Viewer>, sweeps: &Sweeps) -> Loaders {
-    let sweeps = sweeps.clone();
+/// The loaders of a request. A batch is loaded when the gate of the execution opens.
+pub fn loaders(app: App, viewer: Arc<Viewer>, gate: &BatchGate) -> Loaders {
+    let gate = gate.clone();
     let spawn = move |load| {
-        let sweeps = sweeps.clone();
+        let gate = gate.clone();
         tokio::spawn(async move {
-            sweeps.end().await;
+            gate.opened().await;
             load.await
         })
     };
-    let changes = Arc::<AtomicU64>::default();
-    let caches = Fresh(Arc::clone(&changes));
-    DataLoader::with_cache(Scoped { app, viewer, changes }, spawn, caches).delay(Duration::ZERO)
+    let mutations = Arc::<AtomicU64>::default();
+    let caches = FreshAfterMutation(Arc::clone(&mutations));
+    DataLoader::with_cache(ViewerLoader { app, viewer, mutations }, spawn, caches).delay(Duration::ZERO)
 }
 
-/// Tells when the executor has gone through all the fields it can.
+/// Closed while the executor is polled.
 ///
-/// Whatever the fields of a page ask for, they ask within one poll of the execution. A loader that waits for the end of
-/// that poll has all their keys: one statement, always, and no delay by the clock that is too long on one machine and
-/// too short on another.
+/// All fields of a page request their keys within one poll of the execution. A loader that waits for the end of that poll has
+/// all keys and needs one statement, without a delay by the clock, which would be too long on one machine and too short on
+/// another.
 #[derive(Clone, Default)]
-pub struct Sweeps(Arc<watch::Sender<bool>>);
+pub struct BatchGate(Arc<watch::Sender<bool>>);
 
-impl Sweeps {
-    /// Runs an execution, noting each poll of it.
-    pub async fn of<F: Future>(self, execution: F) -> F::Output {
-        // Without a budget: a sweep cut short by the runtime would split its batch. The limits of a query bound it.
+impl BatchGate {
+    /// Runs an execution, with the gate closed during each poll.
+    pub async fn run<F: Future>(self, execution: F) -> F::Output {
+        // Without Tokio's cooperative budget, which would end a poll early and split a batch. The limits of a query bound the
+        // work of a poll.
         let mut execution = pin!(tokio::task::unconstrained(execution));
         poll_fn(|context| {
             self.0.send_replace(true);
-            let woken = Arc::new(Woken { again: AtomicBool::new(false), waker: context.waker().clone() });
-            let polled = execution.as_mut().poll(&mut Context::from_waker(&Arc::clone(&woken).into()));
-            // A long page yields in the middle of a sweep and asks to be polled again at once.
-            if polled.is_ready() || !woken.again.load(Ordering::Acquire) {
+            let recorder =
+                Arc::new(WakeRecorder { woken: AtomicBool::new(false), waker: context.waker().clone() });
+            let polled = execution.as_mut().poll(&mut Context::from_waker(&Arc::clone(&recorder).into()));
+            // The executor yields within a long page and wakes itself: the gate stays closed until it is polled again.
+            if polled.is_ready() || !recorder.woken.load(Ordering::Acquire) {
                 self.0.send_replace(false);
             }
             polled
@@ -158,30 +160,30 @@ impl Sweeps {
         .await
     }
 
-    async fn end(&self) {
-        // An error means that the execution is gone, and with it the need to wait.
-        let _ = self.0.subscribe().wait_for(|sweeping| !sweeping).await;
+    async fn opened(&self) {
+        // An error means that the execution was dropped, and nobody waits for the batch.
+        let _ = self.0.subscribe().wait_for(|closed| !closed).await;
     }
 }
 
-/// Passes a wake-up on and notes that there was one.
-struct Woken {
-    again: AtomicBool,
+/// Forwards a wake-up and records it.
+struct WakeRecorder {
+    woken: AtomicBool,
     waker: Waker,
 }
 
-impl Wake for Woken {
+impl Wake for WakeRecorder {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.again.store(true, Ordering::Release);
+        self.woken.store(true, Ordering::Release);
         self.waker.wake_by_ref();
     }
 }
 
-impl Loader<FileId> for Scoped {
+impl Loader<FileId> for ViewerLoader {
     type Value = file::Model;
     type Error = Arc<Error>;
 
@@ -191,7 +193,7 @@ impl Loader<FileId> for Scoped {
     }
 }
 
-impl Loader<ImageId> for Scoped {
+impl Loader<ImageId> for ViewerLoader {
     type Value = image::Model;
     type Error = Arc<Error>;
 
@@ -201,7 +203,7 @@ impl Loader<ImageId> for Scoped {
     }
 }
 
-impl Loader<DirectUploadId> for Scoped {
+impl Loader<DirectUploadId> for ViewerLoader {
     type Value = direct_upload::Model;
     type Error = Arc<Error>;
 
@@ -214,34 +216,35 @@ impl Loader<DirectUploadId> for Scoped {
     }
 }
 
-impl Loader<ImageOfAccount> for Scoped {
+impl Loader<ImageByCloudflareId> for ViewerLoader {
     type Value = image::Model;
     type Error = Arc<Error>;
 
     async fn load(
         &self,
-        keys: &[ImageOfAccount],
-    ) -> Result<HashMap<ImageOfAccount, image::Model>, Arc<Error>> {
+        keys: &[ImageByCloudflareId],
+    ) -> Result<HashMap<ImageByCloudflareId, image::Model>, Arc<Error>> {
         let ids: Vec<_> = keys.iter().map(|key| key.0.as_str()).collect();
         let found = images::find_by_account_ids(&self.app, &self.viewer, &ids).await.map_err(Arc::new)?;
-        let keyed =
-            found.into_iter().filter_map(|image| Some((ImageOfAccount(image.cf_image_id.clone()?), image)));
+        let keyed = found
+            .into_iter()
+            .filter_map(|image| Some((ImageByCloudflareId(image.cf_image_id.clone()?), image)));
         Ok(keyed.collect())
     }
 }
 
-impl Loader<ImageOf> for Scoped {
+impl Loader<ImageByFile> for ViewerLoader {
     type Value = image::Model;
     type Error = Arc<Error>;
 
-    async fn load(&self, keys: &[ImageOf]) -> Result<HashMap<ImageOf, image::Model>, Arc<Error>> {
+    async fn load(&self, keys: &[ImageByFile]) -> Result<HashMap<ImageByFile, image::Model>, Arc<Error>> {
         let files: Vec<_> = keys.iter().map(|key| key.0).collect();
         let found = images::find_by_files(&self.app, &self.viewer, &files).await.map_err(Arc::new)?;
-        Ok(found.into_iter().map(|image| (ImageOf(image.file_id), image)).collect())
+        Ok(found.into_iter().map(|image| (ImageByFile(image.file_id), image)).collect())
     }
 }
 
-impl Loader<WorkspaceId> for Scoped {
+impl Loader<WorkspaceId> for ViewerLoader {
     type Value = workspace::Model;
     type Error = Arc<Error>;
 
@@ -251,7 +254,7 @@ impl Loader<WorkspaceId> for Scoped {
     }
 }
 
-impl Loader<MembershipId> for Scoped {
+impl Loader<MembershipId> for ViewerLoader {
     type Value = membership::Model;
     type Error = Arc<Error>;
 
@@ -264,7 +267,7 @@ impl Loader<MembershipId> for Scoped {
     }
 }
 
-impl Loader<ApiTokenId> for Scoped {
+impl Loader<ApiTokenId> for ViewerLoader {
     type Value = api_token::Model;
     type Error = Arc<Error>;
 
@@ -274,18 +277,21 @@ impl Loader<ApiTokenId> for Scoped {
     }
 }
 
-impl Loader<UsageOf> for Scoped {
+impl Loader<UsageByWorkspace> for ViewerLoader {
     type Value = workspace_usage::Model;
     type Error = Arc<Error>;
 
-    async fn load(&self, keys: &[UsageOf]) -> Result<HashMap<UsageOf, workspace_usage::Model>, Arc<Error>> {
+    async fn load(
+        &self,
+        keys: &[UsageByWorkspace],
+    ) -> Result<HashMap<UsageByWorkspace, workspace_usage::Model>, Arc<Error>> {
         let ids: Vec<_> = keys.iter().map(|key| key.0).collect();
         let found = usage::find_many(&self.app, &self.viewer, &ids).await.map_err(Arc::new)?;
-        Ok(found.into_iter().map(|usage| (UsageOf(usage.workspace_id), usage)).collect())
+        Ok(found.into_iter().map(|usage| (UsageByWorkspace(usage.workspace_id), usage)).collect())
     }
 }
 
-impl Loader<UserId> for Scoped {
+impl Loader<UserId> for ViewerLoader {
     type Value = user::Model;
     type Error = Arc<Error>;
 

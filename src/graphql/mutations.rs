@@ -1,4 +1,4 @@
-//! The root of all writes: decode the input, call one domain function, encode the outcome.
+//! The mutation root. A mutation decodes its input, calls one domain function and encodes the result.
 
 pub mod api_token;
 
@@ -35,7 +35,7 @@ use crate::graphql::ContextExt;
 use crate::graphql::error::top_level;
 
 /// Root of all writes. Each takes one `input` and returns a payload with the changed object and `userErrors`.
-/// `userErrors` is empty exactly when the change was made.
+/// `userErrors` is empty if and only if the change was made.
 #[derive(MergedObject, Default)]
 pub struct Mutation(
     UploadMutation,
@@ -47,13 +47,12 @@ pub struct Mutation(
     AccountMutation,
 );
 
-/// A root of writes whose fields run one after the other, each reading afresh: what was loaded for one of them may not
-/// be so any more once the next has begun.
-pub struct Afresh<T>(pub T);
+/// A mutation root whose fields share no loaded rows and no rights: a field may have changed what an earlier one has loaded.
+pub struct FreshPerField<T>(pub T);
 
-impl<T: ObjectType> ContainerType for Afresh<T> {
+impl<T: ObjectType> ContainerType for FreshPerField<T> {
     async fn resolve_field(&self, ctx: &Context<'_>) -> ServerResult<Option<Value>> {
-        if ctx.loaders().loader().change() > 0 {
+        if ctx.loaders().loader().begin_mutation() > 0 {
             let refreshed = ctx.viewer().refresh(&ctx.app().db.read).await;
             let failed = |problem| ctx.set_error_path(top_level(problem).into_server_error(ctx.item.pos));
             refreshed.map_err(failed)?;
@@ -62,7 +61,7 @@ impl<T: ObjectType> ContainerType for Afresh<T> {
     }
 }
 
-impl<T: ObjectType> OutputType for Afresh<T> {
+impl<T: ObjectType> OutputType for FreshPerField<T> {
     fn type_name() -> Cow<'static, str> {
         T::type_name()
     }
@@ -76,10 +75,10 @@ impl<T: ObjectType> OutputType for Afresh<T> {
     }
 }
 
-impl<T: ObjectType> ObjectType for Afresh<T> {}
+impl<T: ObjectType> ObjectType for FreshPerField<T> {}
 
-/// A field that may be left out, be null, or have a value.
-fn given<T>(field: MaybeUndefined<T>) -> Option<Option<T>> {
+/// A field that may be absent, null, or have a value, as the domain has it.
+fn optional<T>(field: MaybeUndefined<T>) -> Option<Option<T>> {
     match field {
         MaybeUndefined::Undefined => None,
         MaybeUndefined::Null => Some(None),

@@ -1,4 +1,4 @@
-//! The root of all reads.
+//! The query root.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 
 use crate::content::kind::IMAGE_MIME_TYPES;
 use crate::error::Error;
-use crate::graphql::cost::{Paid, RateLimit};
+use crate::graphql::cost::{QueryCost, RateLimit};
 use crate::graphql::error::{from_loader, top_level};
 use crate::graphql::types::api_token::ApiToken;
 use crate::graphql::types::cloudflare_account::CloudflareAccount;
@@ -20,13 +20,13 @@ use crate::graphql::types::scalar::ByteSize;
 use crate::graphql::types::viewer::{User, Viewer};
 use crate::graphql::types::workspace::{Workspace, WorkspaceConnection, WorkspaceOrder, list_workspaces};
 use crate::graphql::types::workspace_member::WorkspaceMember;
-use crate::graphql::{ContextExt, parse, semanticNonNull};
+use crate::graphql::{ContextExt, parse_id, semanticNonNull};
 use crate::id::{AnyId, DirectUploadId, FileId, ImageId, WorkspaceId};
 use crate::query::page::MAX_PAGE;
 use crate::{direct_upload, file, image, workspace};
 use cloudflare_images::wire;
 
-/// What is null beside an error if it failed.
+/// A nullable item that is null, beside an error, if it failed.
 type Fallible<T> = Option<async_graphql::Result<T>>;
 
 /// An object that can be re-fetched by its id.
@@ -54,15 +54,15 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(desc = "Prefixed id.")] id: ID,
     ) -> Option<async_graphql::Result<Node>> {
-        let found = match parse(&id, "id") {
+        let found = match parse_id(&id, "id") {
             Ok(id) => find_node(ctx, id).await.map_err(from_loader),
             Err(problem) => Err(top_level(problem)),
         };
         found.transpose()
     }
 
-    /// Fetch up to 100 objects by id, in the order asked for, with null for each one not found or not visible, and for
-    /// what is no id.
+    /// Fetch up to 100 objects by id, in the order asked for, with null for each one that is malformed, not found or
+    /// not visible.
     #[graphql(complexity = "ids.len().min(100) * child_complexity + 1", directive = semanticNonNull::apply(None))]
     async fn nodes(
         &self,
@@ -85,7 +85,7 @@ impl Query {
         #[graphql(desc = "`wsp_` id.")] id: ID,
     ) -> Option<async_graphql::Result<Workspace>> {
         let found =
-            async { workspace::find(ctx.app(), ctx.viewer(), parse::<WorkspaceId>(&id, "id")?).await };
+            async { workspace::find(ctx.app(), ctx.viewer(), parse_id::<WorkspaceId>(&id, "id")?).await };
         found.await.map_err(top_level).transpose().map(|row| row.map(Workspace))
     }
 
@@ -115,7 +115,7 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(desc = "`fil_` id.")] id: ID,
     ) -> Option<async_graphql::Result<File>> {
-        let found = async { file::find(ctx.app(), ctx.viewer(), parse::<FileId>(&id, "id")?).await };
+        let found = async { file::find(ctx.app(), ctx.viewer(), parse_id::<FileId>(&id, "id")?).await };
         found.await.map_err(top_level).transpose().map(|row| row.map(File))
     }
 
@@ -138,7 +138,7 @@ impl Query {
     ) -> Option<async_graphql::Result<FileConnection>> {
         let page = page_args(first, after, last, before);
         let list = async {
-            let workspace = workspace_id.map(|id| parse(&id, "workspaceId")).transpose()?;
+            let workspace = workspace_id.map(|id| parse_id(&id, "workspaceId")).transpose()?;
             list_files(ctx, workspace, ids, filter, page, order_by).await
         };
         Some(list.await.map_err(top_level))
@@ -150,18 +150,18 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(desc = "`img_` id.")] id: ID,
     ) -> Option<async_graphql::Result<Image>> {
-        let found = async { image::find(ctx.app(), ctx.viewer(), parse::<ImageId>(&id, "id")?).await };
+        let found = async { image::find(ctx.app(), ctx.viewer(), parse_id::<ImageId>(&id, "id")?).await };
         found.await.map_err(top_level).transpose().map(|row| row.map(Image))
     }
 
-    /// The image bound to a file, if there is one.
+    /// The image of a file, if it has one.
     async fn image_by_file(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "`fil_` id.")] file_id: ID,
     ) -> Option<async_graphql::Result<Image>> {
         let found = async {
-            image::find_by_file(ctx.app(), ctx.viewer(), parse::<FileId>(&file_id, "fileId")?).await
+            image::find_by_file(ctx.app(), ctx.viewer(), parse_id::<FileId>(&file_id, "fileId")?).await
         };
         found.await.map_err(top_level).transpose().map(|row| row.map(Image))
     }
@@ -185,7 +185,7 @@ impl Query {
     ) -> Option<async_graphql::Result<ImageConnection>> {
         let page = page_args(first, after, last, before);
         let list = async {
-            let workspace = workspace_id.map(|id| parse(&id, "workspaceId")).transpose()?;
+            let workspace = workspace_id.map(|id| parse_id(&id, "workspaceId")).transpose()?;
             list_images(ctx, workspace, ids, filter, page, order_by).await
         };
         Some(list.await.map_err(top_level))
@@ -209,12 +209,13 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(desc = "`upl_` id.")] id: ID,
     ) -> Option<async_graphql::Result<DirectUpload>> {
-        let found =
-            async { direct_upload::find(ctx.app(), ctx.viewer(), parse::<DirectUploadId>(&id, "id")?).await };
+        let found = async {
+            direct_upload::find(ctx.app(), ctx.viewer(), parse_id::<DirectUploadId>(&id, "id")?).await
+        };
         found.await.map_err(top_level).transpose().map(|row| row.map(DirectUpload))
     }
 
-    /// Limits and switches a client needs before it uploads.
+    /// Limits and settings that clients need to know.
     #[graphql(directive = semanticNonNull::apply(None))]
     async fn server(&self, ctx: &Context<'_>) -> Option<ServerInfo> {
         let config = &ctx.app().config;
@@ -233,13 +234,13 @@ impl Query {
         })
     }
 
-    /// Cost of this request and what is left. Null when rate limits are off.
+    /// Cost of this request and the points left. Null when rate limits are off.
     async fn rate_limit(&self, ctx: &Context<'_>) -> Option<RateLimit> {
-        ctx.data_opt::<Arc<Paid>>()?.balance().map(Into::into)
+        ctx.data_opt::<Arc<QueryCost>>()?.balance().map(Into::into)
     }
 }
 
-/// What this server is and allows.
+/// Limits and settings of the server.
 #[derive(Debug, Clone, SimpleObject)]
 #[graphql(complex)]
 pub struct ServerInfo {
@@ -265,11 +266,11 @@ pub struct ServerInfo {
     max_query_depth: i32,
 }
 
-/// What this server is and allows.
+/// Limits and settings of the server.
 #[ComplexObject]
 impl ServerInfo {
-    /// Whether transformations by URL, `rendition(transform:)`, can be had. Null only while the image service does not
-    /// tell.
+    /// Whether transformations by URL, `rendition(transform:)`, are available. Null, with an error, only while the
+    /// image service does not answer.
     #[graphql(directive = semanticNonNull::apply(None))]
     async fn flexible_variants(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<bool>> {
         Some(image::rendition::flexible_variants(ctx.app()).await.map_err(top_level))
@@ -278,15 +279,15 @@ impl ServerInfo {
 
 async fn find_nodes(ctx: &Context<'_>, ids: &[ID]) -> async_graphql::Result<Vec<Fallible<Node>>> {
     if ids.len() as u64 > MAX_PAGE {
-        let message = format!("At most {MAX_PAGE} ids are looked up at once.");
+        let message = format!("At most {MAX_PAGE} ids are accepted.");
         return Err(top_level(Error::invalid("ids", message)));
     }
-    // The loaders make one statement per kind of these. What is no id is not found, in its place.
+    // The loaders need one statement for each type. A malformed id has null in its place.
     let found = join_all(ids.iter().map(async |id| find_node(ctx, id.parse().ok()?).await.transpose())).await;
     let mut nodes = Vec::with_capacity(found.len());
     for node in found {
         nodes.push(match node {
-            // A refusal is of this kind of object; a fault is of them all.
+            // A refusal concerns the objects of this type; a fault concerns all.
             Some(Err(problem)) if !matches!(*problem, Error::Refusal(_)) => return Err(from_loader(problem)),
             other => other.map(|node| node.map_err(from_loader)),
         });

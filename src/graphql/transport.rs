@@ -2,11 +2,19 @@
 
 pub mod handler;
 
-pub mod json;
+mod json;
 
-pub mod operation;
+pub mod multipart;
 
-pub mod request;
+mod negotiation;
+
+mod operation;
+
+mod request;
+
+mod response;
+
+pub mod service;
 
 mod sse;
 

@@ -1,7 +1,7 @@
 //! Conditional and range requests: preconditions in the order of RFC 9110, 13.2.2, then `Range`.
 //!
-//! Parsed here and not by the crate `headers`: its `IfNoneMatch` and `Range` reject some values that RFC 9110 wants
-//! ignored, and it has no merging of ranges.
+//! `headers::Range` is not used: it drops `bytes=-99` of a file with fewer bytes, which is the whole file, takes `+1-2` for a
+//! range, knows units in lower case only, and does not merge ranges.
 
 use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -1,7 +1,7 @@
 //! The id of a request: in its log lines, its errors and the header `X-Request-Id` of its response.
 
 use axum::extract::{FromRequestParts, Request};
-use axum::http::{HeaderName, HeaderValue, header, request};
+use axum::http::{HeaderName, HeaderValue, request};
 use axum::middleware::Next;
 use axum::response::Response;
 use tracing::Instrument;
@@ -37,7 +37,8 @@ impl<S: Sync> FromRequestParts<S> for RequestId {
     }
 }
 
-/// Gives each request an id and a log span, and each response the headers that all responses have.
+/// Gives each request an id, which is also in its log span and its response. The layers of tower-http are not used: they keep
+/// an id that the client has sent, which could then be that of another request.
 pub async fn assign(mut request: Request, next: Next) -> Response {
     let id = RequestId(Uuid::new_v4());
     request.extensions_mut().insert(id);
@@ -54,11 +55,9 @@ pub async fn assign(mut request: Request, next: Next) -> Response {
     if panic::is_panic(&response) {
         response = panic::response(id);
     }
-    let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(&id.to_string()) {
-        headers.insert(X_REQUEST_ID, value);
+        response.headers_mut().insert(X_REQUEST_ID, value);
     }
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 

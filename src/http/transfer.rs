@@ -1,6 +1,7 @@
 //! Uploads by PUT and downloads by GET, at signed URLs that need no token.
 
 use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -69,7 +70,7 @@ async fn put_upload(
     State(app): State<App>,
     request_id: RequestId,
     Path(id): Path<String>,
-    query: std::result::Result<Query<UploadQuery>, axum::extract::rejection::QueryRejection>,
+    query: std::result::Result<Query<UploadQuery>, QueryRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
@@ -138,7 +139,7 @@ async fn get_file(
     request_id: RequestId,
     method: Method,
     Path((id, _)): Path<(String, String)>,
-    query: std::result::Result<Query<DownloadQuery>, axum::extract::rejection::QueryRejection>,
+    query: std::result::Result<Query<DownloadQuery>, QueryRejection>,
     headers: HeaderMap,
 ) -> Response {
     let sent = async {

@@ -1,4 +1,4 @@
-//! The OpenAPI document: what is accepted is what its patterns and bounds say, and what may be answered is listed.
+//! The OpenAPI document. Its patterns and bounds are exact, and all statuses are listed, so that it can be tested against the server.
 
 use utoipa::openapi::header::Header;
 use utoipa::openapi::link::Link;
@@ -23,7 +23,7 @@ use crate::query::page::{MAX_PAGE, creation_pattern};
     paths(super::list_images, super::find_image, super::find_image_by_file, super::delete_image),
     components(schemas(super::ErrorBody)),
     security(("bearer" = [])),
-    modifiers(&Bearer, &Everywhere)
+    modifiers(&Bearer, &CommonResponses)
 )]
 pub struct ApiDoc;
 
@@ -40,32 +40,32 @@ impl Modify for Bearer {
     }
 }
 
-/// What every operation may answer, and every answer has.
-struct Everywhere;
+/// Adds the errors that every operation may return, and the headers that every response has.
+struct CommonResponses;
 
-const REFUSALS: [(&str, &str); 4] = [
+const ERRORS: [(&str, &str); 4] = [
     ("401", "No usable API token."),
     ("403", "The token lacks the scope, or the role in the workspace does not allow it."),
     ("429", "The token's points for this minute are spent; see Retry-After."),
     ("500", "A fault of the server; the request id leads to its cause in the log."),
 ];
 
-impl Modify for Everywhere {
+impl Modify for CommonResponses {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         for path in document.paths.paths.values_mut() {
             for operation in [&mut path.get, &mut path.delete].into_iter().flatten() {
-                complete(operation);
+                add_common_responses(operation);
             }
         }
         let list = document.paths.paths.get_mut("/api/images").and_then(|path| path.get.as_mut());
         if let Some(RefOr::T(page)) = list.and_then(|list| list.responses.responses.get_mut("200")) {
-            lead_on(page);
+            add_links(page);
         }
     }
 }
 
-/// Where a page of a list leads to.
-fn lead_on(page: &mut Response) {
+/// Links from a page of images to other operations.
+fn add_links(page: &mut Response) {
     for (name, operation, parameter, value) in [
         ("FindFirst", "find_image", "id", "$response.body#/data/0/id"),
         ("FindFirstByFile", "find_image_by_file", "file_id", "$response.body#/data/0/fileId"),
@@ -77,20 +77,20 @@ fn lead_on(page: &mut Response) {
     }
 }
 
-fn complete(operation: &mut Operation) {
-    let answers = &mut operation.responses.responses;
-    for (status, description) in REFUSALS {
-        let mut refusal = Response::new(description);
+fn add_common_responses(operation: &mut Operation) {
+    let responses = &mut operation.responses.responses;
+    for (status, description) in ERRORS {
+        let mut error = Response::new(description);
         let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-        refusal.content.insert("application/json".to_owned(), problem.into());
-        answers.entry(status.to_owned()).or_insert_with(|| RefOr::T(refusal));
+        error.content.insert("application/json".to_owned(), problem.into());
+        responses.entry(status.to_owned()).or_insert_with(|| RefOr::T(error));
     }
-    for (status, answer) in answers {
-        let RefOr::T(answer) = answer else { continue };
+    for (status, response) in responses {
+        let RefOr::T(response) = response else { continue };
         let mut header = |name: &str, description: &str| {
-            let mut header = Header::new(text());
+            let mut header = Header::new(string());
             header.description = Some(description.to_owned());
-            answer.headers.insert(name.to_owned(), RefOr::T(header));
+            response.headers.insert(name.to_owned(), RefOr::T(header));
         };
         header("X-Request-Id", "Names the request in the server's log.");
         if status != "401" {
@@ -108,21 +108,22 @@ fn complete(operation: &mut Operation) {
     }
 }
 
-/// Parameters of a list. An empty one is as good as none, so that a form may leave fields empty.
-pub(super) struct Listing;
+/// The query parameters of a list. An empty parameter counts as absent, so that an HTML form may leave fields empty.
+pub(super) struct ListParameters;
 
-impl IntoParams for Listing {
+impl IntoParams for ListParameters {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let order = images::BY_CREATION;
         let cursor = || {
-            Schema::Object(matching(&format!(
+            Schema::Object(with_pattern(&format!(
                 "^({})?$",
-                inner(&creation_pattern(order.name, order.descending))
+                without_anchors(&creation_pattern(order.name, order.descending))
             )))
         };
-        let id = format!("^ *({})? *$", inner(&id_pattern(ImageId::PREFIX)));
-        let ids = ArrayBuilder::new().items(matching(&id)).max_items(usize::try_from(MAX_PAGE).ok()).build();
-        let workspace = matching(&format!("^({})?$", inner(&id_pattern(WorkspaceId::PREFIX))));
+        let id = format!("^ *({})? *$", without_anchors(&id_pattern(ImageId::PREFIX)));
+        let ids =
+            ArrayBuilder::new().items(with_pattern(&id)).max_items(usize::try_from(MAX_PAGE).ok()).build();
+        let workspace = with_pattern(&format!("^({})?$", without_anchors(&id_pattern(WorkspaceId::PREFIX))));
         vec![
             query("limit", "Max items per page, 1-100; default 100.").schema(Some(limit())).example(Some(20.into())).build(),
             query("after", "Keyset cursor: the page after this row. With `before` too, rows between the two, from this one on.")
@@ -141,19 +142,19 @@ impl IntoParams for Listing {
     }
 }
 
-/// The path of an image.
-pub(super) struct OfImage;
+/// The path parameter of an image.
+pub(super) struct ImagePath;
 
-impl IntoParams for OfImage {
+impl IntoParams for ImagePath {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         vec![path("id", "The image's `img_` id.", ImageId::PREFIX)]
     }
 }
 
-/// The path of an image by its file.
-pub(super) struct OfFile;
+/// The path parameter of an image by its file.
+pub(super) struct FilePath;
 
-impl IntoParams for OfFile {
+impl IntoParams for FilePath {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         vec![path("file_id", "The underlying file's `fil_` id.", FileId::PREFIX)]
     }
@@ -168,7 +169,7 @@ fn path(name: &str, description: &str, prefix: &str) -> Parameter {
     let parameter = ParameterBuilder::new().name(name).parameter_in(ParameterIn::Path);
     let parameter = parameter.required(Required::True).description(Some(description));
     let parameter = parameter.example(Some(format!("{prefix}_01h455vb4pex5vsknk084sn02q").into()));
-    parameter.schema(Some(matching(&id_pattern(prefix)))).build()
+    parameter.schema(Some(with_pattern(&id_pattern(prefix)))).build()
 }
 
 fn limit() -> Schema {
@@ -177,20 +178,20 @@ fn limit() -> Schema {
     Schema::AnyOf(AnyOfBuilder::new().item(number).item(empty).build())
 }
 
-/// The text of an id: its prefix, and 128 bits in 26 digits of base 32.
+/// The pattern of an id: its prefix, and 128 bits in 26 digits of base 32.
 fn id_pattern(prefix: &str) -> String {
     format!("^{prefix}_[0-7][0-9a-hjkmnp-tv-z]{{25}}$")
 }
 
 /// A pattern without its anchors.
-fn inner(pattern: &str) -> &str {
+fn without_anchors(pattern: &str) -> &str {
     pattern.trim_start_matches('^').trim_end_matches('$')
 }
 
-fn matching(pattern: &str) -> Object {
+fn with_pattern(pattern: &str) -> Object {
     ObjectBuilder::new().schema_type(Type::String).pattern(Some(pattern)).build()
 }
 
-fn text() -> Object {
+fn string() -> Object {
     ObjectBuilder::new().schema_type(Type::String).build()
 }

@@ -3,40 +3,42 @@
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use metrics::{counter, describe_counter, describe_gauge, gauge};
+use metrics_exporter_prometheus::PrometheusBuilder;
 
 use crate::app::App;
 use crate::auth::Viewer;
 use crate::error::{Code, Error};
 use crate::http::{RequestId, error};
 
-fn account_failures(app: &App) -> String {
-    let counts = app.cloudflare.failures.counts().into_iter();
-    counts
-        .map(|(kind, count)| format!("imagegraph_account_failures_total{{kind=\"{kind}\"}} {count}\n"))
-        .collect()
-}
+const SQL_STATEMENTS: &str = "imagegraph_sql_statements_total";
+const CONNECTIONS: &str = "imagegraph_connections";
+const FOLLOWERS: &str = "imagegraph_followers";
+const ACCOUNT_FAILURES: &str = "imagegraph_account_failures_total";
 
 /// The metrics of this server, for admins.
 pub(super) async fn metrics(State(app): State<App>, viewer: Viewer, id: RequestId) -> Response {
     if !viewer.manages_server() {
         return error::respond::<()>(Err(Error::refuse(Code::Forbidden, "Metrics are for admins.")), id);
     }
-    let text = format!(
-        "# HELP imagegraph_sql_statements_total SQL statements run.\n\
-         # TYPE imagegraph_sql_statements_total counter\n\
-         imagegraph_sql_statements_total {}\n\
-         # HELP imagegraph_connections Open WebSockets and event streams.\n\
-         # TYPE imagegraph_connections gauge\n\
-         imagegraph_connections {}\n\
-         # HELP imagegraph_followers Subscriptions that follow a workspace.\n\
-         # TYPE imagegraph_followers gauge\n\
-         imagegraph_followers {}\n\
-         # HELP imagegraph_account_failures_total Calls to the Cloudflare account that failed.\n\
-         # TYPE imagegraph_account_failures_total counter\n{}",
-        app.db.statements(),
-        app.connections.count(),
-        app.event_notifier.subscriber_count(),
-        account_failures(&app)
-    );
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], render(&app)).into_response()
+}
+
+/// Renders the counters that the server keeps. The recorder lives for one scrape and is not the global one, because a process may
+/// run several servers.
+fn render(app: &App) -> String {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    metrics::with_local_recorder(&recorder, || {
+        describe_counter!(SQL_STATEMENTS, "SQL statements run.");
+        counter!(SQL_STATEMENTS).absolute(app.db.statements());
+        describe_gauge!(CONNECTIONS, "Open WebSockets and event streams.");
+        gauge!(CONNECTIONS).set(app.connections.count() as f64);
+        describe_gauge!(FOLLOWERS, "Subscriptions that follow a workspace.");
+        gauge!(FOLLOWERS).set(app.event_notifier.subscriber_count() as f64);
+        describe_counter!(ACCOUNT_FAILURES, "Calls to the Cloudflare account that failed.");
+        for (kind, count) in app.cloudflare.failures.counts() {
+            counter!(ACCOUNT_FAILURES, "kind" => kind).absolute(count);
+        }
+    });
+    recorder.handle().render()
 }

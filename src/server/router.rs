@@ -1,21 +1,20 @@
 //! The router: both faces, file transfer, the GraphiQL page, the emulator, health and metrics.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::{HeaderName, Method, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware;
 use axum::routing::{any, get};
 use tower_http::cors::{AllowHeaders, AllowMethods, Any, CorsLayer};
+use tower_http::set_header::SetResponseHeaderLayer;
 
 #[cfg(feature = "emulator")]
 use super::account::EMULATOR_PATH;
 use super::{graphiql, health, metrics};
 use crate::app::App;
-use crate::graphql;
-use crate::graphql::document::Documents;
 use crate::graphql::transport::handler;
+use crate::graphql::transport::service::GraphqlService;
 use crate::http::{encoding, error, framing, panic, rate_limit, request_id, transfer};
 use crate::rest;
 
@@ -53,20 +52,18 @@ pub fn router(app: App, emulator: Option<Router>) -> Router {
     #[cfg(not(feature = "emulator"))]
     drop(emulator);
     router = router.fallback(|| async { (StatusCode::NOT_FOUND, "There is nothing here.\n") });
-    router.layer(panic::layer()).layer(middleware::from_fn(request_id::assign))
+    let nosniff = HeaderValue::from_static("nosniff");
+    router
+        .layer(panic::layer())
+        .layer(middleware::from_fn(request_id::assign))
+        .layer(SetResponseHeaderLayer::overriding(header::X_CONTENT_TYPE_OPTIONS, nosniff))
 }
 
 /// The routes of GraphQL and REST.
 fn faces(app: &App) -> Router<App> {
-    let face = handler::Face {
-        schema: graphql::schema(app),
-        live: graphql::live_schema(app),
-        documents: Arc::new(Documents::new((&app.config).into())),
-        app: app.clone(),
-    };
     Router::new()
-        .route("/graphql", get(handler::serve).post(handler::serve).with_state(face))
-        .method_not_allowed_fallback(handler::wrong_method)
+        .route("/graphql", get(handler::handle).post(handler::handle).with_state(GraphqlService::new(app)))
+        .method_not_allowed_fallback(handler::method_not_allowed)
         .nest("/api", rest::router(app).layer(middleware::from_fn(encoding::reject_encoded)))
         .route("/api/", any(error::route_not_found))
         .layer(middleware::from_fn(framing::reject_partial))

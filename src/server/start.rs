@@ -108,7 +108,7 @@ impl Running {
     pub async fn stop(self) {
         self.stop.cancel();
         self.app.due.notify_one();
-        self.app.connections.end().await;
+        self.app.connections.shut_down().await;
         for task in self.tasks {
             let _ = tokio::time::timeout(STOP_TIMEOUT, task).await;
         }

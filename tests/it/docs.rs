@@ -40,7 +40,7 @@ const GUIDES: [&str; 8] = [
 ];
 
 /// Languages of blocks, and what is done about them.
-const KINDS: [(&str, &str); 9] = [
+const KINDS: [(&str, &str); 10] = [
     ("sh", "run, unless it begins with one of `NOT_RUN`"),
     ("mermaid", "a diagram"),
     ("json", "compared"),

@@ -1,4 +1,4 @@
-//! A document as `apollo-compiler` reads it, as the executor takes it.
+//! Conversion of documents from the types of `apollo-compiler` to those of the executor.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -22,56 +22,64 @@ type Arguments = Vec<(Positioned<Name>, Positioned<Value>)>;
 /// Converts a document.
 ///
 /// # Errors
-/// What the executor's types have no place for: no operation at all, two of one name, a number no number type holds.
+/// For what the executor's types cannot represent: a document without operations, two definitions with the same name, and
+/// numbers out of range.
 pub(super) fn document(text: &str, document: &ast::Document) -> Result<ExecutableDocument, ServerError> {
-    let mut places = Places::of(text);
+    let mut positions = Positions::of(text);
     let (mut unnamed, mut named, mut fragments) = (None, HashMap::new(), HashMap::new());
     for definition in &document.definitions {
-        let at = places.at(definition.location());
-        let twice = match definition {
+        let at = positions.at(definition.location());
+        let is_duplicate = match definition {
             ast::Definition::OperationDefinition(node) => {
-                let operation = Positioned::new(places.operation(node)?, at);
+                let operation = Positioned::new(positions.operation(node)?, at);
                 match &node.name {
                     Some(name) => named.insert(Name::new(name), operation).is_some(),
                     None => unnamed.replace(operation).is_some(),
                 }
             }
             ast::Definition::FragmentDefinition(node) => {
-                let fragment = Positioned::new(places.fragment(node)?, at);
+                let fragment = Positioned::new(positions.fragment(node)?, at);
                 fragments.insert(Name::new(&node.name), fragment).is_some()
             }
-            // Validation refuses them.
+            // A validation error.
             _ => false,
         };
-        if twice {
-            return Err(invalid(
-                "Two operations or two fragments of a document have the same name.",
-                Some(at),
-            ));
+        if is_duplicate {
+            let message = "Two operations or two fragments of a document have the same name.";
+            return Err(invalid(message, Some(at)));
         }
     }
-    let operations = match (unnamed, named.is_empty()) {
-        (Some(operation), true) => DocumentOperations::Single(operation),
-        (None, false) => DocumentOperations::Multiple(named),
+    Ok(ExecutableDocument { operations: operations(unnamed, named)?, fragments })
+}
+
+fn operations(
+    unnamed: Option<Positioned<OperationDefinition>>,
+    named: HashMap<Name, Positioned<OperationDefinition>>,
+) -> Result<DocumentOperations, ServerError> {
+    match (unnamed, named.is_empty()) {
+        (Some(operation), true) => Ok(DocumentOperations::Single(operation)),
+        (None, false) => Ok(DocumentOperations::Multiple(named)),
         (Some(operation), false) => {
-            let message = "An operation without a name is the only one of its document.";
-            return Err(invalid(message, Some(operation.pos)));
+            let message = "A document with several operations cannot have one without a name.";
+            Err(invalid(message, Some(operation.pos)))
         }
         (None, true) => {
             let mut problem = invalid("A document has at least one operation.", None);
             problem.extensions.get_or_insert_default().set("code", "GRAPHQL_PARSE_FAILED");
-            return Err(problem);
+            Err(problem)
         }
-    };
-    Ok(ExecutableDocument { operations, fragments })
+    }
 }
 
-/// A literal without variables; `None` for one that has some.
+/// A literal without variables; `None` if it has some.
 pub(super) fn constant(value: &ast::Value) -> Option<ConstValue> {
     literal(value).ok()?.into_const()
 }
 
-/// A value; the text of a number that no number type holds is the error.
+/// Converts a value.
+///
+/// # Errors
+/// The text of a number that is out of range.
 fn literal(value: &ast::Value) -> Result<Value, String> {
     let number = |text: &str| text.parse().map(Value::Number).map_err(|_| text.to_owned());
     Ok(match value {
@@ -92,16 +100,17 @@ fn literal(value: &ast::Value) -> Result<Value, String> {
     })
 }
 
-/// Lines and columns of a text, in characters.
-pub(super) struct Places<'a> {
+/// Lines and columns of a text; columns in characters.
+pub(super) struct Positions<'a> {
     text: &'a str,
-    /// Where each line begins, in bytes.
+    /// The byte offset of each line.
     lines: Vec<usize>,
-    /// The last place that was asked for, in bytes, and its column: most questions go forward, and a line may be long.
+    /// The byte offset and the column of the last position. Columns are counted from there, because most positions are asked
+    /// for in order and a line may be long.
     last: Cell<(usize, usize)>,
 }
 
-impl<'a> Places<'a> {
+impl<'a> Positions<'a> {
     pub(super) fn of(text: &'a str) -> Self {
         let bytes = text.as_bytes();
         let ends = bytes.iter().enumerate().filter(|(i, byte)| match byte {
@@ -110,7 +119,7 @@ impl<'a> Places<'a> {
             _ => false,
         });
         let lines = std::iter::once(0).chain(ends.map(|(i, _)| i + 1)).collect();
-        Places { text, lines, last: Cell::new((0, 1)) }
+        Positions { text, lines, last: Cell::new((0, 1)) }
     }
 
     pub(super) fn at(&self, location: Option<SourceSpan>) -> Pos {
@@ -166,7 +175,8 @@ impl<'a> Places<'a> {
         let default = node.default_value.as_ref().map(|default| -> Result<_, ServerError> {
             let Positioned { pos, node } = self.value(default)?;
             let constant = node.into_const();
-            let constant = constant.ok_or_else(|| invalid("A default value holds no variables.", Some(pos)));
+            let constant =
+                constant.ok_or_else(|| invalid("A default value cannot contain a variable.", Some(pos)));
             Ok(Positioned::new(constant?, pos))
         });
         Ok(VariableDefinition {
@@ -196,9 +206,7 @@ impl<'a> Places<'a> {
         let at = self.at(node.location());
         match literal(node) {
             Ok(value) => Ok(Positioned::new(value, at)),
-            Err(number) => {
-                Err(invalid(format!("{number:.40} is larger than any number that is taken."), Some(at)))
-            }
+            Err(number) => Err(invalid(format!("the number {number:.40} is out of range"), Some(at))),
         }
     }
 

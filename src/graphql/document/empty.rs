@@ -1,9 +1,8 @@
-//! Objects of which nothing is selected.
+//! Objects whose selection set is empty after `@skip`, `@include` and type conditions.
 //!
-//! The executor answers null for an object when no field of it is left after `@skip`, `@include` and the conditions of
-//! fragments. The specification wants an empty object, and null would say that there is none. So each selection set that
-//! may come out empty is given one more field, under a key that no client can write, and the answer loses it again when
-//! it is put in order.
+//! The executor returns null for such an object, and the specification requires an empty object. So each selection set that may
+//! become empty gets one more field, under a key that no client can write. [`super::field_order`] removes it from the
+//! response.
 
 use std::collections::HashMap;
 
@@ -15,49 +14,52 @@ use async_graphql::parser::types::{
 };
 use async_graphql::{Name, Positioned};
 
-/// Key of the additional field.
-pub const HIDDEN: &str = "";
+/// Response key of the additional field.
+pub const HIDDEN_KEY: &str = "";
 
-/// Adds the field where it is needed. The document is valid.
-pub(super) fn fill(schema: &Schema, document: &mut ExecutableDocument) {
-    let filling = Filling { schema, lasting: lasting(schema, &document.fragments) };
+/// Adds the field to a valid document where it is needed.
+pub(super) fn add_hidden_fields(schema: &Schema, document: &mut ExecutableDocument) {
+    let filler = Filler { schema, fragments: nonempty_fragments(schema, &document.fragments) };
     match &mut document.operations {
-        DocumentOperations::Single(operation) => filling.operation(&mut operation.node),
+        DocumentOperations::Single(operation) => filler.operation(&mut operation.node),
         DocumentOperations::Multiple(operations) => {
-            operations.values_mut().for_each(|operation| filling.operation(&mut operation.node));
+            operations.values_mut().for_each(|operation| filler.operation(&mut operation.node));
         }
     }
     for fragment in document.fragments.values_mut() {
         let on = fragment.node.type_condition.node.on.node.clone();
-        filling.below(&mut fragment.node.selection_set.node, &on);
+        filler.subselections(&mut fragment.node.selection_set.node, &on);
     }
 }
 
-/// Fragments that select something of whatever object they apply to, with the types they are on.
-type Lasting = HashMap<Name, (Name, bool)>;
+/// The type condition of each fragment, and whether the fragment selects a field of every object it applies to.
+type NonemptyFragments = HashMap<Name, (Name, bool)>;
 
-fn lasting(schema: &Schema, fragments: &HashMap<Name, Positioned<FragmentDefinition>>) -> Lasting {
-    let mut known = Filling { schema, lasting: HashMap::new() };
-    // A fragment that spreads another is settled after it: there are no cycles, so each round settles one at least.
-    while known.lasting.len() < fragments.len() {
-        let before = known.lasting.len();
+fn nonempty_fragments(
+    schema: &Schema,
+    fragments: &HashMap<Name, Positioned<FragmentDefinition>>,
+) -> NonemptyFragments {
+    let mut known = Filler { schema, fragments: HashMap::new() };
+    // A fragment is decided after those that it spreads. There are no cycles, so each round decides at least one.
+    while known.fragments.len() < fragments.len() {
+        let before = known.fragments.len();
         for (name, fragment) in fragments {
             let set = &fragment.node.selection_set.node;
-            let spreads_settled = spreads(set).iter().all(|name| known.lasting.contains_key(*name));
-            if spreads_settled && !known.lasting.contains_key(name) {
+            let spreads_decided = spreads(set).iter().all(|name| known.fragments.contains_key(*name));
+            if spreads_decided && !known.fragments.contains_key(name) {
                 let on = fragment.node.type_condition.node.on.node.clone();
-                let lasts = known.lasts(set, &on);
-                known.lasting.insert(name.clone(), (on, lasts));
+                let is_nonempty = known.is_nonempty(set, &on);
+                known.fragments.insert(name.clone(), (on, is_nonempty));
             }
         }
-        if known.lasting.len() == before {
+        if known.fragments.len() == before {
             break;
         }
     }
-    known.lasting
+    known.fragments
 }
 
-/// The fragments spread in a set, short of those in the sets of its fields.
+/// The fragments spread in a selection set itself, without those in the selection sets of its fields.
 fn spreads(set: &SelectionSet) -> Vec<&Name> {
     let mut names = Vec::new();
     for selection in &set.items {
@@ -70,12 +72,12 @@ fn spreads(set: &SelectionSet) -> Vec<&Name> {
     names
 }
 
-struct Filling<'a> {
+struct Filler<'a> {
     schema: &'a Schema,
-    lasting: Lasting,
+    fragments: NonemptyFragments,
 }
 
-impl Filling<'_> {
+impl Filler<'_> {
     fn operation(&self, operation: &mut OperationDefinition) {
         let kind = match operation.ty {
             OperationType::Query => Kind::Query,
@@ -84,19 +86,19 @@ impl Filling<'_> {
         };
         let Some(root) = self.schema.root_operation(kind) else { return };
         match kind {
-            // One field, always.
-            Kind::Subscription => self.below(&mut operation.selection_set.node, root),
+            // A subscription has exactly one field.
+            Kind::Subscription => self.subselections(&mut operation.selection_set.node, root),
             _ => self.set(&mut operation.selection_set, root),
         }
     }
 
-    /// The selection set of an object or root of type `on`.
+    /// Fills the selection set of an object of type `on`.
     fn set(&self, set: &mut Positioned<SelectionSet>, on: &str) {
-        self.below(&mut set.node, on);
-        if !self.lasts(&set.node, on) {
+        self.subselections(&mut set.node, on);
+        if !self.is_nonempty(&set.node, on) {
             let name = |text| Positioned::new(Name::new(text), set.pos);
             let hidden = Field {
-                alias: Some(name(HIDDEN)),
+                alias: Some(name(HIDDEN_KEY)),
                 name: name("__typename"),
                 arguments: Vec::new(),
                 directives: Vec::new(),
@@ -107,8 +109,8 @@ impl Filling<'_> {
         }
     }
 
-    /// The sets of the fields of a set.
-    fn below(&self, set: &mut SelectionSet, on: &str) {
+    /// Fills the selection sets of the fields of a selection set.
+    fn subselections(&self, set: &mut SelectionSet, on: &str) {
         for selection in &mut set.items {
             match &mut selection.node {
                 Selection::Field(field) if field.node.selection_set.node.items.is_empty() => {}
@@ -122,27 +124,27 @@ impl Filling<'_> {
                     let fragment = &mut fragment.node;
                     let narrowed =
                         fragment.type_condition.as_ref().map(|condition| condition.node.on.node.clone());
-                    self.below(&mut fragment.selection_set.node, narrowed.as_deref().unwrap_or(on));
+                    self.subselections(&mut fragment.selection_set.node, narrowed.as_deref().unwrap_or(on));
                 }
                 Selection::FragmentSpread(_) => {}
             }
         }
     }
 
-    /// Whether the set has a field of every object of type `on`, whatever the variables.
-    fn lasts(&self, set: &SelectionSet, on: &str) -> bool {
+    /// Whether a selection set selects a field of every object of type `on`, for all values of the variables.
+    fn is_nonempty(&self, set: &SelectionSet, on: &str) -> bool {
         set.items.iter().filter(|selection| selection.node.directives().is_empty()).any(|selection| {
             match &selection.node {
                 Selection::Field(_) => true,
                 Selection::InlineFragment(fragment) => {
                     let condition = fragment.node.type_condition.as_ref();
                     let to = condition.map_or(on, |condition| condition.node.on.node.as_str());
-                    self.applies(to, on) && self.lasts(&fragment.node.selection_set.node, to)
+                    self.applies(to, on) && self.is_nonempty(&fragment.node.selection_set.node, to)
                 }
                 Selection::FragmentSpread(spread) => self
-                    .lasting
+                    .fragments
                     .get(&spread.node.fragment_name.node)
-                    .is_some_and(|(to, lasts)| *lasts && self.applies(to, on)),
+                    .is_some_and(|(to, is_nonempty)| *is_nonempty && self.applies(to, on)),
             }
         })
     }

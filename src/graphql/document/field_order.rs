@@ -1,27 +1,27 @@
-//! Puts the fields of an answer into the order in which they were asked for.
+//! The order of the fields of a response.
 //!
-//! The executor runs the fields of an object side by side and writes each down as it ends. The specification wants them
-//! in the order of the selection, and so does whoever reads an answer.
+//! The executor resolves the fields of an object concurrently and writes each one when it is resolved. The specification
+//! requires the order of the selection set.
 
 use async_graphql::indexmap::IndexMap;
 use async_graphql::parser::types::{Directive, ExecutableDocument, Selection, SelectionSet};
 use async_graphql::{Name, Value, Variables};
 use async_graphql_value::{ConstValue, Value as Written};
 
-use crate::graphql::document::HIDDEN;
+use crate::graphql::document::HIDDEN_KEY;
 
-/// The order of the fields below one selection.
+/// The order of the fields of one selection set.
 #[derive(Default)]
-pub struct Order<'a> {
-    below: IndexMap<&'a Name, Order<'a>>,
-    /// A field was added that nobody asked for, and is taken out again.
+pub struct FieldOrder<'a> {
+    fields: IndexMap<&'a Name, FieldOrder<'a>>,
+    /// The selection set has the field that [`super::empty`] adds, which is removed.
     hidden: bool,
 }
 
-impl<'a> Order<'a> {
-    /// The order an operation asks for with these variables, which are coerced.
+impl<'a> FieldOrder<'a> {
+    /// The order for an operation with these coerced variables.
     pub fn of(document: &'a ExecutableDocument, operation_name: Option<&str>, variables: &Variables) -> Self {
-        let mut order = Order::default();
+        let mut order = FieldOrder::default();
         let mut operations = document.operations.iter();
         let operation = match operation_name {
             Some(wanted) => operations.find(|(name, _)| name.is_some_and(|name| name == wanted)),
@@ -33,16 +33,17 @@ impl<'a> Order<'a> {
         order
     }
 
-    /// Adds a selection set. Fragments count whatever type they are for: which one an object of the answer has is not known.
+    /// Adds a selection set. Fragments are added whatever their type condition, because the type of an object in the response is
+    /// not known here.
     fn add(&mut self, document: &'a ExecutableDocument, set: &'a SelectionSet, variables: &Variables) {
         let selected = set.items.iter().filter(|selection| {
-            !selection.node.directives().iter().any(|directive| leaves_out(&directive.node, variables))
+            !selection.node.directives().iter().any(|directive| is_excluded(&directive.node, variables))
         });
         for selection in selected {
             match &selection.node {
-                Selection::Field(field) if field.node.response_key().node == HIDDEN => self.hidden = true,
+                Selection::Field(field) if field.node.response_key().node == HIDDEN_KEY => self.hidden = true,
                 Selection::Field(field) => {
-                    let below = self.below.entry(&field.node.response_key().node).or_default();
+                    let below = self.fields.entry(&field.node.response_key().node).or_default();
                     below.add(document, &field.node.selection_set.node, variables);
                 }
                 Selection::InlineFragment(fragment) => {
@@ -57,23 +58,23 @@ impl<'a> Order<'a> {
         }
     }
 
-    /// Sorts the fields of `value`, at every level.
+    /// Sorts the fields of a value, at every level.
     pub fn sort(&self, value: &mut Value) {
         match value {
             Value::List(items) => items.iter_mut().for_each(|item| self.sort(item)),
             Value::Object(fields) => {
                 if self.hidden {
-                    fields.swap_remove(HIDDEN);
+                    fields.swap_remove(HIDDEN_KEY);
                 }
-                let mut settled = 0;
-                for (key, below) in &self.below {
+                let mut sorted = 0;
+                for (key, below) in &self.fields {
                     let Some(from) = fields.get_index_of(*key) else { continue };
-                    // A swap is enough: what it displaces is settled later.
-                    fields.swap_indices(from, settled);
-                    if let Some((_, value)) = fields.get_index_mut(settled) {
+                    // A swap suffices: the displaced field is sorted later.
+                    fields.swap_indices(from, sorted);
+                    if let Some((_, value)) = fields.get_index_mut(sorted) {
                         below.sort(value);
                     }
-                    settled += 1;
+                    sorted += 1;
                 }
             }
             _ => {}
@@ -81,16 +82,16 @@ impl<'a> Order<'a> {
     }
 }
 
-/// Whether a directive leaves a selection out of the answer.
-fn leaves_out(directive: &Directive, variables: &Variables) -> bool {
-    let out = match directive.name.node.as_str() {
+/// Whether `@skip` or `@include` excludes a selection from the response.
+fn is_excluded(directive: &Directive, variables: &Variables) -> bool {
+    let excluding = match directive.name.node.as_str() {
         "skip" => true,
         "include" => false,
         _ => return false,
     };
     match directive.get_argument("if").map(|condition| &condition.node) {
-        Some(Written::Boolean(condition)) => *condition == out,
-        Some(Written::Variable(name)) => variables.get(name) == Some(&ConstValue::Boolean(out)),
+        Some(Written::Boolean(condition)) => *condition == excluding,
+        Some(Written::Variable(name)) => variables.get(name) == Some(&ConstValue::Boolean(excluding)),
         _ => false,
     }
 }

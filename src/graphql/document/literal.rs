@@ -1,5 +1,5 @@
-//! What validation leaves open about values that stand in a document: scalars of our own, variables and repeated fields
-//! inside of input objects.
+//! Checks of literals that `apollo-compiler` does not make: custom scalars, variables within input objects, and repeated fields
+//! of input objects.
 
 use std::collections::HashSet;
 
@@ -9,60 +9,64 @@ use apollo_compiler::schema::ExtendedType;
 use apollo_compiler::{Name, Node, Schema};
 use async_graphql::ServerError;
 
-use super::{MAX_PROBLEMS, convert, invalid, place};
+use super::{MAX_PROBLEMS, convert, invalid, position};
 use crate::graphql::types::scalar;
 
-/// Variables of a nullable type that stand where null is not taken, each with the name of its operation. Validation lets
-/// them pass when they have a default, and null may be sent all the same.
-pub(super) type NeverNull = HashSet<(Option<Name>, Name)>;
+/// Nullable variables that are used where null is not allowed, each with the name of its operation. Validation allows them when
+/// they have a default value, but a client may send null for them.
+pub(super) type NonNullVariables = HashSet<(Option<Name>, Name)>;
 
-/// Looks at every value of a document that is valid otherwise.
+/// Checks every literal of a document that is valid otherwise.
 ///
 /// # Errors
 /// `GRAPHQL_VALIDATION_FAILED`.
-pub(super) fn check(schema: &Schema, document: &ExecutableDocument) -> Result<NeverNull, Vec<ServerError>> {
-    let (mut problems, mut never_null) = (Vec::new(), NeverNull::new());
+pub(super) fn check(
+    schema: &Schema,
+    document: &ExecutableDocument,
+) -> Result<NonNullVariables, Vec<ServerError>> {
+    let (mut problems, mut non_null_variables) = (Vec::new(), NonNullVariables::new());
     for operation in document.operations.iter() {
         let variables = &operation.variables;
-        let mut checking = Checking {
+        let mut check = LiteralCheck {
             schema,
             document,
             variables,
             seen: HashSet::new(),
-            never_null: HashSet::new(),
+            non_null_variables: HashSet::new(),
             problems: Vec::new(),
         };
         for variable in variables {
             if let Some(default) = &variable.default_value {
-                checking.value(&variable.ty, false, default);
+                check.value(&variable.ty, false, default);
             }
-            checking.directives(&variable.directives);
+            check.directives(&variable.directives);
         }
-        checking.directives(&operation.directives);
-        checking.set(&operation.selection_set);
-        problems.append(&mut checking.problems);
-        // No more are told, and finding the place of each costs time by the length of the document.
+        check.directives(&operation.directives);
+        check.set(&operation.selection_set);
+        problems.append(&mut check.problems);
+        // Further errors are not reported, and the position of each takes time to compute.
         if problems.len() >= MAX_PROBLEMS {
             break;
         }
-        never_null.extend(checking.never_null.into_iter().map(|name| (operation.name.clone(), name)));
+        non_null_variables
+            .extend(check.non_null_variables.into_iter().map(|name| (operation.name.clone(), name)));
     }
     problems.truncate(MAX_PROBLEMS);
-    if problems.is_empty() { Ok(never_null) } else { Err(problems) }
+    if problems.is_empty() { Ok(non_null_variables) } else { Err(problems) }
 }
 
-struct Checking<'a> {
+struct LiteralCheck<'a> {
     schema: &'a Schema,
     document: &'a ExecutableDocument,
-    /// Of the operation that is looked at.
+    /// Variables of the operation.
     variables: &'a [Node<VariableDefinition>],
-    /// Fragments that were looked at in this operation.
+    /// Fragments that were checked for this operation.
     seen: HashSet<&'a Name>,
-    never_null: HashSet<Name>,
+    non_null_variables: HashSet<Name>,
     problems: Vec<ServerError>,
 }
 
-impl<'a> Checking<'a> {
+impl<'a> LiteralCheck<'a> {
     fn set(&mut self, set: &'a SelectionSet) {
         for selection in &set.selections {
             match selection {
@@ -103,15 +107,15 @@ impl<'a> Checking<'a> {
         }
     }
 
-    /// A value where `ty` is wanted; `defaulted` when the place has a default of its own.
-    fn value(&mut self, ty: &Type, defaulted: bool, value: &Node<Value>) {
+    /// A value of an argument or input field of type `ty`, which may have a default value.
+    fn value(&mut self, ty: &Type, has_default: bool, value: &Node<Value>) {
         match (&**value, ty) {
             (Value::Null, _) => {}
-            (Value::Variable(name), _) => self.variable(name, ty, defaulted, value),
+            (Value::Variable(name), _) => self.variable(name, ty, has_default, value),
             (Value::List(items), Type::List(item) | Type::NonNullList(item)) => {
                 items.iter().for_each(|value| self.value(item, false, value));
             }
-            // One value stands for a list of one.
+            // A single value is coerced to a list with one item.
             (_, Type::List(item) | Type::NonNullList(item)) => self.value(item, false, value),
             (_, Type::Named(name) | Type::NonNullNamed(name)) => self.named(name, value),
         }
@@ -120,7 +124,7 @@ impl<'a> Checking<'a> {
     fn named(&mut self, name: &Name, value: &Node<Value>) {
         match self.schema.types.get(name) {
             Some(ExtendedType::InputObject(definition)) => {
-                self.repeated(value);
+                self.repeated_fields(value);
                 for (name, value) in value.as_object().unwrap_or_default() {
                     if let Some(field) = definition.fields.get(name) {
                         self.value(&field.ty, field.default_value.is_some(), value);
@@ -128,10 +132,10 @@ impl<'a> Checking<'a> {
                 }
             }
             Some(ExtendedType::Scalar(_)) => {
-                self.repeated_anywhere(value);
-                let refusal = convert::constant(value).and_then(|value| scalar::refusal(name, &value));
-                if let Some(message) = refusal {
-                    self.refuse(message, value);
+                self.repeated_fields_at_any_depth(value);
+                let problem = convert::constant(value).and_then(|value| scalar::check(name, &value));
+                if let Some(message) = problem {
+                    self.report(message, value);
                 }
             }
             _ => {}
@@ -139,13 +143,13 @@ impl<'a> Checking<'a> {
     }
 
     /// <https://spec.graphql.org/October2021/#sec-All-Variable-Usages-are-Allowed>
-    fn variable(&mut self, name: &Name, ty: &Type, defaulted: bool, value: &Node<Value>) {
+    fn variable(&mut self, name: &Name, ty: &Type, has_default: bool, value: &Node<Value>) {
         let Some(variable) = self.variables.iter().find(|variable| variable.name == *name) else { return };
         let has_value = variable.default_value.as_ref().is_some_and(|default| !default.is_null());
         if ty.is_non_null() && !variable.ty.is_non_null() {
-            self.never_null.insert(name.clone());
+            self.non_null_variables.insert(name.clone());
         }
-        let wanted = match ty.is_non_null() && !variable.ty.is_non_null() && (has_value || defaulted) {
+        let wanted = match ty.is_non_null() && !variable.ty.is_non_null() && (has_value || has_default) {
             true => ty.clone().nullable(),
             false => ty.clone(),
         };
@@ -154,29 +158,33 @@ impl<'a> Checking<'a> {
                 "variable `${name}` of type `{}` cannot be used where `{ty}` is expected",
                 variable.ty
             );
-            self.refuse(message, value);
+            self.report(message, value);
         }
     }
 
-    fn repeated(&mut self, value: &Node<Value>) {
+    fn repeated_fields(&mut self, value: &Node<Value>) {
         let mut seen = HashSet::new();
         for (name, value) in value.as_object().unwrap_or_default() {
             if !seen.insert(name) {
-                self.refuse(format!("the input field `{name}` is provided multiple times"), value);
+                self.report(format!("the input field `{name}` is provided multiple times"), value);
             }
         }
     }
 
-    fn repeated_anywhere(&mut self, value: &Node<Value>) {
-        self.repeated(value);
-        value.as_object().unwrap_or_default().iter().for_each(|(_, value)| self.repeated_anywhere(value));
-        value.as_list().unwrap_or_default().iter().for_each(|value| self.repeated_anywhere(value));
+    fn repeated_fields_at_any_depth(&mut self, value: &Node<Value>) {
+        self.repeated_fields(value);
+        value
+            .as_object()
+            .unwrap_or_default()
+            .iter()
+            .for_each(|(_, value)| self.repeated_fields_at_any_depth(value));
+        value.as_list().unwrap_or_default().iter().for_each(|value| self.repeated_fields_at_any_depth(value));
     }
 
-    fn refuse(&mut self, message: String, at: &Node<Value>) {
+    fn report(&mut self, message: String, at: &Node<Value>) {
         if self.problems.len() >= MAX_PROBLEMS {
             return;
         }
-        self.problems.push(invalid(message, place(at.location(), &self.document.sources)));
+        self.problems.push(invalid(message, position(at.location(), &self.document.sources)));
     }
 }

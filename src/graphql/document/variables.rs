@@ -1,4 +1,4 @@
-//! Variables: coerced before anything runs, and left out where none was sent.
+//! Variables: coercion before the execution, and removal of arguments whose variable is absent.
 
 use apollo_compiler::executable::{ExecutableDocument as Read, Operation};
 use apollo_compiler::request::coerce_variable_values;
@@ -12,22 +12,22 @@ use async_graphql::parser::types::{
 use async_graphql::{Name, Positioned, ServerError, Variables};
 use async_graphql_value::{ConstValue, Value};
 
-use super::literal::NeverNull;
-use super::{invalid, place};
+use super::literal::NonNullVariables;
+use super::{invalid, position};
 use crate::graphql::types::scalar;
 
-/// Longest message about a variable, in characters: it shows the value.
+/// Longest message about a variable, in characters. A message quotes the value.
 const MAX_MESSAGE: usize = 300;
 
-/// The variables of an operation out of those that were sent: only its own, each of its type, with their defaults.
+/// Coerces the variables of an operation, and adds default values. Other variables are dropped.
 ///
 /// # Errors
-/// `GRAPHQL_VALIDATION_FAILED` for one that is missing or of another type.
+/// `GRAPHQL_VALIDATION_FAILED` for a variable that is missing or cannot be coerced.
 pub(super) fn coerce(
     schema: &Valid<Schema>,
     document: &Read,
     operation: &Operation,
-    never_null: &NeverNull,
+    non_null_variables: &NonNullVariables,
     mut sent: Variables,
 ) -> Result<Variables, ServerError> {
     let mut values = JsonMap::new();
@@ -39,7 +39,7 @@ pub(super) fn coerce(
     let coerced = coerce_variable_values(schema, operation, &values).map_err(|problem| {
         let at = problem.location().or_else(|| operation.variables.first()?.location());
         let message: String = problem.message().to_string().chars().take(MAX_MESSAGE).collect();
-        invalid(message, place(at, &document.sources))
+        invalid(message, position(at, &document.sources))
     })?;
     let mut variables = Variables::default();
     for (name, value) in coerced.into_inner() {
@@ -48,19 +48,19 @@ pub(super) fn coerce(
     for variable in &operation.variables {
         let Some(value) = variables.get(variable.name.as_str()) else { continue };
         let key = (operation.name.clone(), variable.name.clone());
-        let refusal = match *value == ConstValue::Null && never_null.contains(&key) {
-            true => Some(format!("variable ${}: null is not taken where it is used", variable.name)),
-            false => refusal_of(schema, &variable.ty, value, &format!("${}", variable.name)),
+        let problem = match *value == ConstValue::Null && non_null_variables.contains(&key) {
+            true => Some(format!("variable ${}: null is not allowed where it is used", variable.name)),
+            false => check_scalars(schema, &variable.ty, value, &format!("${}", variable.name)),
         };
-        if let Some(message) = refusal {
-            return Err(invalid(message, place(variable.location(), &document.sources)));
+        if let Some(message) = problem {
+            return Err(invalid(message, position(variable.location(), &document.sources)));
         }
     }
     Ok(variables)
 }
 
-/// Why a value that was coerced is none of its type after all: the scalars of our own are not known to the coercion.
-fn refusal_of(schema: &Schema, ty: &Type, value: &ConstValue, path: &str) -> Option<String> {
+/// Why a coerced value is invalid: `apollo-compiler` does not know the custom scalars. `None` for a valid value.
+fn check_scalars(schema: &Schema, ty: &Type, value: &ConstValue, path: &str) -> Option<String> {
     if *value == ConstValue::Null {
         return None;
     }
@@ -69,15 +69,15 @@ fn refusal_of(schema: &Schema, ty: &Type, value: &ConstValue, path: &str) -> Opt
         Type::List(item) | Type::NonNullList(item) => {
             let ConstValue::List(items) = value else { return None };
             let mut items = items.iter().enumerate();
-            return items.find_map(|(i, value)| refusal_of(schema, item, value, &format!("{path}.{i}")));
+            return items.find_map(|(i, value)| check_scalars(schema, item, value, &format!("{path}.{i}")));
         }
     };
     match (schema.get_input_object(name), value) {
         (Some(definition), ConstValue::Object(fields)) => fields.iter().find_map(|(name, value)| {
             let field = definition.fields.get(name.as_str())?;
-            refusal_of(schema, &field.ty, value, &format!("{path}.{name}"))
+            check_scalars(schema, &field.ty, value, &format!("{path}.{name}"))
         }),
-        _ => scalar::refusal(name, value).map(|message| format!("variable {path}: {message}")),
+        _ => scalar::check(name, value).map(|message| format!("variable {path}: {message}")),
     }
 }
 
@@ -88,7 +88,7 @@ fn to_json(value: ConstValue) -> JsonValue {
         ConstValue::String(text) => text.into(),
         ConstValue::Boolean(value) => value.into(),
         ConstValue::Enum(name) => name.as_str().into(),
-        // JSON has none.
+        // Does not occur in JSON.
         ConstValue::Binary(bytes) => bytes.into_iter().map(JsonValue::from).collect(),
         ConstValue::List(items) => items.into_iter().map(to_json).collect(),
         ConstValue::Object(fields) => JsonValue::Object(
@@ -110,9 +110,9 @@ fn from_json(value: JsonValue) -> ConstValue {
     }
 }
 
-/// Leaves out each argument and input field whose variable was not sent and has no default: the executor would take it
-/// for null, and null means to clear.
-pub(super) fn leave_out(document: &mut ExecutableDocument, operation: &Operation, coerced: &Variables) {
+/// Removes each argument and input field whose variable is absent and has no default value. The executor would use null, which
+/// clears a field.
+pub(super) fn remove_absent(document: &mut ExecutableDocument, operation: &Operation, coerced: &Variables) {
     let absent: Vec<&ReadName> = operation
         .variables
         .iter()
@@ -137,6 +137,7 @@ pub(super) fn leave_out(document: &mut ExecutableDocument, operation: &Operation
     }
 }
 
+/// The names of absent variables.
 struct Absent<'a>(&'a [&'a ReadName]);
 
 impl Absent<'_> {
@@ -159,17 +160,17 @@ impl Absent<'_> {
     }
 
     fn arguments(&self, arguments: &mut Vec<(Positioned<Name>, Positioned<Value>)>) {
-        arguments.retain(|(_, value)| !self.is(&value.node));
+        arguments.retain(|(_, value)| !self.contains(&value.node));
         arguments.iter_mut().for_each(|(_, value)| self.value(&mut value.node));
     }
 
     fn value(&self, value: &mut Value) {
         match value {
             Value::Object(fields) => {
-                fields.retain(|_, value| !self.is(value));
+                fields.retain(|_, value| !self.contains(value));
                 fields.values_mut().for_each(|value| self.value(value));
             }
-            Value::List(items) => items.iter_mut().for_each(|item| match self.is(item) {
+            Value::List(items) => items.iter_mut().for_each(|item| match self.contains(item) {
                 true => *item = Value::Null,
                 false => self.value(item),
             }),
@@ -177,7 +178,7 @@ impl Absent<'_> {
         }
     }
 
-    fn is(&self, value: &Value) -> bool {
+    fn contains(&self, value: &Value) -> bool {
         matches!(value, Value::Variable(name) if self.0.iter().any(|absent| *name == absent.as_str()))
     }
 }

@@ -7,7 +7,7 @@ use crate::graphql::error::{UserError, outcome};
 use crate::graphql::types::api_token::ApiToken;
 use crate::graphql::types::scalar::DateTime;
 use crate::graphql::types::viewer::TokenScope;
-use crate::graphql::{ContextExt, parse};
+use crate::graphql::{ContextExt, parse_id};
 use crate::id::ApiTokenId;
 
 /// Writes on tokens.
@@ -17,14 +17,15 @@ pub struct TokenMutation;
 /// Writes on tokens.
 #[Object]
 impl TokenMutation {
-    /// Create an API token. The secret is in the payload and nowhere else.
+    /// Create an API token. The secret is in this payload only.
     async fn create_api_token(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "What it may do, where, and for how long.")] input: CreateApiTokenInput,
     ) -> Option<async_graphql::Result<CreateApiTokenPayload>> {
         let created = async {
-            let workspace_id = input.workspace_id.as_ref().map(|id| parse(id, "workspaceId")).transpose()?;
+            let workspace_id =
+                input.workspace_id.as_ref().map(|id| parse_id(id, "workspaceId")).transpose()?;
             let new = NewToken {
                 name: input.name,
                 workspace_id,
@@ -39,14 +40,14 @@ impl TokenMutation {
         }))
     }
 
-    /// Revoke an API token. It stops working with the next request; open subscriptions end.
+    /// Revoke an API token. Requests with it are rejected from now on, and its subscriptions end.
     async fn revoke_api_token(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which one.")] input: RevokeApiTokenInput,
+        #[graphql(desc = "What to act on.")] input: RevokeApiTokenInput,
     ) -> Option<async_graphql::Result<RevokeApiTokenPayload>> {
         let revoked = async {
-            let id: ApiTokenId = parse(&input.id, "id")?;
+            let id: ApiTokenId = parse_id(&input.id, "id")?;
             tokens::revoke(ctx.app(), ctx.viewer(), id).await
         };
         Some(outcome(revoked.await).map(|(token, user_errors)| RevokeApiTokenPayload {
@@ -59,13 +60,13 @@ impl TokenMutation {
 /// Input of `createApiToken`.
 #[derive(InputObject)]
 pub struct CreateApiTokenInput {
-    /// What it is for, 1-100 characters.
+    /// Name that tells the token's purpose, 1-100 characters.
     name: String,
     /// Limits it to one workspace. Default: every workspace of the caller.
     workspace_id: Option<ID>,
-    /// What it may do: one or more of the scopes of the token in use.
+    /// What it allows: one or more of the scopes of the token in use.
     scopes: Vec<TokenScope>,
-    /// When it stops working; no later than the token in use.
+    /// When it expires; no later than the token in use.
     expires_at: Option<DateTime>,
 }
 
@@ -76,7 +77,7 @@ pub struct CreateApiTokenPayload {
     api_token: Option<ApiToken>,
     /// Shown once.
     secret: Option<String>,
-    /// Empty exactly when the change was made.
+    /// Empty if and only if the change was made.
     user_errors: Vec<UserError>,
 }
 
@@ -92,6 +93,6 @@ pub struct RevokeApiTokenInput {
 pub struct RevokeApiTokenPayload {
     /// The revoked token.
     api_token: Option<ApiToken>,
-    /// Empty exactly when the change was made.
+    /// Empty if and only if the change was made.
     user_errors: Vec<UserError>,
 }

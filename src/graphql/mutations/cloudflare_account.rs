@@ -5,7 +5,7 @@ use async_graphql::{Context, InputObject, Object, SimpleObject};
 use crate::account;
 use crate::graphql::ContextExt;
 use crate::graphql::error::{UserError, outcome};
-use crate::graphql::types::cloudflare_account::{CloudflareAccount, SigningKey, names};
+use crate::graphql::types::cloudflare_account::{CloudflareAccount, SigningKey};
 use crate::graphql::types::image::ImageVariant;
 use crate::graphql::types::transform::{TransformFit, TransformMetadata, named_fit};
 use cloudflare_images::wire;
@@ -34,10 +34,10 @@ impl AccountMutation {
             },
             never_require_signed_urls: input.never_require_signed_urls.unwrap_or(false),
         });
-        let made = async { account::create_variant(ctx.app(), ctx.viewer(), &variant?).await };
-        let made = outcome(made.await);
-        Some(made.map(|(made, user_errors)| CreateVariantPayload {
-            variant: made.as_ref().map(Into::into),
+        let created = async { account::create_variant(ctx.app(), ctx.viewer(), &variant?).await };
+        let created = outcome(created.await);
+        Some(created.map(|(created, user_errors)| CreateVariantPayload {
+            variant: created.as_ref().map(Into::into),
             user_errors,
         }))
     }
@@ -67,7 +67,7 @@ impl AccountMutation {
     async fn delete_variant(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which one.")] input: DeleteVariantInput,
+        #[graphql(desc = "What to act on.")] input: DeleteVariantInput,
     ) -> Option<async_graphql::Result<DeleteVariantPayload>> {
         let deleted = outcome(account::delete_variant(ctx.app(), ctx.viewer(), &input.name).await);
         Some(
@@ -86,7 +86,7 @@ impl AccountMutation {
     ) -> Option<async_graphql::Result<CreateSigningKeyPayload>> {
         let keys = outcome(account::put_signing_key(ctx.app(), ctx.viewer(), &input.name).await);
         Some(keys.map(|(keys, user_errors)| CreateSigningKeyPayload {
-            signing_keys: keys.map(names),
+            signing_keys: keys.map(SigningKey::all),
             user_errors,
         }))
     }
@@ -95,11 +95,11 @@ impl AccountMutation {
     async fn delete_signing_key(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which one.")] input: DeleteSigningKeyInput,
+        #[graphql(desc = "What to act on.")] input: DeleteSigningKeyInput,
     ) -> Option<async_graphql::Result<DeleteSigningKeyPayload>> {
         let keys = outcome(account::delete_signing_key(ctx.app(), ctx.viewer(), &input.name).await);
         Some(keys.map(|(keys, user_errors)| DeleteSigningKeyPayload {
-            signing_keys: keys.map(names),
+            signing_keys: keys.map(SigningKey::all),
             user_errors,
         }))
     }
@@ -122,7 +122,7 @@ impl AccountMutation {
     }
 }
 
-/// A side as the domain checks it: what is no positive number becomes 0, which it refuses.
+/// Width or height of a variant. A negative number becomes 0, which the domain rejects.
 fn side(pixels: i32) -> u32 {
     u32::try_from(pixels).unwrap_or(0)
 }
@@ -139,7 +139,7 @@ pub struct CreateVariantInput {
     width: i32,
     /// Height of the box in pixels, 1-9999.
     height: i32,
-    /// What metadata stays in the delivered image. URLs of a variant with `KEEP` are handed out only for workspaces whose
+    /// What metadata the delivered image keeps. URLs of a variant with `KEEP` are returned only for workspaces whose
     /// `exifPolicy` is `KEEP_ALL`.
     #[graphql(default_with = "Some(TransformMetadata::None)")]
     metadata: Option<TransformMetadata>,
@@ -153,11 +153,11 @@ pub struct CreateVariantInput {
 pub struct CreateVariantPayload {
     /// The new variant.
     variant: Option<ImageVariant>,
-    /// Empty exactly when the change was made.
+    /// Empty if and only if the change was made.
     user_errors: Vec<UserError>,
 }
 
-/// Input of `updateVariant`. Fields left out stay as they are.
+/// Input of `updateVariant`. Absent fields stay unchanged.
 #[derive(InputObject)]
 pub struct UpdateVariantInput {
     /// Which variant.
@@ -168,7 +168,7 @@ pub struct UpdateVariantInput {
     width: Option<i32>,
     /// Height of the box in pixels, 1-9999.
     height: Option<i32>,
-    /// What metadata stays in the delivered image. URLs of a variant with `KEEP` are handed out only for workspaces whose
+    /// What metadata the delivered image keeps. URLs of a variant with `KEEP` are returned only for workspaces whose
     /// `exifPolicy` is `KEEP_ALL`.
     metadata: Option<TransformMetadata>,
     /// Deliver without a signature even for private images.
@@ -180,7 +180,7 @@ pub struct UpdateVariantInput {
 pub struct UpdateVariantPayload {
     /// The changed variant.
     variant: Option<ImageVariant>,
-    /// Empty exactly when the change was made.
+    /// Empty if and only if the change was made.
     user_errors: Vec<UserError>,
 }
 
@@ -194,9 +194,9 @@ pub struct DeleteVariantInput {
 /// Result of `deleteVariant`.
 #[derive(SimpleObject)]
 pub struct DeleteVariantPayload {
-    /// Whether the variant is gone.
+    /// Whether the variant was deleted.
     success: bool,
-    /// Empty exactly when the change was made.
+    /// Empty if and only if the change was made.
     user_errors: Vec<UserError>,
 }
 
@@ -212,7 +212,7 @@ pub struct CreateSigningKeyInput {
 pub struct CreateSigningKeyPayload {
     /// All keys of the account, after the change.
     signing_keys: Option<Vec<SigningKey>>,
-    /// Empty exactly when the change was made.
+    /// Empty if and only if the change was made.
     user_errors: Vec<UserError>,
 }
 
@@ -228,11 +228,11 @@ pub struct DeleteSigningKeyInput {
 pub struct DeleteSigningKeyPayload {
     /// All keys of the account, after the change.
     signing_keys: Option<Vec<SigningKey>>,
-    /// Empty exactly when the change was made.
+    /// Empty if and only if the change was made.
     user_errors: Vec<UserError>,
 }
 
-/// Input of `updateCloudflareAccount`. Fields left out stay as they are.
+/// Input of `updateCloudflareAccount`. Absent fields stay unchanged.
 #[derive(InputObject)]
 pub struct UpdateCloudflareAccountInput {
     /// Dynamic transformations by URL options.
@@ -244,6 +244,6 @@ pub struct UpdateCloudflareAccountInput {
 pub struct UpdateCloudflareAccountPayload {
     /// The account, after the change.
     cloudflare_account: Option<CloudflareAccount>,
-    /// Empty exactly when the change was made.
+    /// Empty if and only if the change was made.
     user_errors: Vec<UserError>,
 }

@@ -14,7 +14,7 @@ use crate::graphql::types::image::Image;
 use crate::graphql::types::new_image::NewImageInput;
 use crate::graphql::types::scalar::{ByteSize, Json};
 use crate::graphql::types::workspace_policy::DuplicatePolicy;
-use crate::graphql::{ContextExt, parse};
+use crate::graphql::{ContextExt, parse_id};
 use crate::id::DirectUploadId;
 use crate::ingest::NewFileOptions;
 use crate::{entity, file, image};
@@ -26,7 +26,7 @@ pub struct DirectUploadMutation;
 /// Writes on direct uploads.
 #[Object]
 impl DirectUploadMutation {
-    /// Make a one-time upload URL, so that a client can send bytes without an API token.
+    /// Create a one-time upload URL, with which a client can send bytes without an API token.
     async fn create_direct_upload(
         &self,
         ctx: &Context<'_>,
@@ -36,7 +36,7 @@ impl DirectUploadMutation {
         Some(created.map(|(created, user_errors)| CreateDirectUploadPayload::of(created, user_errors)))
     }
 
-    /// Make up to 100 direct uploads at once. Each entry succeeds or fails on its own.
+    /// Create up to 100 direct uploads. Each entry succeeds or fails on its own.
     #[graphql(complexity = "input.uploads.len().min(100) * child_complexity + 1")]
     async fn create_direct_uploads(
         &self,
@@ -50,12 +50,11 @@ impl DirectUploadMutation {
         }))
     }
 
-    /// Tell the server that the bytes were sent; it verifies this and goes on. Safe to repeat. Not needed where the bytes
-    /// are PUT to this server.
+    /// Tell the server that the bytes were sent, which it verifies. Idempotent. Not needed for a PUT to this server.
     async fn complete_direct_upload(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which one.")] input: CompleteDirectUploadInput,
+        #[graphql(desc = "What to act on.")] input: CompleteDirectUploadInput,
     ) -> Option<async_graphql::Result<CompleteDirectUploadPayload>> {
         let completed = outcome(complete_direct_upload(ctx, &input).await);
         Some(completed.map(|(completed, user_errors)| {
@@ -69,14 +68,14 @@ impl DirectUploadMutation {
         }))
     }
 
-    /// Give up a direct upload and its half-made file.
+    /// Cancel a direct upload and delete its incomplete file.
     async fn cancel_direct_upload(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which one.")] input: CancelDirectUploadInput,
+        #[graphql(desc = "What to act on.")] input: CancelDirectUploadInput,
     ) -> Option<async_graphql::Result<CancelDirectUploadPayload>> {
         let cancelled = async {
-            let id: DirectUploadId = parse(&input.id, "id")?;
+            let id: DirectUploadId = parse_id(&input.id, "id")?;
             direct_upload::cancel(ctx.app(), ctx.viewer(), id).await
         };
         Some(outcome(cancelled.await).map(|(cancelled, user_errors)| {
@@ -92,7 +91,7 @@ impl DirectUploadMutation {
 
 async fn create_direct_upload(ctx: &Context<'_>, input: CreateDirectUploadInput) -> Result<Created> {
     let new = NewDirectUpload {
-        workspace_id: parse(&input.workspace_id, "workspaceId")?,
+        workspace_id: parse_id(&input.workspace_id, "workspaceId")?,
         options: NewFileOptions {
             filename: Some(input.filename),
             sha256: input.sha256,
@@ -125,7 +124,7 @@ async fn create_direct_uploads(
     Ok(futures_util::stream::iter(entries).buffered(create::AT_ONCE).collect().await)
 }
 
-/// One entry of a batch. A fault is that entry's too: the others are made all the same.
+/// Creates one direct upload of a batch. A fault is reported for it alone, and the others are created.
 async fn create_entry(
     ctx: &Context<'_>,
     index: usize,
@@ -144,12 +143,12 @@ type Completed =
 
 async fn complete_direct_upload(ctx: &Context<'_>, input: &CompleteDirectUploadInput) -> Result<Completed> {
     let (app, viewer) = (ctx.app(), ctx.viewer());
-    let id: DirectUploadId = parse(&input.id, "id")?;
+    let id: DirectUploadId = parse_id(&input.id, "id")?;
     let told =
         Told { status: input.upload_status.map(i64::from), number: input.upload_error_code.map(i64::from) };
     let upload = direct_upload::complete(app, viewer, id, told).await?;
     let Some(file_id) = upload.file_id else { return Ok((Some(upload), None, None)) };
-    // What the token may not read is left out; the upload is complete all the same.
+    // The upload is complete even if the token may not read the file or the image.
     let file = file::find(app, viewer, file_id).await.ok().flatten();
     let image = image::find_by_file(app, viewer, file_id).await.ok().flatten();
     Ok((Some(upload), file, image))
@@ -162,14 +161,14 @@ pub struct CreateDirectUploadInput {
     workspace_id: ID,
     /// Name of the file.
     filename: String,
-    /// Claimed type; verified when the bytes are here.
+    /// Declared type; verified when the bytes have arrived.
     mime_type: String,
     /// Exact size, so that limits are checked before bytes are sent.
     size: Option<ByteSize>,
-    /// Lower-case hex SHA-256 the bytes must have. With `onDuplicate: REUSE` known bytes need not be sent at all. The
-    /// image service may hand out a large image re-encoded: send that by `PUT`.
+    /// Lower-case hex SHA-256 the bytes must have. With `onDuplicate: REUSE`, known bytes need not be sent. The image
+    /// service may re-encode a large image, so send it by `PUT`.
     sha256: Option<String>,
-    /// Default: `FORM_POST` for images the image service can take, else `PUT`.
+    /// Default: `FORM_POST` for images that the image service accepts, else `PUT`.
     transport: Option<UploadTransport>,
     /// Seconds the URL stays valid, 120-21600.
     #[graphql(default_with = "Some(1800)")]
@@ -189,13 +188,13 @@ pub struct CreateDirectUploadInput {
 /// Result of `createDirectUpload`.
 #[derive(SimpleObject)]
 pub struct CreateDirectUploadPayload {
-    /// Where the bytes go. Null when `deduplicated`: nothing needs to be sent.
+    /// Where to send the bytes. Null when `deduplicated`: nothing needs to be sent.
     direct_upload: Option<DirectUpload>,
-    /// The file they will fill, or the one that has them.
+    /// The file that the bytes are for, or the existing file with these bytes.
     file: Option<File>,
-    /// The bytes are already there and `file` is the existing one.
+    /// These bytes were stored before, and `file` is the existing file.
     deduplicated: bool,
-    /// Empty exactly when the change was made.
+    /// Empty if and only if the change was made.
     user_errors: Vec<UserError>,
 }
 
@@ -222,7 +221,7 @@ pub struct CreateDirectUploadsInput {
 /// Result of `createDirectUploads`.
 #[derive(SimpleObject)]
 pub struct CreateDirectUploadsPayload {
-    /// One per entry of the input, in the same order, each with its own `userErrors`.
+    /// One result for each entry of the input, in the same order, with its own `userErrors`.
     results: Vec<CreateDirectUploadPayload>,
     /// Problems of the batch as a whole.
     user_errors: Vec<UserError>,
@@ -233,24 +232,25 @@ pub struct CreateDirectUploadsPayload {
 pub struct CompleteDirectUploadInput {
     /// `upl_` id.
     id: ID,
-    /// The HTTP status with which `uploadUrl` answered. Give it unless it was a success: the image service informs only
-    /// the sender that it refused the bytes. With 413 or 415, and where no bytes have arrived, the file is then `FAILED` with
-    /// the reason.
+    /// The HTTP status of the response of `uploadUrl`. Give it when the upload was rejected: the image service reports
+    /// that to the uploading client only. With 413 or 415, and when no bytes have arrived, the file becomes `FAILED`
+    /// with this reason.
     upload_status: Option<i32>,
-    /// The number in that answer, such as 5455 in `ERROR 5455: …` or in `errors[0].code`. It is more precise than the status.
+    /// The error number in that response, such as 5455 in `ERROR 5455: …` or in `errors[0].code`. It is more precise
+    /// than the status.
     upload_error_code: Option<i32>,
 }
 
 /// Result of `completeDirectUpload`.
 #[derive(SimpleObject)]
 pub struct CompleteDirectUploadPayload {
-    /// The upload, now over.
+    /// The upload, now closed.
     direct_upload: Option<DirectUpload>,
     /// The file, now ready.
     file: Option<File>,
     /// The image, now provisioned.
     image: Option<Image>,
-    /// Empty exactly when the change was made.
+    /// Empty if and only if the change was made.
     user_errors: Vec<UserError>,
 }
 
@@ -264,10 +264,10 @@ pub struct CancelDirectUploadInput {
 /// Result of `cancelDirectUpload`.
 #[derive(SimpleObject)]
 pub struct CancelDirectUploadPayload {
-    /// The upload, now over.
+    /// The upload, now closed.
     direct_upload: Option<DirectUpload>,
-    /// The half-made file that is gone. Null when it was gone before.
+    /// The incomplete file that was deleted. Null when it was deleted before.
     deleted_file_id: Option<ID>,
-    /// Empty exactly when the change was made.
+    /// Empty if and only if the change was made.
     user_errors: Vec<UserError>,
 }

@@ -7,11 +7,11 @@ use crate::file::trash;
 use crate::file::update::{self as files, FileChange};
 use crate::graphql::context::readable_file;
 use crate::graphql::error::{UserError, outcome};
-use crate::graphql::mutations::given;
+use crate::graphql::mutations::optional;
 use crate::graphql::types::file::File;
 use crate::graphql::types::new_image::object;
 use crate::graphql::types::scalar::{DateTime, Json};
-use crate::graphql::{ContextExt, parse};
+use crate::graphql::{ContextExt, parse_id};
 use crate::id::FileId;
 
 /// Writes on files.
@@ -28,7 +28,7 @@ impl FileMutation {
         #[graphql(desc = "What to change.")] input: UpdateFileInput,
     ) -> Option<async_graphql::Result<UpdateFilePayload>> {
         let updated = async {
-            let id: FileId = parse(&input.id, "id")?;
+            let id: FileId = parse_id(&input.id, "id")?;
             files::update(ctx.app(), ctx.viewer(), id, input.try_into()?).await
         };
         let updated = outcome(updated.await);
@@ -38,14 +38,14 @@ impl FileMutation {
         )
     }
 
-    /// Delete a file and its image projection: to the trash, or for good.
+    /// Delete a file and its image projection: move it to the trash, or delete it permanently.
     async fn delete_file(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which one, and whether for good.")] input: DeleteFileInput,
+        #[graphql(desc = "Which file, and whether permanently.")] input: DeleteFileInput,
     ) -> Option<async_graphql::Result<DeleteFilePayload>> {
         let deleted = async {
-            let id: FileId = parse(&input.id, "id")?;
+            let id: FileId = parse_id(&input.id, "id")?;
             trash::delete(ctx.app(), ctx.viewer(), id, input.permanently.unwrap_or(false)).await
         };
         Some(outcome(deleted.await).map(|(deleted, user_errors)| DeleteFilePayload {
@@ -62,10 +62,10 @@ impl FileMutation {
     async fn restore_file(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which one.")] input: RestoreFileInput,
+        #[graphql(desc = "What to act on.")] input: RestoreFileInput,
     ) -> Option<async_graphql::Result<RestoreFilePayload>> {
         let restored =
-            async { trash::restore(ctx.app(), ctx.viewer(), parse::<FileId>(&input.id, "id")?).await };
+            async { trash::restore(ctx.app(), ctx.viewer(), parse_id::<FileId>(&input.id, "id")?).await };
         let restored = outcome(restored.await);
         Some(
             restored.map(|(file, user_errors)| RestoreFilePayload {
@@ -80,7 +80,7 @@ impl TryFrom<UpdateFileInput> for FileChange {
     type Error = crate::error::Error;
 
     fn try_from(input: UpdateFileInput) -> Result<Self> {
-        let metadata = given(input.metadata);
+        let metadata = optional(input.metadata);
         Ok(FileChange {
             filename: input.filename,
             tags: input.tags,
@@ -92,7 +92,7 @@ impl TryFrom<UpdateFileInput> for FileChange {
     }
 }
 
-/// Input of `updateFile`. Fields left out stay as they are.
+/// Input of `updateFile`. Absent fields stay unchanged.
 #[derive(InputObject)]
 pub struct UpdateFileInput {
     /// `fil_` id.
@@ -103,7 +103,7 @@ pub struct UpdateFileInput {
     tags: Option<Vec<String>>,
     /// Replaces the whole object, at most 16 KiB; null clears it.
     metadata: MaybeUndefined<Json>,
-    /// Fail with `CONFLICT` unless the file was last changed then.
+    /// Fail with `CONFLICT` unless `updatedAt` of the file is this time.
     if_updated_at: Option<DateTime>,
 }
 
@@ -112,7 +112,7 @@ pub struct UpdateFileInput {
 pub struct UpdateFilePayload {
     /// The changed file.
     file: Option<File>,
-    /// Empty exactly when the change was made.
+    /// Empty if and only if the change was made.
     user_errors: Vec<UserError>,
 }
 
@@ -129,16 +129,16 @@ pub struct DeleteFileInput {
 /// Result of `deleteFile`.
 #[derive(SimpleObject)]
 pub struct DeleteFilePayload {
-    /// Whether the file is out of every list.
+    /// Whether the file was deleted.
     success: bool,
-    /// The file that is out of every list.
+    /// The deleted file.
     deleted_file_id: Option<ID>,
-    /// The image that is gone with it.
+    /// The image that was deleted with it.
     deleted_image_id: Option<ID>,
-    /// The file in the trash. Null when deleted for good: when asked to, when the workspace keeps no trash, and when the
-    /// file had no bytes.
+    /// The file in the trash. Null when it was deleted permanently: on request, when the workspace has no trash, and
+    /// when the file had no bytes.
     file: Option<File>,
-    /// Empty exactly when the change was made.
+    /// Empty if and only if the change was made.
     user_errors: Vec<UserError>,
 }
 
@@ -152,8 +152,8 @@ pub struct RestoreFileInput {
 /// Result of `restoreFile`.
 #[derive(SimpleObject)]
 pub struct RestoreFilePayload {
-    /// The restored file; `imageStatus` tells how far its new image is.
+    /// The restored file; see `imageStatus` for its new image.
     file: Option<File>,
-    /// Empty exactly when the change was made.
+    /// Empty if and only if the change was made.
     user_errors: Vec<UserError>,
 }

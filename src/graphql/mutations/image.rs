@@ -4,13 +4,13 @@ use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObje
 
 use crate::error::{Code, Error, Refusal, Result};
 use crate::graphql::context::{readable_file, readable_image};
-use crate::graphql::error::{UserError, of_input, outcome, top_level};
-use crate::graphql::mutations::given;
+use crate::graphql::error::{UserError, in_input, outcome, top_level};
+use crate::graphql::mutations::optional;
 use crate::graphql::types::file::File;
 use crate::graphql::types::image::Image;
 use crate::graphql::types::new_image::{FocalPointInput, NewImageInput, object};
 use crate::graphql::types::scalar::{DateTime, Json};
-use crate::graphql::{ContextExt, parse};
+use crate::graphql::{ContextExt, parse_id};
 use crate::id::{FileId, ImageId};
 use crate::image::update::{self, ImageChange};
 use crate::{file, image};
@@ -29,14 +29,14 @@ impl ImageMutation {
         #[graphql(desc = "Of which file, and how.")] input: ProvisionImageInput,
     ) -> Option<async_graphql::Result<ProvisionImagePayload>> {
         let provisioned = async {
-            let id: FileId = parse(&input.file_id, "fileId")?;
+            let id: FileId = parse_id(&input.file_id, "fileId")?;
             let new = input.image.unwrap_or_default().try_into()?;
             image::provision(ctx.app(), ctx.viewer(), id, &new).await
         };
         Some(outcome(provisioned.await).map(|(provisioned, mut user_errors)| {
             let (mut file, mut image) = (None, None);
             if let Some(provisioned) = provisioned {
-                user_errors.extend(provisioned.refusal.map(of_input).map(UserError::from));
+                user_errors.extend(provisioned.refusal.map(in_input).map(UserError::from));
                 (file, image) = (Some(provisioned.file), provisioned.image);
             }
             ProvisionImagePayload {
@@ -51,10 +51,10 @@ impl ImageMutation {
     async fn delete_image(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Which one.")] input: DeleteImageInput,
+        #[graphql(desc = "What to act on.")] input: DeleteImageInput,
     ) -> Option<async_graphql::Result<DeleteImagePayload>> {
         let deleted = async {
-            let id: ImageId = parse(&input.id, "id")?;
+            let id: ImageId = parse_id(&input.id, "id")?;
             image::delete(ctx.app(), ctx.viewer(), id).await
         };
         let (file_id, user_errors) = match outcome(deleted.await) {
@@ -62,7 +62,7 @@ impl ImageMutation {
             Err(fault) => return Some(Err(fault)),
         };
         let file = match file_id {
-            // The token may do this and yet not read files.
+            // A token that may write images need not be allowed to read files.
             Some(id) => file::find(ctx.app(), ctx.viewer(), id).await.or_else(|problem| match problem {
                 Error::Refusal(Refusal { code: Code::Forbidden, .. }) => Ok(None),
                 other => Err(other),
@@ -84,7 +84,7 @@ impl ImageMutation {
         #[graphql(desc = "What to change.")] input: UpdateImageInput,
     ) -> Option<async_graphql::Result<UpdateImagePayload>> {
         let updated = async {
-            let id: ImageId = parse(&input.id, "id")?;
+            let id: ImageId = parse_id(&input.id, "id")?;
             update::update(ctx.app(), ctx.viewer(), id, input.try_into()?).await
         };
         let updated = outcome(updated.await);
@@ -99,12 +99,12 @@ impl TryFrom<UpdateImageInput> for ImageChange {
     type Error = crate::error::Error;
 
     fn try_from(input: UpdateImageInput) -> Result<Self> {
-        let metadata = given(input.cf_metadata);
+        let metadata = optional(input.cf_metadata);
         Ok(ImageChange {
-            alt: given(input.alt),
-            focal_point: given(input.focal_point).map(|point| point.map(Into::into)),
+            alt: optional(input.alt),
+            focal_point: optional(input.focal_point).map(|point| point.map(Into::into)),
             require_signed_urls: input.require_signed_urls,
-            creator: given(input.creator),
+            creator: optional(input.creator),
             cf_metadata: metadata
                 .map(|json| json.map(|json| object(json, "cfMetadata")).transpose())
                 .transpose()?,
@@ -125,11 +125,11 @@ pub struct ProvisionImageInput {
 /// Result of `provisionImage`.
 #[derive(SimpleObject)]
 pub struct ProvisionImagePayload {
-    /// Null while provisioning goes on; see `file.imageStatus`.
+    /// Null while it is being provisioned; see `file.imageStatus`.
     image: Option<Image>,
     /// The file.
     file: Option<File>,
-    /// Empty exactly when the change was made.
+    /// Empty if and only if the change was made.
     user_errors: Vec<UserError>,
 }
 
@@ -143,32 +143,32 @@ pub struct DeleteImageInput {
 /// Result of `deleteImage`.
 #[derive(SimpleObject)]
 pub struct DeleteImagePayload {
-    /// Whether the image is gone.
+    /// Whether the image was deleted.
     success: bool,
-    /// The image that is gone.
+    /// The deleted image.
     deleted_image_id: Option<ID>,
-    /// The file, which stays.
+    /// The file, which is not deleted.
     file: Option<File>,
-    /// Empty exactly when the change was made.
+    /// Empty if and only if the change was made.
     user_errors: Vec<UserError>,
 }
 
-/// Input of `updateImage`. Fields left out stay as they are.
+/// Input of `updateImage`. Absent fields stay unchanged.
 #[derive(InputObject)]
 pub struct UpdateImageInput {
     /// `img_` id.
     id: ID,
-    /// Alternative text, at most 2000 characters; the empty string marks a decorative image, null says there is none.
+    /// Alternative text, at most 2000 characters; the empty string marks a decorative image, null removes it.
     alt: MaybeUndefined<String>,
     /// Point that crops keep in view. Null clears it.
     focal_point: MaybeUndefined<FocalPointInput>,
-    /// Switching purges caches and gives the image a new `cfImageId`.
+    /// A change purges caches and gives the image a new `cfImageId`.
     require_signed_urls: Option<bool>,
     /// The image service's `creator` field, 1-1024 characters. Null clears it.
     creator: MaybeUndefined<String>,
     /// Replaces what is kept with the image service: a JSON object of at most 978 bytes. Null clears it.
     cf_metadata: MaybeUndefined<Json>,
-    /// Fail with `CONFLICT` unless the image was last changed then.
+    /// Fail with `CONFLICT` unless `updatedAt` of the image is this time.
     if_updated_at: Option<DateTime>,
 }
 
@@ -177,6 +177,6 @@ pub struct UpdateImageInput {
 pub struct UpdateImagePayload {
     /// The changed image.
     image: Option<Image>,
-    /// Empty exactly when the change was made.
+    /// Empty if and only if the change was made.
     user_errors: Vec<UserError>,
 }

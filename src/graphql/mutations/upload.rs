@@ -5,13 +5,13 @@ use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 use crate::error::{Error, Result};
 use crate::file::upload::{NewFile, upload};
 use crate::graphql::context::readable_file;
-use crate::graphql::error::{UserError, of_input, outcome};
-use crate::graphql::transport::request::Parts;
+use crate::graphql::error::{UserError, in_input, outcome};
+use crate::graphql::transport::multipart::FileParts;
 use crate::graphql::types::file::File;
 use crate::graphql::types::new_image::{NewImageInput, object};
 use crate::graphql::types::scalar::{Json, Upload, Url};
 use crate::graphql::types::workspace_policy::DuplicatePolicy;
-use crate::graphql::{ContextExt, parse};
+use crate::graphql::{ContextExt, parse_id};
 use crate::import::{NewImport, import};
 use crate::ingest::NewFileOptions;
 use crate::ingest::Uploaded;
@@ -32,13 +32,13 @@ impl UploadMutation {
         let uploaded = outcome(upload_file(ctx, input).await);
         Some(uploaded.map(|(uploaded, mut user_errors)| {
             let refusal = uploaded.as_ref().and_then(|uploaded| uploaded.refusal.clone());
-            user_errors.extend(refusal.map(of_input).map(UserError::from));
-            let (file, deduplicated) = split(ctx, uploaded);
+            user_errors.extend(refusal.map(in_input).map(UserError::from));
+            let (file, deduplicated) = file_and_deduplicated(ctx, uploaded);
             UploadFilePayload { file, deduplicated, user_errors }
         }))
     }
 
-    /// Let the server fetch a file from a public URL. The file comes back at once, with the status `PROCESSING`.
+    /// Let the server fetch a file from a public URL. The file is returned immediately, with the status `PROCESSING`.
     async fn import_file(
         &self,
         ctx: &Context<'_>,
@@ -46,14 +46,15 @@ impl UploadMutation {
     ) -> Option<async_graphql::Result<ImportFilePayload>> {
         let imported = outcome(import_file(ctx, input).await);
         Some(imported.map(|(imported, user_errors)| {
-            let (file, deduplicated) = split(ctx, imported);
+            let (file, deduplicated) = file_and_deduplicated(ctx, imported);
             ImportFilePayload { file, deduplicated, user_errors }
         }))
     }
 }
 
-/// A new file is shown to whoever made it; one that was there before, to whoever may read files.
-fn split(ctx: &Context<'_>, uploaded: Option<Uploaded>) -> (Option<File>, bool) {
+/// The file of an upload, and whether it existed before. A new file is returned to a token that may not read files; an existing
+/// one is not.
+fn file_and_deduplicated(ctx: &Context<'_>, uploaded: Option<Uploaded>) -> (Option<File>, bool) {
     match uploaded {
         Some(Uploaded { file, deduplicated: true, .. }) => (readable_file(ctx, Some(file)), true),
         Some(Uploaded { file, deduplicated: false, .. }) => (Some(File(file)), false),
@@ -62,8 +63,8 @@ fn split(ctx: &Context<'_>, uploaded: Option<Uploaded>) -> (Option<File>, bool) 
 }
 
 async fn upload_file(ctx: &Context<'_>, input: UploadFileInput) -> Result<Uploaded> {
-    let workspace_id = parse(&input.workspace_id, "workspaceId")?;
-    let part = ctx.data_opt::<Parts>().and_then(|parts| parts.get(&input.file)).cloned();
+    let workspace_id = parse_id(&input.workspace_id, "workspaceId")?;
+    let part = ctx.data_opt::<FileParts>().and_then(|parts| parts.get(&input.file)).cloned();
     let part = part.ok_or_else(|| Error::invalid("file", "The request has no such file part."))?;
     let options = NewFileOptions {
         filename: input.filename,
@@ -87,7 +88,7 @@ async fn upload_file(ctx: &Context<'_>, input: UploadFileInput) -> Result<Upload
 }
 
 async fn import_file(ctx: &Context<'_>, input: ImportFileInput) -> Result<Uploaded> {
-    let workspace_id = parse(&input.workspace_id, "workspaceId")?;
+    let workspace_id = parse_id(&input.workspace_id, "workspaceId")?;
     let options = NewFileOptions {
         filename: input.filename,
         ..new_file_options(
@@ -101,6 +102,7 @@ async fn import_file(ctx: &Context<'_>, input: ImportFileInput) -> Result<Upload
     import(ctx.app(), ctx.viewer(), NewImport { workspace_id, url: input.url.0, options }).await
 }
 
+/// The fields that all uploads have.
 pub(super) fn new_file_options(
     tags: Option<Vec<String>>,
     metadata: Option<Json>,
@@ -145,11 +147,12 @@ pub struct UploadFileInput {
 /// Result of `uploadFile`.
 #[derive(SimpleObject)]
 pub struct UploadFilePayload {
-    /// The new file, or the one that has these bytes.
+    /// The new file, or the existing file with these bytes.
     file: Option<File>,
-    /// The bytes were already there and `file` is the existing one.
+    /// These bytes were stored before, and `file` is the existing file.
     deduplicated: bool,
-    /// Empty exactly when the change was made. With a `file`: the file is there, and its image was refused for this.
+    /// Empty if and only if the change was made. With a `file`: the file was stored, and its image was rejected for
+    /// this reason.
     user_errors: Vec<UserError>,
 }
 
@@ -177,10 +180,10 @@ pub struct ImportFileInput {
 /// Result of `importFile`.
 #[derive(SimpleObject)]
 pub struct ImportFilePayload {
-    /// Comes back at once with `status: PROCESSING`; follow `assetEvents`, or poll it.
+    /// Returned immediately with `status: PROCESSING`; subscribe to `assetEvents`, or poll it.
     file: Option<File>,
-    /// False: whether the bytes are there already is known only once they were fetched, and `file` then shares them.
+    /// Always false: duplicates are detected after the bytes were fetched, and `file` then shares the stored bytes.
     deduplicated: bool,
-    /// Empty exactly when the change was made.
+    /// Empty if and only if the change was made.
     user_errors: Vec<UserError>,
 }

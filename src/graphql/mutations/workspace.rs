@@ -6,7 +6,7 @@ use crate::graphql::error::{UserError, outcome};
 use crate::graphql::types::workspace::{Workspace, WorkspaceRole};
 use crate::graphql::types::workspace_member::WorkspaceMember;
 use crate::graphql::types::workspace_policy::WorkspacePolicyInput;
-use crate::graphql::{ContextExt, parse};
+use crate::graphql::{ContextExt, parse_id};
 use crate::id::{UserId, WorkspaceId};
 use crate::workspace::{edit, member};
 
@@ -38,7 +38,7 @@ impl WorkspaceMutation {
         #[graphql(desc = "What to change.")] input: UpdateWorkspaceInput,
     ) -> Option<async_graphql::Result<UpdateWorkspacePayload>> {
         let updated = async {
-            let id: WorkspaceId = parse(&input.id, "id")?;
+            let id: WorkspaceId = parse_id(&input.id, "id")?;
             let policy = input.policy.unwrap_or_default().into();
             edit::update(ctx.app(), ctx.viewer(), id, input.name.as_deref(), &policy).await
         };
@@ -52,11 +52,11 @@ impl WorkspaceMutation {
     async fn set_workspace_member(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Who, where, as what.")] input: SetWorkspaceMemberInput,
+        #[graphql(desc = "Workspace, user and role.")] input: SetWorkspaceMemberInput,
     ) -> Option<async_graphql::Result<SetWorkspaceMemberPayload>> {
         let set = async {
-            let workspace: WorkspaceId = parse(&input.workspace_id, "workspaceId")?;
-            let user: UserId = parse(&input.user_id, "userId")?;
+            let workspace: WorkspaceId = parse_id(&input.workspace_id, "workspaceId")?;
+            let user: UserId = parse_id(&input.user_id, "userId")?;
             member::set(ctx.app(), ctx.viewer(), workspace, user, input.role.into()).await
         };
         Some(outcome(set.await).map(|(member, user_errors)| SetWorkspaceMemberPayload {
@@ -65,15 +65,15 @@ impl WorkspaceMutation {
         }))
     }
 
-    /// Remove a member from a workspace. Owners and admins only; everybody may leave by themselves.
+    /// Remove a member from a workspace. Owners and admins only; every member may leave.
     async fn remove_workspace_member(
         &self,
         ctx: &Context<'_>,
-        #[graphql(desc = "Who, and where.")] input: RemoveWorkspaceMemberInput,
+        #[graphql(desc = "Workspace and user.")] input: RemoveWorkspaceMemberInput,
     ) -> Option<async_graphql::Result<RemoveWorkspaceMemberPayload>> {
         let removed = async {
-            let workspace: WorkspaceId = parse(&input.workspace_id, "workspaceId")?;
-            let user: UserId = parse(&input.user_id, "userId")?;
+            let workspace: WorkspaceId = parse_id(&input.workspace_id, "workspaceId")?;
+            let user: UserId = parse_id(&input.user_id, "userId")?;
             member::remove(ctx.app(), ctx.viewer(), workspace, user).await
         };
         Some(outcome(removed.await).map(|(id, user_errors)| RemoveWorkspaceMemberPayload {
@@ -97,11 +97,11 @@ pub struct CreateWorkspaceInput {
 pub struct CreateWorkspacePayload {
     /// The new workspace.
     workspace: Option<Workspace>,
-    /// Empty exactly when the change was made.
+    /// Empty if and only if the change was made.
     user_errors: Vec<UserError>,
 }
 
-/// Input of `updateWorkspace`. Fields left out stay as they are.
+/// Input of `updateWorkspace`. Absent fields stay unchanged.
 #[derive(InputObject)]
 pub struct UpdateWorkspaceInput {
     /// `wsp_` id.
@@ -117,7 +117,7 @@ pub struct UpdateWorkspaceInput {
 pub struct UpdateWorkspacePayload {
     /// The changed workspace.
     workspace: Option<Workspace>,
-    /// Empty exactly when the change was made.
+    /// Empty if and only if the change was made.
     user_errors: Vec<UserError>,
 }
 
@@ -137,7 +137,7 @@ pub struct SetWorkspaceMemberInput {
 pub struct SetWorkspaceMemberPayload {
     /// The member.
     member: Option<WorkspaceMember>,
-    /// Empty exactly when the change was made.
+    /// Empty if and only if the change was made.
     user_errors: Vec<UserError>,
 }
 
@@ -153,8 +153,8 @@ pub struct RemoveWorkspaceMemberInput {
 /// Result of `removeWorkspaceMember`.
 #[derive(SimpleObject)]
 pub struct RemoveWorkspaceMemberPayload {
-    /// The membership that is gone.
+    /// The deleted membership.
     deleted_member_id: Option<ID>,
-    /// Empty exactly when the change was made.
+    /// Empty if and only if the change was made.
     user_errors: Vec<UserError>,
 }

@@ -9,20 +9,20 @@ use async_graphql::{Data, Response};
 
 use crate::app::App;
 use crate::auth::{Credential, Viewer};
-use crate::graphql::loader::{self, Loaders, Sweeps};
+use crate::graphql::loader::{self, BatchGate, Loaders};
 
 /// The data of a running subscription.
 pub struct SubscriptionContext {
     app: App,
     credential: Arc<Credential>,
-    sweeps: Sweeps,
+    gate: BatchGate,
     delivery: Mutex<Option<(Arc<Viewer>, Arc<Loaders>)>>,
 }
 
 impl SubscriptionContext {
     /// The data of a subscription that has delivered nothing yet.
-    pub fn new(app: App, credential: Arc<Credential>, sweeps: Sweeps) -> Self {
-        SubscriptionContext { app, credential, sweeps, delivery: Mutex::default() }
+    pub fn new(app: App, credential: Arc<Credential>, gate: BatchGate) -> Self {
+        SubscriptionContext { app, credential, gate, delivery: Mutex::default() }
     }
 
     /// The credential whose rights are looked up again during the subscription.
@@ -32,7 +32,7 @@ impl SubscriptionContext {
 
     /// Begins a delivery: from now on resolvers have this viewer, and new loaders.
     pub fn begin_delivery(&self, viewer: Arc<Viewer>) -> Arc<Loaders> {
-        let loaders = Arc::new(loader::loaders(self.app.clone(), Arc::clone(&viewer), &self.sweeps));
+        let loaders = Arc::new(loader::loaders(self.app.clone(), Arc::clone(&viewer), &self.gate));
         let mut delivery = self.delivery.lock().unwrap_or_else(PoisonError::into_inner);
         *delivery = Some((viewer, Arc::clone(&loaders)));
         loaders

@@ -1,30 +1,30 @@
-//! JSON out of requests, as it was sent.
+//! JSON of requests, without the special keys of serde_json.
 //!
-//! serde_json reads an object with a certain key as an instruction to parse the text beside it. Read by this module, such
-//! an object is an object like any other.
+//! `serde_json::Value` deserialises an object with the key `$serde_json::private::RawValue` by parsing the text of its value.
+//! A client must not be able to use that, so here such an object is an object like any other.
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// Reads a JSON text.
+/// Parses JSON.
 ///
 /// # Errors
-/// For what is not JSON, or is nested more than 127 deep.
-pub fn read(text: &[u8]) -> serde_json::Result<Value> {
-    serde_json::from_slice::<AsSent>(text).map(|AsSent(value)| value)
+/// For a text that is not JSON, or nested more than 127 levels deep.
+pub(super) fn read(text: &[u8]) -> serde_json::Result<Value> {
+    serde_json::from_slice::<PlainValue>(text).map(|PlainValue(value)| value)
 }
 
-struct AsSent(Value);
+struct PlainValue(Value);
 
-impl<'de> Deserialize<'de> for AsSent {
+impl<'de> Deserialize<'de> for PlainValue {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Reader).map(AsSent)
+        deserializer.deserialize_any(PlainVisitor).map(PlainValue)
     }
 }
 
-struct Reader;
+struct PlainVisitor;
 
-impl<'de> Visitor<'de> for Reader {
+impl<'de> Visitor<'de> for PlainVisitor {
     type Value = Value;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -61,7 +61,7 @@ impl<'de> Visitor<'de> for Reader {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut read = Vec::new();
-        while let Some(AsSent(item)) = items.next_element()? {
+        while let Some(PlainValue(item)) = items.next_element()? {
             read.push(item);
         }
         Ok(Value::Array(read))
@@ -69,7 +69,7 @@ impl<'de> Visitor<'de> for Reader {
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
         let mut read = Map::new();
-        while let Some((name, AsSent(value))) = fields.next_entry::<String, AsSent>()? {
+        while let Some((name, PlainValue(value))) = fields.next_entry::<String, PlainValue>()? {
             read.insert(name, value);
         }
         Ok(Value::Object(read))
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everything_is_kept_as_sent() {
+    fn special_keys_are_ordinary_keys() {
         for text in [
             r#"{"$serde_json::private::RawValue":"[1,2]"}"#,
             r#"{"a":[{"$serde_json::private::RawValue":"{"}],"b":{"$serde_json::private::Number":"1"}}"#,

@@ -1,151 +1,155 @@
-//! One operation on a connection that stays open: whatever it has to say, one after the other.
+//! One operation over WebSocket or server-sent events, as a stream of events.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_graphql::parser::types::{ExecutableDocument, OperationType, Selection};
-use async_graphql::{Request, Response as Answer, ServerError, Value};
+use async_graphql::{Request, Response, ServerError, Value};
 use futures_util::stream::{self, BoxStream, StreamExt};
 
 use crate::auth::{Credential, Viewer};
 use crate::error::{Code, Error, FAULT_MESSAGE};
 use crate::graphql::document::Document;
-use crate::graphql::document::field_order::Order;
-use crate::graphql::loader::Sweeps;
+use crate::graphql::document::field_order::FieldOrder;
+use crate::graphql::loader::BatchGate;
 use crate::graphql::subscription::delivery::SubscriptionContext;
-use crate::graphql::transport::handler::{Face, operation_type, polished};
-use crate::graphql::transport::request::Parts;
+use crate::graphql::transport::multipart::FileParts;
+use crate::graphql::transport::response::finish;
+use crate::graphql::transport::service::{GraphqlService, operation_type};
 use crate::http::RequestId;
 
-/// What an operation says.
-pub(super) enum Said {
-    /// An answer. There may be more.
-    Next(Answer),
-    /// It is refused, or ended by an error, and over.
-    Failed(Vec<ServerError>),
-    /// It is over.
+/// An event of an operation, named as in `graphql-transport-ws`. All but `Next` are the last.
+pub(super) enum OperationEvent {
+    /// A response; more may follow.
+    Next(Response),
+    /// The operation was rejected, or ended with an error.
+    Error(Vec<ServerError>),
+    /// The operation is complete.
     Complete,
-    /// The token is not usable any more, so nothing on this connection is.
+    /// The token is no longer usable, which ends the connection.
     Unauthenticated,
 }
 
-/// Runs a query, a mutation or a subscription within the limits of every other request, and with a look-up of its
-/// viewer. The last thing said is not `Next`.
+/// Runs a query, mutation or subscription, within the same limits as over HTTP. The viewer is looked up first: the token may
+/// have been revoked since the connection was opened.
 pub(super) fn run(
-    face: Face,
+    service: GraphqlService,
     credential: Arc<Credential>,
     request: Request,
-    parts: Parts,
+    files: FileParts,
     id: RequestId,
-) -> BoxStream<'static, Said> {
-    let said = stream::once(begin(face, credential, request, parts, id)).flatten();
-    // A panic is a fault of this operation, and costs no other one.
-    let said = AssertUnwindSafe(said).catch_unwind().map(move |said| {
-        said.unwrap_or_else(|_| {
+) -> BoxStream<'static, OperationEvent> {
+    let events = stream::once(start(service, credential, request, files, id)).flatten();
+    // A panic ends this operation and not the others of its connection.
+    let events = AssertUnwindSafe(events).catch_unwind().map(move |event| {
+        event.unwrap_or_else(|_| {
             tracing::error!("an operation panicked");
-            Said::Failed(errors(&Error::fault("running an operation", FAULT_MESSAGE), id))
+            OperationEvent::Error(server_errors(&Error::fault("running an operation", FAULT_MESSAGE), id))
         })
     });
-    said.boxed()
+    events.boxed()
 }
 
-async fn begin(
-    face: Face,
+async fn start(
+    service: GraphqlService,
     credential: Arc<Credential>,
     request: Request,
-    parts: Parts,
+    files: FileParts,
     id: RequestId,
-) -> BoxStream<'static, Said> {
-    let viewer = match credential.viewer(&face.app, Duration::ZERO).await {
+) -> BoxStream<'static, OperationEvent> {
+    let viewer = match credential.viewer(&service.app, Duration::ZERO).await {
         Ok(viewer) => viewer,
         Err(Error::Refusal(refusal)) if refusal.code == Code::Unauthenticated => {
-            return one(Said::Unauthenticated);
+            return single(OperationEvent::Unauthenticated);
         }
         Err(problem) => {
             problem.log();
-            return one(Said::Failed(errors(&problem, id)));
+            return single(OperationEvent::Error(server_errors(&problem, id)));
         }
     };
-    let document = match face.parse(&request, &viewer) {
+    let document = match service.parse(&request, &viewer) {
         Ok(document) => document,
-        Err(problem) => return one(failed(problem, id)),
+        Err(problem) => return single(rejected(problem, id)),
     };
     if operation_type(&document.executable, request.operation_name.as_deref())
         == Some(OperationType::Subscription)
     {
-        return subscribe(&face, document, request, viewer, credential, id);
+        return subscribe(&service, document, request, viewer, credential, id);
     }
-    let answer = face.run(request, &document, &viewer, parts, id).await;
-    if answer.data == Value::Null && !answer.errors.is_empty() {
-        return one(Said::Failed(answer.errors));
+    let response = service.run(request, &document, &viewer, files, id).await;
+    if response.data == Value::Null && !response.errors.is_empty() {
+        return single(OperationEvent::Error(response.errors));
     }
-    stream::iter([Said::Next(answer), Said::Complete]).boxed()
+    stream::iter([OperationEvent::Next(response), OperationEvent::Complete]).boxed()
 }
 
 fn subscribe(
-    face: &Face,
+    service: &GraphqlService,
     document: Arc<Document>,
     request: Request,
     viewer: Arc<Viewer>,
     credential: Arc<Credential>,
     id: RequestId,
-) -> BoxStream<'static, Said> {
-    if let Some(problem) = not_one_field(&document.executable, request.operation_name.as_deref()) {
-        return one(failed(problem, id));
+) -> BoxStream<'static, OperationEvent> {
+    if let Some(problem) = check_single_field(&document.executable, request.operation_name.as_deref()) {
+        return single(rejected(problem, id));
     }
-    let request = match face.prepare(request, &document, &viewer) {
+    let request = match service.prepare(request, &document, &viewer) {
         Ok(request) => request,
-        Err(problems) => return one(Said::Failed(polished(Answer::from_errors(problems), id).errors)),
+        Err(problems) => {
+            return single(OperationEvent::Error(finish(Response::from_errors(problems), id).errors));
+        }
     };
     let (operation_name, variables) = (request.operation_name.clone(), request.variables.clone());
-    let sweeps = Sweeps::default();
-    let live = Arc::new(SubscriptionContext::new(face.app.clone(), credential, sweeps.clone()));
-    let loaders = live.begin_delivery(Arc::clone(&viewer));
-    let request = request.data(viewer).data(loaders).data(Parts::default()).data(live);
-    let answers = stream::unfold(face.live.execute_stream(request), move |mut answers| {
-        let sweeps = sweeps.clone();
-        async move { sweeps.of(answers.next()).await.map(|answer| (answer, answers)) }
-    });
-    let said = answers.map(move |mut answer| {
-        if answer.data == Value::Null || is_null_inside(&answer.data) && !answer.errors.is_empty() {
-            return ended(polished(answer, id).errors);
+    let gate = BatchGate::default();
+    let subscription = Arc::new(SubscriptionContext::new(service.app.clone(), credential, gate.clone()));
+    let loaders = subscription.begin_delivery(Arc::clone(&viewer));
+    let request = request.data(viewer).data(loaders).data(FileParts::default()).data(subscription);
+    let responses =
+        stream::unfold(service.subscription_schema.execute_stream(request), move |mut responses| {
+            let gate = gate.clone();
+            async move { gate.run(responses.next()).await.map(|response| (response, responses)) }
+        });
+    let events = responses.map(move |mut response| {
+        if response.data == Value::Null || has_only_nulls(&response.data) && !response.errors.is_empty() {
+            return source_error(finish(response, id).errors);
         }
-        Order::of(&document.executable, operation_name.as_deref(), &variables).sort(&mut answer.data);
-        Said::Next(polished(answer, id))
+        FieldOrder::of(&document.executable, operation_name.as_deref(), &variables).sort(&mut response.data);
+        OperationEvent::Next(finish(response, id))
     });
-    until_over(said.boxed())
+    end_with_last_event(events.boxed())
 }
 
-/// Ends after what is not `Next`, and says `Complete` if nothing else does.
-fn until_over(said: BoxStream<'static, Said>) -> BoxStream<'static, Said> {
-    stream::unfold(Some(said), |said| async move {
-        let mut said = said?;
-        match said.next().await {
-            Some(next @ Said::Next(_)) => Some((next, Some(said))),
+/// Ends the stream after the first event that is not `Next`, and adds `Complete` where there is none.
+fn end_with_last_event(events: BoxStream<'static, OperationEvent>) -> BoxStream<'static, OperationEvent> {
+    stream::unfold(Some(events), |events| async move {
+        let mut events = events?;
+        match events.next().await {
+            Some(next @ OperationEvent::Next(_)) => Some((next, Some(events))),
             Some(last) => Some((last, None)),
-            None => Some((Said::Complete, None)),
+            None => Some((OperationEvent::Complete, None)),
         }
     })
     .boxed()
 }
 
-/// The end of a subscription by an error: its one field is null, and will never be anything else.
-fn ended(errors: Vec<ServerError>) -> Said {
+/// The last event of a subscription whose source stream ended with an error.
+fn source_error(errors: Vec<ServerError>) -> OperationEvent {
     let unauthenticated = Value::from(Code::Unauthenticated.as_str());
     let codes = errors.iter().filter_map(|error| error.extensions.as_ref()?.get("code"));
     match codes.into_iter().any(|code| *code == unauthenticated) {
-        true => Said::Unauthenticated,
-        false => Said::Failed(errors),
+        true => OperationEvent::Unauthenticated,
+        false => OperationEvent::Error(errors),
     }
 }
 
-fn is_null_inside(data: &Value) -> bool {
+fn has_only_nulls(data: &Value) -> bool {
     matches!(data, Value::Object(fields) if fields.values().all(|field| *field == Value::Null))
 }
 
-/// The executor would run several fields side by side and pass over fragments; the specification wants one field.
-fn not_one_field(document: &ExecutableDocument, name: Option<&str>) -> Option<ServerError> {
+/// The executor would run several fields concurrently and ignore fragments. The specification requires one field.
+fn check_single_field(document: &ExecutableDocument, name: Option<&str>) -> Option<ServerError> {
     let mut operations = document.operations.iter();
     let (_, operation) = operations.find(|(known, _)| match name {
         Some(name) => known.is_some_and(|known| known == name),
@@ -159,24 +163,23 @@ fn not_one_field(document: &ExecutableDocument, name: Option<&str>) -> Option<Se
     {
         return None;
     }
-    let message =
-        "A subscription selects exactly one field, itself: without a fragment or directive around it.";
+    let message = "A subscription selects exactly one field, not in a fragment and without a directive.";
     let mut problem = ServerError::new(message, Some(operation.pos));
     problem.extensions.get_or_insert_default().set("code", "GRAPHQL_VALIDATION_FAILED");
     Some(problem)
 }
 
-fn one(said: Said) -> BoxStream<'static, Said> {
-    stream::iter([said]).boxed()
+fn single(event: OperationEvent) -> BoxStream<'static, OperationEvent> {
+    stream::iter([event]).boxed()
 }
 
-fn failed(problem: ServerError, id: RequestId) -> Said {
-    Said::Failed(polished(Answer::from_errors(vec![problem]), id).errors)
+fn rejected(problem: ServerError, id: RequestId) -> OperationEvent {
+    OperationEvent::Error(finish(Response::from_errors(vec![problem]), id).errors)
 }
 
-fn errors(problem: &Error, id: RequestId) -> Vec<ServerError> {
+fn server_errors(problem: &Error, id: RequestId) -> Vec<ServerError> {
     let refusal = problem.public();
     let mut shown = ServerError::new(refusal.message, None);
     shown.extensions.get_or_insert_default().set("code", refusal.code.as_str());
-    polished(Answer::from_errors(vec![shown]), id).errors
+    finish(Response::from_errors(vec![shown]), id).errors
 }

@@ -1,310 +1,221 @@
-//! GraphQL requests out of HTTP: a JSON body, a query string, or the multipart protocol for files.
-//!
-//! Multipart follows <https://github.com/jaydenseric/graphql-multipart-request-spec>: `operations`, then `map`, then
-//! one part per file. Parts are spooled to disk as they arrive, and every limit holds while they do.
+//! GraphQL requests from a query string and from JSON.
 
-use std::collections::HashMap;
-use std::path::Path;
-
-use async_graphql::{Request, Variables};
+use async_graphql::{ParseRequestError, Request, Variables};
+use async_graphql_axum::GraphQLRequest;
 use axum::body::{Body, HttpBody};
-use futures_util::{StreamExt, TryStreamExt};
-use multer::{Field, Multipart};
+use axum::extract::FromRequest;
+use axum::http::{self, HeaderValue, Method, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::StreamExt;
 use serde_json::{Map, Value};
 
 use crate::config::Config;
-use crate::error::{Code, Error};
 use crate::graphql::transport::json;
-use crate::graphql::types::scalar::Upload;
-use crate::storage::spool::Spool;
-
-/// Longest `map` of a multipart request, in bytes.
-const MAX_MAP: usize = 64 * 1024;
-/// Generous for the boundary and the headers of a part, in bytes.
-const MAX_PART_HEAD: u64 = 64 * 1024;
+use crate::graphql::transport::negotiation::JSON;
+use crate::graphql::transport::response;
 
 /// One request, or a batch of them.
 #[derive(Debug)]
-pub enum Asking {
-    One(Box<Request>),
-    /// Each has its place in the answer, even one that cannot be read.
-    Batch(Vec<Result<Request, Unreadable>>),
+pub(super) enum RequestBody {
+    Single(Box<Request>),
+    /// A request that cannot be read has its place in the response.
+    Batch(Vec<Result<Request, RequestRejection>>),
 }
 
-/// Received file parts of a request.
-#[derive(Clone, Default)]
-pub struct Parts(HashMap<String, Part>);
-
-/// A received file part.
-#[derive(Clone)]
-pub struct Part {
-    pub spool: Spool,
-    /// As the client sent it.
-    pub filename: Option<String>,
-    /// As the client sent it.
-    pub content_type: Option<String>,
+/// Why a request cannot be read or executed: status, code and message of the response.
+#[derive(Debug)]
+pub(super) struct RequestRejection {
+    pub(super) status: u16,
+    pub(super) code: &'static str,
+    pub(super) message: String,
 }
 
-impl Parts {
-    /// The part that stands at an input field.
-    pub fn get(&self, upload: &Upload) -> Option<&Part> {
-        self.0.get(&upload.0)
+/// Code for a request with the hash of a persisted query. Apollo Client recognises it, or the message, and then sends whole
+/// queries.
+pub(super) const PERSISTED_QUERY: &str = "PERSISTED_QUERY_NOT_SUPPORTED";
+
+impl RequestRejection {
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
+        RequestRejection { status: 400, code: "BAD_REQUEST", message: message.into() }
+    }
+
+    pub(super) fn too_large(message: String) -> Self {
+        RequestRejection { status: 413, code: "PAYLOAD_TOO_LARGE", message }
+    }
+
+    pub(super) fn unsupported_media_type(message: String) -> Self {
+        RequestRejection { status: 415, code: "UNSUPPORTED_MEDIA_TYPE", message }
+    }
+
+    /// For an operation over GET that is not a query.
+    pub(super) fn query_required() -> Self {
+        let message = "Only queries are executed over GET; send mutations by POST.".to_owned();
+        RequestRejection { status: 405, code: "METHOD_NOT_ALLOWED", message }
     }
 }
 
-/// Why a request cannot be read: status, code and sentence of the answer. A fault of ours gets the request id, and one that
-/// passes the time to wait, where it is answered.
-#[derive(Debug)]
-pub struct Unreadable {
-    pub status: u16,
-    pub code: &'static str,
-    pub message: String,
+impl From<ParseRequestError> for RequestRejection {
+    fn from(_: ParseRequestError) -> Self {
+        RequestRejection::bad_request("The body is not a GraphQL request.")
+    }
 }
 
-/// Code of the refusal that tells a client to send whole queries. Apollo Client goes by it, or by the message.
-pub const PERSISTED: &str = "PERSISTED_QUERY_NOT_SUPPORTED";
-
-fn bad(message: impl Into<String>) -> Unreadable {
-    Unreadable { status: 400, code: "BAD_REQUEST", message: message.into() }
+impl IntoResponse for RequestRejection {
+    fn into_response(self) -> Response {
+        let status = http::StatusCode::from_u16(self.status).unwrap_or(http::StatusCode::BAD_REQUEST);
+        response::error(status, self.code, &self.message)
+    }
 }
 
-/// Reads a request from a query string, as GET sends it.
-pub fn from_query_string(query: &str) -> Result<Request, Unreadable> {
+/// Reads the request in the query string of a GET.
+pub(super) fn from_query_string(query: &str) -> Result<Request, RequestRejection> {
+    let bad_request = |message: String| Err(RequestRejection::bad_request(message));
     let mut fields = Map::new();
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
         let value = match &*name {
             "query" | "operationName" => Value::String(value.into_owned()),
             "variables" | "extensions" if value.is_empty() => Value::Null,
-            "variables" | "extensions" => json::read(value.as_bytes())
-                .map_err(|_| bad(format!("`{name}` in the query string is not JSON.")))?,
+            "variables" | "extensions" => match json::read(value.as_bytes()) {
+                Ok(value) => value,
+                Err(_) => return bad_request(format!("`{name}` in the query string is not JSON.")),
+            },
             _ => continue,
         };
         if fields.insert(name.to_string(), value).is_some() {
-            return Err(bad(format!("`{name}` stands twice in the query string.")));
+            return bad_request(format!("`{name}` is given twice in the query string."));
         }
     }
-    request(Value::Object(fields))
+    from_object(Value::Object(fields))
 }
 
-/// Reads a JSON body.
-pub async fn from_json(config: &Config, body: Body) -> Result<Asking, Unreadable> {
-    let beyond = || too_large(format!("A request has at most {} bytes.", config.max_query_size));
-    // Before a client that waits to be asked for its body is asked.
-    if body.size_hint().lower() > config.max_query_size as u64 {
-        return Err(beyond());
+/// Reads a JSON body of limited size.
+pub(super) async fn from_json(config: &Config, body: Body) -> Result<RequestBody, RequestRejection> {
+    let max = config.max_query_size;
+    let too_large = || RequestRejection::too_large(format!("A request has at most {max} bytes."));
+    // Rejects a body by its `Content-Length` before a client that sent `Expect: 100-continue` is told to send it.
+    if body.size_hint().lower() > max as u64 {
+        return Err(too_large());
     }
     let mut received = Vec::new();
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|_| bad("The body broke off."))?;
-        if received.len() + chunk.len() > config.max_query_size {
-            return Err(beyond());
+        let chunk = chunk.map_err(|_| RequestRejection::bad_request("The body ended early."))?;
+        if received.len() + chunk.len() > max {
+            return Err(too_large());
         }
         received.extend_from_slice(&chunk);
     }
-    asking(parse(&received, "The body")?, config.max_batch)
+    let received = Bytes::from(received);
+    match extract(received.clone()).await {
+        Some(request) => Ok(RequestBody::Single(Box::new(request))),
+        None => from_value(parse(&received, "The body")?, config.max_batch),
+    }
 }
 
-/// Reads a multipart body, spooling its files into `folder`.
-pub async fn from_multipart(
-    config: &Config,
-    folder: &Path,
-    boundary: String,
-    body: Body,
-) -> Result<(Asking, Parts), Unreadable> {
-    if body.size_hint().lower() > most_bytes(config) {
-        return Err(too_large(format!("A file has at most {} bytes.", config.max_file_size)));
+/// Reads an object with the extractor of `async-graphql-axum`.
+///
+/// `None` for a batch: the extractor of batches takes `["{ a }"]` for one request with its fields by position, and rejects a
+/// batch as a whole where one request cannot be read. `None` also for an object that it rejects or that is not executable:
+/// [`from_object`] reads it again and names the problem.
+async fn extract(body: Bytes) -> Option<Request> {
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return None;
     }
-    let mut form = Multipart::new(body.into_data_stream(), boundary);
-    read_form(config, folder, &mut form).await
+    let mut request = http::Request::new(Body::from(body));
+    *request.method_mut() = Method::POST;
+    request.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
+    let request = GraphQLRequest::<RequestRejection>::from_request(request, &()).await.ok()?.into_inner();
+    let is_executable = !request.query.trim().is_empty() && request.operation_name.as_deref() != Some("");
+    is_executable.then_some(request)
 }
 
-/// Above this a body has a part that is too large, whatever its parts are.
-fn most_bytes(config: &Config) -> u64 {
-    let file = config.max_file_size.saturating_add(MAX_PART_HEAD);
-    let files = file.saturating_mul(config.max_upload_parts as u64);
-    files.saturating_add(config.max_query_size as u64).saturating_add(MAX_MAP as u64 + 4 * MAX_PART_HEAD)
-}
-
-async fn read_form(
-    config: &Config,
-    folder: &Path,
-    form: &mut Multipart<'static>,
-) -> Result<(Asking, Parts), Unreadable> {
-    let operations = text_part(form, "operations", config.max_query_size).await?;
-    let mut operations = parse(&operations, "`operations`")?;
-    let map = text_part(form, "map", MAX_MAP).await?;
-    let places = places(&parse(&map, "`map`")?, config.max_upload_parts)?;
-    // Drawn anew for each request: nobody can write down a reference to a part that is not theirs.
-    let nonce: u128 = rand::random();
-    for (key, paths) in &places {
-        for path in paths {
-            put(&mut operations, path, Upload::placeholder(&format!("{nonce:x}.{key}")))?;
-        }
-    }
-    let mut parts = HashMap::new();
-    while let Some(mut field) = form.next_field().await.map_err(|_| broken())? {
-        let Named { name: key, filename } = named(&field)?;
-        if !places.iter().any(|(known, _)| *known == key) {
-            return Err(bad("A part is not named in `map`."));
-        }
-        let content_type = field.content_type().map(ToString::to_string);
-        let chunks =
-            (&mut field).map_err(|_| Error::refuse(Code::InvalidInput, "The multipart body broke off."));
-        let spool = Spool::receive(folder, config.max_file_size, chunks).await.map_err(unspooled)?;
-        let part = Part { spool, filename, content_type };
-        if parts.insert(format!("{nonce:x}.{key}"), part).is_some() {
-            return Err(bad("Two parts have the same name."));
-        }
-    }
-    if parts.len() != places.len() {
-        return Err(bad("`map` names a part that is not there."));
-    }
-    Ok((asking(operations, config.max_batch)?, Parts(parts)))
-}
-
-fn unspooled(problem: Error) -> Unreadable {
-    problem.log();
-    let refusal = problem.public();
-    let code = if refusal.code == Code::InvalidInput { "BAD_REQUEST" } else { refusal.code.as_str() };
-    Unreadable { status: refusal.code.status(), code, message: refusal.message }
-}
-
-/// What a part's headers call it.
-struct Named {
-    name: String,
-    filename: Option<String>,
-}
-
-/// Reads the headers of a part. Those that make something else of its bytes are refused, because the bytes are taken as
-/// they are.
-fn named(field: &Field<'_>) -> Result<Named, Unreadable> {
-    let headers = field.headers();
-    for (header, plain) in [
-        ("content-transfer-encoding", &["7bit", "8bit", "binary"][..]),
-        ("content-encoding", &["identity"]),
-        ("content-range", &[]),
-    ] {
-        let mut values = headers.get_all(header).iter().filter_map(|value| value.to_str().ok());
-        if values.any(|value| !plain.iter().any(|plain| value.trim().eq_ignore_ascii_case(plain))) {
-            return Err(bad(format!("A part has its bytes as they are, all of them, and no `{header}`.")));
-        }
-    }
-    let header = headers.get("content-disposition").map_or(&b""[..], |value| value.as_bytes());
-    let disposition::Part { name, filename } = disposition::part(header);
-    Ok(Named { name: name.unwrap_or_default(), filename })
-}
-
-async fn text_part(form: &mut Multipart<'static>, name: &str, max: usize) -> Result<Vec<u8>, Unreadable> {
-    let missing =
-        || bad(format!("The parts are `operations`, `map`, and then the files: `{name}` is missing here."));
-    let mut field = form.next_field().await.map_err(|_| broken())?.ok_or_else(missing)?;
-    if named(&field)?.name != name {
-        return Err(missing());
-    }
-    let mut text = Vec::new();
-    while let Some(chunk) = field.chunk().await.map_err(|_| broken())? {
-        if text.len() + chunk.len() > max {
-            return Err(too_large(format!("`{name}` has at most {max} bytes.")));
-        }
-        text.extend_from_slice(&chunk);
-    }
-    Ok(text)
-}
-
-/// Part names and the paths they go to, as `map` lists them.
-fn places(map: &Value, max: usize) -> Result<Vec<(String, Vec<String>)>, Unreadable> {
-    let shape = || bad("`map` is an object of lists of paths, e.g. {\"0\": [\"variables.input.file\"]}.");
-    let map = map.as_object().ok_or_else(shape)?;
-    let mut places = Vec::new();
-    for (key, paths) in map {
-        let paths = paths.as_array().filter(|paths| !paths.is_empty()).ok_or_else(shape)?;
-        let paths = paths.iter().map(|path| path.as_str().map(str::to_owned).ok_or_else(shape));
-        places.push((key.clone(), paths.collect::<Result<Vec<_>, _>>()?));
-    }
-    if places.iter().map(|(_, paths)| paths.len()).sum::<usize>() > max {
-        return Err(too_large(format!("A request has at most {max} file parts, and `map` as many paths.")));
-    }
-    Ok(places)
-}
-
-/// Puts a value where a path leads to a null.
-fn put(operations: &mut Value, path: &str, value: async_graphql::Value) -> Result<(), Unreadable> {
-    let nowhere = || bad("A path in `map` does not lead to a null in the variables of `operations`.");
-    if !path.split('.').any(|step| step == "variables") {
-        return Err(nowhere());
-    }
-    let mut place = operations;
-    for step in path.split('.') {
-        place = match place {
-            Value::Object(fields) => fields.get_mut(step),
-            Value::Array(items) => step.parse::<usize>().ok().and_then(|index| items.get_mut(index)),
-            _ => None,
-        }
-        .ok_or_else(nowhere)?;
-    }
-    if !place.is_null() {
-        return Err(nowhere());
-    }
-    *place = value.into_json().map_err(|_| nowhere())?;
-    Ok(())
-}
-
-fn asking(value: Value, max_batch: usize) -> Result<Asking, Unreadable> {
+/// Reads a request or a batch.
+pub(super) fn from_value(value: Value, max_batch: usize) -> Result<RequestBody, RequestRejection> {
     match value {
-        Value::Array(requests) if requests.is_empty() => Err(bad("A batch has at least one request.")),
-        Value::Array(requests) if requests.len() > max_batch => {
-            Err(bad(format!("A batch has at most {max_batch} requests.")))
+        Value::Array(requests) if requests.is_empty() => {
+            Err(RequestRejection::bad_request("A batch has at least one request."))
         }
-        Value::Array(requests) => Ok(Asking::Batch(requests.into_iter().map(request).collect())),
-        single => request(single).map(|request| Asking::One(Box::new(request))),
+        Value::Array(requests) if requests.len() > max_batch => {
+            Err(RequestRejection::bad_request(format!("A batch has at most {max_batch} requests.")))
+        }
+        Value::Array(requests) => Ok(RequestBody::Batch(requests.into_iter().map(from_object).collect())),
+        single => from_object(single).map(|request| RequestBody::Single(Box::new(request))),
     }
 }
 
-/// A request out of its JSON object.
-pub(super) fn request(value: Value) -> Result<Request, Unreadable> {
+/// Reads the object of a request.
+pub(super) fn from_object(value: Value) -> Result<Request, RequestRejection> {
+    let bad_request = |message: &str| Err(RequestRejection::bad_request(message));
     let Value::Object(mut fields) = value else {
-        return Err(bad("A request is an object with the field `query`."));
+        return bad_request("A request is an object with the field `query`.");
     };
     let query = match fields.remove("query") {
         Some(Value::String(query)) if !query.trim().is_empty() => query,
-        None | Some(Value::Null | Value::String(_)) if persisted(&fields) => {
+        None | Some(Value::Null | Value::String(_)) if is_persisted(&fields) => {
             let message = "PersistedQueryNotSupported".to_owned();
-            return Err(Unreadable { status: 200, code: PERSISTED, message });
+            return Err(RequestRejection { status: 200, code: PERSISTED_QUERY, message });
         }
-        _ => return Err(bad("`query` is missing: it holds the text of the operation.")),
+        _ => return bad_request("`query` is missing: it holds the text of the operation."),
     };
     let mut request = Request::new(query);
     match fields.remove("operationName") {
         None | Some(Value::Null) => {}
         Some(Value::String(name)) if name.is_empty() => {}
         Some(Value::String(name)) => request = request.operation_name(name),
-        Some(_) => return Err(bad("`operationName` is a string.")),
+        Some(_) => return bad_request("`operationName` is a string."),
     }
     match fields.remove("variables") {
         None | Some(Value::Null) => {}
         Some(variables @ Value::Object(_)) => request = request.variables(Variables::from_json(variables)),
-        Some(_) => return Err(bad("`variables` is an object.")),
+        Some(_) => return bad_request("`variables` is an object."),
     }
     match fields.remove("extensions") {
         None | Some(Value::Null | Value::Object(_)) => Ok(request),
-        Some(_) => Err(bad("`extensions` is an object.")),
+        Some(_) => bad_request("`extensions` is an object."),
     }
 }
 
 /// Whether a request names its query by a hash.
-fn persisted(fields: &Map<String, Value>) -> bool {
+fn is_persisted(fields: &Map<String, Value>) -> bool {
     fields.get("extensions").is_some_and(|extensions| !extensions["persistedQuery"].is_null())
 }
 
-fn parse(text: &[u8], what: &str) -> Result<Value, Unreadable> {
-    json::read(text).map_err(|_| bad(format!("{what} is not JSON.")))
+pub(super) fn parse(text: &[u8], what: &str) -> Result<Value, RequestRejection> {
+    json::read(text).map_err(|_| RequestRejection::bad_request(format!("{what} is not JSON.")))
 }
 
-fn broken() -> Unreadable {
-    bad("The multipart body is damaged or broke off.")
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn too_large(message: String) -> Unreadable {
-    Unreadable { status: 413, code: "PAYLOAD_TOO_LARGE", message }
+    async fn extracted(body: &'static str) -> Option<Request> {
+        extract(Bytes::from_static(body.as_bytes())).await
+    }
+
+    /// What the extractor would read otherwise than GraphQL over HTTP is left to [`from_value`].
+    #[tokio::test]
+    async fn the_extractor_reads_well_formed_objects_only() {
+        assert!(extracted(r#" {"query":"{ a }","variables":null,"extensions":null,"x":1}"#).await.is_some());
+        for body in [
+            r#"["{ a }"]"#,
+            r#"[{"query":"{ a }"}]"#,
+            r#"{"query":"{ a }","operationName":""}"#,
+            r#"{"query":"{ a }","query":"{ b }"}"#,
+            r#"{"query":" "}"#,
+            r#"{"query":1}"#,
+            r"{",
+            r"",
+        ] {
+            assert!(extracted(body).await.is_none(), "{body}");
+        }
+    }
+
+    #[tokio::test]
+    async fn both_readers_agree_on_variables() {
+        let body = r#"{"query":"{ a }","variables":{"a":{"$serde_json::private::RawValue":"[1]"},
+            "b":[18446744073709551615,-1,0.1,1e300,true,null,"\ud83d\ude00"]}}"#;
+        let read = from_object(parse(body.as_bytes(), "The body").unwrap()).unwrap();
+        assert_eq!(extracted(body).await.unwrap().variables, read.variables);
+    }
 }

@@ -1,7 +1,7 @@
 //! GraphQL over server-sent events, one operation per connection: the distinct connections mode of
 //! <https://github.com/enisdenjo/graphql-sse/blob/master/PROTOCOL.md>.
 //!
-//! A browser's `EventSource` can send no header, so it cannot be used: a token never stands in an address.
+//! `EventSource` in browsers cannot be used, because it sends no `Authorization`, and tokens are not accepted in URLs.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -18,44 +18,47 @@ use tokio::sync::mpsc;
 use crate::app::App;
 use crate::auth::Credential;
 use crate::graphql::document::Documents;
-use crate::graphql::transport::handler::{Face, error, not_over_get, operation_type};
-use crate::graphql::transport::operation::{self, Said};
-use crate::graphql::transport::request::Parts;
+use crate::graphql::transport::multipart::FileParts;
+use crate::graphql::transport::operation::{self, OperationEvent};
+use crate::graphql::transport::request::RequestRejection;
+use crate::graphql::transport::response::error;
+use crate::graphql::transport::service::{GraphqlService, operation_type};
 use crate::http::RequestId;
 use crate::id::ApiTokenId;
 
 const COMPLETE: &str = "event: complete\ndata:\n\n";
-const ALIVE: &str = ":\n\n";
-/// Events that wait for a client to read.
-const WAITING: usize = 2;
+const KEEP_ALIVE: &str = ":\n\n";
+/// Events that are buffered for a client that reads slowly.
+const BUFFERED_EVENTS: usize = 2;
 
-/// Answers one operation as a stream of events.
-pub(super) fn answer(
-    face: Face,
+/// Responds to a request with the events of its operation.
+pub(super) fn respond(
+    service: GraphqlService,
     credential: Credential,
     token: ApiTokenId,
     request: Request,
-    parts: Parts,
-    over_get: bool,
+    files: FileParts,
+    queries_only: bool,
     id: RequestId,
 ) -> Response {
-    if over_get && mutates(&face.documents, &request) {
-        return not_over_get().response(id);
+    if queries_only && is_mutation(&service.documents, &request) {
+        return RequestRejection::query_required().into_http(id);
     }
-    let most = face.app.config.max_connections;
-    let Some(place) = face.app.connections.enter(token, most) else {
-        let message = format!("This token has {most} connections open; close one first.");
-        let mut refused = error(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_CONNECTIONS", &message);
-        refused.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
-        return refused;
+    let max = service.app.config.max_connections;
+    let Some(permit) = service.app.connections.acquire(token, max) else {
+        let message = format!("This token has {max} connections open; close one first.");
+        let mut response = error(StatusCode::TOO_MANY_REQUESTS, "TOO_MANY_CONNECTIONS", &message);
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        return response;
     };
-    let (events, received) = mpsc::channel(WAITING);
-    let app = face.app.clone();
-    let said = operation::run(face, Arc::new(credential), request, parts, id);
-    // On its own, so that a client that does not read cannot keep it.
+    let (events, received) = mpsc::channel(BUFFERED_EVENTS);
+    let app = service.app.clone();
+    let operation = operation::run(service, Arc::new(credential), request, files, id);
+    // In a task of its own: the body of a response is not polled while its client does not read, and so would not notice
+    // the timeout or the stop of the server.
     tokio::spawn(app.clone().connections.serve(async move {
-        let _place = place;
-        produce(&app, said, events).await;
+        let _permit = permit;
+        send_events(&app, operation, events).await;
     }));
     let body = stream::unfold(received, |mut received| async {
         let event: Bytes = received.recv().await?;
@@ -64,26 +67,30 @@ pub(super) fn answer(
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-        // Proxies that gather what they pass on would hold events back.
+        // Turns off the buffering of nginx, which would hold events back.
         (header::HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
     (headers, Body::from_stream(body)).into_response()
 }
 
-/// Sends what an operation says, and signs of life, until it is over, the client has left or does not read, or the server
-/// stops. A stream that ends without `complete` is one to begin again.
-async fn produce(app: &App, mut said: BoxStream<'static, Said>, events: mpsc::Sender<Bytes>) {
-    let mut alive = tokio::time::interval(app.config.keep_alive);
+/// Sends the events of an operation, and keep-alive comments, until the operation is complete, the client is gone or does not
+/// read, or the server stops. A client that receives no `complete` event may repeat the operation.
+async fn send_events(
+    app: &App,
+    mut operation: BoxStream<'static, OperationEvent>,
+    events: mpsc::Sender<Bytes>,
+) {
+    let mut keep_alive = tokio::time::interval(app.config.keep_alive);
     loop {
         let (event, last) = tokio::select! {
             () = app.connections.stop.cancelled() => return,
             () = events.closed() => return,
-            _ = alive.tick() => (ALIVE.to_owned(), false),
-            said = said.next() => match said {
-                Some(Said::Next(answer)) => (next(&answer), false),
-                Some(Said::Failed(errors)) => (next(&Errors { errors }) + COMPLETE, true),
-                Some(Said::Unauthenticated) => (next(&Errors { errors: vec![unauthenticated()] }) + COMPLETE, true),
-                Some(Said::Complete) | None => (COMPLETE.to_owned(), true),
+            _ = keep_alive.tick() => (KEEP_ALIVE.to_owned(), false),
+            event = operation.next() => match event {
+                Some(OperationEvent::Next(response)) => (next(&response), false),
+                Some(OperationEvent::Error(errors)) => (next(&Errors { errors }) + COMPLETE, true),
+                Some(OperationEvent::Unauthenticated) => (next(&Errors { errors: vec![unauthenticated()] }) + COMPLETE, true),
+                Some(OperationEvent::Complete) | None => (COMPLETE.to_owned(), true),
             },
         };
         let sent = tokio::select! {
@@ -101,10 +108,11 @@ struct Errors {
     errors: Vec<ServerError>,
 }
 
-/// JSON has no line breaks, so an event has one line of data. Written without a detour, which would sort its fields.
-fn next(answer: &impl Serialize) -> String {
-    let answer = serde_json::to_string(answer).unwrap_or_default();
-    format!("event: next\ndata: {answer}\n\n")
+/// A `next` event. Compact JSON has no line breaks, so the data is one line. Not written through `serde_json::Value`, which
+/// sorts the fields of objects.
+fn next(response: &impl Serialize) -> String {
+    let response = serde_json::to_string(response).unwrap_or_default();
+    format!("event: next\ndata: {response}\n\n")
 }
 
 fn unauthenticated() -> ServerError {
@@ -114,9 +122,9 @@ fn unauthenticated() -> ServerError {
     problem
 }
 
-fn mutates(documents: &Documents, request: &Request) -> bool {
+fn is_mutation(documents: &Documents, request: &Request) -> bool {
     documents.find(&request.query).is_ok_and(|document| {
-        let wanted = operation_type(&document.executable, request.operation_name.as_deref());
-        !matches!(wanted, Some(OperationType::Query | OperationType::Subscription))
+        let operation = operation_type(&document.executable, request.operation_name.as_deref());
+        !matches!(operation, Some(OperationType::Query | OperationType::Subscription))
     })
 }

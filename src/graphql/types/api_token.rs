@@ -15,10 +15,10 @@ use crate::graphql::types::viewer::TokenScope;
 use crate::id::WorkspaceId;
 use crate::query::page::{Count, PageArgs};
 
-/// A long-lived credential. Its secret is shown once, when it is made.
+/// A long-lived credential. Its secret is shown once, when it is created.
 pub struct ApiToken(pub api_token::Model);
 
-/// A long-lived credential. Its secret is shown once, when it is made.
+/// A long-lived credential. Its secret is shown once, when it is created.
 #[Object]
 impl ApiToken {
     /// Prefixed, globally unique, opaque id.
@@ -26,7 +26,7 @@ impl ApiToken {
         self.0.id.to_string().into()
     }
 
-    /// What it is for.
+    /// Name that tells the token's purpose.
     async fn name(&self) -> &str {
         &self.0.name
     }
@@ -36,7 +36,7 @@ impl ApiToken {
         &self.0.hint
     }
 
-    /// What it may do, as far as its user may.
+    /// What it allows, within the rights of its user.
     async fn scopes(&self) -> Vec<TokenScope> {
         self.0.scopes.0.iter().copied().map(Into::into).collect()
     }
@@ -46,12 +46,12 @@ impl ApiToken {
         self.0.workspace_id.map(|id| id.to_string().into())
     }
 
-    /// When it stops working. Null when it does not by itself.
+    /// When it expires. Null when it does not expire.
     async fn expires_at(&self) -> Option<DateTime> {
         self.0.expires_at.map(DateTime)
     }
 
-    /// When it was last used, to the minute or so. Null when it never was.
+    /// When it was last used, accurate to about a minute. Null when it was never used.
     async fn last_used_at(&self) -> Option<DateTime> {
         self.0.last_used_at.map(DateTime)
     }
@@ -61,7 +61,7 @@ impl ApiToken {
         self.0.revoked_at.map(DateTime)
     }
 
-    /// When it was made.
+    /// When it was created.
     async fn created_at(&self) -> DateTime {
         DateTime(self.0.created_at)
     }

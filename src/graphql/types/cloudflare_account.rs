@@ -6,7 +6,7 @@ use serde_json::{Number, Value};
 use crate::account;
 use crate::error::{Error, Result};
 use crate::graphql::error::{from_loader, top_level};
-use crate::graphql::loader::ImageOfAccount;
+use crate::graphql::loader::ImageByCloudflareId;
 use crate::graphql::types::connection::{OrderDirection, PageInfo};
 use crate::graphql::types::image::{Image, ImageVariant};
 use crate::graphql::types::scalar::{DateTime, Json, Url};
@@ -16,12 +16,12 @@ use crate::image::rendition::account_urls;
 use cloudflare_images::client::{MetaFilter, MetaTest};
 use cloudflare_images::wire;
 
-/// The Cloudflare Images account as Cloudflare itself reports it, for admins: what every call of the
-/// Cloudflare Images API offers and no other type here already has.
+/// The Cloudflare Images account as Cloudflare itself reports it, for admins: everything in the Cloudflare Images API
+/// that no other type here has.
 pub struct CloudflareAccount;
 
-/// The Cloudflare Images account as Cloudflare itself reports it, for admins: what every call of the
-/// Cloudflare Images API offers and no other type here already has.
+/// The Cloudflare Images account as Cloudflare itself reports it, for admins: everything in the Cloudflare Images API
+/// that no other type here has.
 #[Object]
 impl CloudflareAccount {
     /// Account id; never the token.
@@ -55,17 +55,17 @@ impl CloudflareAccount {
     /// Signing keys, names only: a value never leaves the server.
     #[graphql(directive = semanticNonNull::apply(None))]
     async fn signing_keys(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Vec<SigningKey>>> {
-        Some(account::signing_keys(ctx.app(), ctx.viewer()).await.map(names).map_err(top_level))
+        Some(account::signing_keys(ctx.app(), ctx.viewer()).await.map(SigningKey::all).map_err(top_level))
     }
 
-    /// Images of the account, ours or not, newest first unless said otherwise. Forward only, as Cloudflare pages.
+    /// Images of the account, those of other applications included. Forward paging only, as in Cloudflare's API.
     #[graphql(complexity = "first.unwrap_or(100).clamp(1, 1000) as usize * child_complexity + 1")]
     async fn images(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "1-1000. Default: 100.")] first: Option<i32>,
         #[graphql(desc = "Return items after this cursor.")] after: Option<String>,
-        #[graphql(desc = "Which end first.", default_with = "Some(OrderDirection::Desc)")] direction: Option<
+        #[graphql(desc = "Direction by upload time.", default_with = "Some(OrderDirection::Desc)")] direction: Option<
             OrderDirection,
         >,
         #[graphql(desc = "Cloudflare's `creator`; the empty string finds images without one.")]
@@ -77,21 +77,21 @@ impl CloudflareAccount {
         let page = async {
             let conditions = metadata.unwrap_or_default();
             if conditions.len() > 5 {
-                return Err(Error::invalid("metadata", "At most five conditions are taken."));
+                return Err(Error::invalid("metadata", "At most five conditions are accepted."));
             }
             let list = account::ImageList {
                 first: first.map(|first| u32::try_from(first).unwrap_or(0)),
                 after,
                 oldest_first: direction == Some(OrderDirection::Asc),
                 creator,
-                conditions: conditions.into_iter().map(condition).collect::<Result<_>>()?,
+                conditions: conditions.into_iter().map(meta_filter).collect::<Result<_>>()?,
             };
             account::list_images(ctx.app(), ctx.viewer(), list).await
         };
         Some(page.await.map(CloudflareImageConnection).map_err(top_level))
     }
 
-    /// One image by Cloudflare's id, drafts too.
+    /// One image by Cloudflare's id, drafts included.
     async fn image(
         &self,
         ctx: &Context<'_>,
@@ -108,10 +108,6 @@ impl CloudflareAccount {
     }
 }
 
-pub fn names(keys: Vec<wire::Key>) -> Vec<SigningKey> {
-    keys.into_iter().map(|key| SigningKey { name: key.name }).collect()
-}
-
 /// Storage use of the account.
 #[derive(Debug, Clone, SimpleObject)]
 pub struct CloudflareStats {
@@ -126,6 +122,13 @@ pub struct CloudflareStats {
 pub struct SigningKey {
     /// Letters and digits.
     name: String,
+}
+
+impl SigningKey {
+    /// The keys of an account.
+    pub fn all(keys: Vec<wire::Key>) -> Vec<SigningKey> {
+        keys.into_iter().map(|key| SigningKey { name: key.name }).collect()
+    }
 }
 
 /// An image as Cloudflare reports it.
@@ -169,20 +172,20 @@ impl CloudflareImage {
         self.0.uploaded.map(DateTime)
     }
 
-    /// Delivery URLs, one per named variant; unsigned. Those of variants that keep metadata are left out where the policy of
-    /// the image's workspace does not let it out.
+    /// Delivery URLs, one per named variant; unsigned. Without the variants that keep metadata where the EXIF policy of
+    /// the image's workspace does not allow it.
     async fn variants(&self, ctx: &Context<'_>) -> Vec<Url> {
         let policy = async {
-            let found = ctx.loaders().load_one(ImageOfAccount(self.0.id.clone())).await;
+            let found = ctx.loaders().load_one(ImageByCloudflareId(self.0.id.clone())).await;
             let image = Image(found.ok().flatten()?);
             Some(image.exif_policy(ctx).await)
         };
         account_urls(ctx.app(), &self.0, policy).await.into_iter().map(Url).collect()
     }
 
-    /// Our image that owns it; null for a stray.
+    /// The image of this server that it belongs to. Null when there is none.
     async fn image(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Image>> {
-        let key = ImageOfAccount(self.0.id.clone());
+        let key = ImageByCloudflareId(self.0.id.clone());
         ctx.loaders().load_one(key).await.map_err(from_loader).transpose().map(|row| row.map(Image))
     }
 }
@@ -207,7 +210,7 @@ impl CloudflareImageConnection {
         self.0.rows.iter().map(|(_, image)| CloudflareImage(image.clone())).collect()
     }
 
-    /// Where this page lies in the list.
+    /// Position of this page in the list.
     async fn page_info(&self) -> PageInfo {
         PageInfo {
             has_next: self.0.has_next,
@@ -222,7 +225,7 @@ impl CloudflareImageConnection {
 /// An account image in a page.
 #[derive(SimpleObject)]
 pub struct CloudflareImageEdge {
-    /// Leads behind this item: give it as `after`.
+    /// Cursor of this item, for `after`.
     cursor: String,
     /// The item.
     node: CloudflareImage,
@@ -248,27 +251,31 @@ pub enum CloudflareMetadataOperator {
     AnyOf,
     /// A number above.
     GreaterThan,
-    /// A number not below.
+    /// A number above, or equal.
     GreaterOrEqual,
     /// A number below.
     LessThan,
-    /// A number not above.
+    /// A number below, or equal.
     LessOrEqual,
 }
 
-fn condition(condition: CloudflareMetadataCondition) -> Result<MetaFilter> {
+/// The filter of a condition.
+///
+/// # Errors
+/// `BAD_USER_INPUT` for a value that the operator does not compare with.
+fn meta_filter(condition: CloudflareMetadataCondition) -> Result<MetaFilter> {
     use CloudflareMetadataOperator as Operator;
-    let wrong = || {
+    let invalid = || {
         let message = "A condition compares with a string, number or boolean; ANY_OF with a list of up to ten strings \
                        or numbers; the others with a number.";
         Error::invalid("metadata.value", message)
     };
-    let number = |value: &Value| value.as_number().cloned().ok_or_else(wrong);
+    let number = |value: &Value| value.as_number().cloned().ok_or_else(invalid);
     let test = match (condition.operator, &condition.value.0) {
         (Operator::Equals, Value::String(text)) => MetaTest::EqString(text.clone()),
         (Operator::Equals, Value::Number(number)) => MetaTest::EqNumber(number.clone()),
         (Operator::Equals, Value::Bool(flag)) => MetaTest::EqBoolean(*flag),
-        (Operator::Equals, _) => return Err(wrong()),
+        (Operator::Equals, _) => return Err(invalid()),
         (Operator::AnyOf, Value::Array(items)) if (1..=10).contains(&items.len()) => {
             let texts: Option<Vec<String>> =
                 items.iter().map(|item| item.as_str().map(str::to_owned)).collect();
@@ -276,10 +283,10 @@ fn condition(condition: CloudflareMetadataCondition) -> Result<MetaFilter> {
             match (texts, numbers) {
                 (Some(texts), _) => MetaTest::InString(texts),
                 (None, Some(numbers)) => MetaTest::InNumber(numbers),
-                (None, None) => return Err(wrong()),
+                (None, None) => return Err(invalid()),
             }
         }
-        (Operator::AnyOf, _) => return Err(wrong()),
+        (Operator::AnyOf, _) => return Err(invalid()),
         (Operator::GreaterThan, value) => MetaTest::Gt(number(value)?),
         (Operator::GreaterOrEqual, value) => MetaTest::Gte(number(value)?),
         (Operator::LessThan, value) => MetaTest::Lt(number(value)?),

@@ -1,4 +1,4 @@
-//! Relay connections, written once for every list.
+//! Relay connections.
 
 use std::sync::Arc;
 
@@ -46,10 +46,10 @@ impl TotalCount {
     }
 }
 
-/// How a count was made.
+/// How exact a count is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 pub enum CountPrecision {
-    /// All were counted.
+    /// All items were counted.
     Exact,
     /// Counting stopped at the server's cap; there are at least this many.
     AtLeast,
@@ -64,7 +64,7 @@ pub enum OrderDirection {
     Desc,
 }
 
-/// Paging arguments as GraphQL has them.
+/// The paging arguments of a field.
 pub fn page_args(
     first: Option<i32>,
     after: Option<String>,
@@ -74,19 +74,19 @@ pub fn page_args(
     PageArgs { first: first.map(i64::from), after, last: last.map(i64::from), before, until: None }
 }
 
-/// Cost of a connection: what its selection costs, times the rows it may bring.
+/// Cost of a connection: the cost of its selection, times the size of its page.
 pub fn cost(first: Option<i32>, last: Option<i32>, child: usize) -> usize {
     let rows = first.or(last).and_then(|rows| usize::try_from(rows).ok()).unwrap_or(100);
     rows.min(100).saturating_mul(child).saturating_add(1)
 }
 
-/// Whether the selection asks what lies beyond the side a page was entered from.
+/// Whether the selection needs `hasNextPage` and `hasPreviousPage`: paging computes only one of them otherwise.
 pub fn wants_both_ends(ctx: &Context<'_>) -> bool {
     let info = ctx.look_ahead().field("pageInfo");
     info.field("hasNextPage").exists() || info.field("hasPreviousPage").exists()
 }
 
-/// Where a page lies in its list.
+/// Position of a page in its list.
 pub struct PageInfo {
     pub has_next: bool,
     pub has_previous: bool,
@@ -96,15 +96,15 @@ pub struct PageInfo {
     pub total: Option<Arc<TotalCount>>,
 }
 
-/// Where a page lies in its list.
+/// Position of a page in its list.
 #[Object]
 impl PageInfo {
-    /// Whether there is more after this page.
+    /// Whether there are items after this page.
     async fn has_next_page(&self) -> bool {
         self.has_next
     }
 
-    /// Whether there is more before this page.
+    /// Whether there are items before this page.
     async fn has_previous_page(&self) -> bool {
         self.has_previous
     }
@@ -119,9 +119,9 @@ impl PageInfo {
         self.end.as_deref()
     }
 
-    /// Same as `totalCount` of the connection; here for parity with the REST face. Relay keeps only the four
-    /// cursor fields of a `@connection` up to date, so Relay clients should read `totalCount` instead.
-    /// Null for the images of the Cloudflare account, which Cloudflare does not count by list.
+    /// Same as `totalCount` of the connection; here for parity with the REST face. Relay keeps only the four cursor
+    /// fields of a `@connection` up to date, so Relay clients should read `totalCount` instead. Null for the images of
+    /// the Cloudflare account, because Cloudflare does not count them.
     async fn total(&self) -> Option<async_graphql::Result<i32>> {
         self.total.as_ref()?.rows().await
     }
@@ -166,7 +166,7 @@ macro_rules! connection {
                 self.rows.iter().map(|edge| &edge.node).collect()
             }
 
-            /// Where this page lies in the list.
+            /// Position of this page in the list.
             async fn page_info(&self) -> $crate::graphql::types::connection::PageInfo {
                 $crate::graphql::types::connection::PageInfo {
                     has_next: self.has_next,
@@ -177,7 +177,7 @@ macro_rules! connection {
                 }
             }
 
-            /// Matches of the whole list, not of this page. Counted only when asked for.
+            /// Number of items in the whole list, not in this page. Counted only when selected.
             #[graphql(directive = $crate::graphql::semanticNonNull::apply(None))]
             async fn total_count(&self) -> Option<async_graphql::Result<i32>> {
                 self.total.rows().await
@@ -195,7 +195,7 @@ macro_rules! connection {
         #[doc = $item]
         #[async_graphql::Object]
         impl $edge {
-            /// Leads back to this item: give it as `after` or `before`.
+            /// Cursor of this item, for `after` or `before`.
             async fn cursor(&self) -> &str {
                 &self.cursor
             }
@@ -213,7 +213,7 @@ macro_rules! sized_connection {
     ($($head:tt)+) => {
         connection!(
             $($head)+,
-            /// How `totalCount` was made: a list without conditions is always counted in full.
+            /// How exact `totalCount` is. A list without a filter is always counted in full.
             #[graphql(directive = $crate::graphql::semanticNonNull::apply(None))]
             async fn total_count_precision(&self) -> Option<
                 async_graphql::Result<$crate::graphql::types::connection::CountPrecision>,
@@ -226,8 +226,8 @@ macro_rules! sized_connection {
                 }))
             }
 
-            /// Bytes of all matches, whose number is `totalCount`. Counted only when asked for. Null when counting
-            /// stopped at the server's cap.
+            /// Bytes of all items that `totalCount` counts. Computed only when selected. Null when counting stopped at
+            /// the server's cap.
             async fn total_size(&self) -> Option<async_graphql::Result<$crate::graphql::types::scalar::ByteSize>> {
                 let total = self.total.get().await.map_err($crate::graphql::error::top_level);
                 total.map(|total| total.bytes.map($crate::graphql::types::scalar::ByteSize::from)).transpose()

@@ -20,14 +20,14 @@ impl DirectUpload {
         self.0.id.to_string().into()
     }
 
-    /// The file being filled. Its `status` tells how far it is. Null once the upload was cancelled or has expired:
-    /// the file is gone with it.
+    /// The file that the bytes are for. Null once the upload was cancelled or has expired, because the file is deleted
+    /// with it.
     async fn file(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<File>> {
         let file = self.0.file_id?;
         ctx.loaders().load_one(file).await.map_err(from_loader).transpose().map(|row| row.map(File))
     }
 
-    /// How far it is.
+    /// State of the upload.
     async fn status(&self) -> DirectUploadStatus {
         self.0.status.into()
     }
@@ -42,7 +42,7 @@ impl DirectUpload {
         self.0.transport.into()
     }
 
-    /// Where to send the bytes. Null once the upload is over, and for those who may not send any.
+    /// Where to send the bytes. Null once the upload is closed, and for callers who may not upload.
     async fn upload_url(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Url>> {
         let url = direct_uploads::upload_url(ctx.app(), ctx.viewer(), &self.0).await;
         url.map_err(top_level).transpose().map(|url| url.map(Url))
@@ -76,22 +76,22 @@ impl DirectUpload {
         (self.0.transport == direct_upload::Transport::FormPost).then_some("file")
     }
 
-    /// Most bytes that are accepted.
+    /// Largest accepted size.
     async fn max_size(&self) -> ByteSize {
         self.0.max_size.into()
     }
 
-    /// Bytes that have arrived so far, for a PUT to this server; of any other upload, once it is complete.
+    /// Bytes that have arrived so far. Of an upload that is not a PUT to this server, known only once it is complete.
     async fn bytes_received(&self) -> ByteSize {
         self.0.bytes_received.into()
     }
 
-    /// When `uploadUrl` stops working.
+    /// When `uploadUrl` expires.
     async fn expires_at(&self) -> DateTime {
         DateTime(self.0.expires_at)
     }
 
-    /// When it was made.
+    /// When it was created.
     async fn created_at(&self) -> DateTime {
         DateTime(self.0.created_at)
     }
@@ -107,19 +107,19 @@ pub enum UploadTransport {
     Put,
 }
 
-/// Life of a direct upload.
+/// States of a direct upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "direct_upload::Status")]
 pub enum DirectUploadStatus {
-    /// Waiting for bytes, or for word that they were sent.
+    /// Waiting for bytes, or for `completeDirectUpload`.
     Open,
-    /// The bytes are here and the file is ready.
+    /// The bytes have arrived and the file is ready.
     Completed,
-    /// No bytes came in time.
+    /// No bytes arrived before it expired.
     Expired,
-    /// Given up by the caller.
+    /// Cancelled by the caller.
     Cancelled,
-    /// Bytes came that are not accepted; see `failure`.
+    /// The bytes that arrived were rejected; see `failure`.
     Failed,
 }
 

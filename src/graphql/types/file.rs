@@ -1,4 +1,4 @@
-//! `File` and what orders lists of it.
+//! `File`.
 
 use async_graphql::async_trait::async_trait;
 use async_graphql::{Context, Enum, ID, InputObject, Object};
@@ -9,9 +9,9 @@ use crate::download;
 use crate::entity::file;
 use crate::error::Result;
 use crate::file as files;
-use crate::graphql::context::parse_all;
+use crate::graphql::context::parse_ids;
 use crate::graphql::error::{UserError, from_loader, top_level};
-use crate::graphql::loader::ImageOf;
+use crate::graphql::loader::ImageByFile;
 use crate::graphql::types::connection::{CountRows, OrderDirection, TotalCount, wants_both_ends};
 use crate::graphql::types::filter::FileFilter;
 use crate::graphql::types::image::Image;
@@ -49,14 +49,14 @@ impl File {
             .map(|row| row.map(Workspace))
     }
 
-    /// Name with extension, as it was sent. It is compared, searched and ordered in Unicode's composed form (NFC), so that
-    /// canonically equivalent spellings are one.
+    /// Name with extension, as it was sent. It is compared, searched and sorted in Unicode's composed form (NFC), so
+    /// that canonically equivalent spellings are equal.
     async fn filename(&self) -> &str {
         self.0.shown_filename()
     }
 
-    /// Type found by looking at the bytes. Where they do not tell, which is so for kinds of text and for types without a
-    /// known signature, the one that was declared. Null until the bytes have arrived.
+    /// Type detected from the bytes. For text formats and types without a known signature, the declared type. Null
+    /// until the bytes have arrived.
     async fn mime_type(&self) -> Option<&str> {
         self.0.mime_type.as_deref()
     }
@@ -71,7 +71,7 @@ impl File {
         self.0.sha256.as_ref().map(|hash| hash.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// How far its bytes are.
+    /// State of its bytes.
     async fn status(&self) -> FileStatus {
         self.0.status.into()
     }
@@ -81,20 +81,20 @@ impl File {
         self.0.failure.as_ref().map(UserError::from)
     }
 
-    /// The image projection. Null for a non-image, and while, or after, it is not provisioned.
+    /// The image projection. Null for a file that is not an image, and while it is not provisioned.
     async fn image(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Image>> {
         if self.0.image_status != file::ImageStatus::Ready {
             return None;
         }
         ctx.loaders()
-            .load_one(ImageOf(self.0.id))
+            .load_one(ImageByFile(self.0.id))
             .await
             .map_err(from_loader)
             .transpose()
             .map(|row| row.map(Image))
     }
 
-    /// How far provisioning of the image projection is. Independent of `status`: the file stays usable when it fails.
+    /// State of the image projection. Independent of `status`: the file stays usable when provisioning fails.
     async fn image_status(&self) -> ImageProvisionStatus {
         self.0.image_status.into()
     }
@@ -104,7 +104,7 @@ impl File {
         self.0.image_failure.as_ref().map(UserError::from)
     }
 
-    /// Free labels, at most 50, each of 1-100 characters, and each once whatever its spelling.
+    /// Free labels, at most 50, each of 1-100 characters. Canonically equivalent labels are one.
     async fn tags(&self) -> &[String] {
         self.0.shown_tags()
     }
@@ -115,15 +115,15 @@ impl File {
     }
 
     /// Short-lived signed URL of the original bytes, which needs no token. Null unless `status` is `READY`, and in the
-    /// trash. Everybody who asks within a window of `expiresIn` seconds gets the same string; it works for at least that
-    /// long, and at most twice as long.
+    /// trash. All requests within a window of `expiresIn` seconds get the same URL, which is valid for at least that
+    /// long and at most twice as long.
     async fn download_url(
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Seconds the URL stays valid at least, 60-86400.", default_with = "Some(900)")]
         expires_in: Option<i32>,
         #[graphql(
-            desc = "Serve with `Content-Disposition: attachment`. What a browser might run is served so in any case.",
+            desc = "Serve with `Content-Disposition: attachment`. Files that a browser could execute are always served that way.",
             default_with = "Some(false)"
         )]
         attachment: Option<bool>,
@@ -133,13 +133,13 @@ impl File {
         url.map_err(top_level).transpose().map(|url| url.map(Url))
     }
 
-    /// Who uploaded it. Null when that user is gone or shares no workspace with the caller any more.
+    /// Who uploaded it. Null when the user was deleted or shares no workspace with the caller.
     async fn created_by(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<User>> {
         let user = self.0.created_by?;
         ctx.loaders().load_one(user).await.map_err(from_loader).transpose().map(|row| row.map(User))
     }
 
-    /// When it was made.
+    /// When it was created.
     async fn created_at(&self) -> DateTime {
         DateTime(self.0.created_at)
     }
@@ -154,63 +154,63 @@ impl File {
         self.0.deleted_at.map(DateTime)
     }
 
-    /// When the trash will be emptied of it. Null for a file that is not in the trash.
+    /// When it will be deleted from the trash. Null for a file that is not in the trash.
     async fn purge_at(&self) -> Option<DateTime> {
         self.0.deleted_at.and(self.0.due_at).map(DateTime)
     }
 }
 
-/// Life of a file's bytes. More states may be added: clients need a default branch.
+/// States of a file's bytes. More states may be added: clients need a default branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "file::Status")]
 pub enum FileStatus {
-    /// A direct upload exists; no bytes yet.
+    /// A direct upload exists; its bytes have not arrived.
     AwaitingUpload,
     /// The server is fetching the bytes.
     Processing,
     /// Usable.
     Ready,
-    /// Not usable; see `failure`. With `BYTES_MISSING` it is usable again once its bytes are back.
+    /// Not usable; see `failure`. With `BYTES_MISSING` it becomes usable again when its bytes are recovered.
     Failed,
 }
 
-/// Life of a file's image projection.
+/// States of a file's image projection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "file::ImageStatus")]
 pub enum ImageProvisionStatus {
-    /// The file is not an image that the image service takes, or its bytes are not there yet.
+    /// The file is not an image that the image service accepts, or its bytes have not arrived.
     NotApplicable,
     /// Waiting for a worker.
     Queued,
     /// Being copied into the image service.
     InProgress,
-    /// `image` is there.
+    /// `image` is available.
     Ready,
     /// Could not be provisioned; see `imageFailure`. `provisionImage` tries again.
     Failed,
-    /// Not provisioned because the upload said so, or deleted since. `provisionImage` makes a new one.
+    /// Not provisioned on request, or deleted since. `provisionImage` creates a new one.
     Removed,
 }
 
 /// Order of files.
 #[derive(Debug, Clone, Copy, InputObject)]
 pub struct FileOrder {
-    /// What to order by.
+    /// Sort key.
     pub field: FileOrderField,
-    /// Which way.
+    /// Sort direction.
     pub direction: OrderDirection,
 }
 
-/// What files can be ordered by.
+/// Sort keys of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 pub enum FileOrderField {
-    /// When it was made.
+    /// When it was created.
     CreatedAt,
     /// When it was last changed.
     UpdatedAt,
     /// Name in Unicode's composed form, byte by byte.
     Filename,
-    /// Size in bytes; a file without bytes counts as empty.
+    /// Size in bytes; a file without bytes sorts as empty.
     Size,
 }
 
@@ -247,7 +247,7 @@ pub async fn list_files(
     };
     let list = files::FileList {
         workspace_id,
-        ids: parse_all(ids)?,
+        ids: parse_ids(ids)?,
         filter: filter.unwrap_or_default().decode()?,
         page,
         order: ListOrder { descending: order.direction == OrderDirection::Desc, ..by },

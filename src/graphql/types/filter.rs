@@ -1,21 +1,21 @@
-//! Conditions on lists, as arguments have them.
+//! Filters of lists.
 
 use async_graphql::{Enum, ID, InputObject};
 
 use crate::error::Result;
 use crate::file::filter as files;
-use crate::graphql::parse;
+use crate::graphql::parse_id;
 use crate::graphql::types::file::{FileStatus, ImageProvisionStatus};
 use crate::graphql::types::image::ImageFormat;
 use crate::graphql::types::scalar::{ByteSize, DateTime};
 use crate::image::filter as images;
 use crate::query::filter;
 
-/// Conditions on files. All given fields must hold. A list holds at most 100 values; an empty one matches nothing.
+/// Conditions on files. All given fields must hold. A list has at most 100 values; an empty list matches nothing.
 #[derive(Debug, Clone, Default, InputObject)]
 pub struct FileFilter {
-    /// Words, separated by spaces, all of which occur in filename or tags, also as parts of other words, whatever their
-    /// case. 1-200 characters.
+    /// Words, separated by spaces, all of which occur in filename or tags, within words too and in any case. 1-200
+    /// characters.
     search: Option<String>,
     /// Name with extension.
     filename: Option<StringFilter>,
@@ -34,20 +34,20 @@ pub struct FileFilter {
     size: Option<ByteSizeRange>,
     /// Exact lower-case hex SHA-256; finds duplicates.
     sha256: Option<String>,
-    /// When it was made.
+    /// When it was created.
     created_at: Option<DateTimeRange>,
     /// `usr_` id of who uploaded it.
     created_by: Option<ID>,
-    /// Look in the trash instead.
+    /// List the files in the trash instead.
     #[graphql(default_with = "Some(false)")]
     trashed: Option<bool>,
 }
 
-/// Conditions on images. All given fields must hold. A list holds at most 100 values; an empty one matches nothing.
+/// Conditions on images. All given fields must hold. A list has at most 100 values; an empty list matches nothing.
 #[derive(Debug, Clone, Default, InputObject)]
 pub struct ImageFilter {
-    /// Words, separated by spaces, all of which occur in filename, alternative text or tags, also as parts of other
-    /// words, whatever their case. 1-200 characters.
+    /// Words, separated by spaces, all of which occur in filename, alternative text or tags, within words too and in
+    /// any case. 1-200 characters.
     search: Option<String>,
     /// Name of the file, with extension.
     filename: Option<StringFilter>,
@@ -61,11 +61,11 @@ pub struct ImageFilter {
     height: Option<IntRange>,
     /// Bytes of the original.
     size: Option<ByteSizeRange>,
-    /// Any of these. Images without a size have none.
+    /// Any of these. Images without a size have no orientation.
     orientation: Option<Vec<ImageOrientation>>,
     /// Delivered only through signed URLs.
     require_signed_urls: Option<bool>,
-    /// Has (true) or lacks (false) alternative text; the empty text that marks a decorative image counts as one.
+    /// Has (true) or lacks (false) alternative text. The empty text of a decorative image counts as alternative text.
     has_alt: Option<bool>,
     /// Labels.
     tags: Option<TagFilter>,
@@ -75,13 +75,13 @@ pub struct ImageFilter {
     cf_image_ids: Option<Vec<String>>,
     /// The image service's `creator` field, exactly; the empty string finds images without one.
     creator: Option<String>,
-    /// When it was made.
+    /// When it was created.
     created_at: Option<DateTimeRange>,
-    /// When the photo was taken, by its EXIF. Images that do not tell are not found.
+    /// When the photo was taken, by its EXIF. Images without that EXIF are not found.
     taken_at: Option<DateTimeRange>,
 }
 
-/// Shape of an image.
+/// Orientation of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "images::Orientation")]
 pub enum ImageOrientation {
@@ -139,17 +139,17 @@ pub struct ByteSizeRange {
 /// From inclusive, to exclusive.
 #[derive(Debug, Clone, Copy, Default, InputObject)]
 pub struct DateTimeRange {
-    /// Then or later.
+    /// At this time or later.
     from: Option<DateTime>,
-    /// Earlier than then; not before `from`.
+    /// Before this time; not before `from`.
     to: Option<DateTime>,
 }
 
 impl FileFilter {
-    /// The domain's filter.
+    /// The filter of the domain.
     ///
     /// # Errors
-    /// `BAD_USER_INPUT` for what is no id.
+    /// `BAD_USER_INPUT` for a malformed id.
     pub fn decode(self) -> Result<files::FileFilter> {
         Ok(files::FileFilter {
             search: self.search,
@@ -162,19 +162,19 @@ impl FileFilter {
             size: self.size.map(Into::into),
             sha256: self.sha256,
             created_at: self.created_at.map(Into::into),
-            created_by: self.created_by.map(|id| parse(&id, "filter.createdBy")).transpose()?,
+            created_by: self.created_by.map(|id| parse_id(&id, "filter.createdBy")).transpose()?,
             trashed: self.trashed.unwrap_or_default(),
         })
     }
 }
 
 impl ImageFilter {
-    /// The domain's filter.
+    /// The filter of the domain.
     ///
     /// # Errors
-    /// `BAD_USER_INPUT` for what is no id.
+    /// `BAD_USER_INPUT` for a malformed id.
     pub fn decode(self) -> Result<images::ImageFilter> {
-        let ids = |ids: Vec<ID>| ids.iter().map(|id| parse(id, "filter.fileIds")).collect::<Result<_>>();
+        let ids = |ids: Vec<ID>| ids.iter().map(|id| parse_id(id, "filter.fileIds")).collect::<Result<_>>();
         Ok(images::ImageFilter {
             search: self.search,
             filename: self.filename.map(Into::into),

@@ -9,7 +9,7 @@ use crate::content::{photo, placeholder};
 use crate::delivery::{self, fit::Fit};
 use crate::entity::{image, workspace};
 use crate::error::Result;
-use crate::graphql::context::parse_all;
+use crate::graphql::context::parse_ids;
 use crate::graphql::error::{from_loader, top_level};
 use crate::graphql::types::connection::{CountRows, OrderDirection, TotalCount, wants_both_ends};
 use crate::graphql::types::file::File;
@@ -22,8 +22,8 @@ use crate::graphql::types::transform::{
 use crate::graphql::types::workspace::Workspace;
 use crate::graphql::{ContextExt, semanticNonNull};
 use crate::id::WorkspaceId;
+use crate::image as images;
 use crate::image::rendition::{self, RenditionRequest, SrcSetRequest};
-use crate::image::{self as images};
 use crate::query::page::{Count, ListOrder, PageArgs};
 use cloudflare_images::wire;
 
@@ -32,7 +32,7 @@ use cloudflare_images::wire;
 pub struct Image(pub image::Model);
 
 impl Image {
-    /// What its workspace keeps of metadata: one statement for a page, and none for one that never asks.
+    /// The EXIF policy of its workspace, from the loader.
     pub async fn exif_policy(&self, ctx: &Context<'_>) -> workspace::ExifPolicy {
         let found = ctx.loaders().load_one(self.0.workspace_id).await;
         workspace::kept_by(found.ok().flatten().as_ref())
@@ -75,19 +75,19 @@ impl Image {
             .map(|row| row.map(Workspace))
     }
 
-    /// Id in Cloudflare Images. Not an identity of ours: it changes when `requireSignedUrls` is switched
-    /// and when the image is provisioned again.
+    /// Id in Cloudflare Images. Not a stable identity: it changes when `requireSignedUrls` changes and when the image
+    /// is provisioned again.
     async fn cf_image_id(&self) -> &str {
         self.0.cf_image_id.as_deref().unwrap_or_default()
     }
 
-    /// Pixels of the picture as it is shown: after EXIF rotation, for HEIC after its clean aperture and rotation. Null for
+    /// Pixels of the image as displayed: after EXIF rotation, for HEIC after its clean aperture and rotation. Null for
     /// vector images without an intrinsic size.
     async fn width(&self) -> Option<i32> {
         self.0.width
     }
 
-    /// Pixels of the picture as it is shown: after EXIF rotation, for HEIC after its clean aperture and rotation. Null for
+    /// Pixels of the image as displayed: after EXIF rotation, for HEIC after its clean aperture and rotation. Null for
     /// vector images without an intrinsic size.
     async fn height(&self) -> Option<i32> {
         self.0.height
@@ -103,17 +103,16 @@ impl Image {
         self.0.size.into()
     }
 
-    /// Raw EXIF as the workspace's policy kept it when the image was made: an object of tag names to texts, numbers, or
-    /// lists of numbers. For typed access use `photo`.
+    /// Raw EXIF as the workspace's policy kept it when the image was created: an object from tag names to strings,
+    /// numbers, or lists of numbers. For typed access use `photo`.
     async fn exif(&self) -> Option<Json> {
         self.0.exif.clone().map(Json)
     }
 
-    /// Delivery URL of the `public` variant, or, for an image that requires signed URLs, a signed one.
-    /// Expiry is rounded to a fixed window so that the string is stable and caches keep working.
-    /// Where `public` keeps metadata that the workspace's `exifPolicy` does not allow, it is the URL of the nearest variant.
-    /// Null, with an error, only while the image service does not provide the signing key, and when there is no such
-    /// variant.
+    /// Delivery URL of the `public` variant, signed for an image that requires it. Expiry is rounded to a fixed window,
+    /// so that the URL is stable and can be cached. Where `public` keeps metadata that the workspace's `exifPolicy`
+    /// does not allow, the URL of the closest variant that does not. Null, with an error, only while the image service
+    /// does not provide the signing key, and when there is no such variant.
     #[graphql(directive = semanticNonNull::apply(None))]
     async fn url(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Url>> {
         Some(
@@ -124,22 +123,22 @@ impl Image {
         )
     }
 
-    /// When `url` stops working. Null for a public image.
+    /// When `url` expires. Null for a public image.
     async fn url_expires_at(&self, ctx: &Context<'_>) -> Option<DateTime> {
         let app = ctx.app();
         let signed = self.0.require_signed_urls;
         signed.then(|| DateTime(delivery::expiry(app.clock.now(), app.config.signed_url_ttl)))
     }
 
-    /// One sized version: its URL and the pixel size it will have. Give `variant` or `transform`, not both.
-    /// Vector images are never resized: any version of one is the whole drawing.
+    /// One sized version: its URL and its size in pixels. Give `variant` or `transform`, not both.
+    /// Vector images are never resized: every version of one is the whole image.
     ///
-    /// A transformation is not available for a private image, while flexible variants are off, and where it would be too
-    /// large for this image; a variant that keeps metadata is not available where the workspace's `exifPolicy` does not
-    /// allow it. Then this is the nearest variant, with `exact: false`: the smallest that shows the whole image and covers
-    /// the size asked for, or else the largest, signed if necessary. Null without an error when there is none, and for a
-    /// transformation that changes what is seen (`blur`, `brightness`, `contrast`, `gamma`, `saturation`, `rotate`,
-    /// `flip`, `animated: false`), for which no variant stands in.
+    /// A transformation is not available for a private image, while flexible variants are off, and where the result would be
+    /// too large for this image. A variant that keeps metadata is not available where the workspace's `exifPolicy` does not
+    /// allow it. Then the closest variant is returned, with `exact: false`: the smallest named variant that shows the whole
+    /// image and covers the requested size, or else the largest, signed if necessary. Null without an error when there is
+    /// none, and for a transformation that changes the picture (`blur`, `brightness`, `contrast`, `gamma`, `saturation`,
+    /// `rotate`, `flip`, `animated: false`), which no variant can replace.
     async fn rendition(
         &self,
         ctx: &Context<'_>,
@@ -157,7 +156,8 @@ impl Image {
         made.map_err(top_level).transpose().map(|made| made.map(Into::into))
     }
 
-    /// Every named variant of this image, except those that keep metadata which the workspace's `exifPolicy` does not allow.
+    /// All named variants of this image, except those that keep metadata which the workspace's `exifPolicy` does not
+    /// allow.
     #[graphql(directive = semanticNonNull::apply(None))]
     async fn renditions(
         &self,
@@ -170,9 +170,9 @@ impl Image {
         Some(all.map(|all| all.into_iter().map(Into::into).collect()).map_err(top_level))
     }
 
-    /// All that an `<img>` needs: src, srcset, sizes, width, height. For private images, and while flexible variants
-    /// are off, the candidates are the named variants that show the whole image, those nearest to `widths`. Null without
-    /// an error when there is none, and where none may stand in for `transform`: see `rendition`.
+    /// The attributes of an `<img>`: src, srcset, sizes, width, height. For private images, and while flexible variants
+    /// are off, the candidates are the named variants that show the whole image, those nearest to `widths`. Null
+    /// without an error when there is none, and where no variant can replace `transform`: see `rendition`.
     async fn src_set(
         &self,
         ctx: &Context<'_>,
@@ -184,7 +184,7 @@ impl Image {
         #[graphql(desc = "`sizes` attribute, passed through.", default_with = "Some(\"100vw\".to_owned())")]
         sizes: Option<String>,
         #[graphql(
-            desc = "Transformation applied to each, where flexible variants are on and the image is not private. Its `width` and `height` set the aspect ratio, which is cropped to if no `fit` is given."
+            desc = "Transformation applied to each, where flexible variants are on and the image is not private. Its `width` and `height` set the aspect ratio; without `fit` the image is cropped to it."
         )]
         transform: Option<ImageTransformInput>,
         #[graphql(desc = "Seconds a signed URL stays valid at least, 60-604800. Default: the server's.")]
@@ -215,8 +215,8 @@ impl Image {
         self.0.animated
     }
 
-    /// Some pixel of the first frame is transparent, if only a little. Null before the image is analysed, and
-    /// for vector images and HEIC.
+    /// Some pixel of the first frame is at least partly transparent. Null before the analysis, and for vector images
+    /// and HEIC.
     async fn has_alpha(&self) -> Option<bool> {
         self.0.has_alpha
     }
@@ -226,27 +226,28 @@ impl Image {
         self.0.shown_alt()
     }
 
-    /// Base64 ThumbHash, about 30 characters. Null while not computed, and for vector images and HEIC.
+    /// Base64 ThumbHash, about 30 characters. Null before the analysis, and for vector images and HEIC.
     async fn thumbhash(&self) -> Option<String> {
         self.0.thumbhash.as_deref().map(placeholder::text)
     }
 
-    /// BlurHash, about 30 characters. Null while not computed, and for vector images and HEIC.
+    /// BlurHash, about 30 characters. Null before the analysis, and for vector images and HEIC.
     async fn blurhash(&self) -> Option<&str> {
         self.0.blurhash.as_deref()
     }
 
-    /// Placeholder as a ready `data:` URL of some 500 bytes. Null while not computed, and for vector images and HEIC.
+    /// Placeholder as a `data:` URL of about 500 bytes. Null before the analysis, and for vector images and HEIC.
     async fn placeholder(&self) -> Option<Url> {
         self.0.thumbhash.as_deref().and_then(placeholder::data_url).map(Url)
     }
 
-    /// Dominant colour as `#rrggbb`, in sRGB. Null while not computed, and for vector images and HEIC.
+    /// Dominant colour as `#rrggbb`, in sRGB. Null before the analysis, and for vector images and HEIC.
     async fn dominant_color(&self) -> Option<&str> {
         self.0.dominant_color.as_deref()
     }
 
-    /// Up to six colours as `#rrggbb` in sRGB, most frequent first. Empty while not computed, and for vector images and HEIC.
+    /// Up to six colours as `#rrggbb` in sRGB, most frequent first. Empty before the analysis, and for vector images
+    /// and HEIC.
     async fn palette(&self) -> &[String] {
         &self.0.palette.0
     }
@@ -256,7 +257,7 @@ impl Image {
         self.0.focal_point().map(Into::into)
     }
 
-    /// Camera data in typed form. Null when the camera wrote none, or the workspace's policy dropped it.
+    /// Camera data in typed form. Null when the file has none, and when the workspace's policy dropped it.
     async fn photo(&self) -> Option<PhotoInfo> {
         photo::photo(self.0.exif.as_ref()).map(Into::into)
     }
@@ -276,7 +277,7 @@ impl Image {
         self.0.require_signed_urls
     }
 
-    /// When it was made.
+    /// When it was created.
     async fn created_at(&self) -> DateTime {
         DateTime(self.0.created_at)
     }
@@ -314,14 +315,14 @@ pub enum ImageFormat {
 pub struct ImageVariant {
     /// Name as it appears in delivery URLs.
     name: String,
-    /// How an image is fitted to the box. Null when the account has a way that this schema has no name for.
+    /// How an image is fitted to the box. Null for a setting that this schema does not know.
     fit: Option<TransformFit>,
     /// Width of the box in pixels. Null when the variant does not limit it.
     width: Option<i32>,
     /// Height of the box in pixels. Null when the variant does not limit it.
     height: Option<i32>,
-    /// What metadata stays in the delivered image. The URLs of a variant with `KEEP` are handed out only for workspaces whose
-    /// `exifPolicy` is `KEEP_ALL`. Null when the account has a way that this schema has no name for.
+    /// What metadata the delivered image keeps. URLs of a variant with `KEEP` are returned only for workspaces whose
+    /// `exifPolicy` is `KEEP_ALL`. Null for a setting that this schema does not know.
     metadata: Option<TransformMetadata>,
     /// Delivered without a signature even for private images.
     never_require_signed_urls: bool,
@@ -344,16 +345,16 @@ impl From<&wire::Variant> for ImageVariant {
 /// Order of images.
 #[derive(Debug, Clone, Copy, InputObject)]
 pub struct ImageOrder {
-    /// What to order by.
+    /// Sort key.
     pub field: ImageOrderField,
-    /// Which way.
+    /// Sort direction.
     pub direction: OrderDirection,
 }
 
-/// What images can be ordered by.
+/// Sort keys of images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 pub enum ImageOrderField {
-    /// When it was made.
+    /// When it was created.
     CreatedAt,
     /// When it was last changed.
     UpdatedAt,
@@ -361,11 +362,11 @@ pub enum ImageOrderField {
     Filename,
     /// Bytes of the original.
     Size,
-    /// Pixels; an image without a width counts as 0 wide.
+    /// Pixels; an image without a width sorts as 0.
     Width,
-    /// Pixels; an image without a height counts as 0 high.
+    /// Pixels; an image without a height sorts as 0.
     Height,
-    /// When the photo was taken; an image that does not tell counts as older than all others.
+    /// When the photo was taken; an image without that EXIF sorts as the oldest.
     TakenAt,
 }
 
@@ -412,7 +413,7 @@ pub async fn list_images(
     };
     let list = images::ImageList {
         workspace_id,
-        ids: parse_all(ids)?,
+        ids: parse_ids(ids)?,
         filter: filter.unwrap_or_default().decode()?,
         page,
         order: ListOrder { descending: order.direction == OrderDirection::Desc, ..by },

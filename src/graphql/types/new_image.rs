@@ -1,4 +1,4 @@
-//! Settings of an image as input.
+//! Input types for the settings of an image.
 
 use async_graphql::InputObject;
 use serde_json::Value;
@@ -7,7 +7,7 @@ use crate::entity::image::{FocalPoint, NewImage};
 use crate::error::{Error, Result};
 use crate::graphql::types::scalar::Json;
 
-/// Settings for a projection to be made.
+/// Settings for a new projection.
 #[derive(Debug, Default, InputObject)]
 pub struct NewImageInput {
     /// False stores the file without provisioning it.

@@ -1,4 +1,4 @@
-//! What a camera wrote about a photo, in typed form.
+//! EXIF in typed form.
 
 use async_graphql::SimpleObject;
 
@@ -21,8 +21,8 @@ impl From<image::FocalPoint> for FocalPoint {
     }
 }
 
-/// Camera data. A field is null when the camera did not write it, the workspace's policy dropped it, or it makes no
-/// sense.
+/// Camera data. A field is null when the file does not have it, the workspace's policy dropped it, or its value is
+/// invalid.
 #[derive(Debug, Clone, SimpleObject)]
 pub struct PhotoInfo {
     /// Maker of the camera.
@@ -31,7 +31,7 @@ pub struct PhotoInfo {
     model: Option<String>,
     /// Name of the lens.
     lens: Option<String>,
-    /// When the photo was taken. Read as UTC when the camera did not write its offset.
+    /// When the photo was taken. In UTC when the file has no offset.
     taken_at: Option<DateTime>,
     /// Sensitivity.
     iso: Option<i32>,
@@ -64,7 +64,7 @@ impl From<Photo> for PhotoInfo {
     }
 }
 
-/// Place in WGS 84.
+/// Location in WGS 84.
 #[derive(Debug, Clone, Copy, SimpleObject)]
 pub struct GeoPoint {
     /// Degrees, north positive.

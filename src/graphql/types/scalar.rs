@@ -1,21 +1,21 @@
-//! Scalars.
+//! Custom scalars.
 
 use async_graphql::{InputValueError, InputValueResult, Name, Pos, Scalar, ScalarType, Value};
 use chrono::{SecondsFormat, Utc};
 
-/// Why a value is none of the scalar with this name. `None` when it is one, and for the specification's own scalars.
-pub fn refusal(scalar: &str, value: &Value) -> Option<String> {
+/// Why a value is not valid for a custom scalar. `None` for a valid value, and for the scalars of the specification.
+pub fn check(scalar: &str, value: &Value) -> Option<String> {
     match scalar {
-        "DateTime" => refusal_of::<DateTime>(value),
-        "URL" => refusal_of::<Url>(value),
-        "ByteSize" => refusal_of::<ByteSize>(value),
-        "JSON" => refusal_of::<Json>(value),
-        "Upload" => refusal_of::<Upload>(value),
+        "DateTime" => parse_error::<DateTime>(value),
+        "URL" => parse_error::<Url>(value),
+        "ByteSize" => parse_error::<ByteSize>(value),
+        "JSON" => parse_error::<Json>(value),
+        "Upload" => parse_error::<Upload>(value),
         _ => None,
     }
 }
 
-fn refusal_of<T: ScalarType + async_graphql::InputType>(value: &Value) -> Option<String> {
+fn parse_error<T: ScalarType + async_graphql::InputType>(value: &Value) -> Option<String> {
     let refused = <T as ScalarType>::parse(value.clone()).err()?;
     Some(refused.into_server_error(Pos::default()).message)
 }
@@ -67,7 +67,7 @@ impl ScalarType for Url {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ByteSize(pub u64);
 
-/// The largest whole number every JSON reader keeps exact.
+/// The largest whole number that JSON parsers with double-precision numbers keep exact.
 const MAX_SAFE: u64 = (1 << 53) - 1;
 
 /// Non-negative whole number of bytes, serialized as a JSON number, at most 2^53-1.
@@ -98,8 +98,7 @@ impl From<i64> for ByteSize {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Json(pub serde_json::Value);
 
-/// Keys that serde_json takes for instructions of its own when it reads a value: what is stored under one of them would
-/// come back as something else.
+/// Prefix of the special keys of serde_json: an object with such a key would be read back as another value.
 const RESERVED: &str = "$serde_json::private::";
 
 /// Arbitrary JSON value. Only used for data whose shape the server does not own (EXIF, user metadata).
@@ -107,7 +106,7 @@ const RESERVED: &str = "$serde_json::private::";
 impl ScalarType for Json {
     fn parse(value: Value) -> InputValueResult<Self> {
         if let Some(key) = reserved_key(&value) {
-            return Err(InputValueError::custom(format!("the key {key} cannot be stored; take another one")));
+            return Err(InputValueError::custom(format!("the key {key} is reserved; use another one")));
         }
         value.into_json().map(Json).map_err(|_| InputValueError::custom("a JSON value is expected"))
     }
@@ -132,14 +131,14 @@ fn reserved_key(value: &Value) -> Option<&str> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upload(pub String);
 
-/// Key of the object our own multipart reader puts where a file goes. A client's JSON cannot hold it: the value beside
-/// it is drawn at random for each request.
-const PART: &str = "imagegraph.part";
+/// Key of the placeholder that the multipart reader puts in place of a file. Its value is random for each request, so the JSON of
+/// a client cannot contain a valid placeholder.
+const PLACEHOLDER_KEY: &str = "imagegraph.part";
 
 impl Upload {
-    /// The value that stands for a file part.
+    /// The placeholder of a file part.
     pub fn placeholder(key: &str) -> Value {
-        Value::Object([(Name::new(PART), Value::String(key.to_owned()))].into_iter().collect())
+        Value::Object([(Name::new(PLACEHOLDER_KEY), Value::String(key.to_owned()))].into_iter().collect())
     }
 }
 
@@ -148,11 +147,11 @@ impl Upload {
 impl ScalarType for Upload {
     fn parse(value: Value) -> InputValueResult<Self> {
         match value {
-            Value::Object(mut fields) => match fields.swap_remove(PART) {
+            Value::Object(mut fields) => match fields.swap_remove(PLACEHOLDER_KEY) {
                 Some(Value::String(key)) if fields.is_empty() => Ok(Upload(key)),
-                _ => Err(not_a_part()),
+                _ => Err(not_a_file_part()),
             },
-            _ => Err(not_a_part()),
+            _ => Err(not_a_file_part()),
         }
     }
 
@@ -161,7 +160,7 @@ impl ScalarType for Upload {
     }
 }
 
-fn not_a_part() -> InputValueError<Upload> {
+fn not_a_file_part() -> InputValueError<Upload> {
     InputValueError::custom(
         "a file is sent as a part of a multipart/form-data request: \
          https://github.com/jaydenseric/graphql-multipart-request-spec",
@@ -180,9 +179,9 @@ mod tests {
             let Some(name) = line.strip_prefix("scalar ").and_then(|rest| rest.split(' ').next()) else {
                 continue;
             };
-            // No scalar takes this one.
+            // No scalar accepts this value.
             let odd = value!({ "$serde_json::private::RawValue": "[1,2]" });
-            assert!(refusal(name, &odd).is_some(), "{name}");
+            assert!(check(name, &odd).is_some(), "{name}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Sized versions of images: what is asked for and what is answered.
+//! Transformations and renditions of images.
 
 use async_graphql::{Enum, InputObject, SimpleObject};
 
@@ -18,14 +18,15 @@ pub struct ImageRendition {
     variant: Option<String>,
     /// Where it is delivered.
     url: Url,
-    /// Pixels this version will have. Null when it cannot be told in advance.
+    /// Pixels of this version. Null when they cannot be computed in advance.
     width: Option<i32>,
-    /// Pixels this version will have. Null when it cannot be told in advance.
+    /// Pixels of this version. Null when they cannot be computed in advance.
     height: Option<i32>,
-    /// When the URL stops working. Null for a URL that needs no signature.
+    /// When the URL expires. Null for a URL that needs no signature.
     expires_at: Option<DateTime>,
-    /// Whether this is what was asked for. False for a named variant in place of a transformation that is not available for
-    /// this image, for a vector image, which is not resized, and where metadata that was to be kept is not.
+    /// Whether this is exactly what was requested. False for a named variant in place of a transformation that is not
+    /// available for this image, for a vector image that is not resized, and where metadata is not kept although
+    /// requested.
     exact: bool,
 }
 
@@ -42,18 +43,18 @@ impl From<delivery::Rendition> for ImageRendition {
     }
 }
 
-/// All that an `<img>` needs.
+/// The attributes of an `<img>`.
 #[derive(Debug, Clone, SimpleObject)]
 pub struct ImageSrcSet {
     /// The `src` attribute: the widest candidate of at most 1280 pixels.
     src: Url,
     /// The `srcset` attribute.
     srcset: String,
-    /// The `sizes` attribute, as it was asked for.
+    /// The `sizes` attribute of the request.
     sizes: String,
-    /// Pixels of `src`. Null when they cannot be told in advance.
+    /// Pixels of `src`. Null when they cannot be computed in advance.
     width: Option<i32>,
-    /// Pixels of `src`. Null when they cannot be told in advance.
+    /// Pixels of `src`. Null when they cannot be computed in advance.
     height: Option<i32>,
     /// The same URLs one by one, narrowest first, for native clients.
     candidates: Vec<ImageRendition>,
@@ -76,7 +77,7 @@ fn side(side: u32) -> Option<i32> {
     i32::try_from(side).ok()
 }
 
-/// A transformation of an image by URL. An option that would have no effect is refused.
+/// A transformation of an image by URL. An option without effect is rejected.
 #[derive(Debug, Clone, InputObject)]
 pub struct ImageTransformInput {
     /// Width of the box in pixels, 1-12000.
@@ -89,7 +90,7 @@ pub struct ImageTransformInput {
     fit: Option<TransformFit>,
     /// What a crop keeps in view. Default: the image's focal point, if set.
     gravity: Option<TransformGravity>,
-    /// A point a crop keeps in view; wins over `gravity`. Of the image as it is, before `flip` and `rotate`.
+    /// A point a crop keeps in view; takes precedence over `gravity`. In the image before `flip` and `rotate`.
     focal_point: Option<FocalPointInput>,
     /// 1-100.
     quality: Option<i32>,
@@ -115,7 +116,7 @@ pub struct ImageTransformInput {
     flip: Option<TransformFlip>,
     /// False keeps only the first frame.
     animated: Option<bool>,
-    /// What metadata stays in the delivered image. Default: the copyright tag of JPEG files. `KEEP` counts as `COPYRIGHT`,
+    /// What metadata the delivered image keeps. Default: the copyright tag of JPEG files. `KEEP` counts as `COPYRIGHT`,
     /// with `exact: false`, unless the workspace's `exifPolicy` is `KEEP_ALL`.
     metadata: Option<TransformMetadata>,
     /// Face zoom with `gravity: FACE`, 0-1.
@@ -227,12 +228,12 @@ pub enum TransformFlip {
     Both,
 }
 
-/// What metadata stays in the delivered image.
+/// What metadata the delivered image keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "wire::Metadata")]
 pub enum TransformMetadata {
-    /// Everything, the place where a photo was taken included. No URL that keeps everything is handed out for a workspace
-    /// whose `exifPolicy` is not `KEEP_ALL`.
+    /// Everything, location included. URLs that keep everything are returned only for workspaces whose `exifPolicy` is
+    /// `KEEP_ALL`.
     Keep,
     /// The copyright tag of JPEG files.
     Copyright,

@@ -13,10 +13,10 @@ use crate::graphql::types::scalar::DateTime;
 use crate::graphql::types::workspace::{WorkspaceConnection, WorkspaceOrder, list_workspaces};
 use crate::graphql::{ContextExt, semanticNonNull};
 
-/// Who is calling, and with what rights.
+/// The authenticated caller and their rights.
 pub struct Viewer(pub Arc<auth::Viewer>);
 
-/// Who is calling, and with what rights.
+/// The authenticated caller and their rights.
 #[Object]
 impl Viewer {
     /// The user behind the token.
@@ -59,7 +59,7 @@ impl Viewer {
         self.0.token.scopes.0.iter().copied().map(Into::into).collect()
     }
 
-    /// When the token in use stops working.
+    /// When the token in use expires.
     async fn token_expires_at(&self) -> Option<DateTime> {
         self.0.token.expires_at.map(DateTime)
     }
@@ -77,7 +77,7 @@ pub enum TokenScope {
     ImagesRead,
     /// Provision, change and delete images.
     ImagesWrite,
-    /// Make direct uploads and nothing else; for a browser-facing back end.
+    /// Create direct uploads only; for a back end that serves browsers.
     UploadsCreate,
     /// What an owner of a workspace may do.
     WorkspaceAdmin,
@@ -112,7 +112,7 @@ impl User {
         self.0.role.into()
     }
 
-    /// When the user was made.
+    /// When the user was created.
     async fn created_at(&self) -> DateTime {
         DateTime(self.0.created_at)
     }

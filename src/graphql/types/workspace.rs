@@ -8,7 +8,7 @@ use crate::auth::Viewer;
 use crate::entity::{membership, workspace, workspace_usage};
 use crate::error::Result;
 use crate::graphql::error::{from_loader, top_level};
-use crate::graphql::loader::UsageOf;
+use crate::graphql::loader::UsageByWorkspace;
 use crate::graphql::types::api_token::{ApiTokenConnection, list_tokens};
 use crate::graphql::types::connection::{
     CountRows, OrderDirection, TotalCount, cost, page_args, wants_both_ends,
@@ -44,7 +44,7 @@ impl Workspace {
         ctx.viewer().role_in(self.0.id).map(Into::into)
     }
 
-    /// When it was made.
+    /// When it was created.
     async fn created_at(&self) -> DateTime {
         DateTime(self.0.created_at)
     }
@@ -56,7 +56,7 @@ impl Workspace {
 
     /// Rules applied to new uploads.
     async fn policy(&self, ctx: &Context<'_>) -> WorkspacePolicy {
-        WorkspacePolicy::of(&self.0, &ctx.app().config)
+        WorkspacePolicy::of(ctx.app(), &self.0)
     }
 
     /// Members and their roles, longest membership first.
@@ -74,7 +74,7 @@ impl Workspace {
         Some(list_members(ctx, self.0.id, page).await.map_err(top_level))
     }
 
-    /// API tokens limited to this workspace, newest first. Null for who is neither owner nor admin.
+    /// API tokens limited to this workspace, newest first. Null for callers who are neither owner nor admin.
     #[graphql(complexity = "cost(first, last, child_complexity)")]
     async fn api_tokens(
         &self,
@@ -92,10 +92,10 @@ impl Workspace {
         Some(list_tokens(ctx, Some(self.0.id), page).await.map_err(top_level))
     }
 
-    /// What it uses, from counters that are always up to date.
+    /// Usage, from counters that are always up to date.
     #[graphql(directive = semanticNonNull::apply(None))]
     async fn usage(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Usage>> {
-        let usage = ctx.loaders().load_one(UsageOf(self.0.id)).await.map_err(from_loader);
+        let usage = ctx.loaders().load_one(UsageByWorkspace(self.0.id)).await.map_err(from_loader);
         Some(usage.map(|usage| Usage::new(usage.as_ref(), ctx.app().clock.now())))
     }
 
@@ -140,22 +140,22 @@ impl Workspace {
     }
 }
 
-/// What a workspace uses and may use.
+/// Usage of a workspace, and its quotas.
 #[derive(Debug, Clone, SimpleObject)]
 pub struct Usage {
-    /// Files, those in the trash too.
+    /// Files, those in the trash included.
     file_count: i32,
-    /// Bytes of all files, each counted by itself when several share what is stored.
+    /// Bytes of all files; files that share stored bytes are counted separately.
     file_bytes: ByteSize,
-    /// Null: there are no quotas.
+    /// Always null: there are no quotas.
     file_bytes_quota: Option<ByteSize>,
     /// Images in the image service.
     image_count: i32,
-    /// Null: there are no quotas.
+    /// Always null: there are no quotas.
     image_count_quota: Option<i32>,
-    /// Files in the trash, counted above as well.
+    /// Bytes of the files in the trash, which are counted above too.
     trashed_bytes: ByteSize,
-    /// When these numbers were taken.
+    /// When these numbers were read.
     measured_at: DateTime,
 }
 
@@ -178,29 +178,29 @@ impl Usage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "membership::Role")]
 pub enum WorkspaceRole {
-    /// Reads.
+    /// Can read.
     Viewer,
-    /// Reads, uploads, edits, deletes.
+    /// Can read, upload, edit and delete.
     Editor,
-    /// All of that, plus members, tokens, policy.
+    /// Can also manage members, tokens and policy.
     Owner,
 }
 
 /// Order of workspaces.
 #[derive(Debug, Clone, Copy, InputObject)]
 pub struct WorkspaceOrder {
-    /// What to order by.
+    /// Sort key.
     pub field: WorkspaceOrderField,
-    /// Which way.
+    /// Sort direction.
     pub direction: OrderDirection,
 }
 
-/// What workspaces can be ordered by.
+/// Sort keys of workspaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 pub enum WorkspaceOrderField {
     /// Display name, byte by byte.
     Name,
-    /// When it was made.
+    /// When it was created.
     CreatedAt,
 }
 

@@ -29,18 +29,18 @@ impl WorkspaceMember {
         self.0.id.to_string().into()
     }
 
-    /// Who it is.
+    /// The user.
     #[graphql(directive = semanticNonNull::apply(None))]
     async fn user(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<User>> {
         ctx.loaders().load_one(self.0.user_id).await.map_err(from_loader).transpose().map(|row| row.map(User))
     }
 
-    /// What they may do here.
+    /// Role in this workspace.
     async fn role(&self) -> WorkspaceRole {
         self.0.role.into()
     }
 
-    /// Since when.
+    /// When the user became a member.
     async fn joined_at(&self) -> DateTime {
         DateTime(self.0.created_at)
     }

@@ -1,10 +1,11 @@
-//! Rules of a workspace for new uploads.
+//! `WorkspacePolicy`.
 
 use async_graphql::{Enum, InputObject, SimpleObject};
 
-use crate::config::Config;
+use crate::app::App;
 use crate::entity::workspace;
 use crate::graphql::types::scalar::ByteSize;
+use crate::ingest::policy;
 use crate::workspace::edit::PolicyChange;
 
 /// Rules applied to new uploads of a workspace.
@@ -14,24 +15,23 @@ pub struct WorkspacePolicy {
     allowed_mime_types: Vec<String>,
     /// Largest accepted file.
     max_file_size: ByteSize,
-    /// New images need signed URLs unless told otherwise.
+    /// New images require signed URLs by default.
     private_by_default: bool,
-    /// What of a photo's metadata is kept in `exif` when an image is made, and what of it delivery URLs may expose.
-    /// The original bytes and their downloads keep all of it.
+    /// What metadata of a photo is kept in `exif` when an image is created, and in delivered images. The original bytes
+    /// and their downloads keep all of it.
     exif_policy: ExifPolicy,
-    /// What happens when bytes already present in the workspace are uploaded again.
+    /// What an upload does whose bytes the workspace already has.
     on_duplicate: DuplicatePolicy,
     /// Days a trashed file can be restored. 0 deletes at once.
     trash_retention_days: i32,
 }
 
 impl WorkspacePolicy {
-    /// The policy of a workspace of this server.
-    pub fn of(workspace: &workspace::Model, config: &Config) -> WorkspacePolicy {
-        let own = workspace.max_file_size.and_then(|size| u64::try_from(size).ok());
+    /// The policy of a workspace.
+    pub fn of(app: &App, workspace: &workspace::Model) -> WorkspacePolicy {
         WorkspacePolicy {
             allowed_mime_types: workspace.allowed_mime_types.0.clone(),
-            max_file_size: ByteSize(own.unwrap_or(u64::MAX).min(config.max_file_size)),
+            max_file_size: ByteSize(policy::max_size(app, workspace)),
             private_by_default: workspace.private_by_default,
             exif_policy: workspace.exif_policy.into(),
             on_duplicate: workspace.on_duplicate.into(),
@@ -40,19 +40,19 @@ impl WorkspacePolicy {
     }
 }
 
-/// Rules applied to new uploads. Fields left out stay as they are.
+/// Rules applied to new uploads. Absent fields stay unchanged.
 #[derive(Debug, Default, InputObject)]
 pub struct WorkspacePolicyInput {
     /// Accepted MIME types, at most 50, by any of their names; `image/*` style wildcards allowed. Empty means any.
     allowed_mime_types: Option<Vec<String>>,
     /// Largest accepted file, at most the server's limit.
     max_file_size: Option<ByteSize>,
-    /// New images need signed URLs unless told otherwise.
+    /// New images require signed URLs by default.
     private_by_default: Option<bool>,
-    /// What of a photo's metadata is kept in `exif` when an image is made, and what of it delivery URLs may expose.
-    /// The original bytes and their downloads keep all of it.
+    /// What metadata of a photo is kept in `exif` when an image is created, and in delivered images. The original bytes
+    /// and their downloads keep all of it.
     exif_policy: Option<ExifPolicy>,
-    /// What happens when bytes already present in the workspace are uploaded again.
+    /// What an upload does whose bytes the workspace already has.
     on_duplicate: Option<DuplicatePolicy>,
     /// Days a trashed file can be restored, 0-365. 0 deletes at once.
     trash_retention_days: Option<i32>,
@@ -71,32 +71,32 @@ impl From<WorkspacePolicyInput> for PolicyChange {
     }
 }
 
-/// What of a photo's metadata is kept in `exif` and `photo` when an image is made. The bytes are stored as they came: a file's
-/// `downloadUrl` delivers them with everything that the camera wrote, the place included, whatever the policy. Delivered
-/// images carry at most the copyright notice, unless the policy is `KEEP_ALL`: no other workspace is handed a URL whose variant
-/// or transformation says `metadata: KEEP`. While the account's flexible variants are on, somebody who knows the URL of an
-/// image that is not private can write such a transformation into it by hand.
+/// What metadata of a photo is kept in `exif` and `photo` when an image is created. The bytes are stored unchanged:
+/// `downloadUrl` of the file delivers them with all metadata, the location included, whatever the policy. Delivered
+/// images keep at most the copyright notice, unless the policy is `KEEP_ALL`: only such a workspace gets URLs with
+/// `metadata: KEEP`. While flexible variants of the account are on, anyone who knows the URL of an image that is not
+/// private can add such a transformation to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "workspace::ExifPolicy")]
 pub enum ExifPolicy {
-    /// Everything, location included. URLs with `metadata: KEEP` are handed out.
+    /// Everything, location included. URLs with `metadata: KEEP` are returned.
     KeepAll,
-    /// Everything but location and serial numbers. The default.
+    /// Everything except location and serial numbers. The default.
     StripLocation,
-    /// Nothing but orientation and copyright.
+    /// Orientation and copyright only.
     CopyrightOnly,
     /// Nothing.
     StripAll,
 }
 
-/// What an upload of bytes already present in the workspace does. Files in the trash do not count.
+/// What an upload does whose bytes the workspace already has. Files in the trash do not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[graphql(remote = "workspace::DuplicatePolicy")]
 pub enum DuplicatePolicy {
-    /// Make a new file with its own id that shares the stored bytes.
+    /// Create a new file with its own id, which shares the stored bytes.
     Create,
-    /// Return the existing file; the payload says `deduplicated: true`. A file whose id was given out before its bytes
-    /// came (`importFile`, direct uploads) stays, and shares the stored bytes.
+    /// Return the existing file; the payload says `deduplicated: true`. A file whose id was returned before its bytes
+    /// arrived (`importFile`, direct uploads) remains, and shares the stored bytes.
     Reuse,
     /// Fail with `DUPLICATE_CONTENT`.
     Reject,

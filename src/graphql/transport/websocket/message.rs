@@ -6,56 +6,56 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::graphql::transport::json;
-use crate::graphql::transport::request::{self, PERSISTED, Unreadable};
+use crate::graphql::transport::request::{self, PERSISTED_QUERY, RequestRejection};
 
 /// Longest id of an operation, in bytes.
 const MAX_ID: usize = 128;
 
-/// What a client says.
-pub(super) enum Received {
-    Init(Value),
+/// A message of a client.
+pub(super) enum ClientMessage {
+    ConnectionInit(Value),
     Ping(Option<Value>),
     Pong,
     Subscribe {
         id: String,
         request: Box<Request>,
     },
-    /// An operation that is refused without closing the socket.
-    Refused {
+    /// A `subscribe` that is answered with an error, and does not close the socket.
+    Rejected {
         id: String,
-        refusal: Unreadable,
+        rejection: RequestRejection,
     },
     Complete {
         id: String,
     },
 }
 
-/// Why a socket closes: code and reason. A reason has at most 123 bytes.
+/// Code and reason of a close frame. A reason has at most 123 bytes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Closing(pub(super) u16, pub(super) &'static str);
+pub(super) struct CloseReason(pub(super) u16, pub(super) &'static str);
 
-pub(super) const STOPPING: Closing = Closing(1001, "Server is stopping");
-pub(super) const TOO_BIG: Closing = Closing(1009, "Message too big");
-pub(super) const TOO_MANY_CONNECTIONS: Closing = Closing(1013, "Too many connections of this token");
-pub(super) const NOT_READING: Closing = Closing(1013, "Client does not read");
-pub(super) const FAULT: Closing = Closing(1011, "Internal server error");
-pub(super) const UNAUTHORIZED: Closing = Closing(4401, "Unauthorized");
-pub(super) const FORBIDDEN: Closing = Closing(4403, "Forbidden");
-pub(super) const INIT_TIMEOUT: Closing = Closing(4408, "Connection initialisation timeout");
-pub(super) const ID_IN_USE: Closing = Closing(4409, "Subscriber for this id already exists");
-pub(super) const TOO_MANY_INITS: Closing = Closing(4429, "Too many initialisation requests");
+pub(super) const STOPPING: CloseReason = CloseReason(1001, "Server is stopping");
+pub(super) const TOO_BIG: CloseReason = CloseReason(1009, "Message too big");
+pub(super) const TOO_MANY_CONNECTIONS: CloseReason = CloseReason(1013, "Too many connections of this token");
+pub(super) const NOT_READING: CloseReason = CloseReason(1013, "Client does not read");
+pub(super) const FAULT: CloseReason = CloseReason(1011, "Internal server error");
+pub(super) const UNAUTHORIZED: CloseReason = CloseReason(4401, "Unauthorized");
+pub(super) const FORBIDDEN: CloseReason = CloseReason(4403, "Forbidden");
+pub(super) const INIT_TIMEOUT: CloseReason = CloseReason(4408, "Connection initialisation timeout");
+pub(super) const ID_IN_USE: CloseReason = CloseReason(4409, "Subscriber for this id already exists");
+pub(super) const TOO_MANY_INITS: CloseReason = CloseReason(4429, "Too many initialisation requests");
 
-const fn invalid(reason: &'static str) -> Closing {
-    Closing(4400, reason)
+const fn invalid(reason: &'static str) -> CloseReason {
+    CloseReason(4400, reason)
 }
 
-pub(super) const NOT_TEXT: Closing = invalid("A message is text");
+pub(super) const NOT_TEXT: CloseReason = invalid("A message is text");
 
-/// Reads a message.
+/// Parses a message.
 ///
 /// # Errors
-/// 4400.
-pub(super) fn read(text: &str) -> Result<Received, Closing> {
+/// 4400, the code for an invalid message.
+pub(super) fn parse(text: &str) -> Result<ClientMessage, CloseReason> {
     let message: Value = json::read(text.as_bytes()).map_err(|_| invalid("A message is JSON"))?;
     let Value::Object(mut message) = message else { return Err(invalid("A message is an object")) };
     let payload = message.remove("payload").filter(|payload| !payload.is_null());
@@ -72,13 +72,15 @@ pub(super) fn read(text: &str) -> Result<Received, Closing> {
         return Err(invalid("A payload is an object"));
     }
     match (kind.as_str(), id) {
-        ("connection_init", _) => Ok(Received::Init(payload.unwrap_or_default())),
-        ("ping", _) => Ok(Received::Ping(payload)),
-        ("pong", _) => Ok(Received::Pong),
-        ("complete", Some(id)) => Ok(Received::Complete { id }),
-        ("subscribe", Some(id)) => match request::request(payload.unwrap_or_default()) {
-            Ok(request) => Ok(Received::Subscribe { id, request: Box::new(request) }),
-            Err(refusal) if refusal.code == PERSISTED => Ok(Received::Refused { id, refusal }),
+        ("connection_init", _) => Ok(ClientMessage::ConnectionInit(payload.unwrap_or_default())),
+        ("ping", _) => Ok(ClientMessage::Ping(payload)),
+        ("pong", _) => Ok(ClientMessage::Pong),
+        ("complete", Some(id)) => Ok(ClientMessage::Complete { id }),
+        ("subscribe", Some(id)) => match request::from_object(payload.unwrap_or_default()) {
+            Ok(request) => Ok(ClientMessage::Subscribe { id, request: Box::new(request) }),
+            Err(rejection) if rejection.code == PERSISTED_QUERY => {
+                Ok(ClientMessage::Rejected { id, rejection })
+            }
             Err(_) => Err(invalid("The payload of subscribe is no GraphQL request")),
         },
         ("complete" | "subscribe", None) => Err(invalid("This message has an id")),
@@ -86,7 +88,7 @@ pub(super) fn read(text: &str) -> Result<Received, Closing> {
     }
 }
 
-/// A message, written without a detour, which would sort the fields of its payload.
+/// A message of the server. Not written through `serde_json::Value`, which sorts the fields of objects.
 #[derive(Serialize)]
 struct Message<'a, P> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -108,8 +110,8 @@ pub(super) fn pong(payload: Option<Value>) -> String {
     write(None, "pong", payload)
 }
 
-pub(super) fn next(id: &str, answer: &Response) -> String {
-    write(Some(id), "next", Some(answer))
+pub(super) fn next(id: &str, response: &Response) -> String {
+    write(Some(id), "next", Some(response))
 }
 
 pub(super) fn error(id: &str, errors: &[ServerError]) -> String {
