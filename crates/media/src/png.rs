@@ -38,9 +38,9 @@ pub(crate) struct Png {
 #[derive(Default, Clone, Copy, PartialEq)]
 enum Position {
     #[default]
-    BeforePixels,
-    InPixels,
-    AfterPixels,
+    Before,
+    Inside,
+    After,
 }
 
 impl Png {
@@ -114,18 +114,18 @@ fn read_chunk(
     keep: bool,
 ) -> Result<(), Damaged> {
     match (name, png.position) {
-        (b"IDAT", Position::BeforePixels | Position::InPixels) => {
-            png.position = Position::InPixels;
+        (b"IDAT", Position::Before | Position::Inside) => {
+            png.position = Position::Inside;
             return if keep { keep_pixels(png, reader, length) } else { Ok(()) };
         }
-        (_, Position::InPixels) => png.position = Position::AfterPixels,
+        (_, Position::Inside) => png.position = Position::After,
         _ => {}
     }
     let wanted = match name {
         b"eXIf" | b"zTXt" | b"tEXt" => png.exif.is_none(),
-        b"acTL" => png.position == Position::BeforePixels,
+        b"acTL" => png.position == Position::Before,
         b"PLTE" | b"tRNS" | b"cICP" | b"iCCP" | b"sRGB" | b"gAMA" | b"cHRM" => {
-            keep && png.position == Position::BeforePixels
+            keep && png.position == Position::Before
         }
         _ => false,
     };
