@@ -104,7 +104,7 @@ impl Told {
 ///
 /// # Errors
 /// `NOT_FOUND`, `FORBIDDEN`, `UPLOAD_INCOMPLETE` while there are no bytes, `UPLOAD_EXPIRED`, `CONFLICT` for a cancelled
-/// one, what [`policy::checked_kind`](crate::ingest::checked_kind) refuses, and `UPSTREAM_ERROR` while the account does not answer.
+/// one, what [`policy::checked_kind`](crate::ingest::policy::checked_kind) refuses, and `UPSTREAM_ERROR` while the account does not answer.
 pub async fn complete(app: &App, viewer: &Viewer, id: DirectUploadId, told: Told) -> Result<Model> {
     let upload = find_changeable(app, viewer, id).await.map_err(|e| e.at("id"))?;
     let refused = told.refusal()?;

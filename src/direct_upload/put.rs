@@ -61,7 +61,7 @@ pub async fn url(app: &App, upload: &Model) -> Result<Url> {
 /// # Errors
 /// `FORBIDDEN` for a signature that is not ours, `UPLOAD_EXPIRED`, `CONFLICT` for other bytes than those that came first,
 /// `UPLOAD_INCOMPLETE` and `CHECKSUM_MISMATCH` for bytes to be sent again, and what ends the upload: `DUPLICATE_CONTENT`
-/// and what [`policy::checked_kind`] refuses.
+/// and what [`policy::checked_kind`](crate::ingest::policy::checked_kind) refuses.
 pub async fn receive<S>(
     app: &App,
     id: DirectUploadId,
