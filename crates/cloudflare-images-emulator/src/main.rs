@@ -1,3 +1,0 @@
-//! The Cloudflare Images emulator as a program of its own.
-
-fn main() {}
