@@ -60,7 +60,7 @@ macro_rules! both {
 impl Database {
     /// Whether the database can be used here. With `CI=true` it has to be.
     pub(crate) fn is_there(self) -> bool {
-        let there = self == Database::Sqlite || postgres::cluster().is_some();
+        let there = self == Database::Sqlite || postgres::is_there();
         assert!(
             there || std::env::var("CI").as_deref() != Ok("true"),
             "under CI PostgreSQL must be installed"

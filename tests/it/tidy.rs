@@ -284,3 +284,43 @@ fn every_dependency_says_why() {
         previous = line;
     }
 }
+
+/// `ARCHITECTURE.md` is read against the code: each name in backticks that reads like a path, a function or a type is
+/// there, and its tree names every room.
+#[test]
+fn the_architecture_names_what_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("ARCHITECTURE.md")).unwrap();
+    let folders = ["src", "migration", "tests", "crates"];
+    let code: String =
+        folders.iter().flat_map(|folder| sources(folder)).map(|(_, text)| text + "\n").collect();
+    let words: BTreeSet<&str> = code.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+    let (mut missing, mut looked_at) = (Vec::new(), 0);
+    // Between backticks in prose; fenced blocks stand between lines of their own.
+    let prose: String = page.split("```").step_by(2).collect();
+    for name in prose.split('`').skip(1).step_by(2) {
+        let is_path = folders.iter().any(|folder| name.starts_with(&format!("{folder}/")));
+        let call = name.split(['(', ' ']).next().unwrap_or_default();
+        let is_code = call.contains('_') || call.contains("::") || call.starts_with(char::is_uppercase);
+        let is_there = if is_path {
+            root.join(name).exists()
+        } else if is_code && call.chars().all(|c| c.is_alphanumeric() || "_:".contains(c)) {
+            call.split("::").all(|part| words.contains(part)) || code.contains(&format!("\"{call}\""))
+        } else {
+            continue;
+        };
+        looked_at += 1;
+        if !is_there {
+            missing.push(name);
+        }
+    }
+    assert!(looked_at > 40, "{looked_at} names are too few: is the page read as it is written?");
+    assert!(missing.is_empty(), "ARCHITECTURE.md names what is not there: {missing:?}");
+
+    let tree = page.split("```text").find(|block| block.contains("main.rs")).expect("the tree");
+    let unnamed: Vec<_> = imports()
+        .into_keys()
+        .filter(|room| !tree.contains(&format!("{room}.rs")) && !tree.contains(&format!("{room}/")))
+        .collect();
+    assert!(unnamed.is_empty(), "the tree of ARCHITECTURE.md leaves out {unnamed:?}");
+}

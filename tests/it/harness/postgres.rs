@@ -5,12 +5,12 @@
 //! it as another user.
 
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait, Database};
+use sea_orm::{ConnectOptions, ConnectionTrait, Database};
 use uuid::Uuid;
 
 /// Prefix of the names of test databases.
@@ -19,29 +19,49 @@ const PREFIX: &str = "imagegraph_it_";
 struct Cluster {
     /// URL without a database name.
     url: String,
+    /// What a temporary cluster writes about itself.
+    log: Option<PathBuf>,
     /// Kept open while the tests run.
     _lifeline: Option<ChildStdin>,
 }
 
 static CLUSTER: OnceLock<Option<Cluster>> = OnceLock::new();
 
-/// The URL of a server, started on first use; `None` if there is none.
-pub(crate) fn cluster() -> Option<&'static str> {
+/// Whether there is a server, which is started on first use.
+pub(crate) fn is_there() -> bool {
+    cluster().is_some()
+}
+
+fn cluster() -> Option<&'static Cluster> {
     let cluster = CLUSTER.get_or_init(|| match std::env::var("TEST_DATABASE_URL") {
         Ok(url) => {
             let mut url = url::Url::parse(&url).expect("TEST_DATABASE_URL is a URL");
             url.set_path("");
-            Some(Cluster { url: url.as_str().trim_end_matches('/').to_owned(), _lifeline: None })
+            Some(Cluster { url: url.as_str().trim_end_matches('/').to_owned(), log: None, _lifeline: None })
         }
         Err(_) => start(),
     });
-    cluster.as_ref().map(|cluster| cluster.url.as_str())
+    cluster.as_ref()
 }
 
 /// Creates an empty database and returns its URL.
+///
+/// A server that ended in the middle of a run, on a full disk for example, fails each later test at once and with the
+/// end of its log, instead of after a timeout.
 pub(crate) async fn fresh_database() -> String {
-    let server = cluster().expect("PostgreSQL");
-    let admin = Database::connect(format!("{server}/postgres")).await.unwrap();
+    let Cluster { url: server, log, .. } = cluster().expect("PostgreSQL");
+    let mut options = ConnectOptions::new(format!("{server}/postgres"));
+    options.max_connections(1);
+    let attempt = async {
+        let address = url::Url::parse(server).expect("a URL");
+        let host = (address.host_str().unwrap_or("127.0.0.1").to_owned(), address.port().unwrap_or(5432));
+        tokio::net::TcpStream::connect(host).await.map_err(|error| error.to_string())?;
+        Database::connect(options).await.map_err(|error| error.to_string())
+    };
+    let admin = match attempt.await {
+        Ok(admin) => admin,
+        Err(error) => panic!("PostgreSQL does not answer: {error}\n{}", last_lines(log.as_deref())),
+    };
     let name = format!("{PREFIX}{}", Uuid::new_v4().simple());
     admin.execute_unprepared(&format!("CREATE DATABASE {name}")).await.unwrap();
     admin.close().await.unwrap();
@@ -84,6 +104,7 @@ fn start() -> Option<Cluster> {
             std::thread::sleep(Duration::from_millis(500));
             return Some(Cluster {
                 url: format!("postgres://postgres@127.0.0.1:{port}"),
+                log: Some(dir.join("log")),
                 _lifeline: lifeline,
             });
         }
@@ -94,6 +115,12 @@ fn start() -> Option<Cluster> {
     }
     let log = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
     panic!("PostgreSQL is installed but does not start:\n{log}");
+}
+
+fn last_lines(log: Option<&Path>) -> String {
+    let text = log.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(20)..].join("\n")
 }
 
 /// Folder of `initdb`: on the path, or where Debian installs it.
