@@ -301,7 +301,9 @@ fn the_architecture_names_what_is_there() {
     for name in prose.split('`').skip(1).step_by(2) {
         let is_path = folders.iter().any(|folder| name.starts_with(&format!("{folder}/")));
         let call = name.split(['(', ' ']).next().unwrap_or_default();
-        let is_code = call.contains('_') || call.contains("::") || call.starts_with(char::is_uppercase);
+        // `_unscoped` is the end of names and none itself.
+        let is_code = !call.starts_with('_')
+            && (call.contains('_') || call.contains("::") || call.starts_with(char::is_uppercase));
         let is_there = if is_path {
             root.join(name).exists()
         } else if is_code && call.chars().all(|c| c.is_alphanumeric() || "_:".contains(c)) {
