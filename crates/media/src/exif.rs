@@ -22,6 +22,7 @@ pub(crate) fn without_prefix(mut exif: Vec<u8>) -> Vec<u8> {
     exif
 }
 
+/// Whether these bytes begin with a TIFF header.
 pub(crate) fn is_tiff(exif: &[u8]) -> bool {
     exif.starts_with(b"II*\0") || exif.starts_with(b"MM\0*")
 }
@@ -76,7 +77,7 @@ fn orientation_entry(exif: &[u8]) -> Option<OrientationEntry> {
 }
 
 /// The EXIF of a HEIC file, from its TIFF header on; `None` if there is none or it cannot be read.
-pub fn of_heic(reader: &mut (impl BufRead + Seek)) -> Option<Vec<u8>> {
+pub fn from_heic(reader: &mut (impl BufRead + Seek)) -> Option<Vec<u8>> {
     let exif = Reader::new().continue_on_error(true).read_from_container(reader);
     let exif = exif.or_else(|problem| problem.distill_partial_result(|_| ())).ok()?;
     Some(exif.buf().to_vec())

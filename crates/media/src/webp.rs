@@ -4,7 +4,7 @@
 use std::io::{BufRead, Cursor, Read, Seek};
 
 use crate::exif;
-use crate::raster::{Damaged, Head, at_most, bytes, seek_to};
+use crate::raster::{Damaged, Header, read_array, read_at_most, seek_to};
 
 const ANIMATED: u8 = 0x02;
 const ALPHA: u8 = 0x10;
@@ -40,14 +40,14 @@ impl Webp {
     }
 }
 
-pub(crate) fn head(reader: &mut (impl BufRead + Seek)) -> Result<Head, Damaged> {
+pub(crate) fn header(reader: &mut (impl BufRead + Seek)) -> Result<Header, Damaged> {
     let webp = walk(reader, false)?;
     let stored = match webp.extended {
         Some((_, canvas)) => canvas,
         None => webp.bitstream.ok_or_else(|| Damaged::new("there is no picture in the file"))?,
     };
     let frames = if webp.animated() { webp.frames.max(1) } else { 1 };
-    Ok(Head { stored, frames, exif: webp.exif })
+    Ok(Header { stored, frames, exif: webp.exif })
 }
 
 /// A file with the same image and flags that agree with its chunks, so that decoders do not fail over other chunks, and the
@@ -86,13 +86,13 @@ pub(crate) fn clean(file: &[u8]) -> Result<(Vec<u8>, Webp), Damaged> {
 }
 
 fn walk(reader: &mut (impl BufRead + Seek), keep: bool) -> Result<Webp, Damaged> {
-    let header: [u8; 12] = bytes(reader)?;
+    let header: [u8; 12] = read_array(reader)?;
     let mut webp = Webp::default();
     // The length in the header is often wrong, so it is used only once an image has been found.
     let [_, _, _, _, length @ .., _, _, _, _] = header;
     let end = u64::from(u32::from_le_bytes(length)) + 8;
     let mut offset = 12;
-    while let Ok([name @ .., a, b, c, d]) = bytes::<8>(reader) {
+    while let Ok([name @ .., a, b, c, d]) = read_array::<8>(reader) {
         let length = u64::from(u32::from_le_bytes([a, b, c, d]));
         if webp.has_image() && offset >= end {
             break;
@@ -114,12 +114,12 @@ fn read_chunk(
 ) -> Result<(), Damaged> {
     match name {
         b"VP8X" if webp.extended.is_none() => {
-            let [flags, _, _, _, a, b, c, d, e, f] = bytes(reader)?;
+            let [flags, _, _, _, a, b, c, d, e, f] = read_array(reader)?;
             let side = |bytes: [u8; 3]| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0]) + 1;
             webp.extended = Some((flags, (side([a, b, c]), side([d, e, f]))));
         }
         b"VP8 " | b"VP8L" if webp.bitstream.is_none() => {
-            let start = at_most(reader, length.min(10))?;
+            let start = read_at_most(reader, length.min(10))?;
             webp.bitstream = Some(bitstream_size(name, &start)?);
             if keep {
                 webp.still = Some(rest_of_chunk(reader, name, start, length)?);
@@ -138,9 +138,9 @@ fn read_chunk(
             }
         }
         b"EXIF" if webp.exif.is_none() => {
-            webp.exif = Some(exif::without_prefix(at_most(reader, length)?));
+            webp.exif = Some(exif::without_prefix(read_at_most(reader, length)?));
         }
-        b"ICCP" if webp.icc.is_none() && keep => webp.icc = Some(at_most(reader, length)?),
+        b"ICCP" if webp.icc.is_none() && keep => webp.icc = Some(read_at_most(reader, length)?),
         _ => {}
     }
     Ok(())
