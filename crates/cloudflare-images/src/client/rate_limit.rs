@@ -1,34 +1,33 @@
-//! How fast we may call, and how long we wait before a repetition.
+//! The client's own rate limit, and the pause before a retry.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Error, Said};
+use super::{Error, ErrorDetails};
 
-/// However long a server asks us to stay away, no call is held back longer than this; it is
-/// Cloudflare's own window.
-const LONGEST_HOLD: Duration = Duration::from_secs(300);
+/// The longest time that `Retry-After` can block all calls: Cloudflare's rate limit counts the calls of five minutes.
+const MAX_BLOCK: Duration = Duration::from_secs(300);
 
-/// A token bucket: some calls at once, the rest evenly spread.
-pub(super) struct Pace {
-    /// Between two calls once the burst is used up.
+/// A limiter by the generic cell rate algorithm: some calls at once, the others evenly spread.
+pub(super) struct RateLimiter {
+    /// Time between two calls once the burst is used up.
     interval: Duration,
-    /// What calls at once take out of the future.
+    /// How far the calls of a burst may run ahead of the even spread.
     tolerance: Duration,
-    state: Mutex<PaceState>,
+    state: Mutex<State>,
 }
 
-struct PaceState {
-    /// When the bucket is full again.
+struct State {
+    /// When a full burst is possible again.
     full_at: Instant,
-    /// The server asked for silence until then.
-    held_until: Instant,
+    /// Before this time no call is made, because a response asked for a pause.
+    blocked_until: Instant,
 }
 
-impl Pace {
-    /// At most `calls` in any `window`, a fifth of them at once.
+impl RateLimiter {
+    /// Allows at most `calls` in any `window`, a fifth of them at once.
     pub(super) fn new(calls: u32, window: Duration) -> Self {
         let burst = (calls / 5).max(1);
         let interval = window / calls.saturating_sub(burst).max(1);
@@ -36,31 +35,31 @@ impl Pace {
         Self {
             interval,
             tolerance: interval * (burst - 1),
-            state: Mutex::new(PaceState { full_at: now, held_until: now }),
+            state: Mutex::new(State { full_at: now, blocked_until: now }),
         }
     }
 
-    /// Waits for a turn; fails at once when there is none before `until`.
-    pub(super) async fn turn(&self, until: Instant) -> Result<(), Error> {
-        let at = self.reserve(Instant::now(), until)?;
+    /// Waits until the next call is allowed; fails at once if that is after `deadline`.
+    pub(super) async fn acquire(&self, deadline: Instant) -> Result<(), Error> {
+        let at = self.reserve(Instant::now(), deadline)?;
         tokio::time::sleep_until(at).await;
         Ok(())
     }
 
-    /// Holds every call back because the server asked for it.
-    pub(super) fn hold(&self, wait: Duration) {
-        let until = Instant::now() + wait.min(LONGEST_HOLD);
+    /// Blocks all calls for a time that a response asked for.
+    pub(super) fn block(&self, wait: Duration) {
+        let until = Instant::now() + wait.min(MAX_BLOCK);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.held_until = state.held_until.max(until);
+        state.blocked_until = state.blocked_until.max(until);
     }
 
-    fn reserve(&self, now: Instant, until: Instant) -> Result<Instant, Error> {
+    fn reserve(&self, now: Instant, deadline: Instant) -> Result<Instant, Error> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let free_at = state.full_at.checked_sub(self.tolerance).unwrap_or(now);
-        let at = free_at.max(state.held_until).max(now);
-        if at > until {
+        let at = free_at.max(state.blocked_until).max(now);
+        if at > deadline {
             return Err(Error::RateLimited {
-                said: Said::ours("the client holds back calls to stay under Cloudflare's rate"),
+                details: ErrorDetails::local("the client delays calls to stay below Cloudflare's rate limit"),
                 retry_after: Some(at - now),
             });
         }
@@ -69,15 +68,15 @@ impl Pace {
     }
 }
 
-/// What to wait after a number of tries in vain: what the server asked for, else twice as long
-/// each time; never the same for two callers.
-pub(super) fn pause(tries: u32, retry_after: Option<Duration>) -> Duration {
-    const FIRST: Duration = Duration::from_millis(250);
-    const LONGEST: Duration = Duration::from_secs(8);
+/// The pause after a number of failed attempts: what the response asks for, or else exponential backoff. Jitter keeps
+/// several clients from calling at the same time again.
+pub(super) fn retry_delay(attempts: u32, retry_after: Option<Duration>) -> Duration {
+    const BASE: Duration = Duration::from_millis(250);
+    const MAX: Duration = Duration::from_secs(8);
     match retry_after {
-        Some(wait) => wait.saturating_add(FIRST.mul_f64(rand::random())),
+        Some(wait) => wait.saturating_add(BASE.mul_f64(rand::random())),
         None => {
-            let longest = FIRST.saturating_mul(1 << tries.saturating_sub(1).min(10)).min(LONGEST);
+            let longest = BASE.saturating_mul(1 << attempts.saturating_sub(1).min(10)).min(MAX);
             longest.mul_f64(rand::random_range(0.5..=1.0))
         }
     }
@@ -88,38 +87,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_window_holds_more_than_its_calls() {
+    fn a_window_has_at_most_its_number_of_calls() {
         let window = Duration::from_secs(300);
-        let pace = Pace::new(1200, window);
+        let limiter = RateLimiter::new(1200, window);
         let start = Instant::now();
         let never = start + window * 10;
-        let turns: Vec<Instant> = (0..3000).map(|_| pace.reserve(start, never).unwrap()).collect();
-        assert_eq!(turns.iter().filter(|&&at| at == start).count(), 240);
-        for (index, &from) in turns.iter().enumerate() {
-            let held = turns[index..].iter().take_while(|&&at| at < from + window).count();
-            assert!(held <= 1200, "{held} calls within one window");
+        let calls: Vec<Instant> = (0..3000).map(|_| limiter.reserve(start, never).unwrap()).collect();
+        assert_eq!(calls.iter().filter(|&&at| at == start).count(), 240);
+        for (index, &from) in calls.iter().enumerate() {
+            let count = calls[index..].iter().take_while(|&&at| at < from + window).count();
+            assert!(count <= 1200, "{count} calls within one window");
         }
     }
 
     #[test]
-    fn no_turn_before_the_deadline_is_an_error_that_says_when() {
-        let pace = Pace::new(5, Duration::from_secs(4));
+    fn a_call_after_the_deadline_is_an_error_with_the_wait() {
+        let limiter = RateLimiter::new(5, Duration::from_secs(4));
         let now = Instant::now();
-        pace.reserve(now, now).unwrap();
-        let error = pace.reserve(now, now).unwrap_err();
+        limiter.reserve(now, now).unwrap();
+        let error = limiter.reserve(now, now).unwrap_err();
         assert_eq!(error.retry_after(), Some(Duration::from_secs(1)));
-        assert!(error.is_transient() && !error.ambiguous());
-        // The refused call took no turn.
+        assert!(error.is_transient() && !error.maybe_applied());
+        // The rejected call does not count.
         let later = now + Duration::from_secs(1);
-        assert_eq!(pace.reserve(now, later).unwrap(), later);
+        assert_eq!(limiter.reserve(now, later).unwrap(), later);
     }
 
     #[test]
-    fn pauses_grow_and_have_an_end() {
-        assert!(pause(1, None) <= Duration::from_millis(250));
-        assert!(pause(3, None) >= Duration::from_millis(500));
-        assert!(pause(u32::MAX, None) <= Duration::from_secs(8));
-        assert!(pause(1, Some(Duration::MAX)) == Duration::MAX);
-        assert!(pause(9, Some(Duration::ZERO)) <= Duration::from_millis(250));
+    fn retry_delays_grow_up_to_a_maximum() {
+        assert!(retry_delay(1, None) <= Duration::from_millis(250));
+        assert!(retry_delay(3, None) >= Duration::from_millis(500));
+        assert!(retry_delay(u32::MAX, None) <= Duration::from_secs(8));
+        assert!(retry_delay(1, Some(Duration::MAX)) == Duration::MAX);
+        assert!(retry_delay(9, Some(Duration::ZERO)) <= Duration::from_millis(250));
     }
 }
