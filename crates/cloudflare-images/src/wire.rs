@@ -177,7 +177,7 @@ pub struct VariantList {
     pub variants: BTreeMap<String, Variant>,
 }
 
-/// Result of every call on one variant but its deletion.
+/// Result of every call on one variant except its deletion.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct VariantResult {
     /// The variant.

@@ -88,7 +88,7 @@ pub fn from_heic(reader: &mut (impl BufRead + Seek)) -> Option<Vec<u8>> {
 pub fn tags(exif: Vec<u8>) -> Option<Json> {
     let exif = parsed(exif)?;
     let mut tags = Map::new();
-    // IFD 1 describes the embedded thumbnail, not the picture.
+    // IFD 1 describes the embedded thumbnail, not the image.
     for field in exif.fields().filter(|field| field.ifd_num == In::PRIMARY) {
         // Tags without a published name are private to their vendors, and maker notes are in a format of the vendor's.
         if field.tag.description().is_none() || field.tag == Tag::MakerNote {
@@ -157,7 +157,7 @@ fn to_json(tag: Tag, value: &Value) -> Option<Json> {
 fn text(bytes: &[u8]) -> Option<Json> {
     let bytes = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
     let text: String = String::from_utf8_lossy(bytes).trim().chars().take(MAX_TEXT).collect();
-    // PostgreSQL's jsonb cannot hold NUL, and other control characters are not printable.
+    // Control characters are not printable, and PostgreSQL's jsonb cannot contain NUL.
     let text: String = text.chars().filter(|c| !c.is_control()).collect();
     (!text.is_empty()).then_some(Json::String(text))
 }

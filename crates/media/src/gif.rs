@@ -25,8 +25,8 @@ pub(crate) fn header(reader: &mut impl BufRead) -> Result<Header, Damaged> {
     Ok(Header { stored: (width.into(), height.into()), frames: walk.frames.max(1), exif: None })
 }
 
-/// The same animation with frames, their timing, the number of loops and the trailer only, so that decoders do not fail over
-/// other blocks.
+/// The file with frames, their timing, the number of loops and the trailer only, so that other blocks cannot make a decoder
+/// fail.
 ///
 /// # Errors
 /// The file ends inside a frame, or has none.

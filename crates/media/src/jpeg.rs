@@ -16,7 +16,7 @@ use crate::raster::{
 const END: u8 = 0xd9;
 /// Start of scan (SOS).
 const SCAN: u8 = 0xda;
-/// Most scans. Encoders make about ten, and each takes as long to decode as the whole image.
+/// Most scans. Encoders write about ten, and decoding each takes as long as decoding a whole image with one scan.
 const MAX_SCANS: u64 = 100;
 /// Most pixels of all scans together: forty scans of the largest image.
 const MAX_SCANNED: u64 = 40 * MAX_PIXELS;
@@ -101,7 +101,7 @@ fn read_segments(reader: &mut (impl BufRead + Seek)) -> Result<Segments, Damaged
             continue;
         }
         if marker == END {
-            return Err(Damaged::new("there is no picture in the file"));
+            return Err(Damaged::new("the file contains no image"));
         }
         let offset = reader.stream_position()?;
         if marker == SCAN {
@@ -124,7 +124,7 @@ fn read_segments(reader: &mut (impl BufRead + Seek)) -> Result<Segments, Damaged
         seek_to(reader, offset + length)?;
     }
     if segments.sampling.is_empty() {
-        return Err(Damaged::new("there is no picture in the file"));
+        return Err(Damaged::new("the file contains no image"));
     }
     Ok(segments)
 }
@@ -139,7 +139,7 @@ fn next_marker(reader: &mut impl BufRead) -> Result<u8, Damaged> {
         }
         after_ff = byte == 0xff;
     }
-    Err(Damaged::new("there is no picture in the file"))
+    Err(Damaged::new("the file contains no image"))
 }
 
 fn read_segment(segments: &mut Segments, marker: u8, body: Vec<u8>) -> Result<(), Damaged> {
@@ -163,7 +163,7 @@ fn read_segment(segments: &mut Segments, marker: u8, body: Vec<u8>) -> Result<()
                 .map(|component| (u32::from(component[1] >> 4), u32::from(component[1] & 15)))
                 .collect();
         }
-        _ => return Err(Damaged::new("the header of the picture is too short")),
+        _ => return Err(Damaged::new("the header of the image is too short")),
     }
     Ok(())
 }
@@ -218,7 +218,7 @@ fn next_segment(rest: &mut &[u8]) -> Option<u8> {
     }
 }
 
-/// Refuses files that are too short for the size in their header, and those that take too long or too much memory to decode.
+/// Rejects files that are too short for the size in their header, and those that take too long or too much memory to decode.
 fn check_cost(segments: &Segments, scans: u64, length: usize) -> Result<(), Damaged> {
     let area = u64::from(segments.size.0) * u64::from(segments.size.1);
     // Huffman coding takes at least one bit for a block of 64 pixels; arithmetic coding has no such bound.
@@ -226,7 +226,7 @@ fn check_cost(segments: &Segments, scans: u64, length: usize) -> Result<(), Dama
         return Err(Damaged::new("unexpected end of file"));
     }
     if scans > MAX_SCANS || scans.saturating_mul(area) > MAX_SCANNED {
-        return Err(Damaged::new("the picture has too many scans"));
+        return Err(Damaged::new("the image has too many scans"));
     }
     let most = |side: fn(&(u32, u32)) -> u32| segments.sampling.iter().map(side).max().unwrap_or(1).max(1);
     let (across, down) = (u64::from(most(|sampling| sampling.0)), u64::from(most(|sampling| sampling.1)));
@@ -237,7 +237,7 @@ fn check_cost(segments: &Segments, scans: u64, length: usize) -> Result<(), Dama
         .sum();
     let coefficients = if scans > 1 { samples * 2 } else { 0 };
     if coefficients + area * segments.sampling.len() as u64 > MAX_DECODED {
-        return Err(Damaged::new("the picture takes too much memory to decode"));
+        return Err(Damaged::new("decoding the image takes too much memory"));
     }
     Ok(())
 }
@@ -267,9 +267,9 @@ impl Pixels {
     }
 }
 
-/// Decodes at `scale` eighths of the size.
+/// Decodes the image at `scale` eighths of its size.
 fn decode_scaled(file: &[u8], segments: &Segments, scale: u8) -> Result<Pixels, Damaged> {
-    // mozjpeg reports errors of libjpeg as panics with the message as payload.
+    // mozjpeg reports errors of libjpeg as panics whose payload is the message.
     match catch_unwind(AssertUnwindSafe(|| decode_or_panic(file, segments, scale))) {
         Ok(outcome) => outcome,
         Err(panic) => Err(match panic.downcast::<String>() {

@@ -70,7 +70,7 @@ pub(crate) fn header(reader: &mut (impl BufRead + Seek)) -> Result<Header, Damag
     Ok(Header { stored, frames, exif: png.into_exif() })
 }
 
-/// A file with the default image only, so that decoders do not fail over other chunks, and the metadata of the original.
+/// The file with its default image only, so that other chunks cannot make a decoder fail; and the metadata of the file.
 ///
 /// # Errors
 /// The file does not begin with a PNG header.

@@ -16,7 +16,7 @@ const HEAD: u64 = 8 * 1024;
 pub enum Format {
     /// GIF, still or animated.
     Gif,
-    /// HEIC and other HEIF images, but AVIF.
+    /// HEIC and other HEIF images except AVIF.
     Heic,
     /// JPEG.
     Jpeg,

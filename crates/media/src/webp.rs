@@ -44,20 +44,20 @@ pub(crate) fn header(reader: &mut (impl BufRead + Seek)) -> Result<Header, Damag
     let webp = walk(reader, false)?;
     let stored = match webp.extended {
         Some((_, canvas)) => canvas,
-        None => webp.bitstream.ok_or_else(|| Damaged::new("there is no picture in the file"))?,
+        None => webp.bitstream.ok_or_else(|| Damaged::new("the file contains no image"))?,
     };
     let frames = if webp.animated() { webp.frames.max(1) } else { 1 };
     Ok(Header { stored, frames, exif: webp.exif })
 }
 
-/// A file with the same image and flags that agree with its chunks, so that decoders do not fail over other chunks, and the
-/// metadata of the original.
+/// The file with its image only and with flags that agree with its chunks, so that other chunks cannot make a decoder fail;
+/// and the metadata of the file.
 ///
 /// # Errors
 /// There is no image in the file, or the file ends inside it.
 pub(crate) fn clean(file: &[u8]) -> Result<(Vec<u8>, Webp), Damaged> {
     let webp = walk(&mut Cursor::new(file), true)?;
-    let missing = || Damaged::new("there is no picture in the file");
+    let missing = || Damaged::new("the file contains no image");
     let mut body = Vec::with_capacity(file.len());
     match (webp.extended, webp.animated()) {
         (Some((flags, canvas)), true) => {
@@ -71,7 +71,7 @@ pub(crate) fn clean(file: &[u8]) -> Result<(Vec<u8>, Webp), Damaged> {
         (outer, _) => {
             let (size, still) = (webp.bitstream.ok_or_else(missing)?, webp.still.as_ref());
             if outer.is_some_and(|(_, canvas)| canvas != size) {
-                return Err(Damaged::new("the canvas and the picture differ in size"));
+                return Err(Damaged::new("the canvas and the image differ in size"));
             }
             let still = still.ok_or_else(missing)?;
             // The bitstream of VP8L has an alpha channel of its own.
@@ -161,7 +161,7 @@ fn bitstream_size(name: &[u8; 4], start: &[u8]) -> Result<(u32, u32), Damaged> {
             let bits = u32::from_le_bytes([*a, *b, *c, *d]);
             Ok(((bits & 0x3fff) + 1, (bits >> 14 & 0x3fff) + 1))
         }
-        _ => Err(Damaged::new("the picture in the file has no header")),
+        _ => Err(Damaged::new("the image in the file has no header")),
     }
 }
 
@@ -180,6 +180,7 @@ fn rest_of_chunk(
     Ok(chunk(name, &payload))
 }
 
+/// The content of a `VP8X` chunk.
 fn extended(flags: u8, (width, height): (u32, u32)) -> Vec<u8> {
     let mut payload = vec![flags, 0, 0, 0];
     payload.extend(&(width - 1).to_le_bytes()[..3]);

@@ -290,7 +290,7 @@ async fn some_custom_ids_are_refused() {
     assert_eq!(create(&account.client, new, png(1)).await.unwrap().id, long[1..]);
 }
 
-/// Files that are too large, no images or truncated, and properties that are too long.
+/// Files that are too large, are not images or are truncated, and properties that are too long.
 #[tokio::test]
 async fn bad_uploads_are_refused() {
     let account = Account::open().await;
