@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
-use axum::body::{Body as RequestBody, to_bytes};
+use axum::body::Body as RequestBody;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
@@ -20,6 +20,7 @@ use image::ImageReader;
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use url::Url;
 
 use crate::pictures::png;
@@ -134,10 +135,26 @@ pub(crate) fn serve(listener: TcpListener, router: Router, requests: Arc<Mutex<V
 
 async fn record(State(requests): State<Arc<Mutex<Vec<String>>>>, request: Request, next: Next) -> Response {
     requests.lock().unwrap().push(format!("{} {}", request.method(), request.uri().path()));
-    // A server that closes a connection before it has read the body may reset it, and the client loses the response.
-    let (head, body) = request.into_parts();
-    let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
-    next.run(Request::from_parts(head, RequestBody::from(body))).await
+    next.run(request.map(read_to_end)).await
+}
+
+/// Reads a body to its end even if the handler responds earlier. Otherwise the server would reset the connection, and the
+/// client could lose the response.
+fn read_to_end(body: RequestBody) -> RequestBody {
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let mut chunks = body.into_data_stream();
+        while let Some(chunk) = chunks.next().await {
+            let failed = chunk.is_err();
+            // An error means that the handler has responded.
+            let _ = sender.send(chunk).await;
+            if failed {
+                break;
+            }
+        }
+    });
+    let chunks = stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });
+    RequestBody::from_stream(chunks)
 }
 
 /// Installs the cryptography provider, which every program has to do before it makes a client.
