@@ -191,8 +191,8 @@ pub async fn delete_variant(app: &App, viewer: &Viewer, name: &str) -> Result<()
         let deleted = app.cloudflare.delete_variant(&name).await;
         app.variants.forget();
         match deleted.map_err(refused)? {
-            client::Deleted::Done => Ok(()),
-            client::Deleted::AlreadyGone => Err(Error::not_found("variant").at("name")),
+            client::DeleteOutcome::Deleted => Ok(()),
+            client::DeleteOutcome::NotFound => Err(Error::not_found("variant").at("name")),
         }
     })
     .await

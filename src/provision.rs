@@ -61,10 +61,10 @@ pub async fn provision(app: &App, image: Model) -> Result<()> {
             app.crash_point("created").await;
             outcome::ready(app, &image, &made).await
         }
-        Ok(Err(AccountError::Source(cause))) if cause.kind() == std::io::ErrorKind::UnexpectedEof => {
+        Ok(Err(AccountError::UploadSource(cause))) if cause.kind() == std::io::ErrorKind::UnexpectedEof => {
             outcome::failed(app, &image, bytes_missing().public()).await
         }
-        Ok(Err(AccountError::Source(cause))) => {
+        Ok(Err(AccountError::UploadSource(cause))) => {
             Error::fault("reading the bytes of a file", cause).log();
             outcome::later(app, &image, internal_failure()).await
         }

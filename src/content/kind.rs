@@ -75,7 +75,7 @@ impl ContentKind {
     /// # Errors
     /// `UNSUPPORTED_MIME_TYPE` for a variety of a format that nobody shows, and what [`Picture::check`] refuses.
     pub fn check_image(&self, bytes: u64) -> Result<()> {
-        if let Sniffed::Odd(_, what) = self.sniffed {
+        if let Sniffed::Unsupported(_, what) = self.sniffed {
             let message = format!("The file is {what}. {INSTEAD}");
             return Err(Error::refuse(Code::UnsupportedMimeType, message));
         }
@@ -90,7 +90,7 @@ const INSTEAD: &str = "Set `image.provision` to false to store it as a plain fil
 fn mime_type(sniffed: Sniffed, declared: Declared<'_>) -> String {
     let named = |known: &str| declared.bare().filter(|bare| mime::names(known).contains(&bare.as_str()));
     let told = match sniffed {
-        Sniffed::Picture(_, known) | Sniffed::Odd(known, _) | Sniffed::Damaged(known) => {
+        Sniffed::Image(_, known) | Sniffed::Unsupported(known, _) | Sniffed::Damaged(known) => {
             Some(known.to_owned())
         }
         // Where a picture's type has several names, that which was sent.
@@ -99,7 +99,7 @@ fn mime_type(sniffed: Sniffed, declared: Declared<'_>) -> String {
         Sniffed::Text(guess) => {
             declared.text().filter(|text| text != "text/plain").or(Some(guess.to_owned()))
         }
-        Sniffed::OldText => declared.text().or_else(|| declared.unsigned()),
+        Sniffed::LegacyText => declared.text().or_else(|| declared.unsigned()),
         Sniffed::Unknown => declared.unsigned(),
     };
     told.unwrap_or_else(|| "application/octet-stream".to_owned())
@@ -139,7 +139,7 @@ fn look(file: Reader) -> Result<(Sniffed, Option<Picture>)> {
     let mut reader = BufReader::new(file);
     let sniffed = sniff::sniff(&mut reader).map_err(unreadable)?;
     let format = match sniffed {
-        Sniffed::Picture(format, _) => Format::from(format),
+        Sniffed::Image(format, _) => Format::from(format),
         Sniffed::Damaged(_) => return Err(corrupt()),
         _ => return Ok((sniffed, None)),
     };
@@ -150,12 +150,12 @@ fn look(file: Reader) -> Result<(Sniffed, Option<Picture>)> {
     }
     let picture = match raster(format) {
         Some(raster) => {
-            let head = raster::head(&mut reader, raster).map_err(|_| corrupt())?;
-            let (size, frames) = (Some(head.size()), head.frames);
-            Picture { format, size, frames, exif: head.exif.and_then(exif::tags) }
+            let header = raster::header(&mut reader, raster).map_err(|_| corrupt())?;
+            let (size, frames) = (Some(header.size()), header.frames);
+            Picture { format, size, frames, exif: header.exif.and_then(exif::tags) }
         }
         None => {
-            let exif = exif::of_heic(&mut reader).and_then(exif::tags);
+            let exif = exif::from_heic(&mut reader).and_then(exif::tags);
             reader.seek(SeekFrom::Start(0)).map_err(unreadable)?;
             // HEIC says its rotation in the container, which its size follows; readers do not apply that of its EXIF.
             let size = heic::size(&mut reader).map_err(unreadable)?;

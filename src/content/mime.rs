@@ -165,7 +165,7 @@ impl Declared<'_> {
 
 /// Whether files of a type have a signature that would have been found.
 pub fn is_known(bare: &str) -> bool {
-    names(bare).into_iter().any(sniff::knows)
+    names(bare).into_iter().any(sniff::detects)
 }
 
 /// Whether files of a type are written in letters.

@@ -75,11 +75,11 @@ async fn give_back(app: &App, id: ImageId, made: &str) -> Result<()> {
 /// waits.
 pub async fn problem(app: &App, image: &Model, problem: &AccountError) -> Result<()> {
     // Trouble of the account is in the log already, once for the call.
-    if !problem.is_of_account() {
+    if !problem.is_account_error() {
         tracing::warn!(image = %image.id, attempts = image.attempts, %problem, "provisioning did not work");
     }
     // The id may still be that of a former image of ours, which is on its way out.
-    if problem.about_request() && !is_being_freed(app, image, problem).await? {
+    if problem.is_request_error() && !is_being_freed(app, image, problem).await? {
         failed(app, image, refusal::refusal(problem)).await
     } else {
         later(app, image, refusal::refusal(problem)).await

@@ -12,7 +12,7 @@ use cloudflare_images::Error as AccountError;
 /// What a client may read about a problem with the account: the reason where it is up to them, and one sentence for
 /// everything that is not. What the account said is in the log.
 pub fn refusal(problem: &AccountError) -> Refusal {
-    let known = problem.about_request().then(|| reason(problem)).flatten();
+    let known = problem.is_request_error().then(|| reason(problem)).flatten();
     let (code, message, field) = match (known, problem) {
         (Some((code, message, field)), _) => (code, message.to_owned(), field),
         (None, AccountError::RateLimited { .. }) => (

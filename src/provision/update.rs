@@ -194,7 +194,7 @@ async fn lock_file(transaction: &impl sea_orm::ConnectionTrait, image: &Model) -
 
 /// After a failed edit: what was certainly not done is forgotten, what may have been done is left to the worker.
 async fn release(app: &App, claimed: &Model, problem: &AccountError) -> Result<()> {
-    if !problem.is_of_account() {
+    if !problem.is_account_error() {
         tracing::warn!(image = %claimed.id, %problem, "changing an image in the account did not work");
     }
     let now = app.clock.now();

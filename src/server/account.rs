@@ -10,6 +10,9 @@ use cloudflare_images::client::{self, Credentials};
 #[cfg(feature = "emulator")]
 pub(super) const EMULATOR_PATH: &str = "/cloudflare";
 
+/// How the client introduces itself to Cloudflare.
+const USER_AGENT: &str = concat!("imagegraph/", env!("CARGO_PKG_VERSION"));
+
 /// The Cloudflare account the server talks to, real or emulated.
 pub struct Account {
     /// What the client is made with.
@@ -46,8 +49,9 @@ impl Account {
             batch: config.cloudflare_batch_url.clone(),
             delivery: config.cloudflare_delivery_url.clone(),
             upload: config.cloudflare_upload_url.clone(),
-            timeout: config.cloudflare_timeout,
-            deadline: config.cloudflare_timeout,
+            user_agent: USER_AGENT.to_owned(),
+            attempt_timeout: config.cloudflare_timeout,
+            call_timeout: config.cloudflare_timeout,
             rate: client::Settings::CLOUDFLARE_RATE,
         };
         Ok(Account { settings, delivery: config.cloudflare_delivery_url.clone(), emulator: None })
@@ -73,8 +77,9 @@ impl Account {
             batch: below(&own, "/batch"),
             delivery: below(&base, "/imagedelivery"),
             upload: below(&base, "/upload"),
-            timeout: config.cloudflare_timeout,
-            deadline: config.cloudflare_timeout,
+            user_agent: USER_AGENT.to_owned(),
+            attempt_timeout: config.cloudflare_timeout,
+            call_timeout: config.cloudflare_timeout,
             // The emulator has no rate limit to stay below.
             rate: u32::MAX,
         };

@@ -1,6 +1,6 @@
 //! Answers in forms Cloudflare is seen to use beside the documented one: text, web pages, values we have no name for.
 
-use cloudflare_images::client::{Deleted, Error, NewImage};
+use cloudflare_images::client::{DeleteOutcome, Error, NewImage};
 use cloudflare_images::wire::{Fit, Metadata, Named, VariantEdit};
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ async fn errors_as_text_say_the_same() {
         account.fault("images.get", fault.clone()).await;
         assert_eq!(client.find("nothing").await.unwrap(), None, "{form}");
         account.fault("images.delete", fault.clone()).await;
-        assert_eq!(client.delete("nothing").await.unwrap(), Deleted::AlreadyGone, "{form}");
+        assert_eq!(client.delete("nothing").await.unwrap(), DeleteOutcome::NotFound, "{form}");
         account.fault("variants.get", fault.clone()).await;
         assert_eq!(client.find_variant("nothing").await.unwrap(), None, "{form}");
         account.fault("images.create", fault.clone()).await;
@@ -58,10 +58,13 @@ async fn text_errors_look_as_recorded() {
 #[tokio::test]
 async fn web_pages_count_by_their_status() {
     let account = Account::open().await;
-    let client = account.other(|settings| settings.deadline = std::time::Duration::from_secs(2));
+    let client = account.other(|settings| settings.call_timeout = std::time::Duration::from_secs(2));
     account.fault("images.get", json!({ "kind": "errors", "form": "html" })).await;
     let error = client.find("nothing").await.unwrap_err();
-    assert!(matches!(error, Error::Nonsense { .. }), "a 404 of a proxy is no missing image: {error:?}");
+    assert!(
+        matches!(error, Error::InvalidResponse { .. }),
+        "a 404 of a proxy is no missing image: {error:?}"
+    );
     let image = account.image(1).await;
     account.fault("images.get", json!({ "kind": "status", "status": 502, "form": "html" })).await;
     assert_eq!(client.find(&image.id).await.unwrap().unwrap().id, image.id, "repeated");
@@ -71,7 +74,7 @@ async fn web_pages_count_by_their_status() {
     assert_eq!(refusal(create(&client, NewImage::default(), photo(1)).await), ("unauthorized", None));
     account.fault("images.create", json!({ "kind": "status", "status": 502, "form": "html" })).await;
     let error = create(&client, NewImage::default(), photo(1)).await.unwrap_err();
-    assert!(error.is_transient() && error.ambiguous(), "{error:?}");
+    assert!(error.is_transient() && error.maybe_applied(), "{error:?}");
 }
 
 /// The batch host answers by its name too, for clients that can be told an address only.

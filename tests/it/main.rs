@@ -90,8 +90,6 @@ mod answer_forms;
 
 mod client;
 
-mod client_faults;
-
 mod cynic;
 
 mod docs;

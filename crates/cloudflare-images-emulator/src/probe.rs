@@ -42,7 +42,7 @@ pub(super) fn measure(path: &Path) -> Result<Probe, Refusal> {
         // The header alone, before a decoder makes room for what it claims.
         Format::Jpeg | Format::Png | Format::Gif | Format::Webp => {
             let raster = decode::raster(format).ok_or_else(Refusal::unsupported_type)?;
-            raster::head(&mut reader, raster).map_err(damaged)?.stored
+            raster::header(&mut reader, raster).map_err(damaged)?.stored
         }
     };
     if format != Format::Svg {
@@ -110,7 +110,7 @@ fn check_pixels(format: Format, width: u32, height: u32) -> Result<(), Refusal> 
 /// what is none of it after all, or a variety that nobody shows.
 fn sniffed(reader: &mut (impl BufRead + Seek)) -> Result<Format, Refusal> {
     match sniff::sniff(reader)? {
-        Sniffed::Picture(format, _) => Ok(match format {
+        Sniffed::Image(format, _) => Ok(match format {
             sniff::Format::Gif => Format::Gif,
             sniff::Format::Heic => Format::Heic,
             sniff::Format::Jpeg => Format::Jpeg,
@@ -118,7 +118,7 @@ fn sniffed(reader: &mut (impl BufRead + Seek)) -> Result<Format, Refusal> {
             sniff::Format::Svg => Format::Svg,
             sniff::Format::Webp => Format::Webp,
         }),
-        Sniffed::Odd(_, what) => Err(damaged(format!("the file is {what}"))),
+        Sniffed::Unsupported(_, what) => Err(damaged(format!("the file is {what}"))),
         Sniffed::Damaged(mime_type) => Err(damaged(format!("no {mime_type} after its beginning"))),
         _ => Err(Refusal::unsupported_type()),
     }

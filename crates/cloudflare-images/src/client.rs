@@ -1,68 +1,89 @@
-//! Every call of Cloudflare Images, with errors a caller can act on.
+//! A client for every call of the Cloudflare Images API.
 //!
-//! [`Client::create`] shows the shape: a method names path and body, `Host` paces, authorises,
-//! sends, repeats where that is safe, and turns what comes back into a value or an [`Error`].
+//! A method of [`Client`] names the path and the body of a request. A `Host` limits the rate, authenticates, sends the
+//! request, retries it where that is safe, and turns the response into a result or an [`Error`].
 
 use std::sync::Arc;
 
 use percent_encoding::{PercentEncode, utf8_percent_encode};
 use reqwest::Method;
-use serde::Serialize;
 
-use self::body::Content;
-use self::call::{Call, Repeat};
+use self::call::{Call, Retry};
 use self::host::Host;
+use self::request::RequestBody;
 use super::{signing, wire};
 
-mod answer;
-mod body;
+mod blob;
 mod call;
 mod error;
 mod failures;
 mod host;
-mod pace;
 mod query;
+mod rate_limit;
+mod request;
+mod response;
 mod settings;
 
-pub use body::{Blob, Body, NewDirectUpload, NewImage, Upload};
-pub use error::{Error, Said};
+pub use blob::Blob;
+pub use error::{Error, ErrorDetails};
 pub use failures::Failures;
 pub use query::{ListQuery, MetaFilter, MetaTest, PageQuery, SortOrder};
+pub use request::{Body, NewDirectUpload, NewImage, Upload};
 pub use settings::{Credentials, Secret, Settings};
 
-/// Cloudflare Images with one account's credentials. Cheap to clone; clones share pace and connections.
+/// A client for Cloudflare Images with the credentials of one account.
 ///
-/// Every call waits its turn under Cloudflare's rate, and repeats by itself what is safe to
-/// repeat: reads, deletions and idempotent edits after any transient failure, everything else
-/// only when Cloudflare cannot have seen it or refused it unread. It answers or fails within
-/// [`Settings::deadline`].
+/// Cloning is cheap: clones share connections, rate limit and counters.
+///
+/// # Retries
+///
+/// A call makes up to five attempts with exponential backoff, or after the pause that `Retry-After` asks for. Reads,
+/// deletions of images and variants, and idempotent edits are retried after any [`Error::RateLimited`] or
+/// [`Error::Unavailable`]. All other calls are retried only if Cloudflare cannot have carried out the failed attempt.
+/// A call that sends a file is not retried once reading the file has begun.
+///
+/// # Time
+///
+/// A call ends within [`Settings::call_timeout`], except while the bytes of a file move.
+///
+/// # Errors
+///
+/// Every method may return [`Error::Unauthorized`], [`Error::Account`], [`Error::RateLimited`], [`Error::Unavailable`] and
+/// [`Error::InvalidResponse`]; its documentation names further ones. Ids and names that cannot be a segment of a path
+/// (empty, `.` and `..`) are an [`Error::Invalid`], and no request is made.
 #[derive(Debug, Clone)]
 pub struct Client {
-    /// What the client was made with.
+    /// The settings that the client was made with.
     pub settings: Arc<Settings>,
-    /// How many calls failed; clones count together.
+    /// Numbers of failed calls of this client and its clones.
     pub failures: Arc<Failures>,
     /// The management API.
     account: Arc<Host>,
     /// The batch host.
     batch: Arc<Host>,
-    /// Where calls on images go: one of the two above.
+    /// The host for calls on images: `account` or `batch`.
     images: Arc<Host>,
-    /// Takes direct uploads; knows no credentials.
+    /// The host of direct uploads.
     upload: Arc<Host>,
 }
 
-/// What a deletion found.
+/// The result of a deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deleted {
-    /// It was there.
-    Done,
-    /// It was not.
-    AlreadyGone,
+pub enum DeleteOutcome {
+    /// It existed and was deleted by this call.
+    Deleted,
+    /// It did not exist.
+    NotFound,
 }
 
 impl Client {
-    /// Fails with [`Error::Setup`] when a setting cannot be used; makes no connection.
+    /// Makes a client. No connection is opened.
+    ///
+    /// # Errors
+    /// [`Error::Settings`] if a setting cannot be used.
+    ///
+    /// # Panics
+    /// If the program has not installed a cryptography provider of rustls.
     pub fn new(settings: Settings) -> Result<Self, Error> {
         let http = settings.http()?;
         let failures = Arc::new(Failures::default());
@@ -77,169 +98,220 @@ impl Client {
         })
     }
 
-    /// The same client with its image calls sent to the batch host, which has a rate of its own.
+    /// A client that sends its calls on images to the batch host, which has a rate limit of its own: 200 calls per second.
     ///
-    /// The batch host serves `create`, `find`, `list`, `list_v1`, `edit`, `delete` and
-    /// `direct_upload`; the rest still goes to the account's API. Its token is fetched when first
-    /// needed, kept until it expires, and renewed when it is refused.
+    /// These are `create`, `find`, `list`, `list_v1`, `edit`, `delete` and `direct_upload`; all other calls go to the
+    /// management API. The client fetches a token when it is first needed, and a new one when it expires or is rejected.
     pub fn batch(&self) -> Self {
         Self { images: self.batch.clone(), ..self.clone() }
     }
+}
 
-    /// Uploads an image (`POST v1`).
+/// Images.
+impl Client {
+    /// Creates an image (`POST v1`).
     ///
-    /// Without an id of its own a repeated upload makes a second image: when the error is
-    /// [ambiguous](Error::ambiguous), look for a stray (see [`MetaFilter`]) before trying again.
+    /// Without a custom id a second call creates a second image: after an error with [`Error::maybe_applied`], list the
+    /// images with the metadata of this one (see [`MetaFilter`]) before calling again.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if the custom id is in use, [`Error::TooLarge`], [`Error::Unsupported`],
+    /// [`Error::UploadSource`], and [`Error::Invalid`] for unacceptable properties or a URL that Cloudflare cannot fetch.
     pub async fn create(&self, image: NewImage<'_>, body: Body) -> Result<wire::Image, Error> {
-        let call = Call::new(Method::POST, "/v1").content(body::image_form(&image, body)?);
+        let call = Call::new(Method::POST, "/v1").body(RequestBody::image_form(&image, body)?);
         Ok(self.images.call(call).await?)
     }
 
-    /// One image, draft or not (`GET v1/{id}`).
+    /// Returns an image or a draft, or `None` if there is none with this id (`GET v1/{id}`).
     pub async fn find(&self, id: &str) -> Result<Option<wire::Image>, Error> {
         optional(self.images.call(Call::new(Method::GET, image_path(id)?)).await.map_err(Error::from))
     }
 
-    /// One page of images, newest first unless asked otherwise; no drafts (`GET v2`).
+    /// Returns one page of images without drafts, by default the newest first (`GET v2`).
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if Cloudflare rejects the query, such as a token of a list with other filters.
     pub async fn list(&self, query: &ListQuery) -> Result<wire::ImagePage, Error> {
         Ok(self.images.call(Call::new(Method::GET, "/v2").query(query.pairs()?)).await?)
     }
 
-    /// One numbered page of images (`GET v1`, deprecated by Cloudflare).
+    /// Returns one page of images by its number (`GET v1`, which Cloudflare has deprecated).
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if Cloudflare rejects the query.
     pub async fn list_v1(&self, query: &PageQuery) -> Result<wire::ImageList, Error> {
         Ok(self.images.call(Call::new(Method::GET, "/v1").query(query.pairs())).await?)
     }
 
-    /// Changes what is known about an image (`PATCH v1/{id}`).
+    /// Changes the properties of an image (`PATCH v1/{id}`).
     ///
-    /// A change of `require_signed_urls` gives the image a **new id**: store the one in the answer.
+    /// A change of `require_signed_urls` gives the image a **new id**, which the returned image contains.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], and [`Error::Invalid`] for unacceptable properties, such as `require_signed_urls` for an image
+    /// with a custom id.
     pub async fn edit(&self, id: &str, edit: &wire::ImageEdit) -> Result<wire::Image, Error> {
-        // After a change of access the old id is gone, and a repetition would report it missing.
-        let repeat = if edit.require_signed_urls.is_some() { Repeat::Unseen } else { Repeat::Always };
-        let call = Call::new(Method::PATCH, image_path(id)?).content(json(edit)?).repeat(repeat);
+        // After a change of access the old id does not exist, so a retry would report a missing image.
+        let retry = if edit.require_signed_urls.is_some() { Retry::IfNotApplied } else { Retry::Always };
+        let call = Call::new(Method::PATCH, image_path(id)?).body(RequestBody::json(edit)?).retry(retry);
         Ok(self.images.call(call).await?)
     }
 
     /// Deletes an image or a draft, and its cached copies (`DELETE v1/{id}`).
-    pub async fn delete(&self, id: &str) -> Result<Deleted, Error> {
+    pub async fn delete(&self, id: &str) -> Result<DeleteOutcome, Error> {
         self.images.delete(image_path(id)?).await
     }
 
-    /// The stored bytes, as they arrive (`GET v1/{id}/blob`).
+    /// Returns the stored bytes of an image as a stream (`GET v1/{id}/blob`).
     ///
-    /// Large images may come back as a near-lossless copy of what was uploaded.
+    /// For large images Cloudflare may return a near-lossless copy instead of the uploaded bytes.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], also for a draft.
     pub async fn blob(&self, id: &str) -> Result<Blob, Error> {
         let path = format!("{}/blob", image_path(id)?);
-        self.account.open(Call::new(Method::GET, path).accept("image/*, application/json;q=0.5")).await
+        self.account.download(Call::new(Method::GET, path).accept("image/*, application/json;q=0.5")).await
     }
+}
 
-    /// Opens a place for one upload without credentials (`POST v2/direct_upload`).
+/// Direct uploads: one-time URLs by which somebody without credentials can upload one image.
+impl Client {
+    /// Creates a direct upload, whose image is a draft until the bytes arrive (`POST v2/direct_upload`).
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if the custom id is in use, and [`Error::Invalid`] for unacceptable properties or expiry.
     pub async fn direct_upload(&self, new: &NewDirectUpload<'_>) -> Result<wire::DirectUpload, Error> {
-        let call = Call::new(Method::POST, "/v2/direct_upload").content(body::direct_upload_form(new)?);
-        Ok(self.images.call(call).await?)
+        let body = RequestBody::direct_upload_form(new)?;
+        Ok(self.images.call(Call::new(Method::POST, "/v2/direct_upload").body(body)).await?)
     }
 
-    /// As [`Client::direct_upload`] in its first version, as JSON (`POST v1/direct_upload`, retired by Cloudflare).
+    /// Creates a direct upload by version 1 of the API (`POST v1/direct_upload`, which Cloudflare has retired). The
+    /// request is JSON.
     ///
-    /// The only description of it that has more fields than `expiry` has no `creator`; one that is given is sent.
+    /// Descriptions of this version do not mention `creator`; it is sent nevertheless if it is set.
+    ///
+    /// # Errors
+    /// Those of [`Client::direct_upload`].
     pub async fn direct_upload_v1(&self, new: &NewDirectUpload<'_>) -> Result<wire::DirectUpload, Error> {
-        let call = Call::new(Method::POST, "/v1/direct_upload").content(body::direct_upload_json(new)?);
-        Ok(self.account.call(call).await?)
+        let body = RequestBody::direct_upload_json(new)?;
+        Ok(self.account.call(Call::new(Method::POST, "/v1/direct_upload").body(body)).await?)
     }
 
-    /// Sends bytes to the one-time URL of a direct upload, without credentials.
+    /// Sends a file to the URL of a direct upload, without credentials (`POST` on the upload host).
     ///
-    /// Refuses a URL outside [`Settings::upload`] with [`Error::Invalid`].
+    /// # Errors
+    /// [`Error::Invalid`] if the URL is not below [`Settings::upload`], [`Error::NotFound`] if there is no such upload,
+    /// [`Error::Conflict`] if it was used already, [`Error::TooLarge`], [`Error::Unsupported`] and
+    /// [`Error::UploadSource`].
     pub async fn upload(&self, upload_url: &str, upload: Upload) -> Result<wire::Image, Error> {
         let path = self
             .upload
-            .path_below(upload_url)
-            .ok_or_else(|| Error::Invalid(Said::ours("the upload URL does not belong to the upload host")))?;
-        let call = Call::new(Method::POST, path).content(body::upload_form(upload)?);
+            .relative_path(upload_url)
+            .ok_or_else(|| Error::invalid("the upload URL does not belong to the upload host"))?;
+        let call = Call::new(Method::POST, path).body(RequestBody::upload_form(upload)?);
         Ok(self.upload.call(call).await?)
     }
 }
 
-/// Signing keys, statistics, settings.
+/// Signing keys, statistics and settings of the account.
 impl Client {
-    /// All signing keys (`GET v1/keys`).
+    /// Returns all signing keys with their values (`GET v1/keys`).
     pub async fn keys(&self) -> Result<wire::KeyList, Error> {
         Ok(self.account.call(Call::new(Method::GET, "/v1/keys")).await?)
     }
 
-    /// Makes a signing key, or gives an existing one a new value; answers all keys (`PUT v1/keys/{name}`).
+    /// Creates a signing key, or gives an existing key a new value; returns all keys (`PUT v1/keys/{name}`).
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for an unacceptable name; [`Error::Account`] if the account has the maximum of two keys.
     pub async fn put_key(&self, name: &str) -> Result<wire::KeyList, Error> {
-        // A repetition would rotate the key once more, under whoever has read it in between.
-        let call = Call::new(Method::PUT, key_path(name)?).content(Content::Empty);
+        // A retry would replace the key once more, after somebody may have read its value.
+        let call = Call::new(Method::PUT, key_path(name)?).body(RequestBody::Empty);
         Ok(self.account.call(call).await?)
     }
 
-    /// Deletes a signing key; answers the keys left, among them a new one if it was the last
-    /// (`DELETE v1/keys/{name}`).
+    /// Deletes a signing key; returns the remaining keys (`DELETE v1/keys/{name}`).
+    ///
+    /// If it was the last one, Cloudflare creates a new key named `default`.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`].
     pub async fn delete_key(&self, name: &str) -> Result<wire::KeyList, Error> {
-        // A repetition could delete the key that replaced the last one under the same name.
-        let call = Call::new(Method::DELETE, key_path(name)?).repeat(Repeat::Unseen);
+        // A retry could delete the key that replaced the last one under the same name.
+        let call = Call::new(Method::DELETE, key_path(name)?).retry(Retry::IfNotApplied);
         Ok(self.account.call(call).await?)
     }
 
-    /// Images stored and allowed (`GET v1/stats`).
+    /// Returns the number of stored images and the allowance of the account (`GET v1/stats`).
     pub async fn stats(&self) -> Result<wire::Stats, Error> {
         Ok(self.account.call(Call::new(Method::GET, "/v1/stats")).await?)
     }
 
-    /// The account's switches (`GET v1/config`; undocumented, Cloudflare may refuse it).
+    /// Returns the settings of the account (`GET v1/config`, which Cloudflare does not document and may reject).
     pub async fn config(&self) -> Result<wire::AccountConfig, Error> {
         Ok(self.account.call(Call::new(Method::GET, "/v1/config")).await?)
     }
 
-    /// Sets the switches that are present; answers all of them (`PATCH v1/config`).
+    /// Changes the settings that are `Some`; returns all settings (`PATCH v1/config`).
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a value out of range.
     pub async fn edit_config(&self, edit: &wire::AccountConfig) -> Result<wire::AccountConfig, Error> {
-        let call = Call::new(Method::PATCH, "/v1/config").content(json(edit)?).repeat(Repeat::Always);
+        let body = RequestBody::json(edit)?;
+        let call = Call::new(Method::PATCH, "/v1/config").body(body).retry(Retry::Always);
         Ok(self.account.call(call).await?)
     }
 
-    /// A fresh token for the batch host (`GET v1/batch_token`); [`Client::batch`] sees to its own.
+    /// Returns a new token for the batch host (`GET v1/batch_token`). A client made by [`Client::batch`] fetches its own.
     pub async fn batch_token(&self) -> Result<wire::BatchToken, Error> {
         self.account.batch_token().await
     }
 }
 
-/// Named variants.
+/// Variants: named presets of image delivery.
 impl Client {
-    /// All variants by id (`GET v1/variants`).
+    /// Returns all variants by their ids (`GET v1/variants`).
     pub async fn variants(&self) -> Result<wire::VariantList, Error> {
         Ok(self.account.call(Call::new(Method::GET, "/v1/variants")).await?)
     }
 
-    /// One variant (`GET v1/variants/{id}`).
+    /// Returns a variant, or `None` if there is none with this id (`GET v1/variants/{id}`).
     pub async fn find_variant(&self, id: &str) -> Result<Option<wire::Variant>, Error> {
-        let answer = self.account.call(Call::new(Method::GET, variant_path(id)?)).await;
-        Ok(optional(answer.map_err(Error::from))?.map(|wire::VariantResult { variant }| variant))
+        let found = self.account.call(Call::new(Method::GET, variant_path(id)?)).await;
+        Ok(optional(found.map_err(Error::from))?.map(|wire::VariantResult { variant }| variant))
     }
 
-    /// Adds a variant (`POST v1/variants`); [`Error::Conflict`] when the id is taken.
+    /// Creates a variant (`POST v1/variants`).
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] if the id is in use, [`Error::Invalid`] for an unacceptable id or option, [`Error::Account`] if
+    /// the account has the maximum of 100 variants.
     pub async fn create_variant(&self, variant: &wire::Variant) -> Result<wire::Variant, Error> {
-        let call = Call::new(Method::POST, "/v1/variants").content(json(variant)?);
+        let call = Call::new(Method::POST, "/v1/variants").body(RequestBody::json(variant)?);
         Ok(self.account.call::<wire::VariantResult>(call).await?.variant)
     }
 
-    /// Changes a variant (`PATCH v1/variants/{id}`); its cached copies are purged.
+    /// Changes a variant and purges its cached copies (`PATCH v1/variants/{id}`).
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], and [`Error::Invalid`] for an unacceptable option.
     pub async fn edit_variant(&self, id: &str, edit: &wire::VariantEdit) -> Result<wire::Variant, Error> {
-        let call = Call::new(Method::PATCH, variant_path(id)?).content(json(edit)?).repeat(Repeat::Always);
+        let body = RequestBody::json(edit)?;
+        let call = Call::new(Method::PATCH, variant_path(id)?).body(body).retry(Retry::Always);
         Ok(self.account.call::<wire::VariantResult>(call).await?.variant)
     }
 
     /// Deletes a variant and its cached copies (`DELETE v1/variants/{id}`).
     ///
-    /// `public` cannot be deleted: Cloudflare says done and keeps it.
-    pub async fn delete_variant(&self, id: &str) -> Result<Deleted, Error> {
+    /// The variant `public` cannot be deleted: Cloudflare reports success and keeps it.
+    pub async fn delete_variant(&self, id: &str) -> Result<DeleteOutcome, Error> {
         self.account.delete(variant_path(id)?).await
     }
 }
 
-/// "Not found" as an absence.
-fn optional<T>(answer: Result<T, Error>) -> Result<Option<T>, Error> {
-    match answer {
+/// Turns "not found" into `None`.
+fn optional<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
+    match result {
         Ok(found) => Ok(Some(found)),
         Err(Error::NotFound(_)) => Ok(None),
         Err(error) => Err(error),
@@ -247,27 +319,22 @@ fn optional<T>(answer: Result<T, Error>) -> Result<Option<T>, Error> {
 }
 
 fn image_path(id: &str) -> Result<String, Error> {
-    Ok(format!("/v1/{}", segment(id)?))
+    Ok(format!("/v1/{}", path_segment(id)?))
 }
 
 fn key_path(name: &str) -> Result<String, Error> {
-    Ok(format!("/v1/keys/{}", segment(name)?))
+    Ok(format!("/v1/keys/{}", path_segment(name)?))
 }
 
 fn variant_path(id: &str) -> Result<String, Error> {
-    Ok(format!("/v1/variants/{}", segment(id)?))
+    Ok(format!("/v1/variants/{}", path_segment(id)?))
 }
 
-/// A name as one segment of a path, its slashes encoded too.
-fn segment(name: &str) -> Result<PercentEncode<'_>, Error> {
-    // No encoding keeps these from being taken for a parent folder or the list itself.
+/// An id or a name as one segment of a path, with slashes encoded.
+fn path_segment(name: &str) -> Result<PercentEncode<'_>, Error> {
+    // Even encoded, these are resolved as relative segments or address the list.
     if matches!(name, "" | "." | "..") {
-        return Err(Error::Invalid(Said::ours("an id or name cannot be empty, `.` or `..`")));
+        return Err(Error::invalid("an id or a name cannot be empty, `.` or `..`"));
     }
-    Ok(utf8_percent_encode(name, signing::NAME))
-}
-
-fn json(value: &impl Serialize) -> Result<Content, Error> {
-    let text = serde_json::to_vec(value).map_err(|error| Error::Invalid(Said::ours(error.to_string())))?;
-    Ok(Content::Json(text.into()))
+    Ok(utf8_percent_encode(name, signing::PATH_SEGMENT))
 }

@@ -1,6 +1,4 @@
-//! Delivery URLs, plain and signed. Pure: no clock, no network.
-
-use std::fmt::Write;
+//! Delivery URLs, plain and signed, as pure functions.
 
 use chrono::{DateTime, Utc};
 use hmac::{Hmac, KeyInit, Mac};
@@ -10,11 +8,13 @@ use url::Url;
 
 use super::wire;
 
-/// What is encoded in a name that stands in a path: everything but RFC 3986's unreserved characters.
-pub(super) const NAME: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// The characters to encode in a segment of a path: all but the unreserved ones of RFC 3986.
+pub(super) const PATH_SEGMENT: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// What is encoded in a list of options, whose own `%`, `=` and `,` have a meaning.
-const OPTIONS: &AsciiSet = &CONTROLS
+/// The characters to encode in a variant or a list of options. Not among them are `=` and `,`, which separate options, and
+/// `%`, because the values of options are encoded already.
+const VARIANT: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
     .add(b'#')
@@ -29,20 +29,24 @@ const OPTIONS: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// Where an image is delivered: `{delivery}/{account hash}/{image id}/{variant}`.
+/// The delivery URL of an image: `{delivery}/{account hash}/{image id}/{variant}`.
 ///
-/// `delivery` may have a path of its own, as a custom domain or another server has.
-/// `variant` is the name of one, or a list of options such as `w=400,fit=cover` in which `#`, `(`
-/// and `,` inside a value are already percent-encoded.
+/// `delivery` is the base URL, such as `https://imagedelivery.net` or `https://example.com/cdn-cgi/imagedelivery`.
+/// `account_hash` is not the account id; [`account_hash()`] finds it in an image.
+/// `variant` is the id of a variant, or a list of options such as `w=400,fit=cover` if the account has flexible variants
+/// enabled. In a list of options, `#`, `(` and `,` inside a value have to be percent-encoded.
 pub fn url(delivery: &Url, account_hash: &str, image_id: &str, variant: &str) -> Url {
-    below(delivery, &path(account_hash, image_id, variant))
+    join_path(delivery, &path(account_hash, image_id, variant))
 }
 
-/// As [`url()`], signed with the value of one of the account's keys.
+/// The delivery URL of an image with a signature, which images that require signed URLs are delivered by.
 ///
-/// Without `expires_at` the URL is good for as long as the key. The signature is HMAC-SHA256 over
-/// the path as imagedelivery.net sees it, whatever path `delivery` has, and the query.
-/// Source: Cloudflare's "Serve private images".
+/// `key` is the value of any signing key of the account (see [`Key`](wire::Key)). The URL expires at `expires_at`, to the
+/// second; without it the URL is valid as long as the key exists with this value. The other parameters are those of
+/// [`url()`].
+///
+/// The signature is HMAC-SHA256 in lower-case hexadecimal over `/{account hash}/{image id}/{variant}`, without the path of
+/// `delivery`, and the query `?exp={Unix seconds}`. Source: developers.cloudflare.com, "Serve private images".
 pub fn sign(
     delivery: &Url,
     account_hash: &str,
@@ -51,25 +55,26 @@ pub fn sign(
     key: &str,
     expires_at: Option<DateTime<Utc>>,
 ) -> Url {
-    let mut signed = path(account_hash, image_id, variant);
-    let mut url = below(delivery, &signed);
+    let mut message = path(account_hash, image_id, variant);
+    let mut url = join_path(delivery, &message);
     if let Some(at) = expires_at {
         let exp = format!("exp={}", at.timestamp());
         url.set_query(Some(&exp));
-        signed.push('?');
-        signed.push_str(&exp);
+        message.push('?');
+        message.push_str(&exp);
     }
-    url.query_pairs_mut().append_pair("sig", &signature(&signed, key));
+    url.query_pairs_mut().append_pair("sig", &signature(&message, key));
     url
 }
 
-/// The account hash, which Cloudflare tells only inside an image's delivery URLs.
+/// The account hash, from the delivery URLs of an image: no call of the API returns it. `None` if the image has no delivery
+/// URL that contains its id.
 pub fn account_hash(image: &wire::Image) -> Option<String> {
-    image.variants.iter().find_map(|url| hash_in(url, &image.id))
+    image.variants.iter().find_map(|url| account_hash_in_url(url, &image.id))
 }
 
-/// The segment before the image's id; what comes before it is the base, whatever that is.
-fn hash_in(variant_url: &str, image_id: &str) -> Option<String> {
+/// The path segment before the image's id. The base URL before it may have any path.
+fn account_hash_in_url(variant_url: &str, image_id: &str) -> Option<String> {
     let url = Url::parse(variant_url).ok()?;
     let (path, _variant) = url.path().rsplit_once('/')?;
     let path = percent_decode_str(path).decode_utf8().ok()?;
@@ -78,36 +83,32 @@ fn hash_in(variant_url: &str, image_id: &str) -> Option<String> {
     (!hash.is_empty()).then(|| hash.to_owned())
 }
 
-/// The path as imagedelivery.net sees it.
+/// The path of a delivery URL, relative to the base URL.
 fn path(account_hash: &str, image_id: &str, variant: &str) -> String {
-    let mut path = format!("/{}", utf8_percent_encode(account_hash, NAME));
-    // The subpaths of a custom id are segments.
+    let mut path = format!("/{}", utf8_percent_encode(account_hash, PATH_SEGMENT));
+    // The slashes of a custom id stay unencoded.
     for segment in image_id.split('/') {
         path.push('/');
-        path.extend(utf8_percent_encode(segment, NAME));
+        path.extend(utf8_percent_encode(segment, PATH_SEGMENT));
     }
     path.push('/');
-    path.extend(utf8_percent_encode(variant, OPTIONS));
+    path.extend(utf8_percent_encode(variant, VARIANT));
     path
 }
 
-/// A base URL with a path, already encoded, below it.
-pub(super) fn below(delivery: &Url, path: &str) -> Url {
-    let mut url = delivery.clone();
-    url.set_path(&format!("{}{path}", delivery.path().trim_end_matches('/')));
+/// A base URL with an encoded path appended, without query and fragment.
+pub(super) fn join_path(base: &Url, path: &str) -> Url {
+    let mut url = base.clone();
+    url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
     url.set_query(None);
     url.set_fragment(None);
     url
 }
 
-/// Lower-case hexadecimal.
-fn signature(text: &str, key: &str) -> String {
+fn signature(message: &str, key: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("HMAC takes a key of any length");
-    mac.update(text.as_bytes());
-    mac.finalize().into_bytes().iter().fold(String::with_capacity(64), |mut hex, byte| {
-        write!(hex, "{byte:02x}").expect("a String takes any text");
-        hex
-    })
+    mac.update(message.as_bytes());
+    hex::encode(mac.finalize().into_bytes())
 }
 
 #[cfg(test)]
@@ -117,8 +118,8 @@ mod tests {
     const KEY: &str = "Oix0bbNaT8Rge9PuyxUBrjI6zrgnsyJ5=";
     const HASH: &str = "cheeW4oKsx5ljh8e8BoL2A";
     const ID: &str = "bc27a117-9509-446b-8c69-c81bfeac0a01";
-    const BARE: &str = "f650d16a54309cc5560ccf74ba805cd33c92ba5edaa7f09abeebfaf7e3f5895e";
-    const EXPIRING: &str = "72411885ee02134d38662f3e70ac8ff694f408e9d14b05125f6b022c3f403efa";
+    const WITHOUT_EXPIRY: &str = "f650d16a54309cc5560ccf74ba805cd33c92ba5edaa7f09abeebfaf7e3f5895e";
+    const WITH_EXPIRY: &str = "72411885ee02134d38662f3e70ac8ff694f408e9d14b05125f6b022c3f403efa";
 
     fn base(text: &str) -> Url {
         Url::parse(text).unwrap()
@@ -144,22 +145,28 @@ mod tests {
         let url = sign(&base("https://imagedelivery.net"), HASH, ID, "mobile", KEY, at);
         assert_eq!(
             url.as_str(),
-            format!("https://imagedelivery.net/{HASH}/{ID}/mobile?exp=1631289275&sig={EXPIRING}"),
+            format!("https://imagedelivery.net/{HASH}/{ID}/mobile?exp=1631289275&sig={WITH_EXPIRY}"),
         );
     }
 
     #[test]
-    fn signs_the_bare_path_without_expiry() {
+    fn signs_the_path_alone_without_expiry() {
         let url = sign(&base("https://imagedelivery.net/"), HASH, ID, "mobile", KEY, None);
-        assert_eq!(url.as_str(), format!("https://imagedelivery.net/{HASH}/{ID}/mobile?sig={BARE}"));
+        assert_eq!(
+            url.as_str(),
+            format!("https://imagedelivery.net/{HASH}/{ID}/mobile?sig={WITHOUT_EXPIRY}")
+        );
     }
 
     #[test]
-    fn a_path_of_the_base_is_not_signed() {
+    fn the_path_of_the_base_url_is_not_signed() {
         let url =
             sign(&base("http://127.0.0.1:8080/cloudflare/imagedelivery"), HASH, ID, "mobile", KEY, None);
         let path = format!("/cloudflare/imagedelivery/{HASH}/{ID}/mobile");
-        assert_eq!((url.path(), url.query()), (path.as_str(), Some(format!("sig={BARE}").as_str())));
+        assert_eq!(
+            (url.path(), url.query()),
+            (path.as_str(), Some(format!("sig={WITHOUT_EXPIRY}").as_str()))
+        );
     }
 
     #[test]
@@ -180,13 +187,13 @@ mod tests {
     }
 
     #[test]
-    fn a_variant_cannot_leave_its_segment() {
+    fn a_variant_stays_one_segment() {
         let url = url(&base("https://imagedelivery.net"), HASH, ID, "../x?sig=1#y");
         assert_eq!(url.as_str(), format!("https://imagedelivery.net/{HASH}/{ID}/..%2Fx%3Fsig=1%23y"));
     }
 
     #[test]
-    fn the_account_hash_is_what_precedes_the_id() {
+    fn the_account_hash_is_the_segment_before_the_id() {
         let plain = format!("https://imagedelivery.net/{HASH}/{ID}/public");
         assert_eq!(account_hash(&image(ID, &[&plain])).as_deref(), Some(HASH));
         let prefixed = format!("http://localhost:1/cloudflare/imagedelivery/{HASH}/{ID}/public");
@@ -198,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn no_account_hash_where_the_id_is_not() {
+    fn urls_without_the_id_have_no_account_hash() {
         let other = format!("https://imagedelivery.net/{HASH}/another/public");
         assert_eq!(account_hash(&image(ID, &[&other, "https://imagedelivery.net/", "%"])), None);
         let suffix = format!("https://imagedelivery.net/{HASH}/x{ID}/public");

@@ -1,7 +1,7 @@
-//! The JSON both ends of the Cloudflare Images API speak.
+//! The JSON of the Cloudflare Images API, for clients and servers.
 //!
-//! The client reads it and the emulator writes it; they share this file and nothing else.
-//! Names follow Cloudflare's API: requests say `metadata`, answers say `meta`.
+//! Names are Cloudflare's: user metadata are `metadata` in requests and `meta` in responses. Fields that the API may leave
+//! out or write as null are read as their default, and unknown fields are ignored.
 
 use std::collections::BTreeMap;
 
@@ -10,47 +10,47 @@ use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-/// Largest image Cloudflare Images takes, in bytes.
+/// Largest image that Cloudflare Images accepts, in bytes.
 pub const MAX_IMAGE_BYTES: u64 = 10 * 1024 * 1024;
-/// Largest side of an image, in pixels.
+/// Longest side of an image, in pixels. WebP is exempt.
 pub const MAX_SIDE: u32 = 12_000;
 /// Largest area of an image, in pixels; for animations, summed over the frames.
 pub const MAX_PIXELS: u64 = 100_000_000;
-/// Largest `metadata` object, in bytes of its JSON text.
+/// Largest metadata of an image, in bytes of its JSON text.
 pub const MAX_METADATA_BYTES: usize = 1024;
 
-/// The envelope around every answer of the management API.
+/// The envelope around every JSON response of the API.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Envelope<T> {
-    /// Null on failure.
+    /// The result; null on failure.
     pub result: Option<T>,
-    /// An answer with `false` is an error whatever its status says.
+    /// Whether the call succeeded. A response with `false` is an error even if its HTTP status is a success.
     pub success: bool,
-    /// What went wrong.
+    /// Why the call failed.
     #[serde(default, deserialize_with = "null_as_default")]
     pub errors: Vec<Message>,
-    /// Remarks on a call that worked.
+    /// Remarks on a call that succeeded.
     #[serde(default, deserialize_with = "null_as_default")]
     pub messages: Vec<Message>,
 }
 
-/// An error or remark with Cloudflare's number for it.
+/// An error or a remark.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
-    /// At least 1000.
+    /// Cloudflare's code, at least 1000; 5404, for example, means "not found".
     pub code: u32,
     /// English text.
     #[serde(default)]
     pub message: String,
-    /// A page that says more.
-    #[serde(default, deserialize_with = "if_readable", skip_serializing_if = "Option::is_none")]
+    /// URL of a page that explains it.
+    #[serde(default, deserialize_with = "or_none", skip_serializing_if = "Option::is_none")]
     pub documentation_url: Option<String>,
-    /// What of the request it is about.
-    #[serde(default, deserialize_with = "if_readable", skip_serializing_if = "Option::is_none")]
+    /// The part of the request that it is about.
+    #[serde(default, deserialize_with = "or_none", skip_serializing_if = "Option::is_none")]
     pub source: Option<Source>,
 }
 
-/// Where in a request an error lies.
+/// The part of a request that an error is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     /// JSON pointer (RFC 6901) to a field of the body, or to a parameter of the query.
@@ -58,92 +58,92 @@ pub struct Source {
     pub pointer: Option<String>,
 }
 
-/// An image as every answer shows it.
+/// An image, in the responses of all calls.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Image {
-    /// Generated (a UUID) or custom id; a change of access gives a generated id a new value.
+    /// Id: a UUID made by Cloudflare, or a custom id. A change of `require_signed_urls` changes the UUID.
     pub id: String,
-    /// Null on a draft.
+    /// Name of the uploaded file; null for a draft.
     #[serde(default)]
     pub filename: Option<String>,
-    /// User metadata; left out when none was given.
+    /// User metadata; absent if there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub meta: Option<Map<String, Value>>,
-    /// When the bytes, or the draft, arrived.
+    /// When the image was uploaded or the draft was created. Written in UTC with milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "millis")]
     pub uploaded: Option<DateTime<Utc>>,
-    /// Whether delivery needs a signature.
+    /// Whether delivery needs a signed URL.
     #[serde(rename = "requireSignedURLs", default)]
     pub require_signed_urls: bool,
-    /// Delivery URLs, one per named variant.
+    /// Delivery URLs, one for each variant of the account.
     #[serde(default)]
     pub variants: Vec<String>,
-    /// True while a direct upload has no bytes; left out afterwards.
+    /// True for a direct upload without bytes; absent otherwise.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub draft: bool,
-    /// Free text of at most 1,024 characters.
+    /// Any text of up to 1024 characters that identifies who made the image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub creator: Option<String>,
 }
 
-/// Result of the deprecated v1 list.
+/// Result of `GET v1`, the deprecated list.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ImageList {
-    /// One page.
+    /// The images of this page.
     #[serde(default)]
     pub images: Vec<Image>,
 }
 
-/// Result of the v2 list.
+/// Result of `GET v2`, the list.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ImagePage {
-    /// One page.
+    /// The images of this page.
     #[serde(default)]
     pub images: Vec<Image>,
-    /// Opaque; null on the last page.
+    /// Opaque token for the next page; null on the last page.
     #[serde(default)]
     pub continuation_token: Option<String>,
 }
 
-/// Result of a direct upload's creation.
+/// Result of `POST v2/direct_upload`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DirectUpload {
-    /// Id of the draft.
+    /// Id of the draft, and of the image that it becomes.
     pub id: String,
-    /// One-time URL that takes a multipart POST with a part named `file`.
+    /// One-time URL for a multipart `POST` with a part named `file`, without credentials.
     #[serde(rename = "uploadURL")]
     pub upload_url: String,
 }
 
-/// Body of `PATCH v1/{id}`; fields left out stay as they are.
+/// Body of `PATCH v1/{id}`. Properties that are `None` stay unchanged.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ImageEdit {
-    /// Replaces the whole object.
+    /// Replaces all user metadata.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Map<String, Value>>,
-    /// A change purges caches and gives a generated id a new value.
+    /// Whether delivery needs a signed URL. A change purges cached copies and gives the image a new id.
     #[serde(rename = "requireSignedURLs", default, skip_serializing_if = "Option::is_none")]
     pub require_signed_urls: Option<bool>,
-    /// Free text of at most 1,024 characters.
+    /// Any text of up to 1024 characters that identifies who made the image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub creator: Option<String>,
 }
 
-/// All signing keys of the account.
+/// Result of every call on signing keys: all keys of the account.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct KeyList {
-    /// At most two.
+    /// One or two keys.
     #[serde(default)]
     pub keys: Vec<Key>,
 }
 
-/// A signing key. `Debug` leaves the value out so that no log can hold it.
+/// A signing key. `Debug` does not show its value.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key {
-    /// Alphanumeric.
+    /// Letters and digits, up to 20.
     pub name: String,
-    /// The secret; its UTF-8 bytes are the HMAC key.
+    /// The secret. Its UTF-8 bytes are the key of the HMAC; it is not decoded from base64.
     pub value: String,
 }
 
@@ -153,46 +153,46 @@ impl std::fmt::Debug for Key {
     }
 }
 
-/// Storage use of the account.
+/// Result of `GET v1/stats`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stats {
-    /// Images stored and allowed.
+    /// Numbers of images.
     pub count: StatsCount,
 }
 
-/// Images stored and allowed.
+/// Numbers of images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatsCount {
-    /// Stored now.
+    /// Images in the account.
     pub current: u64,
-    /// The account's allowance.
+    /// Images that the account may have.
     pub allowed: u64,
 }
 
-/// All named variants, keyed by id.
+/// Result of `GET v1/variants`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct VariantList {
-    /// At most 100.
+    /// Variants by id; at most 100.
     #[serde(default)]
     pub variants: BTreeMap<String, Variant>,
 }
 
-/// Result of every call on one variant.
+/// Result of every call on one variant except its deletion.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct VariantResult {
     /// The variant.
     pub variant: Variant,
 }
 
-/// A named delivery preset; also the body that creates one.
+/// A variant: a named preset of image delivery. Also the body of `POST v1/variants`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Variant {
-    /// Letters and digits, 1-99.
+    /// Letters and digits, 1 to 99.
     pub id: String,
-    /// How an image is sized.
+    /// How an image is resized.
     pub options: VariantOptions,
-    /// Delivered without a signature even for private images.
+    /// Whether this variant is delivered without a signature even for images that require signed URLs.
     #[serde(rename = "neverRequireSignedURLs", default, deserialize_with = "null_as_default")]
     pub never_require_signed_urls: bool,
 }
@@ -200,54 +200,55 @@ pub struct Variant {
 /// Body of `PATCH v1/variants/{id}`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct VariantEdit {
-    /// Go over the old options. Give all of them: Cloudflare's descriptions do not agree on what becomes of those left
-    /// out.
+    /// The new options. Set all of them, because Cloudflare's documentation contradicts itself on whether absent options
+    /// are kept or reset.
     pub options: VariantOptions,
-    /// Unchanged if absent.
+    /// See [`Variant::never_require_signed_urls`]; unchanged if `None`.
     #[serde(rename = "neverRequireSignedURLs", default, skip_serializing_if = "Option::is_none")]
     pub never_require_signed_urls: Option<bool>,
 }
 
-/// How a variant sizes an image. The API accepts options left out; no width or height means no limit.
+/// How a variant resizes an image.
 ///
-/// What this file does not know is kept as it came, so that it neither hides the variant nor is lost by an edit.
+/// Values and options that this crate does not know are preserved, so that such a variant can be read and edited without
+/// loss.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct VariantOptions {
-    /// How the image is fitted to the box.
+    /// How the image is fitted to the box of `width` and `height`.
     #[serde(default, deserialize_with = "null_as_default")]
     pub fit: Named<Fit>,
-    /// Box width in pixels.
-    #[serde(default, deserialize_with = "whole", skip_serializing_if = "Option::is_none")]
+    /// Width of the box in pixels; `None` for no limit.
+    #[serde(default, deserialize_with = "integer", skip_serializing_if = "Option::is_none")]
     pub width: Option<u32>,
-    /// Box height in pixels.
-    #[serde(default, deserialize_with = "whole", skip_serializing_if = "Option::is_none")]
+    /// Height of the box in pixels; `None` for no limit.
+    #[serde(default, deserialize_with = "integer", skip_serializing_if = "Option::is_none")]
     pub height: Option<u32>,
-    /// What metadata stays in the delivered image.
+    /// Which metadata of the file are kept in the delivered image.
     #[serde(default, deserialize_with = "null_as_default")]
     pub metadata: Named<Metadata>,
-    /// Cache time in browsers, seconds, 3600-31536000.
-    #[serde(default, deserialize_with = "whole", skip_serializing_if = "Option::is_none")]
+    /// How long browsers may cache the image, in seconds, 3600 to 31,536,000.
+    #[serde(default, deserialize_with = "integer", skip_serializing_if = "Option::is_none")]
     pub browser_ttl: Option<u32>,
-    /// Blur radius, 1-250.
-    #[serde(default, deserialize_with = "whole", skip_serializing_if = "Option::is_none")]
+    /// Blur radius, 1 to 250.
+    #[serde(default, deserialize_with = "integer", skip_serializing_if = "Option::is_none")]
     pub blur: Option<u32>,
-    /// Options by other names.
+    /// Options that this crate does not know.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }
 
-/// A value out of a list that Cloudflare may lengthen.
+/// A value of an enumeration to which Cloudflare may add values.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Named<T> {
-    /// One that this file knows.
+    /// A value that this crate knows.
     Known(T),
-    /// Any other, as Cloudflare writes it.
+    /// Any other value, as Cloudflare writes it.
     Unknown(String),
 }
 
 impl<T: Copy> Named<T> {
-    /// The value, if it is known.
+    /// The value, if this crate knows it.
     pub fn known(&self) -> Option<T> {
         match self {
             Named::Known(value) => Some(*value),
@@ -268,80 +269,81 @@ impl<T: Default> Default for Named<T> {
     }
 }
 
-/// How an image is fitted to a box, as variants know it.
+/// How an image is fitted to a box.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fit {
-    /// Inside the box, never enlarged.
+    /// Resized to fit inside the box, and never enlarged.
     #[default]
     ScaleDown,
-    /// Inside the box, enlarged if need be.
+    /// Resized to fit inside the box, and enlarged if it is smaller.
     Contain,
-    /// Fills the box exactly, the rest is cropped away.
+    /// Resized to fill the box, and cropped to its size.
     Cover,
-    /// As `Cover` when larger than the box, as `ScaleDown` when smaller.
+    /// `Cover` for an image larger than the box, `ScaleDown` for a smaller one.
     Crop,
-    /// As `Contain`, then filled to the box with background.
+    /// `Contain`, with the rest of the box filled by a background colour.
     Pad,
 }
 
-/// What metadata stays in a delivered image.
+/// Which metadata of the file are kept in a delivered image.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Metadata {
-    /// Everything.
+    /// All.
     Keep,
-    /// The copyright tag of JPEG files.
+    /// The copyright tag of a JPEG file.
     Copyright,
-    /// Nothing.
+    /// None.
     #[default]
     None,
 }
 
-/// Account-wide switches of `v1/config`.
+/// Settings of the account: result of `GET v1/config`, and body of `PATCH v1/config`, which leaves those that are `None`
+/// unchanged.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccountConfig {
-    /// Dynamic transformations by URL options.
+    /// Whether delivery URLs may contain a list of options instead of the id of a variant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flexible_variants: Option<bool>,
-    /// Cache time in browsers, seconds, 3600-31536000.
+    /// How long browsers may cache images, in seconds, 3600 to 31,536,000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub browser_ttl: Option<u32>,
-    /// Keep C2PA manifests.
+    /// Whether delivered images keep the C2PA manifests of their files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preserve_content_credentials: Option<bool>,
 }
 
-/// Credential for the batch host.
+/// Result of `GET v1/batch_token`: the credential for the batch host.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BatchToken {
-    /// Bearer token; never logged.
+    /// The bearer token.
     pub token: String,
-    /// RFC 3339 with nanoseconds.
+    /// When the token expires.
     pub expires_at: DateTime<Utc>,
 }
 
-/// What was left out where other parts of Cloudflare's API write null for it.
+/// Reads null as the default: some parts of Cloudflare's API write null for an absent value.
 fn null_as_default<'de, T: Default + Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
-/// What explains an error must not hide it, whatever form it has.
-fn if_readable<'de, T: DeserializeOwned, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
+/// Reads a value of another shape as `None`, so that an unexpected detail of an error does not hide the error.
+fn or_none<'de, T: DeserializeOwned, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
     Ok(serde_json::from_value(Value::deserialize(from)?).ok())
 }
 
-/// A whole number, also as `350.0`: Cloudflare's schema and its SDKs know numbers and no integers.
-fn whole<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {
+/// Reads an integer, also from `350.0`: Cloudflare's schema has numbers and no integers.
+fn integer<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {
     let Some(number) = Option::<f64>::deserialize(from)? else { return Ok(None) };
     if number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number) {
         return Ok(Some(number as u32));
     }
-    Err(D::Error::custom(format!("{number} is not a whole number")))
+    Err(D::Error::custom(format!("{number} is not an integer from 0 to {}", u32::MAX)))
 }
 
-/// Timestamps as Cloudflare prints them: UTC with milliseconds and `Z`.
+/// Timestamps as Cloudflare writes them: in UTC with milliseconds and `Z`.
 mod millis {
     use chrono::{DateTime, SecondsFormat, Utc};
     use serde::{Deserialize, Deserializer, Serializer};

@@ -79,10 +79,7 @@ fn q_decoded(encoded: &str) -> Option<Vec<u8>> {
         match c {
             b'_' => bytes.push(b' '),
             b'=' => {
-                let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
-                // `from_str_radix` alone would accept a sign.
-                let digits = Some(digits).filter(|digits| digits.bytes().all(|c| c.is_ascii_hexdigit()))?;
-                bytes.push(u8::from_str_radix(digits, 16).ok()?);
+                bytes.extend(hex::decode(rest.get(..2)?).ok()?);
                 rest = &rest[2..];
             }
             c => bytes.push(c),

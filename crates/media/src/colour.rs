@@ -46,17 +46,17 @@ fn is_srgb_gamma(gamma: u32) -> bool {
 
 /// The colour space an ICC profile is for, by its header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Space {
+pub(crate) enum ColourSpace {
     Grey,
     Rgb,
     Cmyk,
 }
 
-pub(crate) fn space(icc: &[u8]) -> Option<Space> {
+pub(crate) fn colour_space(icc: &[u8]) -> Option<ColourSpace> {
     match icc.get(16..20)? {
-        b"GRAY" => Some(Space::Grey),
-        b"RGB " => Some(Space::Rgb),
-        b"CMYK" => Some(Space::Cmyk),
+        b"GRAY" => Some(ColourSpace::Grey),
+        b"RGB " => Some(ColourSpace::Rgb),
+        b"CMYK" => Some(ColourSpace::Cmyk),
         _ => None,
     }
 }
@@ -84,7 +84,7 @@ enum Method {
 impl Conversion {
     /// `None` for a profile that is sRGB, cannot be read or is not for RGB or grey pixels.
     pub(crate) fn new(profile: &Profile) -> Option<Conversion> {
-        guarded(|| match profile {
+        catch_panic(|| match profile {
             // libpng's threshold, below which a difference is not visible.
             Profile::Gamma(gamma) if gamma.abs_diff(45_455) <= 2_272 => None,
             Profile::Gamma(gamma) => Some(Conversion(Method::Levels(Box::new(levels(*gamma))))),
@@ -137,7 +137,7 @@ fn transform_pixels(transform: &Transform8BitExecutor, pixels: &mut [u8], stride
         for (from, to) in chunk.chunks_exact(stride).zip(before.chunks_exact_mut(3)) {
             to.copy_from_slice(&from[..3]);
         }
-        if guarded(|| transform.transform(&before[..length], &mut after[..length]).ok()).is_none() {
+        if catch_panic(|| transform.transform(&before[..length], &mut after[..length]).ok()).is_none() {
             return;
         }
         for (to, from) in chunk.chunks_exact_mut(stride).zip(after.chunks_exact(3)) {
@@ -151,7 +151,7 @@ fn transform_pixels(transform: &Transform8BitExecutor, pixels: &mut [u8], stride
 pub(crate) fn from_cmyk(inks: &[u8], (width, height): (u32, u32), icc: Option<&[u8]>) -> Option<RgbImage> {
     let mut pixels = vec![0; inks.len() / 4 * 3];
     let profiled = icc.and_then(|icc| {
-        guarded(|| {
+        catch_panic(|| {
             let profile = ColorProfile::new_from_slice(icc).ok()?;
             // The layout of four channels is called RGBA, whichever colours they are.
             let transform = (profile.color_space == DataColorSpace::Cmyk)
@@ -171,8 +171,8 @@ pub(crate) fn from_cmyk(inks: &[u8], (width, height): (u32, u32), icc: Option<&[
     RgbImage::from_raw(width, height, pixels)
 }
 
-/// Turns a panic of the colour library over a malformed profile into `None`.
-fn guarded<T>(work: impl FnOnce() -> Option<T>) -> Option<T> {
+/// Returns `None` if the colour library panics, as it may over a malformed profile.
+fn catch_panic<T>(work: impl FnOnce() -> Option<T>) -> Option<T> {
     catch_unwind(AssertUnwindSafe(work)).ok().flatten()
 }
 

@@ -8,7 +8,7 @@ use image::codecs::webp::WebPDecoder;
 use image::metadata::{LoopCount, Orientation};
 use image::{AnimationDecoder, DynamicImage, Frame, Frames, ImageDecoder, Limits};
 
-use crate::colour::{self, Conversion, Profile, Space};
+use crate::colour::{self, ColourSpace, Conversion, Profile};
 use crate::jpeg::{self, Pixels};
 use crate::raster::{Damaged, Format, check_area};
 use crate::{exif, gif, png, webp};
@@ -131,9 +131,9 @@ fn normalised(image: DynamicImage, mut exif: Option<Vec<u8>>, profile: Option<Pr
     };
     let mut icc = None;
     match profile {
-        Some(Profile::Icc(profile)) => match colour::space(&profile) {
-            Some(Space::Rgb) => icc = Some(profile),
-            Some(Space::Grey) if grey => convert(&mut image, &Profile::Icc(profile)),
+        Some(Profile::Icc(profile)) => match colour::colour_space(&profile) {
+            Some(ColourSpace::Rgb) => icc = Some(profile),
+            Some(ColourSpace::Grey) if grey => convert(&mut image, &Profile::Icc(profile)),
             // A profile for another colour space does not apply to these pixels.
             _ => {}
         },
@@ -155,7 +155,7 @@ fn convert(image: &mut DynamicImage, profile: &Profile) {
 fn normalised_frames(frames: Frames<'static>, webp: webp::Webp) -> Frames<'static> {
     let orientation = webp.exif.as_deref().map_or(1, exif::orientation);
     let orientation = Orientation::from_exif(orientation).unwrap_or(Orientation::NoTransforms);
-    let rgb = webp.icc.filter(|icc| colour::space(icc) == Some(Space::Rgb));
+    let rgb = webp.icc.filter(|icc| colour::colour_space(icc) == Some(ColourSpace::Rgb));
     let conversion = rgb.and_then(|icc| Conversion::new(&Profile::Icc(icc)));
     if orientation == Orientation::NoTransforms && conversion.is_none() {
         return frames;

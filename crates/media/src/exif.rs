@@ -22,6 +22,7 @@ pub(crate) fn without_prefix(mut exif: Vec<u8>) -> Vec<u8> {
     exif
 }
 
+/// Whether these bytes begin with a TIFF header.
 pub(crate) fn is_tiff(exif: &[u8]) -> bool {
     exif.starts_with(b"II*\0") || exif.starts_with(b"MM\0*")
 }
@@ -76,7 +77,7 @@ fn orientation_entry(exif: &[u8]) -> Option<OrientationEntry> {
 }
 
 /// The EXIF of a HEIC file, from its TIFF header on; `None` if there is none or it cannot be read.
-pub fn of_heic(reader: &mut (impl BufRead + Seek)) -> Option<Vec<u8>> {
+pub fn from_heic(reader: &mut (impl BufRead + Seek)) -> Option<Vec<u8>> {
     let exif = Reader::new().continue_on_error(true).read_from_container(reader);
     let exif = exif.or_else(|problem| problem.distill_partial_result(|_| ())).ok()?;
     Some(exif.buf().to_vec())
@@ -87,7 +88,7 @@ pub fn of_heic(reader: &mut (impl BufRead + Seek)) -> Option<Vec<u8>> {
 pub fn tags(exif: Vec<u8>) -> Option<Json> {
     let exif = parsed(exif)?;
     let mut tags = Map::new();
-    // IFD 1 describes the embedded thumbnail, not the picture.
+    // IFD 1 describes the embedded thumbnail, not the image.
     for field in exif.fields().filter(|field| field.ifd_num == In::PRIMARY) {
         // Tags without a published name are private to their vendors, and maker notes are in a format of the vendor's.
         if field.tag.description().is_none() || field.tag == Tag::MakerNote {
@@ -156,7 +157,7 @@ fn to_json(tag: Tag, value: &Value) -> Option<Json> {
 fn text(bytes: &[u8]) -> Option<Json> {
     let bytes = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
     let text: String = String::from_utf8_lossy(bytes).trim().chars().take(MAX_TEXT).collect();
-    // PostgreSQL's jsonb cannot hold NUL, and other control characters are not printable.
+    // Control characters are not printable, and PostgreSQL's jsonb cannot contain NUL.
     let text: String = text.chars().filter(|c| !c.is_control()).collect();
     (!text.is_empty()).then_some(Json::String(text))
 }

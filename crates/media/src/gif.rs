@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, Cursor};
 
-use crate::raster::{Damaged, Head, bytes};
+use crate::raster::{Damaged, Header, read_array};
 
 const DESCRIPTOR: u8 = 0x2c;
 const EXTENSION: u8 = 0x21;
@@ -19,14 +19,14 @@ struct Walk {
     truncated: bool,
 }
 
-pub(crate) fn head(reader: &mut impl BufRead) -> Result<Head, Damaged> {
+pub(crate) fn header(reader: &mut impl BufRead) -> Result<Header, Damaged> {
     let walk = walk(reader, &mut Vec::new(), false)?;
     let (width, height) = walk.screen;
-    Ok(Head { stored: (width.into(), height.into()), frames: walk.frames.max(1), exif: None })
+    Ok(Header { stored: (width.into(), height.into()), frames: walk.frames.max(1), exif: None })
 }
 
-/// The same animation with frames, their timing, the number of loops and the trailer only, so that decoders do not fail over
-/// other blocks.
+/// The file with frames, their timing, the number of loops and the trailer only, so that other blocks cannot make a decoder
+/// fail.
 ///
 /// # Errors
 /// The file ends inside a frame, or has none.
@@ -44,14 +44,14 @@ pub(crate) fn clean(file: &[u8]) -> Result<Vec<u8>, Damaged> {
 }
 
 fn walk(reader: &mut impl BufRead, kept: &mut Vec<u8>, keep: bool) -> Result<Walk, Damaged> {
-    let header: [u8; 13] = bytes(reader)?;
+    let header: [u8; 13] = read_array(reader)?;
     kept.extend(header);
     let number = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
     let mut walk = Walk { screen: (number(6), number(8)), frames: 0, truncated: false };
     walk.truncated = colour_table(reader, header[10], kept).is_err();
     while !walk.truncated {
         // A file that ends between two blocks is complete, with or without its trailer.
-        let Ok([introducer]) = bytes(reader) else { break };
+        let Ok([introducer]) = read_array(reader) else { break };
         let outcome = match introducer {
             // Some encoders write two terminators after a block.
             0 => continue,
@@ -65,7 +65,7 @@ fn walk(reader: &mut impl BufRead, kept: &mut Vec<u8>, keep: bool) -> Result<Wal
 }
 
 fn frame(reader: &mut impl BufRead, walk: &mut Walk, kept: &mut Vec<u8>, keep: bool) -> io::Result<()> {
-    let descriptor: [u8; 9] = bytes(reader)?;
+    let descriptor: [u8; 9] = read_array(reader)?;
     let number = |at: usize| u16::from_le_bytes([descriptor[at], descriptor[at + 1]]);
     if walk.frames == 0 {
         let (right, bottom) = (number(0).saturating_add(number(4)), number(2).saturating_add(number(6)));
@@ -74,7 +74,7 @@ fn frame(reader: &mut impl BufRead, walk: &mut Walk, kept: &mut Vec<u8>, keep: b
     let mut frame = vec![DESCRIPTOR];
     frame.extend(descriptor);
     colour_table(reader, descriptor[8], &mut frame)?;
-    frame.extend(bytes::<1>(reader)?);
+    frame.extend(read_array::<1>(reader)?);
     sub_blocks(reader, |length, data| {
         if keep {
             frame.push(length);
@@ -90,7 +90,7 @@ fn frame(reader: &mut impl BufRead, walk: &mut Walk, kept: &mut Vec<u8>, keep: b
 /// Keeps graphic control (timing) and the loop count; comments, plain text and other application blocks are not shown by
 /// browsers.
 fn extension(reader: &mut impl BufRead, kept: &mut Vec<u8>) -> io::Result<()> {
-    let [label] = bytes(reader)?;
+    let [label] = read_array(reader)?;
     let mut blocks: Vec<Vec<u8>> = Vec::new();
     sub_blocks(reader, |_, data| {
         // The extension with the loop count has two sub-blocks, all others that are kept have one.
@@ -128,7 +128,7 @@ fn colour_table(reader: &mut impl BufRead, flags: u8, kept: &mut Vec<u8>) -> io:
 fn sub_blocks(reader: &mut impl BufRead, mut each: impl FnMut(u8, &[u8])) -> io::Result<()> {
     let mut data = [0; 255];
     loop {
-        let [length] = bytes(reader)?;
+        let [length] = read_array(reader)?;
         if length == 0 {
             return Ok(());
         }

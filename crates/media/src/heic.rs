@@ -10,7 +10,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 const MAX_METADATA: u64 = 16 * 1024 * 1024;
 /// Most top-level boxes that are examined to find the metadata.
 const MAX_BOXES: usize = 4096;
-/// Longest chain of derived images without a size of their own.
+/// Most derived images that are followed to find a size.
 const MAX_CHAIN: usize = 8;
 
 type Size = (u32, u32);
@@ -21,24 +21,24 @@ type Size = (u32, u32);
 /// # Errors
 /// Those of the reader.
 pub fn size(reader: &mut (impl Read + Seek)) -> io::Result<Option<Size>> {
-    if let Some(meta) = find(reader, *b"meta")?
+    if let Some(meta) = find_box(reader, *b"meta")?
         && let Some(size) = Items::parse(&meta).and_then(|items| items.size(items.primary?, MAX_CHAIN))
     {
         return Ok(Some(size));
     }
-    Ok(find(reader, *b"moov")?.as_deref().and_then(track_size).filter(not_empty))
+    Ok(find_box(reader, *b"moov")?.as_deref().and_then(track_size).filter(is_not_empty))
 }
 
-/// The body of the first box of a kind at the top level of a file.
-fn find(reader: &mut (impl Read + Seek), wanted: Kind) -> io::Result<Option<Vec<u8>>> {
+/// The body of the first box of a type at the top level of a file.
+fn find_box(reader: &mut (impl Read + Seek), wanted: BoxType) -> io::Result<Option<Vec<u8>>> {
     let end = reader.seek(SeekFrom::End(0))?;
     let mut at = 0;
     for _ in 0..MAX_BOXES {
         reader.seek(SeekFrom::Start(at))?;
-        let mut head = Vec::with_capacity(16);
-        reader.take(16).read_to_end(&mut head)?;
-        let Some((kind, header, length)) = header(&head, end - at) else { break };
-        if kind == wanted {
+        let mut start = Vec::with_capacity(16);
+        reader.take(16).read_to_end(&mut start)?;
+        let Some((box_type, header, length)) = box_header(&start, end - at) else { break };
+        if box_type == wanted {
             let body = length - header;
             if body > MAX_METADATA {
                 return Ok(None);
@@ -56,39 +56,39 @@ fn find(reader: &mut (impl Read + Seek), wanted: Kind) -> io::Result<Option<Vec<
     Ok(None)
 }
 
-type Kind = [u8; 4];
+type BoxType = [u8; 4];
 
-/// Kind, length of the header and length of the whole box, in bytes, if the box ends within `available` bytes.
-fn header(head: &[u8], available: u64) -> Option<(Kind, u64, u64)> {
-    let kind = *head.get(4..)?.first_chunk()?;
-    let (header, length) = match u32::from_be_bytes(*head.first_chunk()?) {
+/// Type, length of the header and length of the whole box, in bytes, if the box ends within `available` bytes.
+fn box_header(start: &[u8], available: u64) -> Option<(BoxType, u64, u64)> {
+    let box_type = *start.get(4..)?.first_chunk()?;
+    let (header, length) = match u32::from_be_bytes(*start.first_chunk()?) {
         // The box extends to the end of the file or of its parent.
         0 => (8, available),
-        1 => (16, u64::from_be_bytes(*head.get(8..)?.first_chunk()?)),
+        1 => (16, u64::from_be_bytes(*start.get(8..)?.first_chunk()?)),
         length => (8, u64::from(length)),
     };
-    (length >= header && length <= available).then_some((kind, header, length))
+    (length >= header && length <= available).then_some((box_type, header, length))
 }
 
 /// The child boxes of a box, up to the first invalid one.
-fn boxes(mut rest: &[u8]) -> impl Iterator<Item = (Kind, &[u8])> {
+fn boxes(mut rest: &[u8]) -> impl Iterator<Item = (BoxType, &[u8])> {
     std::iter::from_fn(move || {
-        let (kind, header, length) = header(rest, rest.len() as u64)?;
+        let (box_type, header, length) = box_header(rest, rest.len() as u64)?;
         // Both lie within the slice.
         let (this, others) = rest.split_at(length as usize);
         rest = others;
-        Some((kind, &this[header as usize..]))
+        Some((box_type, &this[header as usize..]))
     })
 }
 
-fn child(parent: &[u8], wanted: Kind) -> Option<&[u8]> {
-    boxes(parent).find_map(|(kind, body)| (kind == wanted).then_some(body))
+fn child(parent: &[u8], wanted: BoxType) -> Option<&[u8]> {
+    boxes(parent).find_map(|(box_type, body)| (box_type == wanted).then_some(body))
 }
 
 /// Reads big-endian numbers one after the other.
-struct Numbers<'a>(&'a [u8]);
+struct NumberReader<'a>(&'a [u8]);
 
-impl Numbers<'_> {
+impl NumberReader<'_> {
     fn u8(&mut self) -> Option<u8> {
         let (first, rest) = self.0.split_first()?;
         self.0 = rest;
@@ -122,7 +122,7 @@ impl Numbers<'_> {
 /// The items of a `meta` box and their properties.
 struct Items<'a> {
     primary: Option<u32>,
-    properties: Vec<(Kind, &'a [u8])>,
+    properties: Vec<(BoxType, &'a [u8])>,
     iprp: &'a [u8],
     iref: &'a [u8],
 }
@@ -132,7 +132,7 @@ impl<'a> Items<'a> {
         // The `meta` box of QuickTime has no version and flags before its children.
         let children = if meta.get(4..8) == Some(b"hdlr") { meta } else { meta.get(4..)? };
         let primary = child(children, *b"pitm").and_then(|body| {
-            let mut numbers = Numbers(body);
+            let mut numbers = NumberReader(body);
             let (version, _) = numbers.version()?;
             numbers.id(version > 0)
         });
@@ -144,25 +144,26 @@ impl<'a> Items<'a> {
     /// The size of an item after its transformative properties, applied in their order.
     fn size(&self, item: u32, chain: usize) -> Option<Size> {
         let properties = self.properties_of(item).unwrap_or_default();
-        let own = properties.iter().find_map(|(kind, body)| (kind == b"ispe").then(|| extent(body))?);
+        let own =
+            properties.iter().find_map(|(box_type, body)| (box_type == b"ispe").then(|| extent(body))?);
         let mut size = match own {
             Some(size) => size,
             // A derived image without a size has that of its source.
             None => self.size(self.source_of(item)?, chain.checked_sub(1)?)?,
         };
-        for (kind, body) in &properties {
-            match kind {
+        for (box_type, body) in &properties {
+            match box_type {
                 b"clap" => size = cropped(size, body)?,
                 b"irot" if body.first()? & 1 == 1 => size = (size.1, size.0),
                 _ => {}
             }
         }
-        Some(size).filter(not_empty)
+        Some(size).filter(is_not_empty)
     }
 
     /// The properties associated with an item, in their order.
-    fn properties_of(&self, item: u32) -> Option<Vec<(Kind, &'a [u8])>> {
-        boxes(self.iprp).filter(|(kind, _)| kind == b"ipma").find_map(|(_, body)| {
+    fn properties_of(&self, item: u32) -> Option<Vec<(BoxType, &'a [u8])>> {
+        boxes(self.iprp).filter(|(box_type, _)| box_type == b"ipma").find_map(|(_, body)| {
             let indices = associations(body, item)?;
             let at = |index: u16| self.properties.get(usize::from(index).checked_sub(1)?).copied();
             Some(indices.into_iter().filter_map(at).collect())
@@ -171,10 +172,10 @@ impl<'a> Items<'a> {
 
     /// The first item that a derived image is made of.
     fn source_of(&self, item: u32) -> Option<u32> {
-        let mut numbers = Numbers(self.iref);
+        let mut numbers = NumberReader(self.iref);
         let wide = numbers.version()?.0 > 0;
-        boxes(numbers.0).filter(|(kind, _)| kind == b"dimg").find_map(|(_, body)| {
-            let mut numbers = Numbers(body);
+        boxes(numbers.0).filter(|(box_type, _)| box_type == b"dimg").find_map(|(_, body)| {
+            let mut numbers = NumberReader(body);
             let from = numbers.id(wide)?;
             let count = numbers.u16()?;
             (from == item && count > 0).then(|| numbers.id(wide))?
@@ -184,7 +185,7 @@ impl<'a> Items<'a> {
 
 /// Indices of the properties that an `ipma` box associates with an item, counted from 1.
 fn associations(body: &[u8], item: u32) -> Option<Vec<u16>> {
-    let mut numbers = Numbers(body);
+    let mut numbers = NumberReader(body);
     let (version, flags) = numbers.version()?;
     for _ in 0..numbers.u32()? {
         let id = numbers.id(version > 0)?;
@@ -205,14 +206,14 @@ fn associations(body: &[u8], item: u32) -> Option<Vec<u16>> {
 }
 
 fn extent(body: &[u8]) -> Option<Size> {
-    let mut numbers = Numbers(body);
+    let mut numbers = NumberReader(body);
     numbers.version()?;
     Some((numbers.u32()?, numbers.u32()?))
 }
 
 /// The size after cropping to a clean aperture; `None` if the aperture is invalid.
 fn cropped((width, height): Size, body: &[u8]) -> Option<Size> {
-    let mut numbers = Numbers(body);
+    let mut numbers = NumberReader(body);
     let mut fraction = || Some((i128::from(numbers.u32()?), i128::from(numbers.u32()?)));
     let (clap_width, clap_height, x_offset, y_offset) = (fraction()?, fraction()?, fraction()?, fraction()?);
     Some((cropped_side(width, clap_width, x_offset)?, cropped_side(height, clap_height, y_offset)?))
@@ -236,7 +237,7 @@ fn cropped_side(length: u32, aperture: (i128, i128), offset: (i128, i128)) -> Op
 
 /// The size of the first visual track of a movie, after its rotation.
 fn track_size(moov: &[u8]) -> Option<Size> {
-    boxes(moov).filter(|(kind, _)| kind == b"trak").find_map(|(_, track)| {
+    boxes(moov).filter(|(box_type, _)| box_type == b"trak").find_map(|(_, track)| {
         let handler = child(child(track, *b"mdia")?, *b"hdlr")?.get(8..12)?;
         if handler != b"pict" && handler != b"vide" {
             return None;
@@ -249,10 +250,10 @@ fn track_size(moov: &[u8]) -> Option<Size> {
         let size = (word(9)? >> 16, word(10)? >> 16);
         // A rotation matrix by 90 or 270 degrees has zeros on its diagonal.
         let rotated = word(0)? == 0 && word(4)? == 0;
-        Some(if rotated { (size.1, size.0) } else { size }).filter(not_empty)
+        Some(if rotated { (size.1, size.0) } else { size }).filter(is_not_empty)
     })
 }
 
-fn not_empty((width, height): &Size) -> bool {
+fn is_not_empty((width, height): &Size) -> bool {
     *width > 0 && *height > 0
 }

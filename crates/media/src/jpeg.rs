@@ -8,13 +8,15 @@ use mozjpeg::decompress::DecompressStarted;
 use mozjpeg::{Decompress, Format};
 
 use crate::exif;
-use crate::raster::{Damaged, Head, MAX_METADATA, MAX_PIXELS, at_most, bytes, check_area, seek_to};
+use crate::raster::{
+    Damaged, Header, MAX_METADATA, MAX_PIXELS, check_area, read_array, read_at_most, seek_to,
+};
 
 /// End of image (EOI).
 const END: u8 = 0xd9;
 /// Start of scan (SOS).
 const SCAN: u8 = 0xda;
-/// Most scans. Encoders make about ten, and each takes as long to decode as the whole image.
+/// Most scans. Encoders write about ten, and decoding each takes as long as decoding a whole image with one scan.
 const MAX_SCANS: u64 = 100;
 /// Most pixels of all scans together: forty scans of the largest image.
 const MAX_SCANNED: u64 = 40 * MAX_PIXELS;
@@ -25,7 +27,7 @@ const MAX_DECODED: u64 = 800 * 1024 * 1024;
 
 /// The segments before the first scan.
 #[derive(Default)]
-struct Header {
+struct Segments {
     size: (u32, u32),
     /// Horizontal and vertical sampling of each component.
     sampling: Vec<(u32, u32)>,
@@ -58,9 +60,9 @@ pub(crate) struct Decoded {
     pub(crate) icc: Option<Vec<u8>>,
 }
 
-pub(crate) fn head(reader: &mut (impl BufRead + Seek)) -> Result<Head, Damaged> {
-    let header = header(reader)?;
-    Ok(Head { stored: header.size, frames: 1, exif: header.exif })
+pub(crate) fn header(reader: &mut (impl BufRead + Seek)) -> Result<Header, Damaged> {
+    let segments = read_segments(reader)?;
+    Ok(Header { stored: segments.size, frames: 1, exif: segments.exif })
 }
 
 /// Decodes the first image of a file. With `side` it may be decoded smaller, its longer side at least that many pixels.
@@ -68,29 +70,29 @@ pub(crate) fn head(reader: &mut (impl BufRead + Seek)) -> Result<Head, Damaged> 
 /// # Errors
 /// The image cannot be decoded, the file ends before it does, or it exceeds the limits on memory and time.
 pub(crate) fn decode(file: &[u8], side: Option<u32>) -> Result<Decoded, Damaged> {
-    let header = header(&mut std::io::Cursor::new(file))?;
-    check_area(header.size)?;
-    let start = usize::try_from(header.scan_offset).unwrap_or(usize::MAX);
+    let segments = read_segments(&mut std::io::Cursor::new(file))?;
+    check_area(segments.size)?;
+    let start = usize::try_from(segments.scan_offset).unwrap_or(usize::MAX);
     let scans = scans(file.get(start..).unwrap_or_default());
-    check_cost(&header, scans.count, file.len())?;
-    let scale = side.map_or(8, |side| (side * 8).div_ceil(header.size.0.max(header.size.1)).clamp(1, 8));
+    check_cost(&segments, scans.count, file.len())?;
+    let scale = side.map_or(8, |side| (side * 8).div_ceil(segments.size.0.max(segments.size.1)).clamp(1, 8));
     let pixels = if scans.ended {
-        decode_scaled(file, &header, scale as u8)?
-    } else if scans.components < header.sampling.len() {
+        decode_scaled(file, &segments, scale as u8)?
+    } else if scans.components < segments.sampling.len() {
         return Err(Damaged::new("unexpected end of file"));
     } else {
-        decode_without_end(file, &header)?
+        decode_without_end(file, &segments)?
     };
-    let icc = joined_profile(header.icc);
-    Ok(Decoded { pixels, exif: header.exif, icc })
+    let icc = joined_profile(segments.icc);
+    Ok(Decoded { pixels, exif: segments.exif, icc })
 }
 
-/// Reads segments up to the first scan.
-fn header(reader: &mut (impl BufRead + Seek)) -> Result<Header, Damaged> {
-    if bytes::<2>(reader)? != [0xff, 0xd8] {
+/// Reads the segments before the first scan.
+fn read_segments(reader: &mut (impl BufRead + Seek)) -> Result<Segments, Damaged> {
+    if read_array::<2>(reader)? != [0xff, 0xd8] {
         return Err(Damaged::new("the file does not begin with its header"));
     }
-    let mut header = Header::default();
+    let mut segments = Segments::default();
     let mut profile_length = 0;
     loop {
         let marker = next_marker(reader)?;
@@ -99,69 +101,69 @@ fn header(reader: &mut (impl BufRead + Seek)) -> Result<Header, Damaged> {
             continue;
         }
         if marker == END {
-            return Err(Damaged::new("there is no picture in the file"));
+            return Err(Damaged::new("the file contains no image"));
         }
         let offset = reader.stream_position()?;
         if marker == SCAN {
-            header.scan_offset = offset;
+            segments.scan_offset = offset;
             break;
         }
-        let length = u64::from(u16::from_be_bytes(bytes(reader)?)).max(2);
+        let length = u64::from(u16::from_be_bytes(read_array(reader)?)).max(2);
         let wanted = match marker {
-            0xc0..=0xcf => !matches!(marker, 0xc4 | 0xc8 | 0xcc) && header.sampling.is_empty(),
-            0xe1 => header.exif.is_none(),
+            0xc0..=0xcf => !matches!(marker, 0xc4 | 0xc8 | 0xcc) && segments.sampling.is_empty(),
+            0xe1 => segments.exif.is_none(),
             0xe2 => profile_length < MAX_METADATA,
             0xee => true,
             _ => false,
         };
         if wanted {
-            let body = at_most(reader, length - 2)?;
+            let body = read_at_most(reader, length - 2)?;
             profile_length += if marker == 0xe2 { length } else { 0 };
-            read_segment(&mut header, marker, body)?;
+            read_segment(&mut segments, marker, body)?;
         }
         seek_to(reader, offset + length)?;
     }
-    if header.sampling.is_empty() {
-        return Err(Damaged::new("there is no picture in the file"));
+    if segments.sampling.is_empty() {
+        return Err(Damaged::new("the file contains no image"));
     }
-    Ok(header)
+    Ok(segments)
 }
 
 /// The code of the next marker. T.81 B.1.1.2 allows fill bytes before it, and decoders skip all other bytes as well.
 fn next_marker(reader: &mut impl BufRead) -> Result<u8, Damaged> {
     let mut after_ff = false;
     for _ in 0..MAX_SKIPPED {
-        let [byte] = bytes(reader)?;
+        let [byte] = read_array(reader)?;
         if after_ff && !matches!(byte, 0 | 0xff) {
             return Ok(byte);
         }
         after_ff = byte == 0xff;
     }
-    Err(Damaged::new("there is no picture in the file"))
+    Err(Damaged::new("the file contains no image"))
 }
 
-fn read_segment(header: &mut Header, marker: u8, body: Vec<u8>) -> Result<(), Damaged> {
+fn read_segment(segments: &mut Segments, marker: u8, body: Vec<u8>) -> Result<(), Damaged> {
     match (marker, &body[..]) {
-        (0xe1, _) if body.starts_with(b"Exif\0") => header.exif = Some(exif::without_prefix(body)),
+        (0xe1, _) if body.starts_with(b"Exif\0") => segments.exif = Some(exif::without_prefix(body)),
         (0xe1, _) => {}
         (
             0xe2,
             [b'I', b'C', b'C', b'_', b'P', b'R', b'O', b'F', b'I', b'L', b'E', 0, number, count, part @ ..],
         ) => {
-            header.icc.push((*number, *count, part.to_vec()));
+            segments.icc.push((*number, *count, part.to_vec()));
         }
         (0xe2, _) => {}
-        (0xee, _) => header.adobe |= body.starts_with(b"Adobe") && body.len() >= 12,
+        (0xee, _) => segments.adobe |= body.starts_with(b"Adobe") && body.len() >= 12,
         (_, [_, h1, h0, w1, w0, _, components @ ..]) => {
             let side = |high: &u8, low: &u8| u32::from(u16::from_be_bytes([*high, *low]));
-            header.size = (side(w1, w0), side(h1, h0));
-            header.arithmetic = marker >= 0xc9;
-            header.sampling = components
+            segments.size = (side(w1, w0), side(h1, h0));
+            segments.arithmetic = marker >= 0xc9;
+            segments.sampling = components
                 .chunks_exact(3)
                 .map(|component| (u32::from(component[1] >> 4), u32::from(component[1] & 15)))
                 .collect();
         }
-        _ => return Err(Damaged::new("the header of the picture is too short")),
+        _ => return Err(Damaged::new("the header of the image is too short")),
     }
     Ok(())
 }
@@ -216,39 +218,39 @@ fn next_segment(rest: &mut &[u8]) -> Option<u8> {
     }
 }
 
-/// Refuses files that are too short for the size in their header, and those that take too long or too much memory to decode.
-fn check_cost(header: &Header, scans: u64, length: usize) -> Result<(), Damaged> {
-    let area = u64::from(header.size.0) * u64::from(header.size.1);
+/// Rejects files that are too short for the size in their header, and those that take too long or too much memory to decode.
+fn check_cost(segments: &Segments, scans: u64, length: usize) -> Result<(), Damaged> {
+    let area = u64::from(segments.size.0) * u64::from(segments.size.1);
     // Huffman coding takes at least one bit for a block of 64 pixels; arithmetic coding has no such bound.
-    if !header.arithmetic && (length as u64) * 8 * 64 < area {
+    if !segments.arithmetic && (length as u64) * 8 * 64 < area {
         return Err(Damaged::new("unexpected end of file"));
     }
     if scans > MAX_SCANS || scans.saturating_mul(area) > MAX_SCANNED {
-        return Err(Damaged::new("the picture has too many scans"));
+        return Err(Damaged::new("the image has too many scans"));
     }
-    let most = |side: fn(&(u32, u32)) -> u32| header.sampling.iter().map(side).max().unwrap_or(1).max(1);
+    let most = |side: fn(&(u32, u32)) -> u32| segments.sampling.iter().map(side).max().unwrap_or(1).max(1);
     let (across, down) = (u64::from(most(|sampling| sampling.0)), u64::from(most(|sampling| sampling.1)));
-    let samples: u64 = header
+    let samples: u64 = segments
         .sampling
         .iter()
         .map(|(x, y)| (area * u64::from(*x) * u64::from(*y)).div_ceil(across * down))
         .sum();
     let coefficients = if scans > 1 { samples * 2 } else { 0 };
-    if coefficients + area * header.sampling.len() as u64 > MAX_DECODED {
-        return Err(Damaged::new("the picture takes too much memory to decode"));
+    if coefficients + area * segments.sampling.len() as u64 > MAX_DECODED {
+        return Err(Damaged::new("decoding the image takes too much memory"));
     }
     Ok(())
 }
 
 /// Decodes a file without an end marker. libjpeg fills missing pixels with grey and reports no error, so the image is decoded
 /// a second time with arbitrary data appended: if that changes a pixel, the file is truncated.
-fn decode_without_end(file: &[u8], header: &Header) -> Result<Pixels, Damaged> {
+fn decode_without_end(file: &[u8], segments: &Segments) -> Result<Pixels, Damaged> {
     const FULL: u8 = 8;
-    let pixels = decode_scaled(&[file, &[0xff, END]].concat(), header, FULL)?;
+    let pixels = decode_scaled(&[file, &[0xff, END]].concat(), segments, FULL)?;
     // Every byte but 0xff, which would begin a marker, in a mixed order.
     let filler: Vec<u8> =
         (0..u8::MAX).map(|byte| byte.wrapping_mul(151)).filter(|byte| *byte != 0xff).collect();
-    let continued = decode_scaled(&[file, &filler, &[0xff, END]].concat(), header, FULL)?;
+    let continued = decode_scaled(&[file, &filler, &[0xff, END]].concat(), segments, FULL)?;
     if pixels.bytes() != continued.bytes() {
         return Err(Damaged::new("unexpected end of file"));
     }
@@ -265,10 +267,10 @@ impl Pixels {
     }
 }
 
-/// Decodes at `scale` eighths of the size.
-fn decode_scaled(file: &[u8], header: &Header, scale: u8) -> Result<Pixels, Damaged> {
-    // mozjpeg reports errors of libjpeg as panics with the message as payload.
-    match catch_unwind(AssertUnwindSafe(|| decode_or_panic(file, header, scale))) {
+/// Decodes the image at `scale` eighths of its size.
+fn decode_scaled(file: &[u8], segments: &Segments, scale: u8) -> Result<Pixels, Damaged> {
+    // mozjpeg reports errors of libjpeg as panics whose payload is the message.
+    match catch_unwind(AssertUnwindSafe(|| decode_or_panic(file, segments, scale))) {
         Ok(outcome) => outcome,
         Err(panic) => Err(match panic.downcast::<String>() {
             Ok(message) => Damaged(message.trim_start_matches("libjpeg fatal error: ").to_owned()),
@@ -277,7 +279,7 @@ fn decode_scaled(file: &[u8], header: &Header, scale: u8) -> Result<Pixels, Dama
     }
 }
 
-fn decode_or_panic(file: &[u8], header: &Header, scale: u8) -> Result<Pixels, Damaged> {
+fn decode_or_panic(file: &[u8], segments: &Segments, scale: u8) -> Result<Pixels, Damaged> {
     let mut decoder = Decompress::builder().from_mem(file)?;
     decoder.scale(scale);
     let failed = || Damaged::new("the decoder failed");
@@ -293,7 +295,7 @@ fn decode_or_panic(file: &[u8], header: &Header, scale: u8) -> Result<Pixels, Da
         Format::CMYK(started) => {
             let (size, mut inks) = read_pixels(started)?;
             // Adobe's programs, which write this marker, store inverted values.
-            if header.adobe {
+            if segments.adobe {
                 inks.iter_mut().for_each(|ink| *ink = u8::MAX - *ink);
             }
             Pixels::Cmyk { inks, size }

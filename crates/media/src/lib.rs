@@ -1,7 +1,7 @@
 //! What the bytes of an image file are: type, pixel size, orientation, EXIF, pixels.
 //!
 //! Every function works on a reader or a slice that the caller provides; nothing here opens files, talks to a network or
-//! keeps state. Limits on pixels, memory and metadata are built in, because the input comes from strangers.
+//! keeps state. Pixels, memory and metadata are limited, because the input is not trusted.
 //!
 //! ```
 //! use std::io::Cursor;
@@ -9,7 +9,7 @@
 //! use imagegraph_media::sniff::{Format, Sniffed, sniff};
 //!
 //! let file = b"GIF89a\x01\0\x01\0\0\0\0;";
-//! assert_eq!(sniff(&mut Cursor::new(file))?, Sniffed::Picture(Format::Gif, "image/gif"));
+//! assert_eq!(sniff(&mut Cursor::new(file))?, Sniffed::Image(Format::Gif, "image/gif"));
 //! # Ok::<(), std::io::Error>(())
 //! ```
 

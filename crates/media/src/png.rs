@@ -6,7 +6,7 @@ use flate2::read::ZlibDecoder;
 
 use crate::colour::{Chromaticities, Profile};
 use crate::exif;
-use crate::raster::{Damaged, Head, MAX_METADATA, at_most, bytes, seek_to};
+use crate::raster::{Damaged, Header, MAX_METADATA, read_array, read_at_most, seek_to};
 
 const SIGNATURE: [u8; 8] = [0x89, b'P', b'N', b'G', 0x0d, 0x0a, 0x1a, 0x0a];
 
@@ -19,7 +19,7 @@ pub(crate) struct Png {
     frames: u32,
     exif: Option<Vec<u8>>,
     /// EXIF from a text chunk in hexadecimal digits, as ImageMagick and older programs write it.
-    raw_exif: Option<Vec<u8>>,
+    text_exif: Option<Vec<u8>>,
     cicp: Option<[u8; 4]>,
     icc: Option<Vec<u8>>,
     srgb: bool,
@@ -60,17 +60,17 @@ impl Png {
     }
 
     pub(crate) fn into_exif(self) -> Option<Vec<u8>> {
-        self.exif.or(self.raw_exif)
+        self.exif.or(self.text_exif)
     }
 }
 
-pub(crate) fn head(reader: &mut (impl BufRead + Seek)) -> Result<Head, Damaged> {
+pub(crate) fn header(reader: &mut (impl BufRead + Seek)) -> Result<Header, Damaged> {
     let png = walk(reader, false)?;
     let (stored, frames) = (png.size, png.frames.max(1));
-    Ok(Head { stored, frames, exif: png.into_exif() })
+    Ok(Header { stored, frames, exif: png.into_exif() })
 }
 
-/// A file with the default image only, so that decoders do not fail over other chunks, and the metadata of the original.
+/// The file with its default image only, so that other chunks cannot make a decoder fail; and the metadata of the file.
 ///
 /// # Errors
 /// The file does not begin with a PNG header.
@@ -82,19 +82,19 @@ pub(crate) fn clean(file: &[u8]) -> Result<(Vec<u8>, Png), Damaged> {
 }
 
 fn walk(reader: &mut (impl BufRead + Seek), keep: bool) -> Result<Png, Damaged> {
-    let signature: [u8; 8] = bytes(reader)?;
-    let [length @ .., i, h, d, r] = bytes::<8>(reader)?;
+    let signature: [u8; 8] = read_array(reader)?;
+    let [length @ .., i, h, d, r] = read_array::<8>(reader)?;
     if signature != SIGNATURE || [i, h, d, r] != *b"IHDR" || length != [0, 0, 0, 13] {
         return Err(Damaged::new("the file does not begin with its header"));
     }
-    let header: [u8; 17] = bytes(reader)?;
+    let header: [u8; 17] = read_array(reader)?;
     let side = |at: usize| u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
     let mut png = Png { size: (side(0), side(4)), colour_type: header[9], frames: 1, ..Png::default() };
     if keep {
         png.kept = [&signature[..], &length, b"IHDR", &header].concat();
     }
     // A truncated file is no error here: the decoder reports pixels that are missing.
-    while let Ok([a, b, c, d, name @ ..]) = bytes::<8>(reader) {
+    while let Ok([a, b, c, d, name @ ..]) = read_array::<8>(reader) {
         let length = u64::from(u32::from_be_bytes([a, b, c, d]));
         if &name == b"IEND" {
             break;
@@ -132,9 +132,9 @@ fn read_chunk(
     if !wanted || length > MAX_METADATA {
         return Ok(());
     }
-    let data = at_most(reader, length)?;
+    let data = read_at_most(reader, length)?;
     // An ancillary chunk with a wrong checksum is ignored, as by libpng. A palette with one is kept: the decoder refuses it.
-    let Ok(crc) = bytes::<4>(reader) else { return Ok(()) };
+    let Ok(crc) = read_array::<4>(reader) else { return Ok(()) };
     if name != b"PLTE" && u32::from_be_bytes(crc) != checksum(name, &data) {
         return Ok(());
     }
@@ -150,8 +150,8 @@ fn take_chunk(png: &mut Png, name: &[u8; 4], data: Vec<u8>, crc: [u8; 4]) {
         }
         (b"tRNS", _) if transparency_fits(png, data.len()) => png.kept.extend(raw_chunk(name, &data, crc)),
         (b"eXIf", _) => png.exif = Some(exif::without_prefix(data)),
-        (b"zTXt" | b"tEXt", _) if png.raw_exif.is_none() && is_raw_exif(&data) && may_inflate(png) => {
-            png.raw_exif = raw_exif(name, &data);
+        (b"zTXt" | b"tEXt", _) if png.text_exif.is_none() && is_text_exif(&data) && may_inflate(png) => {
+            png.text_exif = text_exif(name, &data);
         }
         (b"acTL", [a, b, c, d, ..]) => png.frames = u32::from_be_bytes([*a, *b, *c, *d]),
         (b"cICP", [primaries, transfer, matrix, range]) => {
@@ -175,7 +175,7 @@ fn take_chunk(png: &mut Png, name: &[u8; 4], data: Vec<u8>, crc: [u8; 4]) {
 fn keep_pixels(png: &mut Png, reader: &mut (impl Read + Seek), length: u64) -> Result<(), Damaged> {
     let mut data = Vec::new();
     reader.by_ref().take(length).read_to_end(&mut data)?;
-    let crc = if data.len() as u64 == length { bytes::<4>(reader).ok() } else { None };
+    let crc = if data.len() as u64 == length { read_array::<4>(reader).ok() } else { None };
     let crc = crc.unwrap_or_else(|| checksum(b"IDAT", &data).to_be_bytes());
     png.kept.extend(raw_chunk(b"IDAT", &data, crc));
     Ok(())
@@ -207,21 +207,21 @@ fn may_inflate(png: &mut Png) -> bool {
     png.inflated <= MAX_INFLATED
 }
 
-fn is_raw_exif(data: &[u8]) -> bool {
+fn is_text_exif(data: &[u8]) -> bool {
     [&b"Raw profile type exif\0"[..], b"Raw profile type APP1\0"].iter().any(|name| data.starts_with(name))
 }
 
 /// EXIF from a text chunk in hexadecimal digits; `None` if the text is no EXIF.
-fn raw_exif(name: &[u8; 4], data: &[u8]) -> Option<Vec<u8>> {
+fn text_exif(name: &[u8; 4], data: &[u8]) -> Option<Vec<u8>> {
     let end = data.iter().position(|byte| *byte == 0)?;
     let text = if name == b"zTXt" { inflated(data)? } else { data[end + 1..].to_vec() };
     let text = String::from_utf8(text).ok()?;
     // A line with the name, one with the length, then the digits.
     let mut lines = text.trim_start().lines();
     let (_, length) = (lines.next()?, lines.next()?.trim().parse::<usize>().ok()?);
-    let digits: Vec<u32> = lines.flat_map(str::chars).filter_map(|c| c.to_digit(16)).collect();
-    let bytes: Vec<u8> =
-        digits.chunks_exact(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).take(length).collect();
+    let digits: String = lines.flat_map(str::chars).filter(char::is_ascii_hexdigit).collect();
+    let mut bytes = hex::decode(&digits[..digits.len() & !1]).ok()?;
+    bytes.truncate(length);
     let exif = exif::without_prefix(bytes);
     exif::is_tiff(&exif).then_some(exif)
 }

@@ -22,7 +22,7 @@ pub enum Format {
     Webp,
 }
 
-/// Why an image cannot be read, as a sentence for the person who sent it.
+/// Why an image cannot be read. The text can be shown to the person who sent the file.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Damaged(pub(crate) String);
@@ -48,9 +48,9 @@ impl From<image::ImageError> for Damaged {
     }
 }
 
-/// What the header of an image says.
+/// The properties of an image that can be read without decoding its pixels.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Head {
+pub struct Header {
     /// Width and height in pixels as stored, before the EXIF orientation.
     pub stored: (u32, u32),
     /// Number of frames; 1 for a still image.
@@ -59,7 +59,7 @@ pub struct Head {
     pub exif: Option<Vec<u8>>,
 }
 
-impl Head {
+impl Header {
     /// Width and height in pixels after the EXIF orientation.
     pub fn size(&self) -> (u32, u32) {
         let (width, height) = self.stored;
@@ -75,20 +75,20 @@ impl Head {
 ///
 /// # Errors
 /// The size cannot be found, or is 0.
-pub fn head(reader: &mut (impl BufRead + Seek), format: Format) -> Result<Head, Damaged> {
-    let head = match format {
-        Format::Gif => gif::head(reader),
-        Format::Jpeg => jpeg::head(reader),
-        Format::Png => png::head(reader),
-        Format::Webp => webp::head(reader),
+pub fn header(reader: &mut (impl BufRead + Seek), format: Format) -> Result<Header, Damaged> {
+    let header = match format {
+        Format::Gif => gif::header(reader),
+        Format::Jpeg => jpeg::header(reader),
+        Format::Png => png::header(reader),
+        Format::Webp => webp::header(reader),
     }?;
-    if head.stored.0 == 0 || head.stored.1 == 0 {
+    if header.stored.0 == 0 || header.stored.1 == 0 {
         return Err(Damaged::new("the image has no pixels"));
     }
-    Ok(head)
+    Ok(header)
 }
 
-/// Refuses images without pixels and those with more than [`MAX_PIXELS`].
+/// Rejects images without pixels and those with more than [`MAX_PIXELS`].
 pub(crate) fn check_area((width, height): (u32, u32)) -> Result<(), Damaged> {
     if width == 0 || height == 0 {
         return Err(Damaged::new("the image has no pixels"));
@@ -99,14 +99,15 @@ pub(crate) fn check_area((width, height): (u32, u32)) -> Result<(), Damaged> {
     Ok(())
 }
 
-pub(crate) fn bytes<const N: usize>(reader: &mut impl Read) -> io::Result<[u8; N]> {
+/// The next `N` bytes.
+pub(crate) fn read_array<const N: usize>(reader: &mut impl Read) -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
     reader.read_exact(&mut bytes)?;
     Ok(bytes)
 }
 
 /// The next `length` bytes, or fewer at the end of the file; never more than [`MAX_METADATA`].
-pub(crate) fn at_most(reader: &mut impl Read, length: u64) -> io::Result<Vec<u8>> {
+pub(crate) fn read_at_most(reader: &mut impl Read, length: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     reader.by_ref().take(length.min(MAX_METADATA)).read_to_end(&mut bytes)?;
     Ok(bytes)

@@ -7,8 +7,8 @@ use encoding_rs::{Encoding, UTF_8};
 
 use crate::svg;
 
-/// Most bytes from the beginning of a file that are examined. The root tag of a drawing and the first frame header of a JPEG
-/// may come later and are searched for.
+/// Most bytes that are examined at the beginning of a file. The root tag of an SVG drawing and the first frame header of a
+/// JPEG may come later, and are searched for.
 const HEAD: u64 = 8 * 1024;
 
 /// Formats that Cloudflare Images accepts.
@@ -16,7 +16,7 @@ const HEAD: u64 = 8 * 1024;
 pub enum Format {
     /// GIF, still or animated.
     Gif,
-    /// HEIC and other HEIF images, but AVIF.
+    /// HEIC and other HEIF images except AVIF.
     Heic,
     /// JPEG.
     Jpeg,
@@ -32,18 +32,18 @@ pub enum Format {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sniffed {
     /// An image in a format that Cloudflare Images accepts, and its MIME type.
-    Picture(Format, &'static str),
-    /// An image in a variety of such a format that browsers do not show: its MIME type, and a description that completes
-    /// "the file is …".
-    Odd(&'static str, &'static str),
+    Image(Format, &'static str),
+    /// An image in a variety of such a format that browsers do not show: its MIME type, and a description to follow the
+    /// words "the file is".
+    Unsupported(&'static str, &'static str),
     /// A file with the signature of an image of this MIME type, but without a valid header after it.
     Damaged(&'static str),
     /// A file of another type that has a signature: its MIME type.
     Other(&'static str),
     /// Text in UTF-8 or, with a byte order mark, in UTF-16. The MIME type is a guess from the first characters.
     Text(&'static str),
-    /// Bytes that may be text in a legacy encoding: not UTF-8, and without control characters.
-    OldText,
+    /// Bytes that may be text in an encoding other than UTF-8 and UTF-16: not valid UTF-8, and without control characters.
+    LegacyText,
     /// Anything else.
     Unknown,
 }
@@ -59,7 +59,7 @@ pub fn sniff(reader: &mut (impl BufRead + Seek)) -> io::Result<Sniffed> {
     Ok(match &head[..] {
         [0xff, 0xd8, 0xff, ..] => jpeg(reader)?,
         [0x89, b'P', b'N', b'G', ..] => png(&head),
-        [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Sniffed::Picture(Format::Gif, "image/gif"),
+        [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Sniffed::Image(Format::Gif, "image/gif"),
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => webp(&head),
         [_, _, _, _, b'f', b't', b'y', b'p', ..] if let Some(found) = by_brand(&head) => found,
         _ => match by_signature(&head) {
@@ -69,8 +69,8 @@ pub fn sniff(reader: &mut (impl BufRead + Seek)) -> io::Result<Sniffed> {
     })
 }
 
-/// Whether files of this MIME type are recognised by their signature, so that a file that was not recognised is of another.
-pub fn knows(mime_type: &str) -> bool {
+/// Whether [`sniff`] detects files of this MIME type, so that a file for which it returns another result has another type.
+pub fn detects(mime_type: &str) -> bool {
     mime_type == "image/svg+xml"
         || SIGNATURES.iter().any(|(_, known)| *known == mime_type)
         || infer::is_mime_supported(mime_type)
@@ -79,17 +79,19 @@ pub fn knows(mime_type: &str) -> bool {
 fn jpeg(reader: &mut (impl BufRead + Seek)) -> io::Result<Sniffed> {
     const MIME_TYPE: &str = "image/jpeg";
     Ok(match first_frame(reader)? {
-        Some((0xf7, _)) => Sniffed::Odd(MIME_TYPE, "JPEG-LS, which only medical and archive software reads"),
+        Some((0xf7, _)) => {
+            Sniffed::Unsupported(MIME_TYPE, "JPEG-LS, which only medical and archive software reads")
+        }
         Some((0xc3 | 0xc7 | 0xcb | 0xcf, _)) => {
-            Sniffed::Odd(MIME_TYPE, "lossless JPEG, which only medical and camera software reads")
+            Sniffed::Unsupported(MIME_TYPE, "lossless JPEG, which only medical and camera software reads")
         }
         Some((0xc5 | 0xc6 | 0xcd | 0xce, _)) => {
-            Sniffed::Odd(MIME_TYPE, "hierarchical JPEG, which no browser shows")
+            Sniffed::Unsupported(MIME_TYPE, "hierarchical JPEG, which no browser shows")
         }
         Some((_, bits)) if bits != 8 => {
-            Sniffed::Odd(MIME_TYPE, "JPEG with more than 8 bits a sample, which no browser shows")
+            Sniffed::Unsupported(MIME_TYPE, "JPEG with more than 8 bits a sample, which no browser shows")
         }
-        _ => Sniffed::Picture(Format::Jpeg, MIME_TYPE),
+        _ => Sniffed::Image(Format::Jpeg, MIME_TYPE),
     })
 }
 
@@ -134,8 +136,8 @@ fn next_byte(reader: &mut impl BufRead) -> io::Result<Option<u8>> {
 fn png(head: &[u8]) -> Sniffed {
     const MIME_TYPE: &str = "image/png";
     match (head.get(..8), head.get(8..16)) {
-        (Some(b"\x89PNG\r\n\x1a\n"), Some(b"\0\0\0\x0dIHDR")) => Sniffed::Picture(Format::Png, MIME_TYPE),
-        (Some(b"\x89PNG\r\n\x1a\n"), Some([_, _, _, _, b'C', b'g', b'B', b'I'])) => Sniffed::Odd(
+        (Some(b"\x89PNG\r\n\x1a\n"), Some(b"\0\0\0\x0dIHDR")) => Sniffed::Image(Format::Png, MIME_TYPE),
+        (Some(b"\x89PNG\r\n\x1a\n"), Some([_, _, _, _, b'C', b'g', b'B', b'I'])) => Sniffed::Unsupported(
             MIME_TYPE,
             "Apple's CgBI variety of PNG, made by Xcode for iPhone apps, which only Apple's software reads; \
              `xcrun pngcrush -revert-iphone-optimizations` makes a PNG of it",
@@ -152,7 +154,7 @@ fn webp(head: &[u8]) -> Sniffed {
         Some(b"VP8 ") => head.get(23..26) == Some(&[0x9d, 0x01, 0x2a]),
         _ => false,
     };
-    if valid { Sniffed::Picture(Format::Webp, MIME_TYPE) } else { Sniffed::Damaged(MIME_TYPE) }
+    if valid { Sniffed::Image(Format::Webp, MIME_TYPE) } else { Sniffed::Damaged(MIME_TYPE) }
 }
 
 /// Images in the ISO base media file format, by the brands of their file type box (`ftyp`). A major brand such as `mif1` names
@@ -163,7 +165,7 @@ fn by_brand(head: &[u8]) -> Option<Sniffed> {
     let has = |wanted: &[&[u8]]| {
         ftyp.get(16..).unwrap_or_default().chunks_exact(4).any(|brand| wanted.contains(&brand))
     };
-    let heic = |mime_type| Some(Sniffed::Picture(Format::Heic, mime_type));
+    let heic = |mime_type| Some(Sniffed::Image(Format::Heic, mime_type));
     let avif = Some(Sniffed::Other("image/avif"));
     match ftyp.get(8..12)? {
         b"avif" | b"avis" => avif,
@@ -334,7 +336,7 @@ fn text(head: &[u8], reader: &mut (impl BufRead + Seek)) -> io::Result<Sniffed> 
     if head.iter().find(|byte| !skipped(byte)) == Some(&b'<') {
         reader.seek(SeekFrom::Start(0))?;
         match svg::Root::read(&mut *reader) {
-            Some(root) if root.is_svg() => return Ok(Sniffed::Picture(Format::Svg, "image/svg+xml")),
+            Some(root) if root.is_svg() => return Ok(Sniffed::Image(Format::Svg, "image/svg+xml")),
             None if first_tag(head).is_some_and(|name| name == b"svg") => {
                 return Ok(Sniffed::Damaged("image/svg+xml"));
             }
@@ -342,17 +344,17 @@ fn text(head: &[u8], reader: &mut (impl BufRead + Seek)) -> io::Result<Sniffed> 
         }
     }
     Ok(if is_text(head) {
-        Sniffed::Text(kind_of_text(head))
+        Sniffed::Text(text_mime_type(head))
     } else if let Some(text) = utf16_text(head) {
-        Sniffed::Text(kind_of_text(text.as_bytes()))
+        Sniffed::Text(text_mime_type(text.as_bytes()))
     } else if !head.iter().any(|byte| is_control(char::from(*byte))) {
-        Sniffed::OldText
+        Sniffed::LegacyText
     } else {
         Sniffed::Unknown
     })
 }
 
-fn kind_of_text(text: &[u8]) -> &'static str {
+fn text_mime_type(text: &[u8]) -> &'static str {
     match infer::get(text).map(|kind| kind.mime_type()) {
         Some(known @ ("text/html" | "text/xml" | "text/x-shellscript")) => known,
         _ => "text/plain",
@@ -435,7 +437,7 @@ mod tests {
         {
             assert_eq!(sniffed(text.as_bytes()), Sniffed::Text("text/plain"), "{text}");
         }
-        assert_eq!(sniffed(b"caf\xe9 au lait"), Sniffed::OldText);
+        assert_eq!(sniffed(b"caf\xe9 au lait"), Sniffed::LegacyText);
         assert_eq!(sniffed(b"\xff\xfea\0,\0b\0"), Sniffed::Text("text/plain"));
         assert_eq!(sniffed(&"é".repeat(5000).into_bytes()[..8193]), Sniffed::Text("text/plain"));
         assert_eq!(sniffed(&[0, 1, 2, 0xff, 0xfe]), Sniffed::Unknown);

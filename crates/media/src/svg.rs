@@ -6,7 +6,7 @@ use encoding_rs::{Decoder, DecoderResult, Encoding, UTF_8, UTF_16BE, UTF_16LE};
 use xml::attribute::OwnedAttribute;
 use xml::reader::{EventReader, ParserConfig, XmlEvent};
 
-/// Most bytes of UTF-8 up to the end of the root tag.
+/// Most bytes up to the end of the root tag, after conversion to UTF-8.
 const MAX_PROLOG: u64 = 1024 * 1024;
 /// Most bytes that are searched for the end of the XML declaration.
 const MAX_DECLARATION: usize = 1024;
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn lengths_of_odd_characters_do_not_panic() {
+    fn lengths_of_unexpected_characters_do_not_panic() {
         for text in ["", "e", "1e", "1e+", "-", "é", "1é", ".", "1.e", "%", "١"] {
             let _ = pixels(text);
         }

@@ -4,7 +4,7 @@
 use std::io::{BufRead, Cursor, Read, Seek};
 
 use crate::exif;
-use crate::raster::{Damaged, Head, at_most, bytes, seek_to};
+use crate::raster::{Damaged, Header, read_array, read_at_most, seek_to};
 
 const ANIMATED: u8 = 0x02;
 const ALPHA: u8 = 0x10;
@@ -40,24 +40,24 @@ impl Webp {
     }
 }
 
-pub(crate) fn head(reader: &mut (impl BufRead + Seek)) -> Result<Head, Damaged> {
+pub(crate) fn header(reader: &mut (impl BufRead + Seek)) -> Result<Header, Damaged> {
     let webp = walk(reader, false)?;
     let stored = match webp.extended {
         Some((_, canvas)) => canvas,
-        None => webp.bitstream.ok_or_else(|| Damaged::new("there is no picture in the file"))?,
+        None => webp.bitstream.ok_or_else(|| Damaged::new("the file contains no image"))?,
     };
     let frames = if webp.animated() { webp.frames.max(1) } else { 1 };
-    Ok(Head { stored, frames, exif: webp.exif })
+    Ok(Header { stored, frames, exif: webp.exif })
 }
 
-/// A file with the same image and flags that agree with its chunks, so that decoders do not fail over other chunks, and the
-/// metadata of the original.
+/// The file with its image only and with flags that agree with its chunks, so that other chunks cannot make a decoder fail;
+/// and the metadata of the file.
 ///
 /// # Errors
 /// There is no image in the file, or the file ends inside it.
 pub(crate) fn clean(file: &[u8]) -> Result<(Vec<u8>, Webp), Damaged> {
     let webp = walk(&mut Cursor::new(file), true)?;
-    let missing = || Damaged::new("there is no picture in the file");
+    let missing = || Damaged::new("the file contains no image");
     let mut body = Vec::with_capacity(file.len());
     match (webp.extended, webp.animated()) {
         (Some((flags, canvas)), true) => {
@@ -71,7 +71,7 @@ pub(crate) fn clean(file: &[u8]) -> Result<(Vec<u8>, Webp), Damaged> {
         (outer, _) => {
             let (size, still) = (webp.bitstream.ok_or_else(missing)?, webp.still.as_ref());
             if outer.is_some_and(|(_, canvas)| canvas != size) {
-                return Err(Damaged::new("the canvas and the picture differ in size"));
+                return Err(Damaged::new("the canvas and the image differ in size"));
             }
             let still = still.ok_or_else(missing)?;
             // The bitstream of VP8L has an alpha channel of its own.
@@ -86,13 +86,13 @@ pub(crate) fn clean(file: &[u8]) -> Result<(Vec<u8>, Webp), Damaged> {
 }
 
 fn walk(reader: &mut (impl BufRead + Seek), keep: bool) -> Result<Webp, Damaged> {
-    let header: [u8; 12] = bytes(reader)?;
+    let header: [u8; 12] = read_array(reader)?;
     let mut webp = Webp::default();
     // The length in the header is often wrong, so it is used only once an image has been found.
     let [_, _, _, _, length @ .., _, _, _, _] = header;
     let end = u64::from(u32::from_le_bytes(length)) + 8;
     let mut offset = 12;
-    while let Ok([name @ .., a, b, c, d]) = bytes::<8>(reader) {
+    while let Ok([name @ .., a, b, c, d]) = read_array::<8>(reader) {
         let length = u64::from(u32::from_le_bytes([a, b, c, d]));
         if webp.has_image() && offset >= end {
             break;
@@ -114,12 +114,12 @@ fn read_chunk(
 ) -> Result<(), Damaged> {
     match name {
         b"VP8X" if webp.extended.is_none() => {
-            let [flags, _, _, _, a, b, c, d, e, f] = bytes(reader)?;
+            let [flags, _, _, _, a, b, c, d, e, f] = read_array(reader)?;
             let side = |bytes: [u8; 3]| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0]) + 1;
             webp.extended = Some((flags, (side([a, b, c]), side([d, e, f]))));
         }
         b"VP8 " | b"VP8L" if webp.bitstream.is_none() => {
-            let start = at_most(reader, length.min(10))?;
+            let start = read_at_most(reader, length.min(10))?;
             webp.bitstream = Some(bitstream_size(name, &start)?);
             if keep {
                 webp.still = Some(rest_of_chunk(reader, name, start, length)?);
@@ -138,9 +138,9 @@ fn read_chunk(
             }
         }
         b"EXIF" if webp.exif.is_none() => {
-            webp.exif = Some(exif::without_prefix(at_most(reader, length)?));
+            webp.exif = Some(exif::without_prefix(read_at_most(reader, length)?));
         }
-        b"ICCP" if webp.icc.is_none() && keep => webp.icc = Some(at_most(reader, length)?),
+        b"ICCP" if webp.icc.is_none() && keep => webp.icc = Some(read_at_most(reader, length)?),
         _ => {}
     }
     Ok(())
@@ -161,7 +161,7 @@ fn bitstream_size(name: &[u8; 4], start: &[u8]) -> Result<(u32, u32), Damaged> {
             let bits = u32::from_le_bytes([*a, *b, *c, *d]);
             Ok(((bits & 0x3fff) + 1, (bits >> 14 & 0x3fff) + 1))
         }
-        _ => Err(Damaged::new("the picture in the file has no header")),
+        _ => Err(Damaged::new("the image in the file has no header")),
     }
 }
 
@@ -180,6 +180,7 @@ fn rest_of_chunk(
     Ok(chunk(name, &payload))
 }
 
+/// The content of a `VP8X` chunk.
 fn extended(flags: u8, (width, height): (u32, u32)) -> Vec<u8> {
     let mut payload = vec![flags, 0, 0, 0];
     payload.extend(&(width - 1).to_le_bytes()[..3]);

@@ -1,67 +1,70 @@
-//! One call: what is asked, and the tries it is given.
+//! One call: its request, and the attempts to get a response.
 
 use std::time::Duration;
 
 use reqwest::Method;
 use tokio::time::Instant;
 
-use super::body::Content;
-use super::{Error, pace};
+use super::Error;
+use super::rate_limit::retry_delay;
+use super::request::RequestBody;
 
-/// Tries of one call, whatever its deadline allows.
-const MAX_TRIES: u32 = 5;
+/// Most attempts of one call, even if its time allows more.
+const MAX_ATTEMPTS: u32 = 5;
+/// The longest time of one call. A limit keeps the deadline within the range of `Instant`.
+const MAX_CALL_TIME: Duration = Duration::from_secs(3600);
 
-/// What is asked of a host.
+/// A request to one of the hosts.
 pub(super) struct Call {
     pub(super) method: Method,
-    /// Below the host's base, percent-encoded.
+    /// Percent-encoded, relative to the base URL of the host.
     pub(super) path: String,
     pub(super) query: Vec<(String, String)>,
-    pub(super) content: Content,
+    pub(super) body: RequestBody,
     pub(super) accept: &'static str,
-    repeat: Repeat,
+    retry: Retry,
 }
 
-/// Which failures a call may be repeated after.
+/// Which errors a call may be retried after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Repeat {
-    /// Doing it twice is doing it once.
+pub(super) enum Retry {
+    /// Any transient error: the call is idempotent.
     Always,
-    /// Only those that show the deed was not done.
-    Unseen,
+    /// Only errors that prove that the call was not carried out.
+    IfNotApplied,
 }
 
-/// A call that has failed for good.
-pub(super) struct Failed {
+/// A call without a further attempt.
+pub(super) struct FailedCall {
     pub(super) error: Error,
-    /// Whether one of its tries may have done the deed.
-    pub(super) in_doubt: bool,
+    /// Whether any of the attempts may have been carried out.
+    pub(super) maybe_applied: bool,
 }
 
-/// The tries of a call so far.
-pub(super) struct Tries {
-    /// No try or wait reaches past this.
-    pub(super) until: Instant,
-    /// The host's token was refused and has been replaced.
-    pub(super) renewed: bool,
-    made: u32,
-    in_doubt: bool,
+/// The attempts of one call so far.
+pub(super) struct Attempts {
+    /// The end of the call's time.
+    pub(super) deadline: Instant,
+    /// Whether the host's token was rejected and replaced.
+    pub(super) token_renewed: bool,
+    failed: u32,
+    maybe_applied: bool,
 }
 
 impl Call {
-    /// Without a body; reads and deletions may always be repeated.
+    /// A call without a body. GET and DELETE may be retried after any transient error.
     pub(super) fn new(method: Method, path: impl Into<String>) -> Self {
-        let repeat = match method {
-            Method::GET | Method::DELETE => Repeat::Always,
-            _ => Repeat::Unseen,
+        let retry = match method {
+            Method::GET | Method::DELETE => Retry::Always,
+            _ => Retry::IfNotApplied,
         };
         Self {
             method,
             path: path.into(),
             query: Vec::new(),
-            content: Content::None,
+            body: RequestBody::None,
             accept: "application/json",
-            repeat,
+            retry,
         }
     }
 
@@ -69,57 +72,56 @@ impl Call {
         Self { query, ..self }
     }
 
-    pub(super) fn content(self, content: Content) -> Self {
-        Self { content, ..self }
+    pub(super) fn body(self, body: RequestBody) -> Self {
+        Self { body, ..self }
     }
 
     pub(super) fn accept(self, accept: &'static str) -> Self {
         Self { accept, ..self }
     }
 
-    pub(super) fn repeat(self, repeat: Repeat) -> Self {
-        Self { repeat, ..self }
+    pub(super) fn retry(self, retry: Retry) -> Self {
+        Self { retry, ..self }
     }
 
-    /// Whether a request that went out may have changed something by now.
-    pub(super) fn may_be_done(&self) -> bool {
-        self.method != Method::GET && self.content.sent()
+    /// Whether the latest attempt may have been carried out: it changes something, and all of its bytes were sent.
+    pub(super) fn maybe_applied(&self) -> bool {
+        self.method != Method::GET && self.body.is_sent()
+    }
+
+    fn may_retry(&self, error: &Error) -> bool {
+        let safe = match error {
+            Error::RateLimited { .. } => true,
+            Error::Unavailable { maybe_applied, .. } => !maybe_applied || self.retry == Retry::Always,
+            _ => false,
+        };
+        safe && self.body.can_be_resent()
     }
 }
 
-impl Tries {
-    pub(super) fn new(deadline: Duration) -> Self {
-        // An hour is longer than any caller waits, and cannot overflow the clock.
-        let until = Instant::now() + deadline.min(Duration::from_secs(3600));
-        Self { until, renewed: false, made: 0, in_doubt: false }
+impl Attempts {
+    pub(super) fn new(call_timeout: Duration) -> Self {
+        let deadline = Instant::now() + call_timeout.min(MAX_CALL_TIME);
+        Self { deadline, token_renewed: false, failed: 0, maybe_applied: false }
     }
 
-    /// Waits for the next try, or gives the failure back when there is none.
-    pub(super) async fn again(&mut self, call: &Call, error: Error) -> Result<(), Failed> {
-        self.made += 1;
-        self.in_doubt |= error.ambiguous();
-        let wait = pace::pause(self.made, error.retry_after());
-        let in_time = wait < self.until.saturating_duration_since(Instant::now());
-        if self.made >= MAX_TRIES || !in_time || !may_repeat(call, &error) {
-            return Err(Failed { error, in_doubt: self.in_doubt });
+    /// Waits before the next attempt; returns the error if there is none.
+    pub(super) async fn wait_for_retry(&mut self, call: &Call, error: Error) -> Result<(), FailedCall> {
+        self.failed += 1;
+        self.maybe_applied |= error.maybe_applied();
+        let delay = retry_delay(self.failed, error.retry_after());
+        let in_time = delay < self.deadline.saturating_duration_since(Instant::now());
+        if self.failed >= MAX_ATTEMPTS || !in_time || !call.may_retry(&error) {
+            return Err(FailedCall { error, maybe_applied: self.maybe_applied });
         }
-        tracing::debug!(method = %call.method, path = call.path, %error, ?wait, "repeating a call to Cloudflare");
-        tokio::time::sleep(wait).await;
+        tracing::debug!(method = %call.method, path = call.path, %error, ?delay, "retrying a call to Cloudflare");
+        tokio::time::sleep(delay).await;
         Ok(())
     }
 }
 
-fn may_repeat(call: &Call, error: &Error) -> bool {
-    let harmless = match error {
-        Error::RateLimited { .. } => true,
-        Error::Unavailable { ambiguous, .. } => !ambiguous || call.repeat == Repeat::Always,
-        _ => false,
-    };
-    harmless && call.content.repeatable()
-}
-
-impl From<Failed> for Error {
-    fn from(failed: Failed) -> Self {
+impl From<FailedCall> for Error {
+    fn from(failed: FailedCall) -> Self {
         failed.error
     }
 }

@@ -1,105 +1,106 @@
-//! What can go wrong, sorted by what a caller can do about it.
+//! What can go wrong, classified by what the caller can do about it.
 
 use std::time::Duration;
 
-/// What Cloudflare said about a failure, or what we say when it said nothing.
+/// What is known about a failed call: from Cloudflare's response, or from the client where there is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Said {
-    /// HTTP status, if there was an answer.
+pub struct ErrorDetails {
+    /// HTTP status; `None` if there was no response.
     pub status: Option<u16>,
-    /// Cloudflare's number for the failure, such as 5404.
+    /// Cloudflare's error code, such as 5404; `None` if the response has none.
     pub code: Option<u32>,
-    /// English text of at most a few hundred characters; never a credential of ours.
+    /// English text of at most 500 characters. It never contains the client's credentials.
     pub message: String,
 }
 
-/// A call that failed.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No such image, key or variant.
+    /// There is no such image, signing key or variant.
     #[error("not found: {0}")]
-    NotFound(Said),
-    /// The id is taken.
+    NotFound(ErrorDetails),
+    /// The id is in use.
     #[error("conflict: {0}")]
-    Conflict(Said),
-    /// Too many bytes, pixels or frames.
+    Conflict(ErrorDetails),
+    /// The image has too many bytes, pixels or frames.
     #[error("too large: {0}")]
-    TooLarge(Said),
-    /// Not an image, a damaged one, or of a type that is not taken.
+    TooLarge(ErrorDetails),
+    /// The file is not an image, is damaged, or has a type that Cloudflare Images does not accept.
     #[error("unsupported image: {0}")]
-    Unsupported(Said),
-    /// Refused for another reason; the same call would be refused again.
+    Unsupported(ErrorDetails),
+    /// The request was rejected for another reason, by Cloudflare or by the client before it was sent. The same request
+    /// would be rejected again.
     #[error("invalid: {0}")]
-    Invalid(Said),
-    /// The credentials are wrong or may not do this.
+    Invalid(ErrorDetails),
+    /// The credentials are wrong or lack a permission.
     #[error("unauthorized: {0}")]
-    Unauthorized(Said),
-    /// The account cannot take it, whatever was asked: a limit of the service is reached, a subscription has ended, or the
-    /// base URL leads to no route.
-    #[error("trouble of the account: {0}")]
-    Account(Said),
-    /// Too many calls: Cloudflare refused, or our own limit says it would.
-    #[error("rate limited: {said}")]
+    Unauthorized(ErrorDetails),
+    /// The account or the settings prevent the call, whatever it asks for: a service limit is reached, the subscription
+    /// has ended, or the base URL leads to no route of the API.
+    #[error("account cannot be used: {0}")]
+    Account(ErrorDetails),
+    /// Too many calls: Cloudflare rejected the call, or the client's own rate limiter did.
+    #[error("rate limited: {details}")]
     RateLimited {
-        /// What was said.
-        said: Said,
-        /// How long to wait.
+        /// Status, code and text.
+        details: ErrorDetails,
+        /// How long to wait before the next call, if known.
         retry_after: Option<Duration>,
     },
-    /// No usable answer: not reachable, too slow, broken off, or a server-side failure.
-    #[error("unavailable: {said}")]
+    /// There was no usable response: no connection, a timeout, a connection that closed early, or a server error.
+    #[error("unavailable: {details}")]
     Unavailable {
-        /// What was said.
-        said: Said,
-        /// How long to wait.
+        /// Status, code and text.
+        details: ErrorDetails,
+        /// How long to wait before the next call, if known.
         retry_after: Option<Duration>,
-        /// Whether the deed may have been done all the same.
-        ambiguous: bool,
-        /// What happened to the connection, without its URL.
+        /// Whether Cloudflare may have carried out the call. See [`Error::maybe_applied`].
+        maybe_applied: bool,
+        /// The error of the connection, without its URL.
         source: Option<reqwest::Error>,
     },
-    /// An answer that cannot be understood.
-    #[error("unintelligible answer: {said}")]
-    Nonsense {
-        /// What was said.
-        said: Said,
-        /// Whether the deed may have been done all the same.
-        ambiguous: bool,
+    /// The response is not one of this API: not JSON, not of the expected shape, a redirect, or a proxy's page.
+    #[error("invalid response: {details}")]
+    InvalidResponse {
+        /// Status, code and text.
+        details: ErrorDetails,
+        /// Whether Cloudflare may have carried out the call. See [`Error::maybe_applied`].
+        maybe_applied: bool,
     },
-    /// The caller's own stream failed or did not have the length it promised; nothing was stored.
+    /// The stream of an [`Upload`](super::Upload) failed, or its length is not the declared one. Nothing was stored.
     #[error("the source of the upload failed")]
-    Source(#[source] std::io::Error),
+    UploadSource(#[source] std::io::Error),
     /// The settings cannot be used.
     #[error("Cloudflare settings: {message}")]
-    Setup {
-        /// Which, and why.
+    Settings {
+        /// Which setting, and why.
         message: String,
-        /// Why there is no HTTP client.
+        /// Why no HTTP client could be built.
         source: Option<reqwest::Error>,
     },
 }
 
 impl Error {
-    /// Cloudflare's number for the failure.
+    /// Cloudflare's error code, such as 5404.
     pub fn code(&self) -> Option<u32> {
-        self.said().and_then(|said| said.code)
+        self.details().and_then(|details| details.code)
     }
 
-    /// HTTP status, if there was an answer.
+    /// HTTP status; `None` if there was no response.
     pub fn status(&self) -> Option<u16> {
-        self.said().and_then(|said| said.status)
+        self.details().and_then(|details| details.status)
     }
 
-    /// Cloudflare's text for the failure, or ours where it had none.
+    /// Cloudflare's text for the failure, or the client's where Cloudflare gave none.
     pub fn message(&self) -> &str {
         match self {
-            Self::Source(_) => "the source of the upload failed",
-            Self::Setup { message, .. } => message,
-            _ => self.said().map_or("", |said| &said.message),
+            Self::UploadSource(_) => "the source of the upload failed",
+            Self::Settings { message, .. } => message,
+            _ => self.details().map_or("", |details| &details.message),
         }
     }
 
-    /// How long to wait before the next try, where the answer says so.
+    /// How long to wait before the next call, if Cloudflare or the client's rate limiter says so.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::RateLimited { retry_after, .. } | Self::Unavailable { retry_after, .. } => *retry_after,
@@ -107,68 +108,97 @@ impl Error {
         }
     }
 
-    /// Whether the refusal is certainly about what was sent, so that sending the same again is no use.
+    /// Whether the failure is certainly caused by the content of the request, so that the same request would fail again.
     ///
-    /// Only known numbers count: a status without a known number may come from a proxy on the way, and a number
-    /// that is not known here may be about the account. What the client itself refuses was never sent, nor will it be.
-    pub fn about_request(&self) -> bool {
+    /// Only known error codes count. A status without one may come from a proxy in between, and an unknown code may
+    /// concern the account. A request that the client itself rejected was not sent and never will be.
+    pub fn is_request_error(&self) -> bool {
         match (self, self.code()) {
             (_, Some(5409 | 5411 | 5413 | 5443 | 5455 | 7011 | 9422)) => true,
-            // Of all that is a "bad request", only this is known to be about a value.
-            (Self::Invalid(said), Some(5400)) => said.message.to_ascii_lowercase().contains("metadata"),
-            (Self::Invalid(said), None) => said.status.is_none(),
+            // 5400 stands for any bad request; the metadata is the only value that its message is known to name.
+            (Self::Invalid(details), Some(5400)) => details.message.to_ascii_lowercase().contains("metadata"),
+            (Self::Invalid(details), None) => details.status.is_none(),
             _ => false,
         }
     }
 
-    /// Whether it is neither about what was sent nor known to pass by itself: the operator of the account has to look.
-    pub fn is_of_account(&self) -> bool {
-        let known = matches!(self, Self::NotFound(_) | Self::Source(_) | Self::Setup { .. });
-        !known && !self.is_transient() && !self.about_request()
+    /// Whether the operator of the account has to act: the failure is not caused by the content of the request and is
+    /// not known to be temporary.
+    pub fn is_account_error(&self) -> bool {
+        let local = matches!(self, Self::NotFound(_) | Self::UploadSource(_) | Self::Settings { .. });
+        !local && !self.is_transient() && !self.is_request_error()
     }
 
     /// Whether the same call may succeed later.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::RateLimited { .. } | Self::Unavailable { .. } | Self::Nonsense { .. })
+        matches!(self, Self::RateLimited { .. } | Self::Unavailable { .. } | Self::InvalidResponse { .. })
     }
 
-    /// Whether the deed may have been done although this error was seen.
+    /// Whether Cloudflare may have carried out the call in spite of this error.
     ///
-    /// True for a writing call whose request reached, or may have reached, Cloudflare whole and
-    /// whose answer was lost, garbled or a 5xx.
-    pub fn ambiguous(&self) -> bool {
+    /// True for a call that changes something, if its request may have reached Cloudflare completely and its response was
+    /// lost, invalid or a server error (5xx).
+    pub fn maybe_applied(&self) -> bool {
         match self {
-            Self::Unavailable { ambiguous, .. } | Self::Nonsense { ambiguous, .. } => *ambiguous,
+            Self::Unavailable { maybe_applied, .. } | Self::InvalidResponse { maybe_applied, .. } => {
+                *maybe_applied
+            }
             _ => false,
         }
     }
 
-    /// What was said, by Cloudflare or by us.
-    fn said(&self) -> Option<&Said> {
+    fn details(&self) -> Option<&ErrorDetails> {
         match self {
-            Self::NotFound(said)
-            | Self::Conflict(said)
-            | Self::TooLarge(said)
-            | Self::Unsupported(said)
-            | Self::Invalid(said)
-            | Self::Unauthorized(said)
-            | Self::Account(said)
-            | Self::RateLimited { said, .. }
-            | Self::Unavailable { said, .. }
-            | Self::Nonsense { said, .. } => Some(said),
-            Self::Source(_) | Self::Setup { .. } => None,
+            Self::NotFound(details)
+            | Self::Conflict(details)
+            | Self::TooLarge(details)
+            | Self::Unsupported(details)
+            | Self::Invalid(details)
+            | Self::Unauthorized(details)
+            | Self::Account(details)
+            | Self::RateLimited { details, .. }
+            | Self::Unavailable { details, .. }
+            | Self::InvalidResponse { details, .. } => Some(details),
+            Self::UploadSource(_) | Self::Settings { .. } => None,
         }
+    }
+
+    /// A request that the client rejects before it is sent.
+    pub(super) fn invalid(message: impl Into<String>) -> Self {
+        Self::Invalid(ErrorDetails::local(message))
+    }
+
+    /// A response that is not one of the API.
+    pub(super) fn invalid_response(message: impl Into<String>, maybe_applied: bool) -> Self {
+        Self::InvalidResponse { details: ErrorDetails::local(message), maybe_applied }
+    }
+
+    /// An attempt that took too long.
+    pub(super) fn timeout(maybe_applied: bool) -> Self {
+        let details = ErrorDetails::local("Cloudflare did not answer in time");
+        Self::Unavailable { details, retry_after: None, maybe_applied, source: None }
+    }
+
+    /// A connection that failed.
+    pub(super) fn connection(error: reqwest::Error, maybe_applied: bool) -> Self {
+        let (message, maybe_applied) = if error.is_connect() {
+            ("Cloudflare cannot be reached", false)
+        } else {
+            ("the connection to Cloudflare was closed early", maybe_applied)
+        };
+        let details = ErrorDetails::local(message);
+        Self::Unavailable { details, retry_after: None, maybe_applied, source: Some(error.without_url()) }
     }
 }
 
-impl Said {
-    /// A remark of the client itself.
-    pub(super) fn ours(message: impl Into<String>) -> Self {
+impl ErrorDetails {
+    /// Details from the client itself, without a response.
+    pub(super) fn local(message: impl Into<String>) -> Self {
         Self { status: None, code: None, message: message.into() }
     }
 }
 
-impl std::fmt::Display for Said {
+impl std::fmt::Display for ErrorDetails {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.message)?;
         match (self.status, self.code) {

@@ -1,11 +1,12 @@
-//! How many calls failed, and why: what an operator watches.
+//! Counters of failed calls, for monitoring.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Error;
 
-/// Failed calls since the client was made, by kind. A call that was repeated with success has not failed, and something
-/// that is not there is no failure.
+/// Numbers of failed calls since the client was made, by kind.
+///
+/// A call that succeeded after a retry is not counted, and neither is [`Error::NotFound`].
 #[derive(Debug, Default)]
 pub struct Failures {
     refused: AtomicU64,
@@ -15,8 +16,12 @@ pub struct Failures {
 }
 
 impl Failures {
-    /// Name and number of each kind: `refused` for what was sent, `account` for what the account cannot take or does not
-    /// allow, `rate_limited`, and `unavailable` for no usable answer.
+    /// The name and the number of each kind:
+    ///
+    /// - `refused`: caused by the content of the request, see [`Error::is_request_error`];
+    /// - `account`: the operator of the account has to act, see [`Error::is_account_error`];
+    /// - `rate_limited`: too many calls;
+    /// - `unavailable`: no usable response.
     pub fn counts(&self) -> [(&'static str, u64); 4] {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         [
@@ -27,17 +32,16 @@ impl Failures {
         ]
     }
 
-    /// Counts the failure of a call; what only the operator of the account can mend is a line of the log as well.
-    pub(super) fn note(&self, call: &str, error: &Error) {
+    /// Counts a failed call, and logs it at level `error` if the operator of the account has to act.
+    pub(super) fn record(&self, call: &str, error: &Error) {
         let counter = match error {
-            Error::NotFound(_) | Error::Source(_) | Error::Setup { .. } => return,
+            Error::NotFound(_) | Error::UploadSource(_) | Error::Settings { .. } => return,
             Error::RateLimited { .. } => &self.rate_limited,
-            Error::Unavailable { .. } | Error::Nonsense { .. } => &self.unavailable,
-            _ if !error.is_of_account() => &self.refused,
+            Error::Unavailable { .. } | Error::InvalidResponse { .. } => &self.unavailable,
+            _ if !error.is_account_error() => &self.refused,
             _ => {
-                let (code, status) = (error.code(), error.status());
-                let said = error.message();
-                tracing::error!(call, code, status, said, "the Cloudflare account does not take a call");
+                let (code, status, reason) = (error.code(), error.status(), error.message());
+                tracing::error!(call, code, status, reason, "the Cloudflare account rejected a call");
                 &self.account
             }
         };

@@ -1,48 +1,44 @@
-//! A host of Cloudflare Images: its address, its credentials, its pace; and the tries of a call.
+//! One of the hosts of Cloudflare Images: its base URL, its authentication, its rate limit, and the attempts of its calls.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::BoxFuture;
-use futures_util::stream::{self, StreamExt};
 use percent_encoding::utf8_percent_encode;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap};
 use reqwest::{Method, Response};
 use serde::de::{DeserializeOwned, IgnoredAny};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use super::call::{Call, Failed, Tries};
+use super::call::{Attempts, Call, FailedCall};
 use super::failures::Failures;
-use super::pace::Pace;
+use super::rate_limit::RateLimiter;
 use super::settings::bearer;
-use super::{Blob, Deleted, Error, Said, Settings, answer};
+use super::{Blob, DeleteOutcome, Error, ErrorDetails, Settings, response};
 use crate::{signing, wire};
 
-/// One of Cloudflare's hosts.
+/// One of the hosts of Cloudflare Images.
 pub(super) struct Host {
     http: reqwest::Client,
-    /// Paths of calls are below this.
+    /// The paths of calls are relative to this.
     base: Url,
-    access: Access,
-    pace: Pace,
+    authentication: Authentication,
+    limiter: RateLimiter,
     failures: Arc<Failures>,
-    /// Of one try.
-    timeout: Duration,
-    /// Of one call.
-    deadline: Duration,
+    attempt_timeout: Duration,
+    call_timeout: Duration,
 }
 
-/// What opens a host.
-enum Access {
-    /// Nothing.
-    Free,
-    /// The account's credentials.
+/// How calls to a host authenticate.
+enum Authentication {
+    /// Not at all: the path of a direct upload is its own authorisation.
+    None,
+    /// With the credentials of the settings.
     Credentials(HeaderMap),
-    /// A token that the account's API hands out.
+    /// With a token that the management API issues.
     BatchToken { account: Arc<Host>, token: Mutex<Option<wire::BatchToken>> },
 }
 
@@ -53,11 +49,11 @@ impl Host {
         http: &reqwest::Client,
         failures: &Arc<Failures>,
     ) -> Result<Self, Error> {
-        let account = utf8_percent_encode(&settings.account_id, signing::NAME);
-        let base = signing::below(&settings.api, &format!("/accounts/{account}/images"));
-        let access = Access::Credentials(settings.credentials.headers()?);
-        let pace = Pace::new(settings.rate, Duration::from_secs(300));
-        Ok(Self { base, access, pace, ..Self::upload(settings, http, failures) })
+        let account = utf8_percent_encode(&settings.account_id, signing::PATH_SEGMENT);
+        let base = signing::join_path(&settings.api, &format!("/accounts/{account}/images"));
+        let authentication = Authentication::Credentials(settings.credentials.headers()?);
+        let limiter = RateLimiter::new(settings.rate, Duration::from_secs(300));
+        Ok(Self { base, authentication, limiter, ..Self::upload(settings, http, failures) })
     }
 
     /// The batch host.
@@ -67,239 +63,233 @@ impl Host {
         account: Arc<Self>,
         failures: &Arc<Failures>,
     ) -> Self {
-        let base = signing::below(&settings.batch, "/images");
-        let access = Access::BatchToken { account, token: Mutex::new(None) };
-        Self { base, access, ..Self::upload(settings, http, failures) }
+        let base = signing::join_path(&settings.batch, "/images");
+        let authentication = Authentication::BatchToken { account, token: Mutex::new(None) };
+        Self { base, authentication, ..Self::upload(settings, http, failures) }
     }
 
     /// The host of direct uploads.
     pub(super) fn upload(settings: &Settings, http: &reqwest::Client, failures: &Arc<Failures>) -> Self {
-        let &Settings { timeout, deadline, .. } = settings;
+        let &Settings { attempt_timeout, call_timeout, .. } = settings;
         Self {
             http: http.clone(),
             base: settings.upload.clone(),
-            access: Access::Free,
-            pace: Self::per_second(),
+            authentication: Authentication::None,
+            // Cloudflare's limit for a batch token, and for an IP address.
+            limiter: RateLimiter::new(200, Duration::from_secs(1)),
             failures: Arc::clone(failures),
-            timeout,
-            deadline,
+            attempt_timeout,
+            call_timeout,
         }
     }
 
-    /// What Cloudflare allows a batch token, and any address.
-    fn per_second() -> Pace {
-        Pace::new(200, Duration::from_secs(1))
-    }
-
-    /// The path of a URL that lies on this host.
-    pub(super) fn path_below(&self, url: &str) -> Option<String> {
+    /// The path of a URL relative to the base URL; `None` if it is a URL of another host or another path.
+    pub(super) fn relative_path(&self, url: &str) -> Option<String> {
         let url = Url::parse(url).ok().filter(|url| url.origin() == self.base.origin())?;
         let path = url.path().strip_prefix(self.base.path().trim_end_matches('/'))?;
         path.starts_with('/').then(|| path.to_owned())
     }
 
-    /// A call with a result.
-    pub(super) async fn call<T: DeserializeOwned>(&self, call: Call) -> Result<T, Failed> {
-        let result = self.attempt(&call).await?;
+    /// Makes a call whose response has a result.
+    pub(super) async fn call<T: DeserializeOwned>(&self, call: Call) -> Result<T, FailedCall> {
+        let result = self.call_with_retries(&call).await?;
         result.ok_or_else(|| {
-            let error = answer::nonsense("the answer has no result", call.may_be_done());
-            Failed { in_doubt: error.ambiguous(), error }
+            let error = Error::invalid_response("the response has no result", call.maybe_applied());
+            FailedCall { maybe_applied: error.maybe_applied(), error }
         })
     }
 
-    /// A call that deletes.
-    pub(super) async fn delete(&self, path: String) -> Result<Deleted, Error> {
-        match self.attempt::<IgnoredAny>(&Call::new(Method::DELETE, path)).await {
-            Ok(_) => Ok(Deleted::Done),
-            // An earlier try of this call may well have been what deleted it.
-            Err(Failed { error: Error::NotFound(_), in_doubt: true }) => Ok(Deleted::Done),
-            Err(Failed { error: Error::NotFound(_), in_doubt: false }) => Ok(Deleted::AlreadyGone),
-            Err(Failed { error, .. }) => Err(error),
+    /// Makes a call that deletes.
+    pub(super) async fn delete(&self, path: String) -> Result<DeleteOutcome, Error> {
+        match self.call_with_retries::<IgnoredAny>(&Call::new(Method::DELETE, path)).await {
+            Ok(_) => Ok(DeleteOutcome::Deleted),
+            // If an earlier attempt may have been carried out, it is what made the resource disappear.
+            Err(FailedCall { error: Error::NotFound(_), maybe_applied: true }) => Ok(DeleteOutcome::Deleted),
+            Err(FailedCall { error: Error::NotFound(_), .. }) => Ok(DeleteOutcome::NotFound),
+            Err(FailedCall { error, .. }) => Err(error),
         }
     }
 
-    /// A call for bytes; they may take as long as they like, but not pause longer than a try may take.
-    pub(super) async fn open(&self, call: Call) -> Result<Blob, Error> {
-        let mut tries = Tries::new(self.deadline);
+    /// Makes a call whose response is bytes. Retries end with the head of the response.
+    pub(super) async fn download(&self, call: Call) -> Result<Blob, Error> {
+        let mut attempts = Attempts::new(self.call_timeout);
         loop {
-            match self.respond(&call, &mut tries).await {
-                Ok((response, by)) if is_json(&response) => {
-                    let error = not_a_blob(response, by).await;
-                    self.note(&call, &error);
+            match self.send(&call, &mut attempts).await {
+                // An error in an envelope, with a success status: no image is JSON.
+                Ok((response, deadline)) if response::is_json(&response) => {
+                    let error = error_instead_of_blob(response, deadline).await;
+                    self.record_failure(&call, &error);
                     return Err(error);
                 }
-                Ok((response, _)) => return Ok(blob(response, self.timeout)),
-                Err(error) => self.again(&mut tries, &call, error).await?,
+                Ok((response, _)) => return Ok(Blob::new(response, self.attempt_timeout)),
+                Err(error) => self.wait_for_retry(&mut attempts, &call, error).await?,
             }
         }
     }
 
-    /// A fresh token for the batch host. Boxed because the batch host's own calls come through here.
+    /// A new token for the batch host. Boxed, because calls of the batch host call this function in turn.
     pub(super) fn batch_token(&self) -> BoxFuture<'_, Result<wire::BatchToken, Error>> {
         Box::pin(async { Ok(self.call(Call::new(Method::GET, "/v1/batch_token")).await?) })
     }
 
-    /// All tries of a call.
-    async fn attempt<T: DeserializeOwned>(&self, call: &Call) -> Result<Option<T>, Failed> {
-        let mut tries = Tries::new(self.deadline);
+    async fn call_with_retries<T: DeserializeOwned>(&self, call: &Call) -> Result<Option<T>, FailedCall> {
+        let mut attempts = Attempts::new(self.call_timeout);
         loop {
-            match self.attempt_once(call, &mut tries).await {
+            match self.attempt(call, &mut attempts).await {
                 Ok(result) => return Ok(result),
-                Err(error) => self.again(&mut tries, call, error).await?,
+                Err(error) => self.wait_for_retry(&mut attempts, call, error).await?,
             }
         }
     }
 
-    /// Waits for the next try of a call, or gives the failure back when there is none.
-    async fn again(&self, tries: &mut Tries, call: &Call, error: Error) -> Result<(), Failed> {
-        tries.again(call, error).await.inspect_err(|failed| self.note(call, &failed.error))
+    /// Waits before the next attempt; records and returns the error if there is none.
+    async fn wait_for_retry(
+        &self,
+        attempts: &mut Attempts,
+        call: &Call,
+        error: Error,
+    ) -> Result<(), FailedCall> {
+        attempts
+            .wait_for_retry(call, error)
+            .await
+            .inspect_err(|failed| self.record_failure(call, &failed.error))
     }
 
-    fn note(&self, call: &Call, error: &Error) {
-        // What follows the host in the URL of a direct upload is a permission.
-        let path = if matches!(self.access, Access::Free) { "a direct upload" } else { &call.path };
-        self.failures.note(&format!("{} {path}", call.method), error);
+    fn record_failure(&self, call: &Call, error: &Error) {
+        // Whoever knows the path of a direct upload may upload, so it must not be logged.
+        let path =
+            if matches!(self.authentication, Authentication::None) { "a direct upload" } else { &call.path };
+        self.failures.record(&format!("{} {path}", call.method), error);
     }
 
-    async fn attempt_once<T: DeserializeOwned>(
+    async fn attempt<T: DeserializeOwned>(
         &self,
         call: &Call,
-        tries: &mut Tries,
+        attempts: &mut Attempts,
     ) -> Result<Option<T>, Error> {
-        let (response, by) = self.respond(call, tries).await?;
-        let done = call.may_be_done();
-        let body = timeout_at(by, answer::whole(response, done)).await.map_err(|_| answer::late(done))??;
-        answer::understood(&body, done)
+        let (response, deadline) = self.send(call, attempts).await?;
+        let maybe_applied = call.maybe_applied();
+        let body = timeout_at(deadline, response::read_body(response, maybe_applied))
+            .await
+            .map_err(|_| Error::timeout(maybe_applied))??;
+        response::parse_envelope(&body, maybe_applied)
     }
 
-    /// One try up to the head of an answer that reports success, and when the try must end.
-    async fn respond(&self, call: &Call, tries: &mut Tries) -> Result<(Response, Instant), Error> {
-        self.pace.turn(tries.until).await?;
-        let (headers, token) = self.credentials(tries.until).await?;
+    /// Makes one attempt up to the head of a response with a success status. Also returns the deadline for its body.
+    async fn send(&self, call: &Call, attempts: &mut Attempts) -> Result<(Response, Instant), Error> {
+        self.limiter.acquire(attempts.deadline).await?;
+        let (headers, token) = self.credentials(attempts.deadline).await?;
         let request = self.http.request(call.method.clone(), self.url(call)).headers(headers);
-        let request = call.content.attach(request.header(ACCEPT, call.accept))?;
+        let request = call.body.attach(request.header(ACCEPT, call.accept))?;
         let now = Instant::now();
-        let by = now + self.timeout.min(tries.until.saturating_duration_since(now));
-        let response = match self.head(call, request, by).await {
-            Some(Ok(response)) => response,
-            Some(Err(error)) => {
-                let failure = call.content.failure();
-                return Err(failure.unwrap_or_else(|| answer::lost(error, call.may_be_done())));
-            }
-            None => return Err(answer::late(call.may_be_done())),
-        };
-        // The answer to a file that took its time has a time of its own.
-        let by = if call.content.until(by, self.timeout) > by { Instant::now() + self.timeout } else { by };
+        let deadline = now + self.attempt_timeout.min(attempts.deadline.saturating_duration_since(now));
+        let response = self.wait_for_head(call, request, deadline).await?;
+        // If sending the file extended the deadline, the response has a time of its own.
+        let extended = call.body.extended_deadline(deadline, self.attempt_timeout) > deadline;
+        let deadline = if extended { Instant::now() + self.attempt_timeout } else { deadline };
         if response.status().is_success() {
-            return Ok((response, by));
+            return Ok((response, deadline));
         }
-        let refused = answer::refused(response, call.may_be_done());
-        let error = timeout_at(by, refused).await.unwrap_or_else(|_| answer::late(call.may_be_done()));
+        let maybe_applied = call.maybe_applied();
+        let error = timeout_at(deadline, response::read_error(response, maybe_applied))
+            .await
+            .unwrap_or_else(|_| Error::timeout(maybe_applied));
         if let Error::RateLimited { retry_after: Some(wait), .. } = &error {
-            self.pace.hold(*wait);
+            self.limiter.block(*wait);
         }
         match token {
             Some(token) if matches!(error, Error::Unauthorized(_)) => {
-                Err(self.renew(token, tries, error).await)
+                Err(self.discard_token(token, attempts, error).await)
             }
             _ => Err(error),
         }
     }
 
-    /// Sends a request and waits for the head of its answer, until `by` or, where a file is sent, until its bytes have
-    /// not moved for as long as a try may take. `None` when that is over.
-    async fn head(
+    /// Sends a request and waits for the head of the response until `deadline`, which moves while the bytes of a file do.
+    async fn wait_for_head(
         &self,
         call: &Call,
         request: reqwest::RequestBuilder,
-        by: Instant,
-    ) -> Option<Result<Response, reqwest::Error>> {
+        deadline: Instant,
+    ) -> Result<Response, Error> {
         let mut sending = std::pin::pin!(request.send());
         loop {
-            let until = call.content.until(by, self.timeout);
-            match timeout_at(until, &mut sending).await {
-                Ok(answered) => return Some(answered),
-                Err(_) if call.content.until(by, self.timeout) > until => {}
-                Err(_) => return None,
+            let extended = call.body.extended_deadline(deadline, self.attempt_timeout);
+            match timeout_at(extended, &mut sending).await {
+                Ok(Ok(response)) => return Ok(response),
+                Ok(Err(error)) => {
+                    let source_error = call.body.take_source_error();
+                    return Err(
+                        source_error.unwrap_or_else(|| Error::connection(error, call.maybe_applied()))
+                    );
+                }
+                Err(_) if call.body.extended_deadline(deadline, self.attempt_timeout) > extended => {}
+                Err(_) => return Err(Error::timeout(call.maybe_applied())),
             }
         }
     }
 
     fn url(&self, call: &Call) -> Url {
-        let mut url = signing::below(&self.base, &call.path);
+        let mut url = signing::join_path(&self.base, &call.path);
         if !call.query.is_empty() {
             url.query_pairs_mut().extend_pairs(&call.query);
         }
         url
     }
 
-    /// The headers that open the host, and the token among them if there is one.
-    async fn credentials(&self, until: Instant) -> Result<(HeaderMap, Option<String>), Error> {
-        match &self.access {
-            Access::Free => Ok((HeaderMap::new(), None)),
-            Access::Credentials(headers) => Ok((headers.clone(), None)),
-            Access::BatchToken { account, token } => {
-                let token = timeout_at(until, current(account, token)).await;
-                let token = token.map_err(|_| answer::late(false))??;
+    /// The headers that authenticate, and the token in them if there is one.
+    async fn credentials(&self, deadline: Instant) -> Result<(HeaderMap, Option<String>), Error> {
+        match &self.authentication {
+            Authentication::None => Ok((HeaderMap::new(), None)),
+            Authentication::Credentials(headers) => Ok((headers.clone(), None)),
+            Authentication::BatchToken { account, token } => {
+                let token = timeout_at(deadline, current_token(account, token)).await;
+                let token = token.map_err(|_| Error::timeout(false))??;
                 Ok((HeaderMap::from_iter([(AUTHORIZATION, bearer(&token)?)]), Some(token)))
             }
         }
     }
 
-    /// Forgets a token that was refused; the call gets one more try with a new one.
-    async fn renew(&self, refused: String, tries: &mut Tries, error: Error) -> Error {
-        if let Access::BatchToken { token, .. } = &self.access {
+    /// Discards a token that was rejected. Once per call the error becomes a transient one, so that the next attempt
+    /// fetches a new token.
+    async fn discard_token(&self, rejected: String, attempts: &mut Attempts, error: Error) -> Error {
+        if let Authentication::BatchToken { token, .. } = &self.authentication {
             let mut token = token.lock().await;
-            if token.as_ref().is_some_and(|current| current.token == refused) {
+            if token.as_ref().is_some_and(|current| current.token == rejected) {
                 *token = None;
             }
         }
-        if tries.renewed {
+        if attempts.token_renewed {
             return error;
         }
-        tries.renewed = true;
-        let said = Said::ours("the batch token was refused; the next try fetches another");
-        Error::Unavailable { said, retry_after: Some(Duration::ZERO), ambiguous: false, source: None }
+        attempts.token_renewed = true;
+        Error::Unavailable {
+            details: ErrorDetails::local("the batch token was rejected; the next attempt fetches a new one"),
+            retry_after: Some(Duration::ZERO),
+            maybe_applied: false,
+            source: None,
+        }
     }
 }
 
-/// The token in use, or a new one when it is about to expire. One fetch serves all who wait.
-async fn current(account: &Host, token: &Mutex<Option<wire::BatchToken>>) -> Result<String, Error> {
+/// The current token, or a new one if it is about to expire. The lock makes concurrent calls wait for one request.
+async fn current_token(account: &Host, token: &Mutex<Option<wire::BatchToken>>) -> Result<String, Error> {
     let mut token = token.lock().await;
     let soon = DateTime::<Utc>::from(SystemTime::now()) + TimeDelta::seconds(30);
     if let Some(token) = token.as_ref().filter(|token| token.expires_at > soon) {
         return Ok(token.token.clone());
     }
-    let fresh = account.batch_token().await?;
-    Ok(token.insert(fresh).token.clone())
+    let new = account.batch_token().await?;
+    Ok(token.insert(new).token.clone())
 }
 
-/// No image is JSON: this is a refusal under a success status.
-fn is_json(response: &Response) -> bool {
-    let kind = response.headers().get(CONTENT_TYPE).map(|kind| kind.as_bytes());
-    kind.is_some_and(|kind| kind.starts_with(b"application/json"))
-}
-
-async fn not_a_blob(response: Response, by: Instant) -> Error {
-    let error = match timeout_at(by, answer::whole(response, false)).await {
-        Ok(Ok(body)) => answer::understood::<IgnoredAny>(&body, false).err(),
+async fn error_instead_of_blob(response: Response, deadline: Instant) -> Error {
+    let error = match timeout_at(deadline, response::read_body(response, false)).await {
+        Ok(Ok(body)) => response::parse_envelope::<IgnoredAny>(&body, false).err(),
         Ok(Err(error)) => Some(error),
-        Err(_) => Some(answer::late(false)),
+        Err(_) => Some(Error::timeout(false)),
     };
-    error.unwrap_or_else(|| answer::nonsense("the answer is no image", false))
-}
-
-fn blob(response: Response, patience: Duration) -> Blob {
-    let text = |name| response.headers().get(name)?.to_str().ok();
-    let content_type = text(CONTENT_TYPE).map(str::to_owned);
-    let length = text(CONTENT_LENGTH).and_then(|length| length.parse().ok());
-    let chunks = stream::try_unfold(response, move |mut response| async move {
-        let chunk = tokio::time::timeout(patience, response.chunk()).await;
-        let chunk: Option<Bytes> =
-            chunk.map_err(|_| answer::late(false))?.map_err(|error| answer::lost(error, false))?;
-        Ok(chunk.map(|chunk| (chunk, response)))
-    });
-    Blob { content_type, length, stream: chunks.boxed() }
+    error.unwrap_or_else(|| Error::invalid_response("the response is not an image", false))
 }
 
 impl std::fmt::Debug for Host {

@@ -1,36 +1,36 @@
-//! What the two lists can be asked for.
+//! The query parameters of the two lists.
 
 use serde_json::Number;
 
-use super::{Error, Said};
+use super::Error;
 
-/// Query of [`Client::list`](super::Client::list); everything is optional.
+/// The query of [`Client::list`](super::Client::list). Every part is optional.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ListQuery {
-    /// Images per page, 1-1000; Cloudflare's default is 1000.
+    /// Images per page, 1 to 1000; Cloudflare's default is 1000.
     pub per_page: Option<u32>,
-    /// From the page before; goes with the same filters and order.
+    /// The token of the previous page. Filters and order must be those of the previous page.
     pub continuation_token: Option<String>,
-    /// By time of upload; Cloudflare's default is the newest first.
+    /// The order by upload time; Cloudflare's default is the newest first.
     pub sort_order: Option<SortOrder>,
-    /// Exactly this creator; empty means images without one.
+    /// Only images of this creator; the empty string stands for images without a creator.
     pub creator: Option<String>,
-    /// All of these must hold; at most five.
+    /// Only images whose metadata meet all of these conditions; at most five.
     pub meta: Vec<MetaFilter>,
 }
 
-/// Query of [`Client::list_v1`](super::Client::list_v1).
+/// The query of [`Client::list_v1`](super::Client::list_v1). Every part is optional.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PageQuery {
-    /// From 1.
+    /// Number of the page, counted from 1.
     pub page: Option<u32>,
-    /// Images per page, 10-10000; Cloudflare's default is 1000.
+    /// Images per page, 10 to 10,000; Cloudflare's default is 1000.
     pub per_page: Option<u32>,
-    /// Exactly this creator; empty means images without one.
+    /// Only images of this creator; the empty string stands for images without a creator.
     pub creator: Option<String>,
 }
 
-/// Direction of a list.
+/// The order of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SortOrder {
     /// Oldest first.
@@ -39,46 +39,48 @@ pub enum SortOrder {
     Desc,
 }
 
-/// A condition on one field of the images' metadata.
+/// A condition on one field of the images' metadata, such as `meta.status[eq]=draft`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MetaFilter {
-    /// Path of the field, levels joined by dots, five at most; at most 100 characters, no brackets or quotes.
+    /// The path of the field: up to five names joined by dots, at most 100 characters, without brackets and quotes.
     pub field: String,
-    /// What it must be.
+    /// The condition on its value.
     pub test: MetaTest,
 }
 
-/// What a metadata field must be.
+/// A condition on the value of a metadata field: an operator of Cloudflare's API and its operand.
+///
+/// The `In` variants take up to ten values, and their text must not contain `|`, which separates them on the wire.
 #[derive(Debug, Clone, PartialEq)]
 pub enum MetaTest {
-    /// Equal, whatever its type.
+    /// `eq`: equal, whatever the type of the field.
     Eq(String),
-    /// Equal, a string.
+    /// `eq:string`: a string equal to this.
     EqString(String),
-    /// Equal, a number.
+    /// `eq:number`: a number equal to this.
     EqNumber(Number),
-    /// Equal, a boolean.
+    /// `eq:boolean`: this boolean.
     EqBoolean(bool),
-    /// One of up to ten, whatever its type.
+    /// `in`: equal to one of these, whatever the type of the field.
     In(Vec<String>),
-    /// One of up to ten strings.
+    /// `in:string`: one of these strings.
     InString(Vec<String>),
-    /// One of up to ten numbers.
+    /// `in:number`: one of these numbers.
     InNumber(Vec<Number>),
-    /// A greater number.
+    /// `gt`: a number greater than this.
     Gt(Number),
-    /// A number at least as great.
+    /// `gte`: a number greater than or equal to this.
     Gte(Number),
-    /// A smaller number.
+    /// `lt`: a number less than this.
     Lt(Number),
-    /// A number at most as great.
+    /// `lte`: a number less than or equal to this.
     Lte(Number),
 }
 
+/// Names and values, not encoded yet.
 type Pairs = Vec<(String, String)>;
 
 impl ListQuery {
-    /// As the URL has it.
     pub(super) fn pairs(&self) -> Result<Pairs, Error> {
         let mut pairs = Pairs::new();
         push(&mut pairs, "per_page", self.per_page);
@@ -86,15 +88,14 @@ impl ListQuery {
         push(&mut pairs, "sort_order", self.sort_order.map(SortOrder::name));
         push(&mut pairs, "creator", self.creator.as_deref());
         for MetaFilter { field, test } in &self.meta {
-            let (operator, value) = test.operator()?;
-            pairs.push((format!("meta.{field}[{operator}]"), value));
+            let (operator, operand) = test.operator_and_operand()?;
+            pairs.push((format!("meta.{field}[{operator}]"), operand));
         }
         Ok(pairs)
     }
 }
 
 impl PageQuery {
-    /// As the URL has it.
     pub(super) fn pairs(&self) -> Pairs {
         let mut pairs = Pairs::new();
         push(&mut pairs, "page", self.page);
@@ -118,7 +119,7 @@ impl SortOrder {
 }
 
 impl MetaTest {
-    fn operator(&self) -> Result<(&'static str, String), Error> {
+    fn operator_and_operand(&self) -> Result<(&'static str, String), Error> {
         Ok(match self {
             Self::Eq(value) => ("eq", value.clone()),
             Self::EqString(value) => ("eq:string", value.clone()),
@@ -135,11 +136,11 @@ impl MetaTest {
     }
 }
 
-/// Values of a list, split by `|` at the other end, which knows no escape for it.
+/// Values separated by `|`, for which the API has no escape.
 fn joined(values: &[impl ToString]) -> Result<String, Error> {
     let values: Vec<String> = values.iter().map(ToString::to_string).collect();
     if values.iter().any(|value| value.contains('|')) {
-        return Err(Error::Invalid(Said::ours("a value in a list filter cannot contain `|`")));
+        return Err(Error::invalid("a value of a list filter cannot contain `|`"));
     }
     Ok(values.join("|"))
 }

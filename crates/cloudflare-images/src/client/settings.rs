@@ -1,4 +1,4 @@
-//! What a client is made with.
+//! The settings of a client.
 
 use std::time::Duration;
 
@@ -7,128 +7,159 @@ use url::Url;
 
 use super::Error;
 
-/// Everything a client needs to know; it reads no environment.
+/// Everything that a [`Client`](super::Client) has to know. [`Settings::new`] has Cloudflare's own addresses.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Account whose images these are; 32 hexadecimal digits at Cloudflare.
+    /// The id of the account; 32 hexadecimal digits at Cloudflare.
     pub account_id: String,
-    /// Who is calling.
+    /// How the client authenticates.
     pub credentials: Credentials,
-    /// Management API, such as `https://api.cloudflare.com/client/v4`.
+    /// Base URL of the management API, such as `https://api.cloudflare.com/client/v4`.
     pub api: Url,
-    /// Batch API, such as `https://batch.imagedelivery.net`.
+    /// Base URL of the batch API, such as `https://batch.imagedelivery.net`.
     pub batch: Url,
-    /// Delivery, such as `https://imagedelivery.net` or `https://example.com/cdn-cgi/imagedelivery`;
-    /// the client itself never calls it, [`signing`](crate::signing) builds on it.
+    /// Base URL of image delivery, such as `https://imagedelivery.net` or `https://example.com/cdn-cgi/imagedelivery`.
+    /// The client never calls it; [`signing`](crate::signing) builds URLs from it.
     pub delivery: Url,
-    /// Direct uploads, such as `https://upload.imagedelivery.net`.
+    /// Base URL of direct uploads, such as `https://upload.imagedelivery.net`.
     pub upload: Url,
-    /// Limit of one try, from connecting to the last byte of its answer; of a file that is sent and of a blob, the
-    /// longest silence.
-    pub timeout: Duration,
-    /// Limit of one call with all its tries and waits; at most an hour. A try that sends a file may outlast it, as long
-    /// as its bytes go on.
-    pub deadline: Duration,
-    /// Calls to the management API in any five minutes, a fifth of them at once; at least one.
+    /// The `User-Agent` header.
+    pub user_agent: String,
+    /// The longest time for one attempt, from connecting to the last byte of the response. While a file is sent or a
+    /// blob is received, the longest time without progress.
+    pub attempt_timeout: Duration,
+    /// The longest time for one call with all of its attempts and pauses; values above one hour count as one hour. An
+    /// attempt that sends a file may take longer as long as its bytes move.
+    pub call_timeout: Duration,
+    /// Number of calls to the management API in any five minutes, of which a fifth may come at once; at least 1.
     pub rate: u32,
 }
 
-/// Who is calling.
+/// How a client authenticates.
 #[derive(Debug, Clone)]
 pub enum Credentials {
-    /// API token with the permissions *Images Read* and *Images Write*.
+    /// An API token with the permissions *Images Read* and *Images Write*.
     Token(Secret),
-    /// Global API key of a user.
+    /// The global API key of a user.
     EmailKey {
-        /// The user's address.
+        /// The user's e-mail address.
         email: String,
         /// The key.
         key: Secret,
     },
 }
 
-/// Text that `Debug` does not show.
+/// A text that `Debug` does not show.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Settings {
-    /// The `rate` Cloudflare allows one user over all of its API and from all of the user's servers.
+    /// The `rate` that Cloudflare allows one user, over all of its API and all clients of the user.
     /// Source: developers.cloudflare.com/fundamentals/api/reference/limits.
     pub const CLOUDFLARE_RATE: u32 = 1200;
 
-    /// The connections every host of this client shares.
+    /// The default of `user_agent`: the name and the version of this crate.
+    pub const USER_AGENT: &str = concat!("cloudflare-images/", env!("CARGO_PKG_VERSION"));
+
+    /// Settings for an account at Cloudflare: its public addresses and its rate, 30 seconds for an attempt, 120 seconds
+    /// for a call.
+    pub fn new(account_id: impl Into<String>, credentials: Credentials) -> Self {
+        let url = |text: &str| Url::parse(text).expect("the URL is valid");
+        Self {
+            account_id: account_id.into(),
+            credentials,
+            api: url("https://api.cloudflare.com/client/v4"),
+            batch: url("https://batch.imagedelivery.net"),
+            delivery: url("https://imagedelivery.net"),
+            upload: url("https://upload.imagedelivery.net"),
+            user_agent: Self::USER_AGENT.to_owned(),
+            attempt_timeout: Duration::from_secs(30),
+            call_timeout: Duration::from_secs(120),
+            rate: Self::CLOUDFLARE_RATE,
+        }
+    }
+
+    /// The HTTP client that all hosts share.
     pub(super) fn http(&self) -> Result<reqwest::Client, Error> {
         self.check()?;
         let mut http = reqwest::Client::builder()
-            .user_agent(concat!("imagegraph/", env!("CARGO_PKG_VERSION")))
-            // Sooner than a try ends, so that it shows as what it is.
-            .connect_timeout((self.timeout / 2).min(Duration::from_secs(10)))
-            // Credentials must not travel to wherever an answer points, and we do the repeating.
+            .user_agent(header(&self.user_agent, "the user agent")?)
+            // Shorter than an attempt, so that a failed connection is reported as such and not as a timeout.
+            .connect_timeout((self.attempt_timeout / 2).min(Duration::from_secs(10)))
+            // A redirect could send the credentials to another host, and retries are made by this crate.
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
-            // A proxy would come from the environment.
+            // reqwest would read proxies from the environment.
             .no_proxy();
         #[cfg(any(target_os = "android", target_os = "linux"))]
         {
-            // What the connection has buffered and the other end does not take is silence as well.
-            http = http.tcp_user_timeout(self.timeout);
+            // Ends a connection whose peer does not acknowledge bytes that the kernel has buffered.
+            http = http.tcp_user_timeout(self.attempt_timeout);
         }
-        if self.bases().iter().all(|(_, url)| url.scheme() == "http") {
-            // A system without certificates, such as a bare container, is no obstacle then.
+        if self.base_urls().iter().all(|(_, url)| url.scheme() == "http") {
+            // Without TLS no root certificates are needed, and a minimal container may have none.
             http = http.tls_certs_only([]);
         }
-        http.build().map_err(|error| Error::Setup { message: "no HTTP client".into(), source: Some(error) })
+        http.build().map_err(|error| Error::Settings {
+            message: "the HTTP client cannot be built".into(),
+            source: Some(error),
+        })
     }
 
     fn check(&self) -> Result<(), Error> {
-        for (name, url) in self.bases() {
+        for (name, url) in self.base_urls() {
             if !matches!(url.scheme(), "http" | "https") {
-                return Err(setup(format!("the {name} base URL is not an http or https URL")));
+                return Err(invalid(format!("the {name} base URL is not an http or https URL")));
             }
-            // It would show in logs.
+            // URLs appear in logs.
             if !url.username().is_empty() || url.password().is_some() {
-                return Err(setup(format!("the {name} base URL contains credentials")));
+                return Err(invalid(format!("the {name} base URL contains credentials")));
             }
         }
         match self.account_id.as_str() {
-            "" | "." | ".." => Err(setup("the account id is no id")),
+            "" | "." | ".." => Err(invalid("the account id cannot be empty, `.` or `..`")),
             _ => Ok(()),
         }
     }
 
-    fn bases(&self) -> [(&'static str, &Url); 4] {
+    fn base_urls(&self) -> [(&'static str, &Url); 4] {
         [("api", &self.api), ("batch", &self.batch), ("delivery", &self.delivery), ("upload", &self.upload)]
     }
 }
 
 impl Credentials {
-    /// The headers that carry them.
+    /// The request headers that authenticate.
     pub(super) fn headers(&self) -> Result<HeaderMap, Error> {
         let pairs = match self {
             Self::Token(token) => vec![(AUTHORIZATION, bearer(&token.0)?)],
             Self::EmailKey { email, key } => vec![
-                (HeaderName::from_static("x-auth-email"), header(email)?),
-                (HeaderName::from_static("x-auth-key"), header(&key.0)?),
+                (HeaderName::from_static("x-auth-email"), secret_header(email)?),
+                (HeaderName::from_static("x-auth-key"), secret_header(&key.0)?),
             ],
         };
         Ok(pairs.into_iter().collect())
     }
 }
 
-/// `Authorization` for a token.
+/// The value of `Authorization` for a token.
 pub(super) fn bearer(token: &str) -> Result<HeaderValue, Error> {
-    header(&format!("Bearer {token}"))
+    secret_header(&format!("Bearer {token}"))
 }
 
-fn header(value: &str) -> Result<HeaderValue, Error> {
-    let mut value = HeaderValue::from_str(value)
-        .map_err(|_| setup("a credential contains characters no HTTP header can carry"))?;
+/// A header value that `Debug` does not show.
+fn secret_header(value: &str) -> Result<HeaderValue, Error> {
+    let mut value = header(value, "a credential")?;
     value.set_sensitive(true);
     Ok(value)
 }
 
-fn setup(message: impl Into<String>) -> Error {
-    Error::Setup { message: message.into(), source: None }
+fn header(value: &str, what: &str) -> Result<HeaderValue, Error> {
+    HeaderValue::from_str(value)
+        .map_err(|_| invalid(format!("{what} contains characters that an HTTP header cannot contain")))
+}
+
+fn invalid(message: impl Into<String>) -> Error {
+    Error::Settings { message: message.into(), source: None }
 }
 
 impl From<String> for Secret {

@@ -1,4 +1,4 @@
-//! The Cloudflare client against a server that follows a script of faults: each connection gets the next step.
+//! The client against a server that follows a script of faults: each connection gets the next step.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use chrono::DateTime;
 use cloudflare_images::client::{
-    Body, Client, Credentials, Deleted, Error, ListQuery, MetaFilter, MetaTest, NewDirectUpload, NewImage,
-    Settings, SortOrder, Upload,
+    Body, Client, Credentials, DeleteOutcome, Error, ListQuery, MetaFilter, MetaTest, NewDirectUpload,
+    NewImage, Settings, SortOrder, Upload,
 };
 use cloudflare_images::wire;
 use futures_util::{StreamExt, TryStreamExt, future, stream};
@@ -15,20 +15,20 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use url::Url;
 
-use crate::harness::eventually;
+use crate::harness::install_tls;
 
-/// What one connection gets.
+/// What the server does with one connection.
 #[derive(Clone)]
 enum Step {
-    /// Reads all, answers this head and body.
+    /// Reads the request, and responds with this head and body.
     Reply(String, String),
-    /// Reads all, answers the head and half of the body.
+    /// Reads the request, and responds with this head and half of the body.
     Half(String, String),
-    /// Reads all, says nothing.
+    /// Reads the request, and does not respond.
     Hang,
-    /// Reads all, closes.
+    /// Reads the request, and closes the connection.
     Close,
-    /// Reads the head only, closes.
+    /// Reads the head of the request, and closes the connection.
     CloseEarly,
 }
 
@@ -41,7 +41,7 @@ fn reply(head: &str, body: impl Into<String>) -> Step {
     Step::Reply(head.to_owned(), body.into())
 }
 
-/// A status and perhaps more headers, without a body.
+/// A response with this status and these headers, without a body.
 fn status(head: &str) -> Step {
     reply(&format!("HTTP/1.1 {head}"), "")
 }
@@ -61,22 +61,22 @@ fn token(name: &str) -> Step {
 }
 
 fn fail(status: u16, code: u32) -> Step {
-    let errors = format!(r#"[{{"code":{code},"message":"what Cloudflare says"}}]"#);
+    let errors = format!(r#"[{{"code":{code},"message":"the message"}}]"#);
     let body = format!(r#"{{"result":null,"success":false,"errors":{errors},"messages":[]}}"#);
     reply(&format!("HTTP/1.1 {status} x"), body)
 }
 
-/// A server that follows a script, and what it was sent.
+/// A server that follows a script, and the requests that it received.
 struct Scripted {
     url: Url,
-    seen: Arc<Mutex<Vec<String>>>,
+    requests: Arc<Mutex<Vec<String>>>,
 }
 
 async fn serve(steps: Vec<Step>) -> Scripted {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let log = seen.clone();
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let log = requests.clone();
     tokio::spawn(async move {
         let mut steps = steps.into_iter();
         while let Ok((socket, _)) = listener.accept().await {
@@ -84,7 +84,7 @@ async fn serve(steps: Vec<Step>) -> Scripted {
             tokio::spawn(follow(step, socket, log.clone()));
         }
     });
-    Scripted { url, seen }
+    Scripted { url, requests }
 }
 
 async fn follow(step: Step, mut socket: TcpStream, log: Arc<Mutex<Vec<String>>>) {
@@ -120,18 +120,17 @@ async fn read(socket: &mut TcpStream, head_only: bool) -> String {
 
 async fn answer(socket: &mut TcpStream, head: &str, length: usize, body: &str) {
     let text = format!("{head}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
-    // The client may hang up before the end.
+    // The client may close the connection early.
     let _ = socket.write_all(text.as_bytes()).await;
 }
 
 impl Scripted {
-    fn seen(&self) -> Vec<String> {
-        self.seen.lock().unwrap().clone()
+    fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
     }
 
     fn settings(&self) -> Settings {
-        // As a program does first.
-        imagegraph::tls::install();
+        install_tls();
         let at = |path: &str| self.url.join(path).unwrap();
         Settings {
             account_id: "acc".to_owned(),
@@ -140,8 +139,9 @@ impl Scripted {
             batch: at("/batch"),
             delivery: at("/imagedelivery"),
             upload: at("/upload"),
-            timeout: Duration::from_secs(5),
-            deadline: Duration::from_secs(20),
+            user_agent: Settings::USER_AGENT.to_owned(),
+            attempt_timeout: Duration::from_secs(5),
+            call_timeout: Duration::from_secs(20),
             rate: Settings::CLOUDFLARE_RATE,
         }
     }
@@ -150,9 +150,9 @@ impl Scripted {
         Client::new(self.settings()).unwrap()
     }
 
-    /// A client that does not wait long for an answer.
-    fn hasty(&self) -> Client {
-        Client::new(Settings { timeout: Duration::from_millis(700), ..self.settings() }).unwrap()
+    /// A client with a short timeout.
+    fn impatient(&self) -> Client {
+        Client::new(Settings { attempt_timeout: Duration::from_millis(700), ..self.settings() }).unwrap()
     }
 }
 
@@ -169,17 +169,17 @@ async fn create(client: &Client) -> Result<wire::Image, Error> {
     client.create(NewImage::default(), Body::Upload(png())).await
 }
 
-/// Reads go on after a 5xx, a closed connection and silence; an id is one segment of the path.
+/// A read is retried after a 5xx, a closed connection and a timeout. The id is one segment of the path.
 #[tokio::test]
-async fn find_encodes_the_id_and_repeats_until_it_works() {
+async fn find_encodes_the_id_and_is_retried() {
     let server = serve(vec![status("500 x"), Step::Close, Step::Hang, image()]).await;
-    let found = server.hasty().find("a/b %ü?").await.unwrap().unwrap();
+    let found = server.impatient().find("a/b %ü?").await.unwrap().unwrap();
     assert_eq!((found.id.as_str(), found.filename.as_deref()), ("a/b", Some("x.png")));
     assert_eq!(found.uploaded.unwrap().timestamp_millis(), 1_643_647_168_458);
-    let seen = server.seen();
-    assert_eq!(seen.len(), 4);
+    let requests = server.requests();
+    assert_eq!(requests.len(), 4);
     let line = "GET /client/v4/accounts/acc/images/v1/a%2Fb%20%25%C3%BC%3F HTTP/1.1\r\n";
-    for request in seen {
+    for request in requests {
         assert!(request.starts_with(line), "{request}");
         assert!(request.contains("\r\nauthorization: Bearer hunter2\r\n"), "{request}");
         assert!(request.contains("\r\naccept: application/json\r\n"), "{request}");
@@ -187,25 +187,25 @@ async fn find_encodes_the_id_and_repeats_until_it_works() {
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_is_read_again() {
+async fn a_read_is_retried_after_half_a_response() {
     let Step::Reply(head, body) = image() else { unreachable!() };
     let server = serve(vec![Step::Half(head, body), image()]).await;
     assert_eq!(server.client().find("x").await.unwrap().unwrap().id, "a/b");
-    assert_eq!(server.seen().len(), 2);
+    assert_eq!(server.requests().len(), 2);
 }
 
-/// After five tries a read gives up.
+/// A read makes at most five attempts.
 #[tokio::test]
-async fn tries_have_an_end() {
+async fn attempts_are_limited() {
     let server = serve(vec![status("503 x"); 9]).await;
     let error = server.client().find("x").await.unwrap_err();
-    assert!(matches!(error, Error::Unavailable { ambiguous: false, .. }), "{error:?}");
-    assert_eq!(server.seen().len(), 5);
+    assert!(matches!(error, Error::Unavailable { maybe_applied: false, .. }), "{error:?}");
+    assert_eq!(server.requests().len(), 5);
 }
 
-/// "Not found" comes in JSON, with a number in text and in plain text; an empty 404 is somebody else's.
+/// "Not found" is recognised in JSON and in text, with and without a code. An empty 404 is not from Cloudflare Images.
 #[tokio::test]
-async fn not_found_is_none_in_all_its_forms() {
+async fn not_found_is_none_in_all_forms() {
     let not_found = |body: &str| reply("HTTP/1.1 404 x", body);
     let server = serve(vec![
         fail(404, 5404),
@@ -219,13 +219,13 @@ async fn not_found_is_none_in_all_its_forms() {
     assert_eq!(client.find("x").await.unwrap(), None);
     assert_eq!(client.find_variant("x").await.unwrap(), None);
     let error = client.find("x").await.unwrap_err();
-    assert!(matches!(error, Error::Nonsense { ambiguous: false, .. }), "{error:?}");
-    assert_eq!(server.seen().len(), 4);
+    assert!(matches!(error, Error::InvalidResponse { maybe_applied: false, .. }), "{error:?}");
+    assert_eq!(server.requests().len(), 4);
 }
 
-/// What would be taken for another path is not sent at all.
+/// Names that would address another path are rejected before a request is sent.
 #[tokio::test]
-async fn names_that_are_no_segment_are_refused_unsent() {
+async fn names_that_are_not_a_path_segment_are_rejected_unsent() {
     let server = serve(vec![]).await;
     let client = server.client();
     for name in ["", ".", ".."] {
@@ -235,7 +235,7 @@ async fn names_that_are_no_segment_are_refused_unsent() {
         assert!(matches!(client.put_key(name).await, Err(Error::Invalid(_))), "{name}");
         assert!(matches!(client.delete_variant(name).await, Err(Error::Invalid(_))), "{name}");
     }
-    assert_eq!(server.seen(), Vec::<String>::new());
+    assert_eq!(server.requests(), Vec::<String>::new());
 }
 
 #[tokio::test]
@@ -247,8 +247,8 @@ async fn create_sends_a_form() {
     assert_eq!(client.create(new, Body::Upload(png())).await.unwrap().id, "a/b");
     let private = NewImage { require_signed_urls: true, ..NewImage::default() };
     client.create(private, Body::Url("https://x/y.png".to_owned())).await.unwrap();
-    let seen = server.seen();
-    for request in &seen {
+    let requests = server.requests();
+    for request in &requests {
         assert!(request.starts_with("POST /client/v4/accounts/acc/images/v1 HTTP/1.1\r\n"), "{request}");
         assert!(request.contains("\r\ncontent-type: multipart/form-data; boundary="), "{request}");
         assert!(request.contains("\r\ncontent-length: "), "{request}");
@@ -261,26 +261,26 @@ async fn create_sends_a_form() {
         "name=\"metadata\"\r\n\r\n{\"a\":{\"b\":[1]}}\r\n",
         "name=\"file\"; filename=\"sü\\\"ß__.png\"\r\nContent-Type: image/png\r\n\r\nPNGDATA\r\n",
     ] {
-        assert!(seen[0].contains(part), "{part}\n{}", seen[0]);
+        assert!(requests[0].contains(part), "{part}\n{}", requests[0]);
     }
-    assert!(seen[1].contains("name=\"requireSignedURLs\"\r\n\r\ntrue\r\n"), "{}", seen[1]);
-    assert!(seen[1].contains("name=\"url\"\r\n\r\nhttps://x/y.png\r\n"), "{}", seen[1]);
+    assert!(requests[1].contains("name=\"requireSignedURLs\"\r\n\r\ntrue\r\n"), "{}", requests[1]);
+    assert!(requests[1].contains("name=\"url\"\r\n\r\nhttps://x/y.png\r\n"), "{}", requests[1]);
     for absent in ["name=\"id\"", "name=\"creator\"", "name=\"metadata\"", "name=\"file\""] {
-        assert!(!seen[1].contains(absent), "{}", seen[1]);
+        assert!(!requests[1].contains(absent), "{}", requests[1]);
     }
 }
 
-/// Once the bytes went out a create is not repeated, and the error says whether the deed may be done.
+/// Once the bytes are sent `create` is not retried, and the error says whether it may have been carried out.
 #[tokio::test]
-async fn create_is_not_repeated_after_the_bytes_went_out() {
-    for (step, kind, ambiguous) in [
+async fn create_is_not_retried_after_the_bytes_are_sent() {
+    for (step, kind, maybe_applied) in [
         (reply("HTTP/1.1 500 x", "boom"), "unavailable", true),
         (Step::Hang, "unavailable", true),
         (Step::Close, "unavailable", true),
-        (reply(OK, "<html>"), "unintelligible answer", true),
-        (reply(OK, r#"{"success":true,"result":null}"#), "unintelligible answer", true),
-        (reply(OK, r#"{"success":false,"errors":[]}"#), "unintelligible answer", true),
-        (status("307 x\r\nlocation: /elsewhere"), "unintelligible answer", true),
+        (reply(OK, "<html>"), "invalid response", true),
+        (reply(OK, r#"{"success":true,"result":null}"#), "invalid response", true),
+        (reply(OK, r#"{"success":false,"errors":[]}"#), "invalid response", true),
+        (status("307 x\r\nlocation: /elsewhere"), "invalid response", true),
         (fail(200, 5400), "invalid", false),
         (fail(409, 5409), "conflict", false),
         (fail(413, 5413), "too large", false),
@@ -290,69 +290,72 @@ async fn create_is_not_repeated_after_the_bytes_went_out() {
         (status("408 x"), "unavailable", false),
     ] {
         let server = serve(vec![step, image()]).await;
-        let error = create(&server.hasty()).await.unwrap_err();
+        let error = create(&server.impatient()).await.unwrap_err();
         assert!(error.to_string().starts_with(&format!("{kind}: ")), "{kind}: {error}");
-        assert_eq!(error.ambiguous(), ambiguous, "{error:?}");
-        assert_eq!(server.seen().len(), 1, "{error:?}");
+        assert_eq!(error.maybe_applied(), maybe_applied, "{error:?}");
+        assert_eq!(server.requests().len(), 1, "{error:?}");
         assert!(!format!("{error:?}{error}").contains("hunter2"), "{error:?}");
     }
 }
 
-/// Nothing was read of a request that was refused for its rate, so one without a stream is sent again.
+/// A request that was rejected by a rate limit was not carried out, so it is retried unless it has a stream.
 #[tokio::test]
-async fn a_url_upload_refused_by_rate_is_repeated() {
+async fn an_upload_by_url_is_retried_after_a_rate_limit() {
     let server = serve(vec![status("429 x\r\nretry-after: 1"), image()]).await;
     let begun = Instant::now();
     let body = Body::Url("https://x/y".to_owned());
     assert_eq!(server.client().create(NewImage::default(), body).await.unwrap().id, "a/b");
     assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
-    assert_eq!(server.seen().len(), 2);
+    assert_eq!(server.requests().len(), 2);
 }
 
-/// A server that closes before it has all the bytes cannot have stored them.
+/// A server that closes the connection before it has all bytes cannot have stored them.
 #[tokio::test]
-async fn a_large_upload_cut_off_early_is_not_in_doubt() {
+async fn an_upload_cut_off_early_was_not_applied() {
     let server = serve(vec![Step::CloseEarly]).await;
     let chunk = Bytes::from(vec![0; 1 << 20]);
     let upload = file((0..64).map(|_| Ok(chunk.clone())).collect(), 64 << 20);
     let error = server.client().create(NewImage::default(), Body::Upload(upload)).await.unwrap_err();
-    assert!(matches!(error, Error::Unavailable { ambiguous: false, .. }), "{error:?}");
-    assert_eq!(server.seen().len(), 1);
+    assert!(matches!(error, Error::Unavailable { maybe_applied: false, .. }), "{error:?}");
+    assert_eq!(server.requests().len(), 1);
 }
 
 #[tokio::test]
-async fn a_source_that_lies_or_fails_is_its_own_error() {
+async fn a_failing_source_and_a_wrong_length_are_upload_source_errors() {
     let server = serve(vec![]).await;
     let client = server.client();
     let some = |text: &'static str| Ok(Bytes::from_static(text.as_bytes()));
     for (upload, why) in [
-        (file(vec![some("short")], 9), "the source does not have the 9 bytes it promised"),
-        (file(vec![some("too "), some("long")], 5), "the source does not have the 5 bytes it promised"),
+        (file(vec![some("short")], 9), "the source does not have the declared length of 9 bytes"),
+        (
+            file(vec![some("too "), some("long")], 5),
+            "the source does not have the declared length of 5 bytes",
+        ),
         (file(vec![some("1"), Err(std::io::Error::other("disk"))], 9), "disk"),
     ] {
         let error = client.create(NewImage::default(), Body::Upload(upload)).await.unwrap_err();
-        assert!(!error.ambiguous() && !error.is_transient(), "{error:?}");
-        let Error::Source(source) = error else { panic!("{error:?}") };
+        assert!(!error.maybe_applied() && !error.is_transient(), "{error:?}");
+        let Error::UploadSource(source) = error else { panic!("{error:?}") };
         assert_eq!(source.to_string(), why);
     }
-    let sent = server.seen().len();
+    let sent = server.requests().len();
     let upload = Upload { content_type: "im age".to_owned(), ..png() };
     let error = client.create(NewImage::default(), Body::Upload(upload)).await.unwrap_err();
     assert!(matches!(error, Error::Invalid(_)), "{error:?}");
-    assert_eq!(server.seen().len(), sent);
+    assert_eq!(server.requests().len(), sent);
 }
 
-/// The stream is not touched before there is a connection, so a server that comes up late gets all of it.
+/// The stream is not read before there is a connection, so an attempt after a refused connection sends all of it.
 #[tokio::test]
-async fn a_refused_connection_is_tried_again_with_the_stream_intact() {
-    // Bound and not listening: connections are refused, and nobody else gets the port.
+async fn a_refused_connection_is_retried_with_the_whole_stream() {
+    // The port is bound without listening: connections are refused, and no other program gets the port.
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let api = format!("http://{}/client/v4", socket.local_addr().unwrap()).parse().unwrap();
     let nowhere = serve(vec![]).await;
     let client = Client::new(Settings { api, ..nowhere.settings() }).unwrap();
     let error = create(&client).await.unwrap_err();
-    assert!(matches!(error, Error::Unavailable { ambiguous: false, .. }), "{error:?}");
+    assert!(matches!(error, Error::Unavailable { maybe_applied: false, .. }), "{error:?}");
     assert_eq!(error.message(), "Cloudflare cannot be reached");
     let late = tokio::spawn(async move { create(&client).await });
     tokio::time::sleep(Duration::from_millis(400)).await;
@@ -366,40 +369,40 @@ async fn a_refused_connection_is_tried_again_with_the_stream_intact() {
     assert_eq!(late.await.unwrap().unwrap().id, "a/b");
 }
 
-/// A missing image is gone already, unless a try of ours may have been what deleted it.
+/// A missing image was deleted by this call if an earlier attempt may have been carried out.
 #[tokio::test]
-async fn deletions_tell_done_from_gone() {
+async fn deletions_distinguish_deleted_from_not_found() {
     for (steps, expected) in [
-        (vec![ok("{}")], Deleted::Done),
-        (vec![reply(OK, r#"{"success":true}"#)], Deleted::Done),
-        (vec![fail(404, 5404)], Deleted::AlreadyGone),
-        (vec![Step::Close, fail(404, 5404)], Deleted::Done),
-        (vec![status("500 x"), fail(404, 5404)], Deleted::Done),
-        (vec![status("429 x\r\nretry-after: 0"), fail(404, 5404)], Deleted::AlreadyGone),
+        (vec![ok("{}")], DeleteOutcome::Deleted),
+        (vec![reply(OK, r#"{"success":true}"#)], DeleteOutcome::Deleted),
+        (vec![fail(404, 5404)], DeleteOutcome::NotFound),
+        (vec![Step::Close, fail(404, 5404)], DeleteOutcome::Deleted),
+        (vec![status("500 x"), fail(404, 5404)], DeleteOutcome::Deleted),
+        (vec![status("429 x\r\nretry-after: 0"), fail(404, 5404)], DeleteOutcome::NotFound),
     ] {
-        let (server, tries) = (serve(steps.clone()).await, steps.len());
+        let (server, attempts) = (serve(steps.clone()).await, steps.len());
         assert_eq!(server.client().delete("a/b").await.unwrap(), expected);
-        let seen = server.seen();
-        assert_eq!(seen.len(), tries);
+        let requests = server.requests();
+        assert_eq!(requests.len(), attempts);
         let line = "DELETE /client/v4/accounts/acc/images/v1/a%2Fb HTTP/1.1\r\n";
-        assert!(seen[0].starts_with(line), "{}", seen[0]);
+        assert!(requests[0].starts_with(line), "{}", requests[0]);
     }
     let server = serve(vec![fail(404, 5401), fail(404, 7003)]).await;
-    assert_eq!(server.client().delete_variant("x").await.unwrap(), Deleted::AlreadyGone);
-    // No such route is a wrong base URL, and the image may well be there.
+    assert_eq!(server.client().delete_variant("x").await.unwrap(), DeleteOutcome::NotFound);
+    // A missing route means a wrong base URL, and the image may exist.
     let error = server.client().delete("x").await.unwrap_err();
     assert!(matches!(error, Error::Account(_)), "{error:?}");
 }
 
-/// Edits are repeated, except where the first one may have changed what the second would name.
+/// Edits are retried, except those that may change the id.
 #[tokio::test]
-async fn edits_are_repeated_only_when_idempotent() {
+async fn only_idempotent_edits_are_retried() {
     let server = serve(vec![status("500 x"), image()]).await;
     let edit = wire::ImageEdit { creator: Some("x".to_owned()), ..wire::ImageEdit::default() };
     assert_eq!(server.client().edit("x", &edit).await.unwrap().id, "a/b");
-    let seen = server.seen();
-    assert_eq!(seen.len(), 2);
-    for request in seen {
+    let requests = server.requests();
+    assert_eq!(requests.len(), 2);
+    for request in requests {
         assert!(
             request.starts_with("PATCH ") && request.ends_with("\r\n\r\n{\"creator\":\"x\"}"),
             "{request}"
@@ -407,28 +410,32 @@ async fn edits_are_repeated_only_when_idempotent() {
     }
     let server = serve(vec![status("500 x"), image()]).await;
     let edit = wire::ImageEdit { require_signed_urls: Some(true), ..wire::ImageEdit::default() };
-    assert!(server.client().edit("x", &edit).await.unwrap_err().ambiguous());
-    assert_eq!(server.seen().len(), 1);
-    assert!(server.seen()[0].ends_with("\r\n\r\n{\"requireSignedURLs\":true}"), "{}", server.seen()[0]);
+    assert!(server.client().edit("x", &edit).await.unwrap_err().maybe_applied());
+    assert_eq!(server.requests().len(), 1);
+    assert!(
+        server.requests()[0].ends_with("\r\n\r\n{\"requireSignedURLs\":true}"),
+        "{}",
+        server.requests()[0]
+    );
 }
 
-/// A repetition would rotate or delete one key too many.
+/// A retry could rotate or delete a second key.
 #[tokio::test]
-async fn changes_of_keys_are_not_repeated() {
+async fn changes_of_keys_are_not_retried() {
     let server = serve(vec![status("500 x"), status("500 x")]).await;
     let client = server.client();
-    assert!(client.put_key("x").await.unwrap_err().ambiguous());
-    assert!(client.delete_key("x").await.unwrap_err().ambiguous());
-    let seen = server.seen();
-    assert_eq!(seen.len(), 2);
-    assert!(seen[0].starts_with("PUT /client/v4/accounts/acc/images/v1/keys/x "), "{}", seen[0]);
-    assert!(seen[0].contains("\r\ncontent-length: 0\r\n"), "{}", seen[0]);
-    assert!(seen[1].starts_with("DELETE /client/v4/accounts/acc/images/v1/keys/x "), "{}", seen[1]);
+    assert!(client.put_key("x").await.unwrap_err().maybe_applied());
+    assert!(client.delete_key("x").await.unwrap_err().maybe_applied());
+    let requests = server.requests();
+    assert_eq!(requests.len(), 2);
+    assert!(requests[0].starts_with("PUT /client/v4/accounts/acc/images/v1/keys/x "), "{}", requests[0]);
+    assert!(requests[0].contains("\r\ncontent-length: 0\r\n"), "{}", requests[0]);
+    assert!(requests[1].starts_with("DELETE /client/v4/accounts/acc/images/v1/keys/x "), "{}", requests[1]);
 }
 
-/// A wait longer than the deadline fails at once and holds every clone's next call back.
+/// A `Retry-After` beyond the deadline fails the call at once, and the next calls of all clones.
 #[tokio::test]
-async fn a_long_retry_after_fails_at_once_and_holds_later_calls() {
+async fn a_long_retry_after_fails_this_and_later_calls_at_once() {
     let server = serve(vec![status("429 x\r\nretry-after: 299"), image()]).await;
     let client = server.client();
     let begun = Instant::now();
@@ -440,10 +447,10 @@ async fn a_long_retry_after_fails_at_once_and_holds_later_calls() {
     let wait = error.retry_after().unwrap();
     assert!(wait > Duration::from_secs(270) && wait <= Duration::from_secs(299), "{wait:?}");
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
-    assert_eq!(server.seen().len(), 1);
+    assert_eq!(server.requests().len(), 1);
 }
 
-/// A wait no clock can hold is none; one it can hold is told and shortened to five minutes.
+/// A `Retry-After` out of range is ignored. A very long one is reported, and blocks later calls for five minutes.
 #[tokio::test]
 async fn a_huge_retry_after_does_no_harm() {
     let server = serve(vec![status("503 x\r\nretry-after: 18446744073709551615"), image()]).await;
@@ -452,61 +459,62 @@ async fn a_huge_retry_after_does_no_harm() {
     let client = server.client();
     let error = client.find("x").await.unwrap_err();
     assert!(error.retry_after().unwrap() > Duration::from_secs(18_446_744_073_709_000_000), "{error:?}");
-    let held = client.find("x").await.unwrap_err().retry_after().unwrap();
-    assert!(held > Duration::from_secs(270) && held <= Duration::from_secs(300), "{held:?}");
-    assert_eq!(server.seen().len(), 1);
+    let blocked = client.find("x").await.unwrap_err().retry_after().unwrap();
+    assert!(blocked > Duration::from_secs(270) && blocked <= Duration::from_secs(300), "{blocked:?}");
+    assert_eq!(server.requests().len(), 1);
 }
 
-/// The deadline ends even a try that could go on.
+/// The call timeout also ends an attempt that has time left.
 #[tokio::test]
-async fn the_deadline_is_for_all_tries_together() {
+async fn the_call_timeout_covers_all_attempts() {
     let server = serve(vec![Step::Hang; 9]).await;
-    let (timeout, deadline) = (Duration::from_secs(2), Duration::from_secs(3));
-    let client = Client::new(Settings { timeout, deadline, ..server.settings() }).unwrap();
+    let (attempt_timeout, call_timeout) = (Duration::from_secs(2), Duration::from_secs(3));
+    let client = Client::new(Settings { attempt_timeout, call_timeout, ..server.settings() }).unwrap();
     let begun = Instant::now();
     let error = client.find("x").await.unwrap_err();
     assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
-    // Two whole tries would take four seconds.
-    assert!(begun.elapsed() >= timeout && begun.elapsed() < Duration::from_millis(3900));
-    assert_eq!(server.seen().len(), 2);
+    // Two whole attempts would take four seconds.
+    assert!(begun.elapsed() >= attempt_timeout && begun.elapsed() < Duration::from_millis(3900));
+    assert_eq!(server.requests().len(), 2);
 }
 
-/// Calls beyond the pace are refused by the client itself, with the wait.
+/// The client itself rejects calls beyond the rate, and says how long to wait.
 #[tokio::test]
-async fn calls_beyond_the_rate_are_held_back() {
+async fn calls_beyond_the_rate_are_rejected() {
     let server = serve(vec![image(), image()]).await;
-    let deadline = Duration::from_secs(2);
-    let client = Client::new(Settings { rate: 1, deadline, ..server.settings() }).unwrap();
+    let call_timeout = Duration::from_secs(2);
+    let client = Client::new(Settings { rate: 1, call_timeout, ..server.settings() }).unwrap();
     assert_eq!(client.find("x").await.unwrap().unwrap().id, "a/b");
     let error = client.find("x").await.unwrap_err();
     assert!(matches!(error, Error::RateLimited { .. }), "{error:?}");
     assert!(error.retry_after().unwrap() > Duration::from_secs(270), "{error:?}");
-    assert_eq!(server.seen().len(), 1);
+    assert_eq!(server.requests().len(), 1);
 }
 
-/// Credentials do not travel to where an answer points.
+/// Credentials are not sent to the target of a redirect.
 #[tokio::test]
 async fn redirects_are_not_followed() {
     let other = serve(vec![image()]).await;
     let server = serve(vec![status(&format!("302 x\r\nlocation: {}", other.url))]).await;
     let error = server.client().find("x").await.unwrap_err();
-    assert!(matches!(error, Error::Nonsense { ambiguous: false, .. }), "{error:?}");
-    assert_eq!((server.seen().len(), other.seen().len()), (1, 0));
+    assert!(matches!(error, Error::InvalidResponse { maybe_applied: false, .. }), "{error:?}");
+    assert_eq!((server.requests().len(), other.requests().len()), (1, 0));
 }
 
 #[tokio::test]
-async fn endless_answers_are_cut() {
+async fn long_responses_are_rejected() {
     let endless = "x".repeat(9 << 20);
     let server = serve(vec![reply(OK, endless.clone()), reply("HTTP/1.1 400 x", endless)]).await;
     let client = server.client();
     let error = client.find("x").await.unwrap_err();
-    assert!(matches!(error, Error::Nonsense { ambiguous: false, .. }), "{error:?}");
+    assert!(matches!(error, Error::InvalidResponse { maybe_applied: false, .. }), "{error:?}");
     let error = client.find("x").await.unwrap_err();
     assert!(matches!(error, Error::Invalid(_)), "{error:?}");
     assert_eq!(error.message(), "x".repeat(500));
 }
 
-/// Bytes come as a stream: repeated up to its head, cut off with an error, refused in JSON with the reason.
+/// A blob is retried up to the head of the response; a connection that closes early is an error of its stream; an error
+/// in JSON is recognised.
 #[tokio::test]
 async fn blobs_stream() {
     let bytes = "x".repeat(3 << 20);
@@ -524,19 +532,19 @@ async fn blobs_stream() {
     let got: Vec<Bytes> = blob.stream.try_collect().await.unwrap();
     assert!(got.concat() == bytes.as_bytes());
     let line = "GET /client/v4/accounts/acc/images/v1/a%2Fb/blob HTTP/1.1\r\n";
-    assert!(server.seen()[0].starts_with(line), "{}", server.seen()[0]);
+    assert!(server.requests()[0].starts_with(line), "{}", server.requests()[0]);
     let half = client.blob("x").await.unwrap();
     assert_eq!(half.length, Some(3 << 20));
     let error = half.stream.try_collect::<Vec<_>>().await.unwrap_err();
-    assert!(matches!(error, Error::Unavailable { ambiguous: false, .. }), "{error:?}");
+    assert!(matches!(error, Error::Unavailable { maybe_applied: false, .. }), "{error:?}");
     let error = client.blob("x").await.unwrap_err();
     assert!(matches!(error, Error::NotFound(_)), "{error:?}");
     let error = client.blob("x").await.unwrap_err();
-    assert!(matches!(error, Error::Nonsense { .. }), "{error:?}");
+    assert!(matches!(error, Error::InvalidResponse { .. }), "{error:?}");
 }
 
 #[tokio::test]
-async fn a_list_is_asked_for_in_the_query() {
+async fn a_list_sends_its_query() {
     let page = |token: &str| ok(&format!(r#"{{"images":[{IMAGE}],"continuation_token":{token}}}"#));
     let server = serve(vec![page("null"), page("\"next\""), ok(r#"{"images":[]}"#)]).await;
     let filter = |field: &str, test| MetaFilter { field: field.to_owned(), test };
@@ -559,19 +567,19 @@ async fn a_list_is_asked_for_in_the_query() {
     assert_eq!((first.images[0].id.as_str(), first.continuation_token.as_deref()), ("a/b", Some("next")));
     let empty = client.list(&ListQuery::default()).await.unwrap();
     assert_eq!((empty.images.len(), empty.continuation_token), (0, None));
-    let seen = server.seen();
+    let requests = server.requests();
     assert_eq!(
-        seen[0].lines().next().unwrap(),
+        requests[0].lines().next().unwrap(),
         "GET /client/v4/accounts/acc/images/v2?per_page=10&continuation_token=a%2Bb%2F%3D&sort_order=asc\
          &creator=&meta.a.b%5Beq%3Astring%5D=x+y%26z&meta.n%5Bin%3Anumber%5D=1%7C2&meta.n%5Bgte%5D=3\
          &meta.t%5Beq%3Aboolean%5D=true HTTP/1.1"
     );
-    assert_eq!(seen[1].lines().next().unwrap(), "GET /client/v4/accounts/acc/images/v2 HTTP/1.1");
-    // There is no way to write it.
+    assert_eq!(requests[1].lines().next().unwrap(), "GET /client/v4/accounts/acc/images/v2 HTTP/1.1");
+    // The API has no escape for the separator.
     let meta = vec![filter("a", MetaTest::In(vec!["a|b".to_owned()]))];
     let error = client.list(&ListQuery { meta, ..ListQuery::default() }).await.unwrap_err();
     assert!(matches!(error, Error::Invalid(_)), "{error:?}");
-    assert_eq!(server.seen().len(), 3);
+    assert_eq!(server.requests().len(), 3);
 }
 
 #[tokio::test]
@@ -580,15 +588,15 @@ async fn batch_tokens_are_kept_and_renewed() {
         token("t1"),
         image(),
         image(),
-        // Refused, renewed, repeated.
+        // Rejected, renewed, retried.
         fail(401, 10000),
         token("t2"),
         image(),
-        // A stream cannot be sent again.
+        // A call with a stream is not retried.
         fail(401, 10000),
         token("t3"),
         image(),
-        // Still refused.
+        // Rejected again.
         fail(401, 10000),
         token("t4"),
         fail(401, 10000),
@@ -599,12 +607,12 @@ async fn batch_tokens_are_kept_and_renewed() {
     client.clone().find("x").await.unwrap().unwrap();
     client.find("x").await.unwrap().unwrap();
     let error = create(&client).await.unwrap_err();
-    assert!(matches!(error, Error::Unavailable { ambiguous: false, .. }), "{error:?}");
+    assert!(matches!(error, Error::Unavailable { maybe_applied: false, .. }), "{error:?}");
     create(&client).await.unwrap();
     let error = client.find("x").await.unwrap_err();
     assert!(matches!(error, Error::Unauthorized(_)), "{error:?}");
-    let seen: Vec<String> = server
-        .seen()
+    let requests: Vec<String> = server
+        .requests()
         .iter()
         .map(|request| {
             let line = request.lines().next().unwrap();
@@ -615,7 +623,7 @@ async fn batch_tokens_are_kept_and_renewed() {
         .collect();
     let renewal = "GET /client/v4/accounts/acc/images/v1/batch_token hunter2";
     assert_eq!(
-        seen,
+        requests,
         [
             renewal,
             "GET /batch/images/v1/x t1",
@@ -641,12 +649,12 @@ async fn concurrent_batch_calls_fetch_one_token() {
     let client = server.client().batch();
     let found = future::try_join_all((0..20).map(|_| client.find("x"))).await.unwrap();
     assert!(found.iter().all(|found| found.as_ref().unwrap().id == "a/b"));
-    let seen = server.seen();
-    assert_eq!(seen.len(), 21);
-    assert_eq!(seen.iter().filter(|request| request.contains("batch_token")).count(), 1);
+    let requests = server.requests();
+    assert_eq!(requests.len(), 21);
+    assert_eq!(requests.iter().filter(|request| request.contains("batch_token")).count(), 1);
 }
 
-/// A token about to expire is not used for another call.
+/// A token that is about to expire is not used.
 #[tokio::test]
 async fn a_batch_token_is_renewed_before_it_expires() {
     let old = ok(r#"{"token":"old","expiresAt":"2020-01-01T00:00:00Z"}"#);
@@ -655,11 +663,11 @@ async fn a_batch_token_is_renewed_before_it_expires() {
     for _ in 0..3 {
         assert_eq!(client.find("x").await.unwrap().unwrap().id, "a/b");
     }
-    let fetches = server.seen().iter().map(|request| request.contains("batch_token")).collect::<Vec<_>>();
+    let fetches = server.requests().iter().map(|request| request.contains("batch_token")).collect::<Vec<_>>();
     assert_eq!(fetches, [true, false, true, false, false]);
 }
 
-/// A direct upload's URL gets the bytes and no credentials, and only where the upload host is.
+/// The bytes of a direct upload are sent to the upload host only, and without credentials.
 #[tokio::test]
 async fn direct_uploads_go_to_the_upload_host_only() {
     let draft = || ok(r#"{"id":"x","uploadURL":"https://u/h/x"}"#);
@@ -678,23 +686,31 @@ async fn direct_uploads_go_to_the_upload_host_only() {
         format!("https://127.0.0.1:{port}/upload/h/x"),
         format!("http://127.0.0.1:{port}/uploads/h/x"),
         format!("http://127.0.0.1:{port}/upload/../client/v4/x"),
-        "nonsense".to_owned(),
+        "not a URL".to_owned(),
     ] {
         let error = client.upload(&elsewhere, png()).await.unwrap_err();
         assert!(matches!(error, Error::Invalid(_)), "{elsewhere}: {error:?}");
     }
-    let seen = server.seen();
-    assert_eq!(seen.len(), 3);
-    assert!(seen[0].starts_with("POST /client/v4/accounts/acc/images/v2/direct_upload "), "{}", seen[0]);
-    assert!(seen[0].contains("\r\ncontent-type: multipart/form-data; boundary="), "{}", seen[0]);
-    assert!(seen[0].contains("name=\"expiry\"\r\n\r\n2023-11-14T22:13:20Z\r\n"), "{}", seen[0]);
-    assert!(seen[1].starts_with("POST /client/v4/accounts/acc/images/v1/direct_upload "), "{}", seen[1]);
-    assert!(seen[1].ends_with("\r\n\r\n{\"expiry\":\"2023-11-14T22:13:20Z\"}"), "{}", seen[1]);
-    assert!(seen[2].starts_with("POST /upload/h/a%2Fb HTTP/1.1\r\n"), "{}", seen[2]);
-    assert!(!seen[2].contains("authorization") && !seen[2].contains("hunter2"), "{}", seen[2]);
+    let requests = server.requests();
+    assert_eq!(requests.len(), 3);
+    assert!(
+        requests[0].starts_with("POST /client/v4/accounts/acc/images/v2/direct_upload "),
+        "{}",
+        requests[0]
+    );
+    assert!(requests[0].contains("\r\ncontent-type: multipart/form-data; boundary="), "{}", requests[0]);
+    assert!(requests[0].contains("name=\"expiry\"\r\n\r\n2023-11-14T22:13:20Z\r\n"), "{}", requests[0]);
+    assert!(
+        requests[1].starts_with("POST /client/v4/accounts/acc/images/v1/direct_upload "),
+        "{}",
+        requests[1]
+    );
+    assert!(requests[1].ends_with("\r\n\r\n{\"expiry\":\"2023-11-14T22:13:20Z\"}"), "{}", requests[1]);
+    assert!(requests[2].starts_with("POST /upload/h/a%2Fb HTTP/1.1\r\n"), "{}", requests[2]);
+    assert!(!requests[2].contains("authorization") && !requests[2].contains("hunter2"), "{}", requests[2]);
 }
 
-/// An e-mail address and a key open the API too; neither they nor a token show in what can be printed.
+/// An e-mail address with a key is sent in headers. `Debug` shows neither a key nor a token.
 #[tokio::test]
 async fn credentials_are_sent_and_never_shown() {
     let server = serve(vec![image()]).await;
@@ -705,19 +721,32 @@ async fn credentials_are_sent_and_never_shown() {
     let client = Client::new(settings).unwrap();
     assert!(!format!("{client:?}{:?}", server.client()).contains("hunter2"));
     client.find("x").await.unwrap().unwrap();
-    let seen = server.seen();
-    assert!(seen[0].contains("\r\nx-auth-email: a@b\r\nx-auth-key: hunter2\r\n"), "{}", seen[0]);
-    assert!(!seen[0].contains("authorization"), "{}", seen[0]);
+    let requests = server.requests();
+    assert!(requests[0].contains("\r\nx-auth-email: a@b\r\nx-auth-key: hunter2\r\n"), "{}", requests[0]);
+    assert!(!requests[0].contains("authorization"), "{}", requests[0]);
 }
 
-/// Settings that cannot work are refused at once, without showing a secret.
 #[tokio::test]
-async fn bad_settings_are_refused() {
+async fn the_user_agent_is_a_setting() {
+    let server = serve(vec![image(), image()]).await;
+    server.client().find("x").await.unwrap().unwrap();
+    let settings = Settings { user_agent: "mine/1".to_owned(), ..server.settings() };
+    Client::new(settings).unwrap().find("x").await.unwrap().unwrap();
+    let requests = server.requests();
+    let default = format!("\r\nuser-agent: cloudflare-images/{}\r\n", env!("CARGO_PKG_VERSION"));
+    assert!(requests[0].contains(&default), "{}", requests[0]);
+    assert!(requests[1].contains("\r\nuser-agent: mine/1\r\n"), "{}", requests[1]);
+}
+
+/// Invalid settings are rejected at once, by an error without secrets.
+#[tokio::test]
+async fn invalid_settings_are_rejected() {
     let server = serve(vec![]).await;
     let good = || server.settings();
     let url = |text: &str| text.parse::<Url>().unwrap();
     for (settings, what) in [
         (Settings { credentials: Credentials::Token("hunter2\n".to_owned().into()), ..good() }, "credential"),
+        (Settings { user_agent: "a\nb".to_owned(), ..good() }, "user agent"),
         (Settings { api: url("mailto:x"), ..good() }, "api base URL"),
         (Settings { upload: url("ftp://x/"), ..good() }, "upload base URL"),
         (Settings { batch: url("http://me:hunter2@x/"), ..good() }, "batch base URL"),
@@ -726,12 +755,12 @@ async fn bad_settings_are_refused() {
     ] {
         let error = Client::new(settings).unwrap_err();
         assert!(!format!("{error:?}{error}").contains("hunter2"), "{error:?}");
-        let Error::Setup { message, .. } = error else { panic!("{error:?}") };
+        let Error::Settings { message, .. } = error else { panic!("{error:?}") };
         assert!(message.contains(what), "{message}");
     }
 }
 
-/// Lists may be null, and fields may come that nobody knows yet.
+/// Lists may be null, and unknown fields are ignored.
 #[tokio::test]
 async fn null_lists_and_unknown_fields_are_read() {
     let body = r#"{"result":{"count":{"current":1,"allowed":2,"x":3}},"success":true,"errors":null,
@@ -741,56 +770,65 @@ async fn null_lists_and_unknown_fields_are_read() {
     assert_eq!(server.client().stats().await.unwrap(), wire::Stats { count });
 }
 
-/// Neither a garbled token nor a garbled key gets into an error.
+/// Errors do not contain tokens and keys of malformed responses.
 #[tokio::test]
-async fn secrets_in_garbled_answers_stay_unsaid() {
+async fn errors_contain_no_secrets_of_malformed_responses() {
     let server =
         serve(vec![ok(r#"{"token":"hunter3","expiresAt":"hunter3"}"#), ok(r#"{"keys":["hunter3"]}"#)]).await;
     let client = server.client();
     let token = client.batch_token().await.err().unwrap();
     let keys = client.keys().await.unwrap_err();
     for error in [token, keys] {
-        assert!(matches!(error, Error::Nonsense { .. }), "{error:?}");
+        assert!(matches!(error, Error::InvalidResponse { .. }), "{error:?}");
         assert!(!format!("{error:?}{error}").contains("hunter3"), "{error:?}");
     }
 }
 
-/// A server that does not speak TLS is unavailable, and gets no credentials.
+/// A server without TLS is unavailable, and receives no credentials.
 #[tokio::test]
-async fn tls_without_a_partner_fails_cleanly() {
+async fn a_server_without_tls_receives_no_credentials() {
     let server = serve(vec![]).await;
     let mut api = server.settings().api;
     api.set_scheme("https").unwrap();
-    let (timeout, deadline) = (Duration::from_millis(600), Duration::from_millis(700));
-    let client = Client::new(Settings { api, timeout, deadline, ..server.settings() }).unwrap();
+    let (attempt_timeout, call_timeout) = (Duration::from_millis(600), Duration::from_millis(700));
+    let client = Client::new(Settings { api, attempt_timeout, call_timeout, ..server.settings() }).unwrap();
     let error = create(&client).await.unwrap_err();
-    assert!(matches!(error, Error::Unavailable { ambiguous: false, .. }), "{error:?}");
-    let seen = eventually("a greeting", || async { server.seen().pop() }).await;
-    assert!(!seen.is_empty() && !seen.contains("hunter2"), "{seen}");
+    assert!(matches!(error, Error::Unavailable { maybe_applied: false, .. }), "{error:?}");
+    // The server notices the end of the connection shortly after the client.
+    let request = tokio::time::timeout(Duration::from_secs(20), async {
+        loop {
+            if let Some(request) = server.requests().pop() {
+                break request;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let request = request.await.unwrap();
+    assert!(!request.is_empty() && !request.contains("hunter2"), "{request}");
 }
 
-/// Where every host speaks plain HTTP a system without certificates is no obstacle.
+/// If all base URLs are plain HTTP, the system needs no root certificates.
 #[test]
 fn plain_http_needs_no_certificates() {
     let mut again = std::process::Command::new(std::env::current_exe().unwrap());
-    again.args(["--exact", "client_faults::create_sends_a_form"]);
+    again.args(["--exact", "faults::create_sends_a_form"]);
     let done =
         again.env("SSL_CERT_FILE", "/nonexistent").env("SSL_CERT_DIR", "/nonexistent").output().unwrap();
-    let said = String::from_utf8_lossy(&done.stdout);
-    assert!(said.contains("test result: ok. 1 passed"), "{said}");
+    let output = String::from_utf8_lossy(&done.stdout);
+    assert!(output.contains("test result: ok. 1 passed"), "{output}");
 }
 
-/// Calls run on any thread of a server.
+/// Calls can be spawned as tasks.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_can_be_spawned() {
-    fn shared<T: Send + Sync + 'static>(shared: T) -> T {
-        shared
+    fn assert_send<T: Send + Sync + 'static>(value: T) -> T {
+        value
     }
     let server = serve(vec![image(), token("t"), reply(PNG, "x"), image()]).await;
-    let client = shared(server.client());
+    let client = assert_send(server.client());
     let spawned = client.clone();
     let found = tokio::spawn(async move { spawned.find("x").await }).await.unwrap();
-    assert_eq!(found.map_err(shared).unwrap().unwrap().id, "a/b");
+    assert_eq!(found.map_err(assert_send).unwrap().unwrap().id, "a/b");
     let spawned = client.clone();
     let fetched = tokio::spawn(async move { spawned.batch_token().await }).await.unwrap();
     assert_eq!(fetched.unwrap().token, "t");
