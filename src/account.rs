@@ -1,13 +1,11 @@
 //! The Cloudflare Images account as admins see and change it: every call of Cloudflare's API that nothing else here makes.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
 use crate::app::App;
 use crate::auth::Viewer;
 use crate::error::{Code, Error, Result};
 use crate::job;
 use crate::provision::refusal;
+use crate::query::cursor::{self, CursorVersion};
 use cloudflare_images::client::{ListQuery, MetaFilter, SortOrder};
 use cloudflare_images::wire::{
     self, AccountConfig, Fit, Key, Metadata, Stats, Variant, VariantEdit, VariantOptions,
@@ -87,7 +85,7 @@ pub async fn switch_flexible_variants(app: &App, viewer: &Viewer, on: bool) -> R
     run_on(app, async move |app| {
         let config = app.cloudflare.edit_config(&change).await;
         // Lost answers too: the change may have been made.
-        app.flexible_variants.forget();
+        app.flexible_variants.invalidate();
         config.map_err(refused)
     })
     .await
@@ -107,7 +105,7 @@ pub async fn put_signing_key(app: &App, viewer: &Viewer, name: &str) -> Result<V
     run_on(app, async move |app| {
         let keys = app.cloudflare.put_key(&name).await;
         // A URL signed with a value of yesterday would be refused.
-        app.keys.forget();
+        app.keys.invalidate();
         keys.map(|list| list.keys).map_err(|problem| {
             let message = "The account has two signing keys, which is all it may have. Delete one first.";
             limited(problem, Code::SigningKeyLimitReached, message)
@@ -123,7 +121,7 @@ pub async fn delete_signing_key(app: &App, viewer: &Viewer, name: &str) -> Resul
     let name = name.to_owned();
     run_on(app, async move |app| {
         let keys = app.cloudflare.delete_key(&name).await;
-        app.keys.forget();
+        app.keys.invalidate();
         keys.map(|list| list.keys).map_err(|problem| not_found(problem, "signing key"))
     })
     .await
@@ -140,7 +138,7 @@ pub async fn create_variant(app: &App, viewer: &Viewer, variant: &Variant) -> Re
     let variant = variant.clone();
     run_on(app, async move |app| {
         let made = app.cloudflare.create_variant(&variant).await;
-        app.variants.forget();
+        app.variants.invalidate();
         made.map_err(|problem| {
             let message = "The account has as many variants as it may have: 100. Delete one first.";
             limited(problem, Code::VariantLimitReached, message)
@@ -173,7 +171,7 @@ pub async fn update_variant(
         };
         let edit = VariantEdit { options, never_require_signed_urls: change.never_require_signed_urls };
         let changed = app.cloudflare.edit_variant(&name, &edit).await;
-        app.variants.forget();
+        app.variants.invalidate();
         changed.map_err(|problem| not_found(problem, "variant"))
     })
     .await
@@ -189,7 +187,7 @@ pub async fn delete_variant(app: &App, viewer: &Viewer, name: &str) -> Result<()
     let name = name.to_owned();
     run_on(app, async move |app| {
         let deleted = app.cloudflare.delete_variant(&name).await;
-        app.variants.forget();
+        app.variants.invalidate();
         match deleted.map_err(refused)? {
             client::DeleteOutcome::Deleted => Ok(()),
             client::DeleteOutcome::NotFound => Err(Error::not_found("variant").at("name")),
@@ -239,17 +237,14 @@ pub async fn list_images(app: &App, viewer: &Viewer, list: ImageList) -> Result<
 }
 
 fn encode(token: Option<&str>, skip: u32) -> String {
-    URL_SAFE_NO_PAD.encode(serde_json::to_vec(&(1u8, token, skip)).unwrap_or_default())
+    cursor::encode(&(CursorVersion, token, skip))
 }
 
-fn decode(cursor: &str) -> Result<(Option<String>, u32)> {
-    URL_SAFE_NO_PAD
-        .decode(cursor)
-        .ok()
-        .and_then(|bytes| serde_json::from_slice::<(u8, Option<String>, u32)>(&bytes).ok())
-        .filter(|(version, _, skip)| *version == 1 && *skip < MAX_PAGE)
-        .map(|(_, token, skip)| (token, skip))
-        .ok_or_else(|| Error::invalid("after", "This is not a cursor; give one back as a page gave it."))
+fn decode(text: &str) -> Result<(Option<String>, u32)> {
+    let (_, token, skip) = cursor::decode::<(CursorVersion, Option<String>, u32)>(text)
+        .filter(|(_, _, skip)| *skip < MAX_PAGE)
+        .ok_or_else(|| cursor::malformed("after"))?;
+    Ok((token, skip))
 }
 
 fn checked_name(name: &str, max: usize) -> Result<()> {

@@ -120,10 +120,10 @@ pub async fn analyse_next(app: &App) -> Result<bool> {
 /// Does what is due now, at most a batch of each kind; answers how many rows that were.
 pub async fn round(app: &App) -> Result<usize> {
     let mut tasks = Vec::new();
-    let free = u64::try_from(app.image_steps.available_permits()).unwrap_or(0);
+    let free = u64::try_from(app.image_permits.available_permits()).unwrap_or(0);
     for image in claim_images(app, Ord::min(free, BATCH)).await? {
         let app = app.clone();
-        let permit = Arc::clone(&app.image_steps).try_acquire_owned();
+        let permit = Arc::clone(&app.image_permits).try_acquire_owned();
         tasks.push(spawn_logged(async move {
             let _permit = permit;
             provision::run_due(&app, image).await
@@ -167,7 +167,7 @@ pub async fn sweep(app: &App) -> Result<()> {
     // These first: they need no byte store, which may not work at the moment.
     idempotency::purge(&app.db.write, now).await?;
     rows::event::purge(&app.db.write, now).await?;
-    let half_written = app.blobs.sweep_half_written(age, now.into()).await;
+    let half_written = app.blobs.remove_incomplete(age, now.into()).await;
     half_written.map_err(|io| Error::fault("sweeping half-written bytes", io))?;
     // A store that lets nothing be listed or removed can be asked for single objects all the same.
     let removed = dedup::remove_unowned(app).await;

@@ -10,7 +10,7 @@ use super::{EXPIRES_IN, GRACE};
 use crate::app::App;
 use crate::auth::Viewer;
 use crate::auth::editable;
-use crate::content::kind::IMAGE_MIME_TYPES;
+use crate::content::detect::IMAGE_MIME_TYPES;
 use crate::content::mime;
 use crate::entity::api_token::Scope;
 use crate::entity::direct_upload::{self, Column, Entity, Model, Status, Transport};
@@ -190,8 +190,8 @@ impl Claim {
 
 /// A claimed type in lower case and without parameters.
 fn checked_type(text: &str) -> Result<String> {
-    Some(mime::bare(text))
-        .filter(|bare| mime::is_type(bare))
+    Some(mime::essence(text))
+        .filter(|essence| mime::is_valid(essence))
         .ok_or_else(|| Error::invalid("mimeType", "A type is written as in image/jpeg or application/pdf."))
 }
 
@@ -328,7 +328,7 @@ async fn insert_rows(
         true => None,
         false => {
             let lifetime = Duration::from_secs(new.expires_in.unsigned_abs());
-            app.blobs.put_url(BlobKey::Incoming(id.0), lifetime).await?
+            app.blobs.presigned_put_url(BlobKey::Incoming(id.0), lifetime).await?
         }
     };
     let intent = Intent {

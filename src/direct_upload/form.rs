@@ -4,8 +4,8 @@ use futures_util::TryStreamExt;
 
 use super::{expired, incomplete, refuse_bytes};
 use crate::app::App;
-use crate::content::kind::ContentKind;
-use crate::content::mime::{self, Declared};
+use crate::content::detect::DetectedContent;
+use crate::content::mime::{self, DeclaredType};
 use crate::entity::direct_upload::Model;
 use crate::entity::file::{self};
 use crate::entity::workspace as workspace_entity;
@@ -61,8 +61,7 @@ async fn look(app: &App, upload: &Model) -> Result<AccountImage> {
 async fn fetch(app: &App, id: &str) -> Result<Spool> {
     let blob = app.cloudflare.blob(id).await.map_err(|e| Error::Refusal(refusal::refusal(&e)))?;
     let Blob { content_type, length, stream } = blob;
-    let said = content_type.unwrap_or_default().to_ascii_lowercase();
-    let said = said.split(';').next().unwrap_or_default().trim();
+    let said = mime::essence(&content_type.unwrap_or_default());
     if !said.starts_with("image/") {
         return Err(doubtful("it hands out something that is no image"));
     }
@@ -73,8 +72,8 @@ async fn fetch(app: &App, id: &str) -> Result<Spool> {
     if spool.size == 0 || length.is_some_and(|length| length != spool.size) {
         return Err(doubtful("it hands out other bytes than it announces"));
     }
-    let kind = ContentKind::of(&spool, Declared::default()).await.map_err(unreadable)?;
-    if kind.picture.is_none() || !mime::names(&kind.mime_type).contains(&said) {
+    let kind = DetectedContent::detect(&spool, DeclaredType::default()).await.map_err(unreadable)?;
+    if kind.picture.is_none() || !mime::aliases(&kind.mime_type).contains(&said.as_str()) {
         return Err(doubtful("it hands out an image of another type than it announces"));
     }
     Ok(spool)
@@ -105,7 +104,7 @@ async fn fill(app: &App, upload: &Model, spool: &Spool, made: &AccountImage) -> 
     let promised = PromisedFile {
         workspace: &workspace,
         intent: file.intent.unwrap_or_default(),
-        declared: Declared::default(),
+        declared: DeclaredType::default(),
         image_id: upload.image_id,
         signed: made.image.require_signed_urls,
         in_account: Some(made),

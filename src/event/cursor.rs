@@ -1,7 +1,5 @@
 //! Where somebody stopped reading the events of a workspace.
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -9,18 +7,15 @@ use super::KEPT;
 use crate::entity::event::Model;
 use crate::error::{Error, Result};
 use crate::id::WorkspaceId;
-
-/// Longest cursor we make, and then some.
-const MAX_CURSOR: usize = 200;
-const VERSION: u8 = 1;
+use crate::query::cursor::{self, CursorVersion};
 
 /// Version, workspace, number and time in milliseconds of the last event seen.
-type Cursor = (u8, Uuid, i64, i64);
+type Cursor = (CursorVersion, Uuid, i64, i64);
 
 /// The place after an event, as text.
 pub fn cursor(event: &Model) -> String {
-    let cursor: Cursor = (VERSION, event.workspace_id.0, event.seq, event.at.timestamp_millis());
-    URL_SAFE_NO_PAD.encode(serde_json::to_vec(&cursor).unwrap_or_default())
+    let cursor: Cursor = (CursorVersion, event.workspace_id.0, event.seq, event.at.timestamp_millis());
+    cursor::encode(&cursor)
 }
 
 /// The number after which somebody goes on.
@@ -28,12 +23,9 @@ pub fn cursor(event: &Model) -> String {
 /// # Errors
 /// `BAD_USER_INPUT` for what is no cursor of this workspace's events, and for one that is too old to miss nothing.
 pub(super) fn place(text: &str, workspace: WorkspaceId, now: DateTime<Utc>) -> Result<i64> {
-    let cursor: Cursor = Some(text)
-        .filter(|text| text.len() <= MAX_CURSOR)
-        .and_then(|text| URL_SAFE_NO_PAD.decode(text).ok())
-        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-        .filter(|(version, _, seq, _): &Cursor| *version == VERSION && *seq >= 0)
-        .ok_or_else(|| refused("This is not a cursor; give one back as an event gave it."))?;
+    let cursor: Cursor = cursor::decode(text)
+        .filter(|(_, _, seq, _): &Cursor| *seq >= 0)
+        .ok_or_else(|| cursor::malformed("after"))?;
     let (_, of, seq, at) = cursor;
     if of != workspace.0 {
         return Err(refused(
@@ -72,7 +64,7 @@ mod tests {
         assert_eq!(place(&text, here, now + TimeDelta::hours(24)).ok(), Some(7));
         assert!(place(&text, here, now + TimeDelta::milliseconds(86_400_001)).is_err());
         assert!(place(&text, elsewhere, now).is_err());
-        let forged = URL_SAFE_NO_PAD.encode(format!("[1,\"{}\",-1,0]", here.0));
+        let forged = cursor::encode(&(CursorVersion, here.0, -1, 0));
         for text in ["", "x", "WzFd", &"A".repeat(1000), forged.as_str()] {
             assert!(place(text, here, now).is_err(), "{text}");
         }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::entity::StringList;
 use crate::error::{Code, Error, Result};
-use crate::spelling::{self, composed};
+use crate::normalization::{self, to_nfc};
 
 /// Most labels of a file.
 pub const MAX_TAGS: usize = 50;
@@ -18,7 +18,7 @@ const MAX_METADATA_DEPTH: usize = 64;
 /// Labels as they are kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tags {
-    /// In composed form.
+    /// In NFC.
     pub stored: StringList,
     /// The same as they were sent, if one of them has another spelling.
     pub sent: Option<StringList>,
@@ -31,11 +31,11 @@ pub struct Tags {
 pub fn check_tags(tags: &[String]) -> Result<Tags> {
     let (mut kept, mut sent): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
     for tag in tags.iter().map(|tag| tag.trim()) {
-        if !(1..=MAX_TAG).contains(&spelling::length(tag)) || tag.chars().any(char::is_control) {
+        if !(1..=MAX_TAG).contains(&normalization::nfc_length(tag)) || tag.chars().any(char::is_control) {
             let message = format!("A tag has 1 to {MAX_TAG} characters and no control character.");
             return Err(Error::invalid("tags", message));
         }
-        let stored = composed(tag);
+        let stored = to_nfc(tag);
         if kept.iter().any(|known| *known == stored) {
             continue;
         }

@@ -3,7 +3,7 @@
 use unicode_segmentation::UnicodeSegmentation;
 
 use crate::error::{Error, Result};
-use crate::spelling::{self, composed};
+use crate::normalization::{self, to_nfc};
 
 /// Longest file name, in characters.
 const MAX_FILENAME: usize = 255;
@@ -15,7 +15,7 @@ const MAX_EXTENSION: usize = 20;
 /// # Errors
 /// `BAD_USER_INPUT` for names that are empty, too long, or have slashes, control characters or those that turn text around.
 pub fn checked_filename(name: &str) -> Result<String> {
-    let length = spelling::length(name);
+    let length = normalization::nfc_length(name);
     if matches!(name.trim(), "" | "." | "..")
         || length > MAX_FILENAME
         || name.contains(['/', '\\'])
@@ -55,11 +55,11 @@ fn is_invisible(c: char) -> bool {
 
 /// At most so many characters, none of them torn from what it belongs to.
 fn shortened(name: &str) -> String {
-    if spelling::length(name) <= MAX_FILENAME {
+    if normalization::nfc_length(name) <= MAX_FILENAME {
         return name.to_owned();
     }
     // Equivalent names are cut alike.
-    let name = &*composed(name);
+    let name = &*to_nfc(name);
     let length = |text: &str| text.chars().count();
     let (stem, ending) = match name.rsplit_once('.') {
         Some((stem, ending)) if !stem.is_empty() && length(ending) <= MAX_EXTENSION => {

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::content::mime::Declared;
+use crate::content::mime::DeclaredType;
 use crate::entity::file::Intent;
 use crate::entity::workspace::Model as Workspace;
 use crate::error::Result;
@@ -18,7 +18,7 @@ pub struct PromisedFile<'a> {
     /// What was asked for when the file was promised.
     pub intent: Intent,
     /// What its source says of the bytes.
-    pub declared: Declared<'a>,
+    pub declared: DeclaredType<'a>,
     pub image_id: ImageId,
     /// Whether its image requires signed URLs.
     pub signed: bool,

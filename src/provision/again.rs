@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
 
 use crate::app::App;
-use crate::content::kind::ContentKind;
-use crate::content::mime::Declared;
+use crate::content::detect::DetectedContent;
+use crate::content::mime::DeclaredType;
 use crate::entity::file::{self, ImageStatus};
 use crate::entity::image::{Model, NewImage};
 use crate::entity::{Failure, event};
@@ -64,7 +64,7 @@ pub(super) async fn insert_again(
     }
     let bytes = stored_bytes::read(app, file).await.map_err(|e| e.at("fileId"))?;
     let spool = Spool::receive(&app.config.data_dir, u64::MAX, bytes).await?;
-    let kind = ContentKind::of(&spool, Declared::default()).await?;
+    let kind = DetectedContent::detect(&spool, DeclaredType::default()).await?;
     kind.check_image(spool.size).map_err(|e| e.at("fileId"))?;
     let Some(picture) = kind.picture else { return Err(not_an_image()) };
     let now = app.clock.now();

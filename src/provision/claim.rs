@@ -9,9 +9,9 @@ use crate::entity::file::{self, ImageStatus};
 use crate::entity::image::{self, Column, Entity, Model, NewImage, State};
 use crate::error::{Code, Error, Result};
 use crate::id::FileId;
+use crate::normalization::{original_unless_nfc, to_nfc};
 use crate::provision::again::{insert_again, not_an_image, not_ready};
 use crate::provision::{refusal, settings};
-use crate::spelling::{as_sent, composed};
 
 /// Claims the image of a file for an attempt, made anew where there is none; `None` if somebody is at it already.
 pub async fn claim_for_attempt(
@@ -68,8 +68,8 @@ async fn claim_again(app: &App, file: FileId, new: &NewImage) -> Result<Option<M
         .col_expr(Column::WantedAttempts, Expr::col(Column::Attempts))
         .col_expr(Column::Attempts, Expr::col(Column::Attempts).add(1))
         .col_expr(Column::RequireSignedUrls, Expr::val(wanted.require_signed_urls.unwrap_or_default()))
-        .col_expr(Column::AltSent, Expr::val(wanted.alt.as_deref().and_then(as_sent)))
-        .col_expr(Column::Alt, Expr::val(wanted.alt.as_deref().map(|alt| composed(alt).into_owned())))
+        .col_expr(Column::AltSent, Expr::val(wanted.alt.as_deref().and_then(original_unless_nfc)))
+        .col_expr(Column::Alt, Expr::val(wanted.alt.as_deref().map(|alt| to_nfc(alt).into_owned())))
         .col_expr(Column::FocalX, Expr::val(wanted.focal_point.map(|point| point.x)))
         .col_expr(Column::FocalY, Expr::val(wanted.focal_point.map(|point| point.y)))
         .col_expr(Column::Creator, Expr::val(wanted.creator))

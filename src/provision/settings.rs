@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::entity::image::{FocalPoint, NewImage};
 use crate::error::{Code, Error, Result};
-use crate::spelling;
+use crate::normalization;
 use cloudflare_images::wire::MAX_METADATA_BYTES;
 
 /// Longest alternative text, in characters.
@@ -47,7 +47,7 @@ pub fn check(new: &NewImage, signed: bool) -> Result<()> {
 /// # Errors
 /// `BAD_USER_INPUT` at `alt`.
 pub fn check_alt(alt: Option<&str>) -> Result<()> {
-    let fits = |text: &str| spelling::length(text) <= MAX_ALT && !text.contains('\0');
+    let fits = |text: &str| normalization::nfc_length(text) <= MAX_ALT && !text.contains('\0');
     if alt.is_none_or(fits) {
         return Ok(());
     }

@@ -13,10 +13,10 @@ use crate::entity::event::EventKind;
 use crate::entity::file;
 use crate::entity::image::{self, Column, Entity, FocalPoint, Model, State};
 use crate::error::{Code, Error, Result};
+use crate::normalization::{original_unless_nfc, to_nfc};
 use crate::provision::settings::{self, METADATA_FIELD};
 use crate::provision::{refusal, stray};
 use crate::rows::revision::{conflict, next_updated_at};
-use crate::spelling::{as_sent, composed};
 use crate::{job, rows};
 use cloudflare_images::{Error as AccountError, signing, wire};
 
@@ -141,8 +141,8 @@ pub async fn write(
     let mut update = Entity::update_many().col_expr(Column::UpdatedAt, Expr::val(now));
     if let Some(alt) = &change.alt {
         update = update
-            .col_expr(Column::Alt, Expr::val(alt.as_deref().map(|alt| composed(alt).into_owned())))
-            .col_expr(Column::AltSent, Expr::val(alt.as_deref().and_then(as_sent)));
+            .col_expr(Column::Alt, Expr::val(alt.as_deref().map(|alt| to_nfc(alt).into_owned())))
+            .col_expr(Column::AltSent, Expr::val(alt.as_deref().and_then(original_unless_nfc)));
     }
     if let Some(point) = change.focal_point {
         update = update

@@ -4,14 +4,14 @@ use chrono::{DateTime, Utc};
 use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, sea_query::Expr};
 
 use crate::app::App;
-use crate::content::kind::Picture;
+use crate::content::detect::Picture;
 use crate::content::{exif, photo};
 use crate::entity::file::{self, ImageStatus};
 use crate::entity::image::{self, Column, Entity, Model, NewImage, State};
 use crate::entity::{Failure, StringList, workspace};
 use crate::error::Result;
 use crate::id::{FileId, ImageId};
-use crate::spelling::{as_sent, composed};
+use crate::normalization::{original_unless_nfc, to_nfc};
 
 /// Inserts the row of an image that is about to be provisioned by whoever inserts it.
 pub async fn insert_claimed(
@@ -30,7 +30,7 @@ pub async fn insert_claimed(
 /// Inserts an image row, with as much of its EXIF as the workspace's policy keeps: every way in leads through here.
 pub async fn insert(transaction: &impl ConnectionTrait, mut image: Model) -> Result<Model> {
     let policy = workspace::exif_policy(transaction, image.workspace_id).await?;
-    image.exif = image.exif.and_then(|exif| exif::kept(exif, policy));
+    image.exif = image.exif.and_then(|exif| exif::apply_policy(exif, policy));
     image.taken_at = photo::taken_at(image.exif.as_ref());
     let row: image::ActiveModel = image.into();
     Ok(row.reset_all().insert(transaction).await?)
@@ -61,8 +61,8 @@ pub fn row(
         has_alpha: None,
         taken_at: None,
         tags: file.tags.clone(),
-        alt: new.alt.as_deref().map(|alt| composed(alt).into_owned()),
-        alt_sent: new.alt.as_deref().and_then(as_sent),
+        alt: new.alt.as_deref().map(|alt| to_nfc(alt).into_owned()),
+        alt_sent: new.alt.as_deref().and_then(original_unless_nfc),
         focal_x: new.focal_point.map(|point| point.x),
         focal_y: new.focal_point.map(|point| point.y),
         creator: new.creator.clone(),

@@ -78,7 +78,7 @@ pub async fn verified_blob_of(app: &App, file: &Model) -> Result<Option<Uuid>> {
 /// Each round goes on where the last one stopped.
 pub async fn check_some(app: &App) -> Result<()> {
     for _ in 0..PAGES {
-        let before = *app.checked_down_to.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = *app.last_checked_file.lock().unwrap_or_else(PoisonError::into_inner);
         let page = file::stored_unscoped(before).order_by_desc(Column::Id).limit(PAGE);
         let files = page.all(&app.db.read).await?;
         let last = files.last().map(|file| file.id);
@@ -93,7 +93,7 @@ pub async fn check_some(app: &App) -> Result<()> {
             // One object that cannot be looked at keeps no other from being looked at.
             problem.log();
         }
-        *app.checked_down_to.lock().unwrap_or_else(PoisonError::into_inner) = last;
+        *app.last_checked_file.lock().unwrap_or_else(PoisonError::into_inner) = last;
         if last.is_none() {
             break;
         }
