@@ -57,7 +57,7 @@ async fn main() {
     config.worker_interval = Duration::from_secs(3600);
     let running = imagegraph::server::start(config, Clock::default()).await.unwrap();
     let db = &running.app.db.write;
-    let workspace = running.first.as_ref().unwrap().workspace.to_string();
+    let workspace = running.first_start.as_ref().unwrap().workspace.to_string();
     let clock = Clock::default();
     let other = rows::workspace::insert(db, "other", clock.now()).await.unwrap().id.to_string();
     seed_rows::insert_files_and_images(db.connection(), [&workspace, &other], ROWS).await;

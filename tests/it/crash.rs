@@ -77,7 +77,7 @@ impl Setup {
             command.env("DATABASE_URL", url);
         }
         if let Some(step) = step {
-            command.env("IMAGEGRAPH_STAND_STILL_AT", step);
+            command.env("IMAGEGRAPH_CRASH_POINT", step);
         }
         let mut server = Program::start(command);
         let said = server.said_until("listens on").await;
@@ -91,7 +91,7 @@ impl Setup {
 
     /// Waits until the server has stopped at the step, then kills it.
     async fn kill_at(&self, mut life: RunningServer, step: &str) {
-        let mark = self.data().join("standing-still");
+        let mark = self.data().join("crash-point-reached");
         eventually(step, || async { mark.exists().then_some(()) }).await;
         life.server.kill();
         std::fs::remove_file(mark).unwrap();
@@ -176,7 +176,7 @@ impl Setup {
 both! {
     /// Before the rows are written a killed upload leaves nothing; after that it leaves the file and one image.
     async fn killed_while_uploading(database: Database) {
-        for (step, survives) in [("spooled", false), ("bytes-stored", false), ("rows-written", true), ("created", true), ("settled", true)] {
+        for (step, survives) in [("spooled", false), ("bytes-stored", false), ("rows-written", true), ("account-image-created", true), ("image-ready", true)] {
             let stage = Setup::set(database).await;
             let life = stage.start(Some(step)).await;
             let request = stage.upload(&life, photo(1)).await;
@@ -199,8 +199,8 @@ both! {
     /// A deletion killed at any step is completed after the next start.
     async fn killed_while_deleting(database: Database) {
         for (mutation, steps, files) in [
-            ("mutation($file: ID!, $image: ID!) { deleteFile(input: { id: $file, permanently: true }) { success } deleted: deleteImage(input: { id: $image }) { success } }", &["file-marked", "removed", "image-removed", "bytes-removed"][..], 1),
-            ("mutation($file: ID!, $image: ID!) { deleteImage(input: { id: $image }) { success } file: updateFile(input: { id: $file }) { file { id } } }", &["image-marked", "removed"][..], 2),
+            ("mutation($file: ID!, $image: ID!) { deleteFile(input: { id: $file, permanently: true }) { success } deleted: deleteImage(input: { id: $image }) { success } }", &["file-marked", "account-image-deleted", "image-removed", "bytes-removed"][..], 1),
+            ("mutation($file: ID!, $image: ID!) { deleteImage(input: { id: $image }) { success } file: updateFile(input: { id: $file }) { file { id } } }", &["image-marked", "account-image-deleted"][..], 2),
         ] {
             for step in steps {
                 let stage = Setup::set(database).await;
@@ -225,7 +225,7 @@ both! {
         let trash = "mutation($file: ID!) { deleteFile(input: { id: $file }) { success } }";
         let restore = "mutation($file: ID!) { restoreFile(input: { id: $file }) { file { id } } }";
         let switch = "mutation($image: ID!) { updateImage(input: { id: $image, requireSignedUrls: true }) { image { id } } }";
-        for (step, mutation) in [("file-trashed", trash), ("file-restored", restore), ("image-edited", switch)] {
+        for (step, mutation) in [("file-trashed", trash), ("file-restored", restore), ("account-image-edited", switch)] {
             let stage = Setup::set(database).await;
             let life = stage.start(Some(step)).await;
             let request = stage.upload(&life, photo(1)).await;
@@ -248,7 +248,7 @@ both! {
                 assert_eq!(back["restoreFile"]["file"]["imageStatus"], "READY");
             }
             let files = stage.settles(&life, 1, 1).await;
-            if step != "image-edited" {
+            if step != "account-image-edited" {
                 continue;
             }
             // The row takes over the new id of the image in the account.
