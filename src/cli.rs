@@ -155,7 +155,7 @@ fn print_first_start(config: &Config, url: &str, first: &FirstStart) {
     };
     println!();
     println!(
-        "First start: made an admin, the workspace {}, and this token, shown only now:",
+        "First start: created an admin, the workspace {}, and this token, which is not shown again:",
         first.workspace
     );
     println!();

@@ -40,7 +40,7 @@ pub struct Config {
           env = "IMAGEGRAPH_PUBLIC_URL", hide_env_values = true, value_parser = base_url)]
     pub public_url: Option<Url>,
 
-    /// Token of the first admin, made on the first start; 32 characters or more, printable ASCII without spaces [default: a
+    /// Token of the first admin, created on the first start; 32 characters or more, printable ASCII without spaces [default: a
     /// random one, printed once]
     #[arg(long, global = true, help_heading = SERVER,
           env = "IMAGEGRAPH_ADMIN_TOKEN", hide_env_values = true, value_parser = admin_token)]
@@ -140,8 +140,8 @@ pub struct Config {
           default_value = "https://imagedelivery.net")]
     pub cloudflare_delivery_url: Url,
 
-    /// Whether the account delivers transformations by URL. Cloudflare documents no call that tells, and an account that does
-    /// not answer it counts as off [default: the account is asked]
+    /// Whether the account delivers transformations by URL. Cloudflare does not document an API call for it; without this
+    /// setting they count as disabled if the account does not answer the undocumented one [default: the account is asked]
     #[arg(long, global = true, help_heading = ACCOUNT, env = "CLOUDFLARE_FLEXIBLE_VARIANTS")]
     pub cloudflare_flexible_variants: Option<bool>,
 

@@ -22,7 +22,7 @@ use crate::storage::{self, Blobs};
 use crate::{event, tls, worker};
 use cloudflare_images::client::Client;
 
-/// How long requests in progress may take once the server is told to stop.
+/// How long requests in progress may take once the server is asked to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long the database may take to close: it waits for running statements.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -149,7 +149,7 @@ pub fn own_url(address: SocketAddr) -> Url {
 fn make_data_dir(config: &Config) -> Result<(), StartError> {
     let unusable = |problem| StartError::DataDir(config.data_dir.clone(), problem);
     let own_files = ["blobs", "emulator", "imagegraph.sqlite"];
-    // The permissions of a folder that was not made by a server are left as they are: other programs may use it.
+    // The permissions of a folder that a server did not create are not changed, because other programs may use it.
     if own_files.iter().any(|name| config.data_dir.join(name).exists()) {
         folder::close(&config.data_dir).map_err(unusable)?;
     }

@@ -173,7 +173,7 @@ both! {
             .await;
             assert_eq!((&ended["status"], &ended["imageFailure"]["code"]), (&json!("READY"), &json!("UPSTREAM_ERROR")));
             assert_eq!(ended["imageFailure"]["retryAfter"], Value::Null);
-            assert!(ended["imageFailure"]["message"].as_str().unwrap().contains("given up"), "{ended:#}");
+            assert!(ended["imageFailure"]["message"].as_str().unwrap().contains("Provisioning failed after"), "{ended:#}");
             assert_eq!(event_kinds(&server).await.last().unwrap(), "ImageProvisionFailed");
             // The new request has as many attempts as the first one.
             let again = server.query(PROVISION, json!({ "id": made["id"] })).await["provisionImage"].clone();
@@ -345,7 +345,7 @@ both! {
             let body = json!({ "query": mutation, "variables": variables });
             let request = server.http.post(format!("{}/graphql", server.url)).bearer_auth(ADMIN).json(&body);
             let left = tokio::time::timeout(Duration::from_millis(300), request.send()).await;
-            assert!(left.is_err(), "{mutation}: answered too soon");
+            assert!(left.is_err(), "{mutation}: the response came before the client left");
         };
         let update = "mutation($id: ID!) { updateImage(input: { id: $id, creator: \"me\", alt: \"mine\" }) { image { id } } }";
         leaving("images.edit", update, json!({ "id": made["image"]["id"] })).await;
@@ -419,7 +419,7 @@ async fn slow_connections_do_not_time_out() {
     assert!(sent.load(Ordering::Relaxed) < bytes.len() * 3 / 2, "it was sent more than once");
 }
 
-/// A connection that stalled_proxy is an outage after `cloudflare_timeout`.
+/// A connection that stalls is an outage after `cloudflare_timeout`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stalled_connections_time_out() {
     let account = Server::start(Database::Sqlite).await;

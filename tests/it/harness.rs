@@ -7,7 +7,7 @@ mod program;
 mod s3;
 
 pub(crate) use program::{Program, Remote};
-pub(crate) use s3::{Bucket, Ill};
+pub(crate) use s3::{Bucket, Failure};
 
 use std::time::Duration;
 

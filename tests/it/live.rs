@@ -1,4 +1,4 @@
-//! Live events: both transports, order, resuming, revoked rights, and every way in which a connection close_codes.
+//! Live events: both transports, order, resuming, revoked rights, and every way in which a connection is closed.
 
 mod answers;
 
@@ -408,7 +408,7 @@ both! {
         }
     }
 
-    /// A server that stops close_codes every socket with a reason.
+    /// A server that stops closes every socket with a reason.
     async fn shutdown_closes_sockets(database: Database) {
         let server = Server::start(database).await;
         let mut idle = Socket::open(&server, &[]).await;

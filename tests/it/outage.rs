@@ -164,7 +164,7 @@ both! {
         config.cloudflare_api_token = credentials["api_token"].as_str().map(str::to_owned);
         config.cloudflare_base_url = app.cloudflare.settings.api.clone();
         let second = imagegraph::server::start(config, first.clock.clone()).await.unwrap();
-        assert!(second.first.is_none());
+        assert!(second.first_start.is_none());
         eventually("all provisioned", || async {
             first.pass(Duration::from_secs(700)).await;
             let listed = first.query("{ images { totalCount } }", json!({})).await;
