@@ -119,7 +119,7 @@ both! {
             if let Some(kind) = kind {
                 assert!(failures(&server, kind).await >= 1, "{status} {code}");
             }
-            server.heal().await;
+            server.remove_faults().await;
             eventually("provisioned", || async {
                 server.pass(Duration::from_secs(30)).await;
                 (file(&server, &made["id"]).await["imageStatus"] == "READY").then_some(())
@@ -146,7 +146,7 @@ both! {
             // A repeated request is refused again.
             let again = server.query(PROVISION, json!({ "id": made["id"] })).await["provisionImage"].clone();
             assert_eq!((&again["userErrors"][0]["code"], &again["file"]["imageStatus"]), (&json!(code), &json!("FAILED")));
-            server.heal().await;
+            server.remove_faults().await;
         }
         assert_eq!(event_kinds(&server).await.iter().filter(|kind| *kind == "ImageProvisionFailed").count(), 10);
         assert!(failures(&server, "refused").await >= 10);
@@ -178,7 +178,7 @@ both! {
             // The new request has as many attempts as the first one.
             let again = server.query(PROVISION, json!({ "id": made["id"] })).await["provisionImage"].clone();
             assert_eq!((&again["userErrors"], &again["file"]["imageStatus"]), (&json!([]), &json!("QUEUED")), "{again:#}");
-            server.heal().await;
+            server.remove_faults().await;
             let again = server.query(PROVISION, json!({ "id": made["id"] })).await["provisionImage"].clone();
             assert_eq!((&again["userErrors"], &again["file"]["imageStatus"]), (&json!([]), &json!("READY")));
             server.end().await;
@@ -199,7 +199,7 @@ both! {
                 false => std::fs::remove_file(path).unwrap(),
             }
         }
-        server.heal().await;
+        server.remove_faults().await;
         for made in [&gone, &short] {
             let ended = eventually("provisioning has failed", || async {
                 server.pass(Duration::from_secs(30)).await;
@@ -268,7 +268,7 @@ both! {
         assert_eq!((&made["userErrors"], &made["file"]["imageStatus"]), (&json!([]), &json!("QUEUED")));
         let again = server.query(PROVISION, json!({ "id": made["file"]["id"] })).await["provisionImage"].clone();
         assert_eq!((&again["userErrors"], &again["image"]["cfImageId"]), (&json!([]), &json!("mine")), "{again:#}");
-        server.heal().await;
+        server.remove_faults().await;
         assert_eq!(server.account_images().await.len(), 1);
     }
 

@@ -272,7 +272,7 @@ impl Server {
     }
 
     /// Removes all faults from the emulator.
-    pub(crate) async fn heal(&self) {
+    pub(crate) async fn remove_faults(&self) {
         self.http.delete(format!("{}/cloudflare/faults", self.url)).send().await.unwrap();
     }
 
