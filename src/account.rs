@@ -300,6 +300,6 @@ fn refused(problem: AccountError) -> Error {
         AccountError::Account(said) | AccountError::Unauthorized(said) => {
             Error::refuse(Code::UpstreamError, format!("The Cloudflare account does not allow it: {said}."))
         }
-        _ => Error::Refusal(refusal::refusal(&problem)),
+        _ => Error::Refusal(refusal::from_account_error(&problem)),
     }
 }

@@ -132,12 +132,12 @@ impl App {
             .ok_or_else(|| Error::fault("the public URL", "the server has not started"))
     }
 
-    /// For tests that kill a server between two steps. If the configuration names this point, it creates a file that tells the
-    /// test so, and never returns. Does nothing in release builds.
+    /// For tests that kill a server between two steps, in debug builds only: if `IMAGEGRAPH_CRASH_POINT` has this name,
+    /// writes the file `crash-point-reached` into the data folder and waits until the process is killed.
     #[cfg(debug_assertions)]
     pub async fn crash_point(&self, name: &'static str) {
-        if self.config.stand_still_at.as_deref() == Some(name) {
-            let _ = std::fs::write(self.config.data_dir.join("standing-still"), name);
+        if self.config.crash_point.as_deref() == Some(name) {
+            let _ = std::fs::write(self.config.data_dir.join("crash-point-reached"), name);
             std::future::pending::<()>().await;
         }
     }

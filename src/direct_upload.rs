@@ -89,9 +89,9 @@ impl Told {
             return Err(Error::invalid("uploadErrorCode", message));
         }
         let known = match (self.number.and_then(|number| u32::try_from(number).ok()), self.status) {
-            (Some(number), _) => refusal::of_picture(number),
-            (None, Some(413)) => refusal::of_picture(5413),
-            (None, Some(415)) => refusal::of_picture(5455),
+            (Some(number), _) => refusal::from_upload_error_code(number),
+            (None, Some(413)) => refusal::from_upload_error_code(5413),
+            (None, Some(415)) => refusal::from_upload_error_code(5455),
             // FetchError on the way, or an upload that is over: the same bytes may be taken the next time.
             _ => None,
         };
@@ -178,7 +178,7 @@ pub async fn run_due(app: &App, upload: Model) -> Result<()> {
                 // What the account has of it, if it has anything, stays there: nobody has seen it.
                 return fail(app, &upload, why, None).await.map(drop);
             }
-            job::back_off::<Entity>(app, &upload).await
+            job::retry_later::<Entity>(app, &upload).await
         }
         // The byte store is asked twice: one that finds nothing for a moment must not cost anybody what they sent.
         Err(Error::Refusal(why))
@@ -271,12 +271,12 @@ async fn remove_draft(app: &App, upload: &Model) -> Result<()> {
     if let (Some(id), true) = (&upload.cf_image_id, upload.status != Status::Completed)
         && remove::delete_from_account(app, id, upload.image_id).await.is_err()
     {
-        return job::back_off::<Entity>(app, upload).await;
+        return job::retry_later::<Entity>(app, upload).await;
     }
     if upload.transport == Transport::Put && app.blobs.can_presign() {
         if let Err(problem) = app.blobs.delete(BlobKey::Incoming(upload.id.0)).await {
             Error::from(problem).log();
-            return job::back_off::<Entity>(app, upload).await;
+            return job::retry_later::<Entity>(app, upload).await;
         }
         // Until it expires the URL takes bytes, wanted or not.
         let end = upload.expires_at + GRACE;

@@ -23,8 +23,8 @@ use crate::error::{Code, Error, Refusal, Result};
 use crate::id::{ImageId, WorkspaceId};
 use crate::idempotency::{self, Key};
 use crate::import::fetch::FetchError;
+use crate::ingest::expected_file::ExpectedFile;
 use crate::ingest::filename::cleaned_filename;
-use crate::ingest::promise::PromisedFile;
 use crate::ingest::{IngestOutcome, NewFileOptions, Target, Uploaded, first_result, policy};
 use crate::job;
 use crate::provision;
@@ -166,7 +166,7 @@ async fn fill(app: &App, file: &Model) -> std::result::Result<(), FetchError> {
     app.crash_point("fetched").await;
     let better = fetched.filename.filter(|_| !intent.named);
     let filename = Some(better.clone().unwrap_or_else(|| file.filename.clone()));
-    let promised = PromisedFile {
+    let expected = ExpectedFile {
         workspace: &workspace,
         intent,
         declared: DeclaredType { mime_type: fetched.content_type.as_deref(), filename: filename.as_deref() },
@@ -176,7 +176,7 @@ async fn fill(app: &App, file: &Model) -> std::result::Result<(), FetchError> {
         stored: None,
         target: Target::Import(file, better),
     };
-    if let IngestOutcome::Ready(_, Some(image)) = promised.fill(app, &fetched.spool).await? {
+    if let IngestOutcome::Ready(_, Some(image)) = expected.fill(app, &fetched.spool).await? {
         provision::provision(app, *image).await?;
     }
     Ok(())
@@ -208,7 +208,7 @@ async fn settle_failed(app: &App, file: &Model, why: Refusal) -> Result<()> {
 
 /// Sets when a file is fetched again, unless it was filled or deleted since.
 async fn retry_at(app: &App, file: &Model, due_at: DateTime<Utc>) -> Result<()> {
-    job::rescheduled::<Entity>(file, Some(due_at))
+    job::reschedule_statement::<Entity>(file, Some(due_at))
         .filter(Column::Status.eq(Status::Processing))
         .filter(file::COLUMN.deleted_at.is_null())
         .exec(&app.db.write)

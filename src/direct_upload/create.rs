@@ -385,7 +385,7 @@ async fn open(app: &App, upload: Model, file: &file::Model, key: Option<&Key>) -
         Err(problem) => {
             // A draft whose answer was lost is never filled: the account forgets it by itself.
             discard(app, &upload, key).await?;
-            return Err(Error::Refusal(refusal::refusal(&problem)));
+            return Err(Error::Refusal(refusal::from_account_error(&problem)));
         }
     };
     app.crash_point("draft-made").await;

@@ -10,7 +10,7 @@ use crate::entity::direct_upload::Model;
 use crate::entity::file::{self};
 use crate::entity::workspace as workspace_entity;
 use crate::error::{Code, Error, Refusal, Result};
-use crate::ingest::promise::PromisedFile;
+use crate::ingest::expected_file::ExpectedFile;
 use crate::ingest::{AccountImage, Target};
 use crate::provision::refusal;
 use crate::provision::stray;
@@ -37,7 +37,7 @@ pub(super) async fn settle(app: &App, upload: &Model) -> Result<()> {
 /// The image that has become of an upload's draft. The account is asked for it by its id and by ours: what one answer
 /// says is missing, the other may show.
 async fn look(app: &App, upload: &Model) -> Result<AccountImage> {
-    let upstream = |problem: &AccountError| Error::Refusal(refusal::refusal(problem));
+    let upstream = |problem: &AccountError| Error::Refusal(refusal::from_account_error(problem));
     let Some(id) = upload.cf_image_id.as_deref() else { return Err(incomplete()) };
     let image = match app.cloudflare.find(id).await.map_err(|e| upstream(&e))? {
         Some(image) if !image.draft => image,
@@ -59,7 +59,7 @@ async fn look(app: &App, upload: &Model) -> Result<AccountImage> {
 
 /// The bytes of an image of the account, if what comes is an image, all of it, and what it says it is.
 async fn fetch(app: &App, id: &str) -> Result<Spool> {
-    let blob = app.cloudflare.blob(id).await.map_err(|e| Error::Refusal(refusal::refusal(&e)))?;
+    let blob = app.cloudflare.blob(id).await.map_err(|e| Error::Refusal(refusal::from_account_error(&e)))?;
     let Blob { content_type, length, stream } = blob;
     let said = mime::essence(&content_type.unwrap_or_default());
     if !said.starts_with("image/") {
@@ -67,7 +67,7 @@ async fn fetch(app: &App, id: &str) -> Result<Spool> {
     }
     // A little above what it takes, for what it has encoded again.
     let most = MAX_IMAGE_BYTES * 4;
-    let chunks = stream.map_err(|problem| Error::Refusal(refusal::refusal(&problem)));
+    let chunks = stream.map_err(|problem| Error::Refusal(refusal::from_account_error(&problem)));
     let spool = Spool::receive(&app.config.data_dir, most, chunks).await.map_err(unreadable)?;
     if spool.size == 0 || length.is_some_and(|length| length != spool.size) {
         return Err(doubtful("it hands out other bytes than it announces"));
@@ -101,7 +101,7 @@ async fn fill(app: &App, upload: &Model, spool: &Spool, made: &AccountImage) -> 
         None => None,
     };
     let (Some(workspace), Some(file)) = (workspace, file) else { return Ok(()) };
-    let promised = PromisedFile {
+    let expected = ExpectedFile {
         workspace: &workspace,
         intent: file.intent.unwrap_or_default(),
         declared: DeclaredType::default(),
@@ -112,5 +112,5 @@ async fn fill(app: &App, upload: &Model, spool: &Spool, made: &AccountImage) -> 
         target: Target::Upload(upload),
     };
     // If somebody else completed the upload first, those bytes count.
-    promised.fill(app, spool).await.map(drop)
+    expected.fill(app, spool).await.map(drop)
 }

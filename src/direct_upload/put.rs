@@ -21,7 +21,7 @@ use crate::entity::workspace as workspace_entity;
 use crate::error::{Code, Error, Result};
 use crate::id::{DirectUploadId, uuid_v7};
 use crate::ingest::dedup;
-use crate::ingest::promise::PromisedFile;
+use crate::ingest::expected_file::ExpectedFile;
 use crate::ingest::{IngestOutcome, Target};
 use crate::job;
 use crate::provision;
@@ -230,7 +230,7 @@ async fn fill(app: &App, upload: &Model, spool: &Spool, stored: Option<Uuid>) ->
     let (Some(workspace), Some(file)) = (workspace, file) else { return Ok(IngestOutcome::TooLate) };
     let intent = file.intent.unwrap_or_default();
     let mime_type = intent.mime_type.clone();
-    let promised = PromisedFile {
+    let expected = ExpectedFile {
         workspace: &workspace,
         intent,
         declared: DeclaredType { mime_type: mime_type.as_deref(), filename: Some(&file.filename) },
@@ -240,7 +240,7 @@ async fn fill(app: &App, upload: &Model, spool: &Spool, stored: Option<Uuid>) ->
         stored,
         target: Target::Upload(upload),
     };
-    promised.fill(app, spool).await
+    expected.fill(app, spool).await
 }
 
 /// The upload that a URL of ours permits to fill, or to fill again with the same bytes.

@@ -95,7 +95,7 @@ async fn take_out(app: &App, file: &Model) -> Result<Model> {
     if imaged {
         let (task_app, row) = (app.clone(), file.clone());
         job::run_within_answer_time(app, async move {
-            provision::again::provision_restored(&task_app, &row).await
+            provision::reprovision::provision_restored(&task_app, &row).await
         })
         .await;
     }

@@ -54,7 +54,7 @@ pub async fn analyse(app: &App, image: Model) -> Result<()> {
         Ok(Some(spool)) => decode_and_analyse(&image, &spool).await,
         Ok(None) => None,
         // An outage of the byte store or the disk does not count as an attempt.
-        Err(problem) if problem.passes() => {
+        Err(problem) if problem.is_transient() => {
             problem.log();
             let attempts = image.analysis_attempts - 1;
             return reschedule(app, &image, attempts, app.clock.now() + OUTAGE_PAUSE).await;

@@ -185,7 +185,7 @@ pub async fn account_urls(
 pub async fn variants(app: &App) -> Result<Arc<Vec<Variant>>> {
     let account = app.cloudflare.clone();
     let fetch = async move {
-        let list = account.variants().await.map_err(|error| refusal::refusal(&error))?;
+        let list = account.variants().await.map_err(|error| refusal::from_account_error(&error))?;
         Ok(list.variants.into_values().collect())
     };
     app.variants.get(fetch).await
@@ -203,7 +203,7 @@ pub async fn flexible_variants(app: &App) -> Result<bool> {
     let fetch = async move {
         match account.config().await {
             Ok(config) => Ok(config.flexible_variants.unwrap_or(false)),
-            Err(error) if error.is_transient() => Err(refusal::refusal(&error)),
+            Err(error) if error.is_transient() => Err(refusal::from_account_error(&error)),
             // The call that reads this setting is undocumented. Without it, transformations count as disabled, so that no URL
             // is returned that Cloudflare rejects.
             Err(_) => Ok(false),
@@ -387,7 +387,7 @@ impl Renderer<'_> {
         }
         let account = self.app.cloudflare.clone();
         let fetch = async move {
-            account.keys().await.map(|list| list.keys).map_err(|error| refusal::refusal(&error))
+            account.keys().await.map(|list| list.keys).map_err(|error| refusal::from_account_error(&error))
         };
         let keys = self.app.keys.get(fetch).await?;
         let key = keys.iter().find(|key| key.name == "default").or(keys.first()).cloned();
