@@ -53,7 +53,8 @@ impl Account {
         let settings = emulator::Settings {
             data_dir: dir.path().to_owned(),
             public_url: root.parse().unwrap(),
-            given: emulator::Given::default(),
+            account: None,
+            read_token: None,
             faults: true,
         };
         let emulator = Emulator::open(settings).await.unwrap();
@@ -1165,7 +1166,8 @@ async fn an_account_outlives_a_restart() {
     let settings = emulator::Settings {
         data_dir: account.dir.path().to_owned(),
         public_url: account.root.parse().unwrap(),
-        given: emulator::Given::default(),
+        account: None,
+        read_token: None,
         faults: false,
     };
     let again = Emulator::open(settings).await.unwrap();

@@ -7,7 +7,7 @@
 #[macro_use]
 mod harness;
 
-mod pictures;
+pub(crate) use test_pictures as pictures;
 
 mod seed_rows;
 
@@ -32,8 +32,6 @@ mod filter_and_search;
 mod unicode_equivalence;
 
 mod delivery;
-
-mod delivery_host;
 
 mod golden;
 
@@ -95,10 +93,6 @@ mod client_faults;
 mod cynic;
 
 mod docs;
-
-mod documents;
-
-mod faults;
 
 mod rest;
 

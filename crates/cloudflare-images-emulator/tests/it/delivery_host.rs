@@ -1,4 +1,4 @@
-//! The delivery host of the emulator as browsers and caches see it: headers, conditions, refusals; and drafts that expire.
+//! The delivery host: headers for caches, conditional requests, errors, CORS; and drafts that expire.
 
 use cloudflare_images::client::{NewDirectUpload, NewImage};
 use cloudflare_images::signing;
@@ -7,9 +7,9 @@ use image::ImageFormat;
 use reqwest::Response;
 use sea_orm::{ConnectionTrait, Database};
 
-use crate::client::{Account, create, refusal, upload};
-use crate::harness::http;
-use crate::pictures::{photo, picture};
+use test_pictures::{photo, picture};
+
+use crate::harness::{Account, create, http, upload};
 
 async fn get(url: impl AsRef<str>, headers: &[(&str, &str)]) -> Response {
     let request =
@@ -68,7 +68,7 @@ async fn headers_let_caches_work() {
 }
 
 #[tokio::test]
-async fn time_in_caches_is_the_accounts_or_the_signatures() {
+async fn cache_control_follows_the_account_or_the_signature() {
     let account = Account::open().await;
     let client = &account.client;
     let edit = AccountConfig { browser_ttl: Some(86_400), ..AccountConfig::default() };
@@ -95,7 +95,7 @@ async fn time_in_caches_is_the_accounts_or_the_signatures() {
 }
 
 #[tokio::test]
-async fn refusals_are_text_with_their_number() {
+async fn errors_are_text_with_their_code() {
     let account = Account::open().await;
     let image = account.image(1).await;
     let open = url(&account, &image.id, "public");
@@ -130,7 +130,7 @@ async fn refusals_are_text_with_their_number() {
 }
 
 #[tokio::test]
-async fn custom_domains_and_scripts_are_served() {
+async fn custom_domains_and_cors_are_supported() {
     let account = Account::open().await;
     let image = account.image(1).await;
     let open = url(&account, &image.id, "public");
@@ -152,9 +152,9 @@ async fn custom_domains_and_scripts_are_served() {
     assert_eq!(get(&cat, &[("if-none-match", &tag)]).await.status(), 200);
 }
 
-/// Many who want the same at once get the same.
+/// Concurrent requests for the same transformation have the same result.
 #[tokio::test]
-async fn one_transformation_serves_many() {
+async fn concurrent_requests_share_a_transformation() {
     let account = Account::open().await;
     let image =
         create(&account.client, NewImage::default(), picture(900, 700, ImageFormat::Png)).await.unwrap();
@@ -172,7 +172,7 @@ async fn one_transformation_serves_many() {
     assert!(all.iter().all(|bytes| *bytes == all[0] && !bytes.is_empty()));
 }
 
-/// An upload URL ends: its draft is gone, and its name is free again.
+/// After an upload URL has expired, its draft is not found, and its custom id can be used again.
 #[tokio::test]
 async fn drafts_expire() {
     let account = Account::open().await;
@@ -180,14 +180,12 @@ async fn drafts_expire() {
     let image = NewImage { id: Some("later.jpg"), ..NewImage::default() };
     let new = NewDirectUpload { image, expiry: None };
     let direct = client.direct_upload(&new).await.unwrap();
-    assert_eq!(refusal(client.direct_upload(&new).await), ("conflict", Some(5409)));
+    assert_eq!(client.direct_upload(&new).await.unwrap_err().code(), Some(5409));
     let path = account.dir.path().join("emulator.sqlite");
     let db = Database::connect(format!("sqlite://{}", path.display())).await.unwrap();
     db.execute_unprepared("UPDATE image SET expires_ms = 1 WHERE id = 'later.jpg'").await.unwrap();
-    assert_eq!(
-        refusal(client.upload(&direct.upload_url, upload(photo(1))).await),
-        ("unauthorized", Some(5403))
-    );
+    let expired = client.upload(&direct.upload_url, upload(photo(1))).await.unwrap_err();
+    assert_eq!(expired.code(), Some(5403));
     assert_eq!(client.find("later.jpg").await.unwrap(), None);
     assert_eq!(account.status(url(&account, "later.jpg", "public")).await, 404);
     let again = client.direct_upload(&new).await.unwrap();
