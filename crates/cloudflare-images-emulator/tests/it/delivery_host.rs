@@ -47,7 +47,7 @@ async fn headers_let_caches_work() {
     let head = http().head(&public).send().await.unwrap();
     assert_eq!((header(&head, "etag"), header(&head, "content-length")), (tag.clone(), length));
     assert!(head.bytes().await.unwrap().is_empty());
-    // Known already, in each way a client may say so.
+    // Conditional requests with the same ETag, in each syntax.
     let listed = format!("\"other\", {tag}");
     for known in [tag.as_str(), &format!("W/{tag}"), &listed, "*"] {
         let unchanged = get(&public, &[("if-none-match", known)]).await;
@@ -55,7 +55,7 @@ async fn headers_let_caches_work() {
         assert!(unchanged.bytes().await.unwrap().is_empty());
     }
     assert_eq!(get(&public, &[("if-none-match", "\"other\"")]).await.status(), 200);
-    // Another format is another file; so is what another variant makes.
+    // Other formats and other variants have other ETags.
     let webp = get(&public, &[("accept", "image/webp"), ("if-none-match", &tag)]).await;
     assert_eq!((webp.status().as_u16(), header(&webp, "content-type").as_str()), (200, "image/webp"));
     assert_ne!(header(&webp, "etag"), tag);
@@ -64,7 +64,7 @@ async fn headers_let_caches_work() {
     client.edit_variant("public", &edit).await.unwrap();
     let edited = get(&public, &[("if-none-match", &tag)]).await;
     assert_eq!((edited.status().as_u16(), header(&edited, "etag") == tag), (200, false));
-    assert!(header(&edited, "cache-control").contains("max-age=7200,"), "the variant's goes first");
+    assert!(header(&edited, "cache-control").contains("max-age=7200,"), "the variant's TTL takes precedence");
 }
 
 #[tokio::test]
@@ -90,7 +90,7 @@ async fn cache_control_follows_the_account_or_the_signature() {
     assert!((17_000..=18_000).contains(&seconds), "{cache}");
     let late = get(sign(at(-1)), &[]).await;
     assert_eq!((late.status().as_u16(), header(&late, "cache-control").as_str()), (403, "no-cache"));
-    // The bytes themselves are for the account, signed or not.
+    // The API has the file, also of private images, without a signature.
     assert_eq!(client.blob(&image.id).await.unwrap().content_type.as_deref(), Some("image/png"));
 }
 
@@ -141,7 +141,7 @@ async fn custom_domains_and_cors_are_supported() {
     assert_eq!(header(&allowed, "access-control-allow-methods"), "GET, HEAD, OPTIONS");
     let refused = http().post(&open).send().await.unwrap();
     assert_eq!(refused.status(), 405);
-    // A name that is taken again shows the new bytes under the old URL, and caches can tell.
+    // If a custom id is used again, the same URL has the new image and another ETag.
     let new = || NewImage { id: Some("cat.png"), ..NewImage::default() };
     create(&account.client, new(), picture(20, 10, ImageFormat::Png)).await.unwrap();
     let cat = url(&account, "cat.png", "public");
