@@ -3,8 +3,11 @@
 //! Nothing here knows the product. `Client` gets base URLs and credentials as arguments, so a
 //! test or an embedded server can point it anywhere; `signing` is pure.
 
+#[cfg(feature = "client")]
 pub mod client;
+#[cfg(feature = "client")]
 pub mod signing;
 pub mod wire;
 
+#[cfg(feature = "client")]
 pub use client::{Client, Error};
