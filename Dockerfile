@@ -8,28 +8,31 @@ RUN npm ci
 COPY web/ ./
 RUN npm run build
 
+# The manifests of all crates, with empty sources. Declared targets are left out, because their files are not here.
+FROM rust:1.95-slim-bookworm AS manifests
+WORKDIR /src
+COPY Cargo.toml Cargo.lock ./
+COPY crates crates
+COPY migration migration
+RUN find crates migration -type f ! -name Cargo.toml -delete \
+    && find crates migration -type d -empty -delete \
+    && sed -i '/^\[\[\(bench\|bin\|test\)\]\]/,/^$/d' Cargo.toml crates/*/Cargo.toml \
+    && for crate in . crates/* migration; do mkdir "$crate/src" && touch "$crate/src/lib.rs"; done \
+    && echo 'fn main() {}' > src/main.rs
+
 # The server.
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
 
-# Dependencies first, against empty sources: this layer is built again only when a manifest changes.
-# Declared bench and test targets are left out, for their files are not here yet.
-COPY Cargo.toml Cargo.lock ./
-COPY crates/disposition/Cargo.toml crates/disposition/
-COPY crates/media/Cargo.toml crates/media/
-COPY migration/Cargo.toml migration/
-RUN sed -i '/^\[\[\(bench\|test\)\]\]/,/^$/d' Cargo.toml \
-    && mkdir -p src crates/disposition/src crates/media/src migration/src \
-    && echo 'fn main() {}' > src/main.rs \
-    && touch src/lib.rs crates/disposition/src/lib.rs crates/media/src/lib.rs migration/src/lib.rs \
-    && cargo build --release --locked \
-    && rm -r src crates/disposition/src crates/media/src migration/src
+# Dependencies first: this layer is built again only when a manifest changes.
+COPY --from=manifests /src .
+RUN cargo build --release --locked --package imagegraph
 
-# Copied files keep their times, which may be older than that build: touching them has cargo look again.
+# Copied files keep their modification times, which may be older than that build, and cargo compares these.
 COPY . .
 COPY --from=web /web/dist web/dist
-RUN touch src/main.rs src/lib.rs crates/disposition/src/lib.rs crates/media/src/lib.rs migration/src/lib.rs \
-    && cargo build --release --locked
+RUN find src crates migration -name '*.rs' -exec touch {} + \
+    && cargo build --release --locked --package imagegraph
 
 # What runs: the binary, the certificate authorities, and a user who owns nothing but the data folder.
 FROM debian:bookworm-slim

@@ -107,7 +107,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
         Command::Serve => {
             let running = server::start(cli.config, Clock::default()).await?;
             print_start(&running);
-            interrupted().await;
+            http_serve::shutdown_signal().await;
             running.stop().await;
         }
         Command::Migrate => {
@@ -118,8 +118,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
         Command::Token(create) => println!("{}", create_token(&cli.config, create).await?),
         #[cfg(feature = "emulator")]
         Command::Emulator { account_id, api_token, read_token } => {
-            let account = account_id.zip(api_token);
-            run_emulator(&cli.config, cloudflare_images_emulator::Given { account, read_token }).await?
+            run_emulator(&cli.config, account_id.zip(api_token), read_token).await?;
         }
         Command::Healthcheck => healthcheck(cli.config.listen).await?,
     }
@@ -195,46 +194,34 @@ async fn create_token(config: &Config, token: Token) -> Result<String, Box<dyn s
     Ok(bootstrap::create_token(&db, &clock, &new).await?)
 }
 
+/// Runs the emulator until the process is asked to stop. `account` is its id and API token.
 #[cfg(feature = "emulator")]
 async fn run_emulator(
     config: &Config,
-    given: cloudflare_images_emulator::Given,
+    account: Option<(String, String)>,
+    read_token: Option<String>,
 ) -> Result<(), Box<dyn std::error::Error>> {
     use cloudflare_images_emulator::{Emulator, Settings};
     let listener = tokio::net::TcpListener::bind(config.listen)
         .await
         .map_err(|problem| server::StartError::Listen(config.listen, problem))?;
     let address = listener.local_addr()?;
-    let public_url = config.public_url.clone().unwrap_or_else(|| server::own_url(address));
     let settings = Settings {
         data_dir: config.data_dir.join("emulator"),
-        public_url: public_url.clone(),
-        given,
+        public_url: config.public_url.clone().unwrap_or_else(|| server::own_url(address)),
+        account,
+        read_token,
         faults: config.emulator_faults,
     };
     let emulator = Emulator::open(settings).await.map_err(|problem| with_cause(&problem))?;
-    let credentials = emulator.credentials();
-    let url = public_url.as_str().trim_end_matches('/');
-    println!("The Cloudflare Images emulator listens on {address}. Its account, for a server or an SDK:");
-    println!();
-    println!("  CLOUDFLARE_ACCOUNT_ID={}", credentials.account_id);
-    println!("  CLOUDFLARE_API_TOKEN={}", credentials.api_token);
-    println!("  CLOUDFLARE_BASE_URL={url}/client/v4");
-    println!("  CLOUDFLARE_BATCH_URL={url}/batch");
-    println!("  CLOUDFLARE_UPLOAD_URL={url}/upload");
-    println!("  CLOUDFLARE_DELIVERY_URL={url}/imagedelivery");
-    println!("\nAn API token that may read and change nothing: {}", credentials.read_token);
-    if config.emulator_faults {
-        println!("Fault injection, for everybody who can reach it: {url}/faults");
-    }
-    println!();
+    println!("{}", emulator.usage(address));
     let stop = CancellationToken::new();
     let stopping = stop.clone();
     tokio::spawn(async move {
-        interrupted().await;
+        http_serve::shutdown_signal().await;
         stopping.cancel();
     });
-    Ok(imagegraph::http::serve(listener, emulator.router(), stop).await?)
+    Ok(cloudflare_images_emulator::serve(listener, &emulator, stop).await?)
 }
 
 /// An error and its cause in one line.
@@ -251,20 +238,4 @@ async fn healthcheck(listen: SocketAddr) -> Result<(), Box<dyn std::error::Error
     let url = server::own_url(listen).join("/healthz")?;
     let status = client.get(url).send().await.map_err(|problem| problem.without_url())?.status();
     if status.is_success() { Ok(()) } else { Err(format!("the server answered with status {status}").into()) }
-}
-
-/// Waits for SIGINT or SIGTERM.
-async fn interrupted() {
-    let interrupt = tokio::signal::ctrl_c();
-    #[cfg(unix)]
-    {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut terminate) => {
-                tokio::select! { _ = interrupt => {}, _ = terminate.recv() => {} }
-            }
-            Err(_) => drop(interrupt.await),
-        }
-    }
-    #[cfg(not(unix))]
-    drop(interrupt.await);
 }

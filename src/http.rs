@@ -7,15 +7,11 @@ mod condition;
 
 mod digest;
 
-mod drain;
-
 pub mod encoding;
 
 pub mod error;
 
 pub mod framing;
-
-mod lingering_close;
 
 pub mod panic;
 
@@ -37,11 +33,5 @@ pub use request_id::RequestId;
 /// # Errors
 /// Those of the listener.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> std::io::Result<()> {
-    let router = router
-        .layer(middleware::from_fn(framing::reject_unsupported))
-        .layer(middleware::from_fn(drain::respond_before_body_ends));
-    let stopped = stop.clone().cancelled_owned();
-    axum::serve(lingering_close::LingeringListener { listener, stop }, router)
-        .with_graceful_shutdown(stopped)
-        .await
+    http_serve::serve(listener, router.layer(middleware::from_fn(framing::reject_unsupported)), stop).await
 }

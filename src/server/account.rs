@@ -59,12 +59,13 @@ impl Account {
 
     #[cfg(feature = "emulator")]
     async fn emulated(config: &Config, public_url: &Url, own_url: &Url) -> Result<Account, AccountError> {
-        use cloudflare_images_emulator::{Emulator, Given, Settings};
+        use cloudflare_images_emulator::{Emulator, Settings};
         let (base, own) = (below(public_url, EMULATOR_PATH), below(own_url, EMULATOR_PATH));
         let settings = Settings {
             data_dir: config.data_dir.join("emulator"),
             public_url: base.clone(),
-            given: Given::default(),
+            account: None,
+            read_token: None,
             faults: config.emulator_faults,
         };
         let emulator =

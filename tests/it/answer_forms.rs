@@ -5,7 +5,7 @@ use cloudflare_images::wire::{Fit, Metadata, Named, VariantEdit};
 use serde_json::{Value, json};
 
 use crate::client::{Account, create, refusal};
-use crate::harness::{ADMIN, Database, Server, http};
+use crate::harness::{ADMIN, Database, Server};
 use crate::pictures::photo;
 
 /// What is wrong is understood from text as from JSON: the same kinds, the same numbers.
@@ -39,21 +39,6 @@ async fn errors_as_text_say_the_same() {
     create(client, NewImage::default(), photo(1)).await.unwrap();
 }
 
-/// The text is the recorded one: status, type, the number in a header too.
-#[tokio::test]
-async fn text_errors_look_as_recorded() {
-    let account = Account::open().await;
-    account.fault("images.delete", json!({ "kind": "errors", "form": "text" })).await;
-    let settings = &account.client.settings;
-    let url = format!("{}/accounts/{}/images/v1/nothing", settings.api, settings.account_id);
-    let token = &account.emulator.credentials().api_token;
-    let answer = http().delete(url).bearer_auth(token).send().await.unwrap();
-    assert_eq!(answer.status(), 404);
-    assert_eq!(answer.headers()["content-type"], "text/plain;charset=utf-8");
-    assert_eq!(answer.headers()["cf-images"], "err=5404");
-    assert_eq!(answer.text().await.unwrap(), "ERROR 5404: Image not found\n");
-}
-
 /// A web page says nothing but its status; what that leaves unclear is not taken for an answer.
 #[tokio::test]
 async fn web_pages_count_by_their_status() {
@@ -75,24 +60,6 @@ async fn web_pages_count_by_their_status() {
     account.fault("images.create", json!({ "kind": "status", "status": 502, "form": "html" })).await;
     let error = create(&client, NewImage::default(), photo(1)).await.unwrap_err();
     assert!(error.is_transient() && error.maybe_applied(), "{error:?}");
-}
-
-/// The batch host answers by its name too, for clients that can be told an address only.
-#[tokio::test]
-async fn the_batch_host_has_a_name() {
-    let emulator = crate::hostile::Emulator::start().await;
-    let token =
-        http().get(format!("{}/batch_token", emulator.root)).bearer_auth("demo-token").send().await.unwrap();
-    let token = token.json::<Value>().await.unwrap()["result"]["token"].as_str().unwrap().to_owned();
-    let address = emulator.root.split("/client/").next().unwrap();
-    for (host, bearer, status) in [
-        ("batch.imagedelivery.net", token.as_str(), 200),
-        ("batch.imagedelivery.net", "demo-token", 401),
-        ("example.com", token.as_str(), 404),
-    ] {
-        let list = http().get(format!("{address}/images/v2")).header("host", host).bearer_auth(bearer);
-        assert_eq!(list.send().await.unwrap().status(), status, "{host}");
-    }
 }
 
 /// Three variants: one plain, one with names and options that we do not know, one with nulls.

@@ -19,10 +19,10 @@ use crate::pictures::png;
 /// An emulated account.
 pub(crate) struct Account {
     pub(crate) client: Client,
-    pub(crate) emulator: Emulator,
     /// Base URL of the emulator, without a trailing slash.
     pub(crate) root: String,
-    pub(crate) dir: TempDir,
+    /// The emulator's data, removed with it.
+    _dir: TempDir,
 }
 
 impl Account {
@@ -35,7 +35,8 @@ impl Account {
         let settings = emulator::Settings {
             data_dir: dir.path().to_owned(),
             public_url: root.parse().unwrap(),
-            given: emulator::Given::default(),
+            account: None,
+            read_token: None,
             faults: true,
         };
         let emulator = Emulator::open(settings).await.unwrap();
@@ -56,7 +57,7 @@ impl Account {
                 Credentials::Token(credentials.api_token.clone().into()),
             )
         };
-        Account { client: Client::new(settings).unwrap(), emulator, root, dir }
+        Account { client: Client::new(settings).unwrap(), root, _dir: dir }
     }
 
     /// A client with other settings.
@@ -71,20 +72,11 @@ impl Account {
         create(&self.client, NewImage::default(), png(seed)).await.unwrap()
     }
 
-    /// HTTP status of a delivery URL.
-    pub(crate) async fn status(&self, url: impl AsRef<str>) -> u16 {
-        http().get(url.as_ref()).send().await.unwrap().status().as_u16()
-    }
-
     /// Makes the emulator apply a fault to one request.
     pub(crate) async fn fault(&self, call: &str, fault: Value) {
         let fault = json!({ "call": call, "fault": fault, "times": 1 });
         let response = http().post(format!("{}/faults", self.root)).json(&fault).send().await.unwrap();
         assert_eq!(response.status(), 200);
-    }
-
-    pub(crate) fn hash(&self) -> &str {
-        &self.emulator.credentials().account_hash
     }
 }
 

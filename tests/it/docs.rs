@@ -40,14 +40,15 @@ const GUIDES: [&str; 8] = [
 ];
 
 /// Languages of blocks, and how each is tested.
-const KINDS: [(&str, &str); 10] = [
+const KINDS: [(&str, &str); 11] = [
     ("sh", "run, unless it begins with one of `NOT_RUN`"),
     ("mermaid", "a diagram"),
     ("json", "compared"),
     ("text", "compared"),
     ("graphql", "validated against schema.graphql"),
     ("dotenv", "every name is a setting"),
-    ("js", "equal to a file that tests/clients runs"),
+    ("js", "equal to a file that tests/clients runs; in the emulator's README run by tests/sdk"),
+    ("python", "run by tests/sdk"),
     ("ts", "equal to a file that tests/clients compiles"),
     ("rust", "a part of tests/it/cynic.rs"),
     ("nginx", "not tested, because nginx may not be installed"),
@@ -122,6 +123,10 @@ async fn the_guides_are_correct() {
 #[test]
 fn every_block_is_tested() {
     for page in pages() {
+        // The crate's own test runs the commands of this page.
+        if page == Path::new("crates/cloudflare-images-emulator/README.md") {
+            continue;
+        }
         let runs = ["README.md", "docs/tour.md"].iter().chain(&GUIDES).any(|run| page == Path::new(run));
         let mut command = None;
         for block in block::blocks(&page) {
@@ -196,5 +201,36 @@ fn the_configuration_is_current() {
         for (name, _) in block.text.lines().filter_map(|line| line.split_once('=')) {
             assert!(stored.contains(&format!("`{name}`")), "{}: {name} is no setting", block.place);
         }
+    }
+}
+
+/// The guide to the emulator has every kind of fault in its table, and every call in its list.
+#[test]
+fn the_emulators_guide_has_every_fault() {
+    let guide = include_str!("../../docs/emulator.md");
+    for kind in [
+        "status",
+        "errors",
+        "answer",
+        "garbage",
+        "delay",
+        "delay_after",
+        "slow",
+        "drop",
+        "lost_answer",
+        "cut",
+        "hang",
+        "hang_after",
+    ] {
+        assert!(guide.contains(&format!("| `{kind}` |")), "{kind}");
+    }
+    let calls = include_str!("../../crates/cloudflare-images-emulator/src/route.rs")
+        .split("const CALL_NAMES")
+        .nth(1)
+        .unwrap();
+    let calls: Vec<_> = calls.split("];").next().unwrap().split('"').skip(1).step_by(2).collect();
+    assert!(calls.len() > 20, "{calls:?}");
+    for call in calls {
+        assert!(guide.contains(&format!("`{call}`")), "{call}");
     }
 }

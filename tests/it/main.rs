@@ -7,7 +7,7 @@
 #[macro_use]
 mod harness;
 
-mod pictures;
+pub(crate) use test_pictures as pictures;
 
 mod seed_rows;
 
@@ -32,8 +32,6 @@ mod filter_and_search;
 mod unicode_equivalence;
 
 mod delivery;
-
-mod delivery_host;
 
 mod golden;
 
@@ -93,10 +91,6 @@ mod client;
 mod cynic;
 
 mod docs;
-
-mod documents;
-
-mod faults;
 
 mod rest;
 

@@ -212,8 +212,8 @@ async fn the_emulator_runs_alone_and_serves_a_server() {
             "the-token-that-reads",
         ],
     ));
-    let said = emulator.output_until("may read and change nothing").await;
-    assert!(said.contains("change nothing: the-token-that-reads\n"), "{said}");
+    let said = emulator.output_until("that may only read: ").await;
+    assert!(said.contains("may only read: the-token-that-reads\n"), "{said}");
     let settings: Vec<(String, String)> = said
         .lines()
         .filter_map(|line| line.trim().split_once('='))

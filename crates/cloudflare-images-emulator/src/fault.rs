@@ -1,7 +1,7 @@
-//! Faults on demand: whoever tests a program against the emulator says what goes wrong, for which calls and how often.
+//! Fault injection: tests of a program choose what goes wrong, for which calls and how often.
 //!
-//! `POST /faults` adds a fault, `GET /faults` shows those there are and how often each call was made,
-//! `DELETE /faults` takes all away, `DELETE /faults/{id}` one, and `DELETE /faults/calls` begins to count anew.
+//! `POST /faults` adds a fault, `GET /faults` lists the faults and the number of calls, `DELETE /faults` removes all
+//! faults, `DELETE /faults/{id}` one, and `DELETE /faults/calls` resets the numbers of calls.
 
 mod kind;
 
@@ -14,112 +14,112 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::answer::Refusal;
+use super::error::ApiError;
 use super::form;
-use super::route::{FaultCall, NAMES};
+use super::route::{CALL_NAMES, FaultCall};
 use kind::Fault;
 
-/// The faults there are, and how often each call was made since the start.
+/// The injected faults, and how often each call was made since the start.
 #[derive(Debug, Default)]
-pub(super) struct Faults(Mutex<Ledger>);
+pub(super) struct Faults(Mutex<FaultState>);
 
 #[derive(Debug, Default)]
-struct Ledger {
+struct FaultState {
     last_id: u64,
-    faults: Vec<Waiting>,
+    faults: Vec<InjectedFault>,
     calls: BTreeMap<&'static str, u64>,
 }
 
-/// Body of `POST /faults`: what goes wrong, and with which calls. A call must meet all that is said.
+/// Body of `POST /faults`: a fault and the calls that it applies to. A call must meet every condition.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Rule {
-    /// A call's name; `images.*` are all that begin so, `*` are all.
-    #[serde(default = "every")]
+struct FaultRule {
+    /// Name of a call. `images.*` matches all names with this prefix, `*` all calls.
+    #[serde(default = "all_calls")]
     call: String,
     /// HTTP method.
     #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<String>,
-    /// Part of the path, as it is written in the URL.
+    /// Text that the path, as written in the URL, must contain.
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<String>,
     fault: Fault,
-    /// How many calls it strikes, less those it has struck; all if absent.
+    /// To how many more calls it applies; to all if absent.
     times: Option<u64>,
-    /// How many of its calls it lets through first, less those it has.
+    /// How many more calls it skips before it applies.
     #[serde(default)]
     skip: u64,
-    /// How likely it strikes each call, above 0 and up to 1.
-    #[serde(default = "certain")]
+    /// Probability with which it applies to each call, above 0 and up to 1.
+    #[serde(default = "always")]
     probability: f64,
 }
 
-/// A fault that was added.
+/// A fault that was added, with its id.
 #[derive(Debug, Clone, Serialize)]
-struct Waiting {
+struct InjectedFault {
     id: u64,
     #[serde(flatten)]
-    rule: Rule,
-    /// How many calls it has struck.
+    rule: FaultRule,
+    /// To how many calls it has applied.
     struck: u64,
 }
 
-/// A call as faults see it.
+/// What rules compare of a call.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(super) struct CallInfo {
     /// Name of the call.
-    pub(super) call: &'static str,
+    pub(super) name: &'static str,
     pub(super) method: String,
     /// As written in the URL.
     pub(super) path: String,
-    /// Whether errors of this call are text by themselves.
-    pub(super) in_text: bool,
+    /// Whether errors of this call are plain text, and not JSON.
+    pub(super) has_text_errors: bool,
 }
 
 impl Faults {
-    /// Answers a call, spoiled if a fault is due for it.
-    pub(super) async fn around(&self, seen: Seen, answer: impl Future<Output = Response>) -> Response {
-        match self.next(&seen) {
-            Some(fault) => fault.strike(&seen, answer).await,
-            None => answer.await,
+    /// Answers a call, altered by the first fault that applies to it. `response` carries out the call when it is polled.
+    pub(super) async fn apply(&self, call: CallInfo, response: impl Future<Output = Response>) -> Response {
+        match self.take(&call) {
+            Some(fault) => fault.apply(&call, response).await,
+            None => response.await,
         }
     }
 
-    /// Counts the call and takes the first fault that is due for it.
-    fn next(&self, seen: &Seen) -> Option<Fault> {
-        let mut ledger = self.ledger();
-        *ledger.calls.entry(seen.call).or_default() += 1;
-        ledger.faults.iter_mut().find_map(|waiting| waiting.due(seen))
+    /// Counts the call and returns the first fault that applies to it.
+    fn take(&self, call: &CallInfo) -> Option<Fault> {
+        let mut state = self.state();
+        *state.calls.entry(call.name).or_default() += 1;
+        state.faults.iter_mut().find_map(|injected| injected.take(call))
     }
 
-    fn add(&self, rule: Rule) -> u64 {
-        let mut ledger = self.ledger();
-        // Those that are used up were there to be looked at until now.
-        ledger.faults.retain(|waiting| waiting.rule.times != Some(0));
-        ledger.last_id += 1;
-        let id = ledger.last_id;
-        ledger.faults.push(Waiting { id, rule, struck: 0 });
+    fn add(&self, rule: FaultRule) -> u64 {
+        let mut state = self.state();
+        // Faults that apply to no more calls are listed until another one is added.
+        state.faults.retain(|injected| injected.rule.times != Some(0));
+        state.last_id += 1;
+        let id = state.last_id;
+        state.faults.push(InjectedFault { id, rule, struck: 0 });
         id
     }
 
-    fn remove(&self, id: u64) -> Result<(), Refusal> {
-        let mut ledger = self.ledger();
-        let place = ledger.faults.iter().position(|waiting| waiting.id == id);
-        let place =
-            place.ok_or_else(|| Refusal::new(axum::http::StatusCode::NOT_FOUND, 5404, "No such fault"))?;
-        ledger.faults.remove(place);
+    fn remove(&self, id: u64) -> Result<(), ApiError> {
+        let mut state = self.state();
+        let index = state.faults.iter().position(|injected| injected.id == id);
+        let index =
+            index.ok_or_else(|| ApiError::new(axum::http::StatusCode::NOT_FOUND, 5404, "No such fault"))?;
+        state.faults.remove(index);
         Ok(())
     }
 
-    fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {
+    fn state(&self) -> std::sync::MutexGuard<'_, FaultState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Waiting {
-    /// Its fault, if it strikes this call.
-    fn due(&mut self, seen: &Seen) -> Option<Fault> {
-        if !self.rule.is_for(seen) || self.rule.times == Some(0) {
+impl InjectedFault {
+    /// The fault, if it applies to this call.
+    fn take(&mut self, call: &CallInfo) -> Option<Fault> {
+        if !self.rule.matches(call) || self.rule.times == Some(0) {
             return None;
         }
         if self.rule.skip > 0 {
@@ -135,69 +135,66 @@ impl Waiting {
     }
 }
 
-impl Rule {
-    fn is_for(&self, seen: &Seen) -> bool {
-        let named = match self.call.strip_suffix('*') {
-            Some(start) => seen.call.starts_with(start),
-            None => seen.call == self.call,
+impl FaultRule {
+    fn matches(&self, call: &CallInfo) -> bool {
+        let name_matches = match self.call.strip_suffix('*') {
+            Some(prefix) => call.name.starts_with(prefix),
+            None => call.name == self.call,
         };
-        named
-            && self.method.as_ref().is_none_or(|method| method.eq_ignore_ascii_case(&seen.method))
-            && self.path.as_ref().is_none_or(|path| seen.path.contains(path))
+        name_matches
+            && self.method.as_ref().is_none_or(|method| method.eq_ignore_ascii_case(&call.method))
+            && self.path.as_ref().is_none_or(|path| call.path.contains(path))
     }
 
-    /// Refuses what could never strike, or not as it is meant.
-    fn checked(self) -> Result<Self, Refusal> {
+    /// An error for a rule that no call can meet, and for a fault that cannot be injected.
+    fn validate(self) -> Result<Self, ApiError> {
         let known = match self.call.strip_suffix('*') {
-            Some(start) => NAMES.iter().any(|name| name.starts_with(start)),
-            None => NAMES.contains(&self.call.as_str()),
+            Some(prefix) => CALL_NAMES.iter().any(|name| name.starts_with(prefix)),
+            None => CALL_NAMES.contains(&self.call.as_str()),
         };
         if !known {
-            let message = format!("unknown call `{}`, expected one of {}", self.call, NAMES.join(", "));
-            return Err(Refusal::bad_request(message).at(&["call"]));
+            let message = format!("unknown call `{}`, expected one of {}", self.call, CALL_NAMES.join(", "));
+            return Err(ApiError::bad_request(message).with_pointer(&["call"]));
         }
         if !(self.probability > 0.0 && self.probability <= 1.0) {
-            return Err(
-                Refusal::bad_request("probability must be above 0 and at most 1").at(&["probability"])
-            );
+            return Err(ApiError::bad_request("probability must be above 0 and at most 1")
+                .with_pointer(&["probability"]));
         }
-        self.fault.check()?;
+        self.fault.validate()?;
         Ok(self)
     }
 }
 
-/// Serves `/faults`.
-pub(super) async fn control(faults: &Faults, call: FaultCall, request: Request) -> Response {
-    carry_out(faults, call, request)
-        .await
-        .map_or_else(IntoResponse::into_response, IntoResponse::into_response)
+/// Answers a call of the fault injection API.
+pub(super) async fn respond(faults: &Faults, call: FaultCall, request: Request) -> Response {
+    execute(faults, call, request).await.map_or_else(IntoResponse::into_response, IntoResponse::into_response)
 }
 
-async fn carry_out(
+async fn execute(
     faults: &Faults,
     call: FaultCall,
     request: Request,
-) -> Result<Json<serde_json::Value>, Refusal> {
+) -> Result<Json<serde_json::Value>, ApiError> {
     match call {
-        FaultCall::Show => {
-            let ledger = faults.ledger();
-            return Ok(Json(json!({ "calls": ledger.calls, "faults": ledger.faults })));
+        FaultCall::List => {
+            let state = faults.state();
+            return Ok(Json(json!({ "calls": state.calls, "faults": state.faults })));
         }
         FaultCall::Add => {
-            let rule = form::json::<Rule>(request.into_body()).await?.checked()?;
+            let rule = form::json::<FaultRule>(request.into_body()).await?.validate()?;
             return Ok(Json(json!({ "id": faults.add(rule) })));
         }
-        FaultCall::Clear => faults.ledger().faults.clear(),
+        FaultCall::Clear => faults.state().faults.clear(),
         FaultCall::Remove(id) => faults.remove(id)?,
-        FaultCall::ResetCounts => faults.ledger().calls.clear(),
+        FaultCall::ResetCounts => faults.state().calls.clear(),
     }
     Ok(Json(json!({})))
 }
 
-fn every() -> String {
+fn all_calls() -> String {
     "*".to_owned()
 }
 
-fn certain() -> f64 {
+fn always() -> f64 {
     1.0
 }

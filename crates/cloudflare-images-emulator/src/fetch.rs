@@ -1,4 +1,4 @@
-//! Uploads by URL: the emulator fetches the bytes itself.
+//! Uploads from a URL: the emulator fetches the bytes.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use super::Emulator;
-use super::answer::Refusal;
-use super::form::Spooled;
+use super::error::ApiError;
+use super::form::SpooledFile;
 
-/// Fetches an image over HTTP, with the user and password the URL may carry; 5454 if that fails.
-pub(super) async fn fetch(emulator: &Emulator, url: &str) -> Result<Spooled, Refusal> {
+/// Fetches an image over HTTP, with the user name and password of the URL if it has them; 5454 if that fails.
+pub(super) async fn fetch(emulator: &Emulator, url: &str) -> Result<SpooledFile, ApiError> {
     let url = Url::parse(url).map_err(failed)?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(failed("Unsupported protocol"));
@@ -27,29 +27,31 @@ pub(super) async fn fetch(emulator: &Emulator, url: &str) -> Result<Spooled, Ref
     let mut file = emulator.0.store.files.spool()?;
     while let Some(chunk) = response.chunk().await.map_err(|error| failed(error.without_url()))? {
         if !file.write(&chunk).await? {
-            return Err(Refusal::too_large());
+            return Err(ApiError::image_too_large());
         }
     }
     let size = file.size;
-    Ok(Spooled { path: file.finish().await?, size, filename: filename(&url) })
+    Ok(SpooledFile { path: file.finish().await?, size, filename: filename(&url) })
 }
 
-const CONNECT: Duration = Duration::from_secs(10);
-const WHOLE: Duration = Duration::from_secs(30);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const TOTAL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Built per call: uploads by URL are rare, and a host without certificates must not keep the emulator from opening.
-fn client() -> Result<reqwest::Client, Refusal> {
-    let builder = reqwest::Client::builder().no_proxy().connect_timeout(CONNECT).timeout(WHOLE);
+/// Made for each call: uploads from a URL are rare, and a machine without root certificates, on which this fails, can
+/// still run the emulator.
+fn client() -> Result<reqwest::Client, ApiError> {
+    let builder =
+        reqwest::Client::builder().no_proxy().connect_timeout(CONNECT_TIMEOUT).timeout(TOTAL_TIMEOUT);
     builder.redirect(reqwest::redirect::Policy::limited(5)).build().map_err(failed)
 }
 
-/// The last part of the path.
+/// The last segment of the path.
 fn filename(url: &Url) -> String {
     let name = url.path().rsplit('/').find(|part| !part.is_empty()).unwrap_or("image");
     percent_decode_str(name).decode_utf8_lossy().into_owned()
 }
 
-fn failed(why: impl std::fmt::Display) -> Refusal {
+fn failed(why: impl std::fmt::Display) -> ApiError {
     let message = format!("error while fetching the image by URL: {why}");
-    Refusal::new(StatusCode::BAD_REQUEST, 5454, message).at(&["url"])
+    ApiError::new(StatusCode::BAD_REQUEST, 5454, message).with_pointer(&["url"])
 }

@@ -1,4 +1,4 @@
-//! Request bodies: multipart forms, spooled to disk as they arrive, and JSON.
+//! Request bodies: multipart forms, whose files are written to disk as they arrive, and JSON.
 
 use std::io::Write;
 use std::time::Duration;
@@ -13,23 +13,23 @@ use tempfile::{NamedTempFile, TempPath};
 use tokio::io::AsyncWriteExt;
 
 use super::Emulator;
-use super::answer::Refusal;
+use super::error::ApiError;
 use cloudflare_images::wire::MAX_IMAGE_BYTES;
 
-/// A form read to its end.
+/// A complete form.
 #[derive(Debug, Default)]
 pub(super) struct Form {
-    /// Text parts that have a meaning, in the order they came.
+    /// Text fields that have a meaning, in the order they were sent.
     pub(super) fields: Vec<(String, String)>,
     /// The part named `file`.
-    pub(super) file: Option<Spooled>,
-    /// Names of parts that have no meaning.
-    pub(super) strays: Vec<String>,
+    pub(super) file: Option<SpooledFile>,
+    /// Names of parts that have no meaning, whose content was skipped.
+    pub(super) ignored_parts: Vec<String>,
 }
 
-/// Bytes on their way into the store; removed when dropped.
+/// A received file that is not in the store yet. It is removed when dropped.
 #[derive(Debug)]
-pub(super) struct Spooled {
+pub(super) struct SpooledFile {
     pub(super) path: TempPath,
     /// Bytes.
     pub(super) size: u64,
@@ -37,38 +37,45 @@ pub(super) struct Spooled {
 }
 
 impl Form {
-    /// The last value given for a field.
+    /// The last value of a field.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.fields.iter().rev().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
     }
 }
 
-/// A client that sends nothing for this long is too slow.
-const IDLE: Duration = Duration::from_secs(30);
-/// Nor may an upload take longer than this, however steadily it drips.
-const WHOLE: Duration = Duration::from_secs(10 * 60);
-/// Text of all parts but the file, in bytes, and the size of a JSON body.
+/// How long to wait for the next bytes.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a whole form may take.
+const TOTAL_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+/// Limit of the text of all fields together, and of a JSON body, in bytes.
 const MAX_TEXT_BYTES: usize = 64 * 1024;
-/// Parts of a form.
+/// Limit of the number of parts of a form.
 const MAX_PARTS: usize = 200;
-/// A form with more bytes than this has a file that is too large, or is nothing but headers.
+/// Limit of a form, in bytes: the largest file, and more than enough for everything else.
 const MAX_FORM_BYTES: u64 = MAX_IMAGE_BYTES + 1024 * 1024;
 
-/// Reads a multipart form; 5415 for anything else, 5413 for a file above 10 MB, 5408 for a client too slow.
-pub(super) async fn multipart(emulator: &Emulator, headers: &HeaderMap, body: Body) -> Result<Form, Refusal> {
-    tokio::time::timeout(WHOLE, parts(emulator, headers, body)).await.unwrap_or_else(|_| Err(too_slow()))
+/// Reads a multipart form; 5415 for anything else, 5413 for a file above 10 MB, 5408 if the client is
+/// too slow.
+pub(super) async fn multipart(
+    emulator: &Emulator,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Form, ApiError> {
+    tokio::time::timeout(TOTAL_TIMEOUT, read_form(emulator, headers, body))
+        .await
+        .unwrap_or_else(|_| Err(upload_too_slow()))
 }
 
-/// Whether a body claims to be a multipart form.
+/// Whether the content type is that of a multipart form.
 pub(super) fn is_multipart(headers: &HeaderMap) -> bool {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
     content_type.is_some_and(|value| multer::parse_boundary(value).is_ok())
 }
 
-/// The body as it was, or `None` if it has no bytes.
-pub(super) async fn some(body: Body) -> Result<Option<Body>, Refusal> {
+/// The body, or `None` if it is empty.
+pub(super) async fn non_empty(body: Body) -> Result<Option<Body>, ApiError> {
     let mut chunks = body.into_data_stream();
-    while let Some(chunk) = in_time(chunks.next()).await? {
+    while let Some(chunk) = with_idle_timeout(chunks.next()).await? {
         if !chunk.as_ref().is_ok_and(Bytes::is_empty) {
             let whole = futures_util::stream::iter([chunk]).chain(chunks);
             return Ok(Some(Body::from_stream(whole)));
@@ -77,108 +84,109 @@ pub(super) async fn some(body: Body) -> Result<Option<Body>, Refusal> {
     Ok(None)
 }
 
-/// Reads a JSON body whatever its content type says: Cloudflare accepts curl's default too.
-pub(super) async fn json<T: DeserializeOwned>(body: Body) -> Result<T, Refusal> {
-    serde_json::from_slice(&read(body).await?).map_err(Refusal::bad_request)
+/// Reads a JSON body of any content type: Cloudflare accepts the default of `curl --data` too.
+pub(super) async fn json<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {
+    serde_json::from_slice(&read_limited(body).await?).map_err(ApiError::bad_request)
 }
 
-/// Reads a body that is no upload; 7011 beyond 64 KiB.
-pub(super) async fn read(body: Body) -> Result<Bytes, Refusal> {
-    let too_large = || Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, 7011, "Request entity is too large");
-    // Before a client that waits to be asked is asked.
+/// Reads a body of at most 64 KiB; 7011 for a longer one.
+async fn read_limited(body: Body) -> Result<Bytes, ApiError> {
+    let too_large = || ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, 7011, "Request entity is too large");
+    // Checked before the body is polled, so that a client that waits for `100 Continue` does not send it.
     if body.size_hint().lower() > MAX_TEXT_BYTES as u64 {
         return Err(too_large());
     }
-    in_time(axum::body::to_bytes(body, MAX_TEXT_BYTES)).await?.map_err(|_| too_large())
+    with_idle_timeout(axum::body::to_bytes(body, MAX_TEXT_BYTES)).await?.map_err(|_| too_large())
 }
 
-async fn parts(emulator: &Emulator, headers: &HeaderMap, body: Body) -> Result<Form, Refusal> {
+async fn read_form(emulator: &Emulator, headers: &HeaderMap, body: Body) -> Result<Form, ApiError> {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let boundary = multer::parse_boundary(content_type).map_err(|_| Refusal::not_a_form())?;
+    let boundary = multer::parse_boundary(content_type).map_err(|_| ApiError::not_a_form())?;
     if body.size_hint().lower() > MAX_FORM_BYTES {
-        return Err(Refusal::too_large());
+        return Err(ApiError::image_too_large());
     }
     let limits = Constraints::new().size_limit(SizeLimit::new().whole_stream(MAX_FORM_BYTES));
     let mut parts = Multipart::with_constraints(body.into_data_stream(), boundary, limits);
     let mut form = Form::default();
     let mut text_bytes = 0;
-    while let Some(part) = in_time(parts.next_field()).await?.map_err(refusal)? {
+    while let Some(part) = with_idle_timeout(parts.next_field()).await?.map_err(form_error)? {
         let header = part.headers().get(CONTENT_DISPOSITION).map_or(&b""[..], HeaderValue::as_bytes);
         let disposition::Part { name, filename } = disposition::part(header);
         let name = name.unwrap_or_default();
         match (name.as_str(), filename) {
             ("file", _) if form.file.is_some() => {
-                return Err(Refusal::bad_request("more than one file").at(&["file"]));
+                return Err(ApiError::bad_request("more than one file").with_pointer(&["file"]));
             }
             ("file", Some(filename)) => {
                 let spooled = spool(emulator, part, filename).await?;
-                // What browsers send of a form in which no file was chosen.
+                // Browsers send an empty file without a name if no file was chosen.
                 form.file = Some(spooled).filter(|spooled| spooled.size > 0 || !spooled.filename.is_empty());
             }
-            // Bytes sent as a text field are what some clients make of a file by mistake.
-            ("file", None) => return Err(Refusal::unsupported_type()),
-            _ if form.fields.len() + form.strays.len() >= MAX_PARTS => {
-                return Err(Refusal::bad_request("Error parsing form fields: too many"));
+            // Some clients send a file as a text field by mistake.
+            ("file", None) => return Err(ApiError::unsupported_type()),
+            _ if form.fields.len() + form.ignored_parts.len() >= MAX_PARTS => {
+                return Err(ApiError::bad_request("Error parsing form fields: too many parts"));
             }
-            _ if has_meaning(&name) => {
+            _ if is_known_field(&name) => {
                 let value = text(part, &name, &mut text_bytes).await?;
                 form.fields.push((name, value));
             }
-            // The reader goes over its bytes to the next part.
-            _ => form.strays.push(name),
+            // `next_field` skips its content.
+            _ => form.ignored_parts.push(name),
         }
     }
     Ok(form)
 }
 
-/// Whether a field is one of those a form of the API can have; `metadata[a]` and `metadata.a` are the SDKs'.
-fn has_meaning(field: &str) -> bool {
+/// Whether forms of the API have this field. The SDKs send metadata as `metadata[a]` and `metadata.a`.
+fn is_known_field(field: &str) -> bool {
     let name = field.split(['[', '.']).next().unwrap_or_default();
     name == "metadata" || ["id", "url", "requireSignedURLs", "creator", "expiry"].contains(&field)
 }
 
-async fn text(mut part: Field<'_>, name: &str, total: &mut usize) -> Result<String, Refusal> {
+async fn text(mut part: Field<'_>, name: &str, total: &mut usize) -> Result<String, ApiError> {
     let mut bytes = Vec::new();
-    while let Some(chunk) = next(&mut part).await? {
+    while let Some(chunk) = next_chunk(&mut part).await? {
         *total += chunk.len();
         if *total > MAX_TEXT_BYTES {
-            return Err(Refusal::bad_request("Error parsing form fields: too long").at(&[name]));
+            return Err(ApiError::bad_request("Error parsing form fields: too long").with_pointer(&[name]));
         }
         bytes.extend_from_slice(&chunk);
     }
     String::from_utf8(bytes).map_err(|_| {
-        Refusal::bad_request(format!("Error parsing form fields: {name} is not UTF-8 text")).at(&[name])
+        ApiError::bad_request(format!("Error parsing form fields: {name} is not UTF-8 text"))
+            .with_pointer(&[name])
     })
 }
 
-async fn spool(emulator: &Emulator, mut part: Field<'_>, filename: String) -> Result<Spooled, Refusal> {
+async fn spool(emulator: &Emulator, mut part: Field<'_>, filename: String) -> Result<SpooledFile, ApiError> {
     let mut file = emulator.0.store.files.spool()?;
-    while let Some(chunk) = next(&mut part).await? {
+    while let Some(chunk) = next_chunk(&mut part).await? {
         if !file.write(&chunk).await? {
-            return Err(Refusal::too_large());
+            return Err(ApiError::image_too_large());
         }
     }
     let size = file.size;
-    Ok(Spooled { path: file.finish().await?, size, filename })
+    Ok(SpooledFile { path: file.finish().await?, size, filename })
 }
 
-/// A temporary file that takes up to Cloudflare's limit of bytes.
-pub(super) struct SpoolFile {
+/// Writes a temporary file of at most [`MAX_IMAGE_BYTES`].
+pub(super) struct SpoolWriter {
     file: tokio::io::BufWriter<tokio::fs::File>,
     path: TempPath,
     pub(super) size: u64,
 }
 
-impl SpoolFile {
-    /// Writes into `temporary`.
+impl SpoolWriter {
+    /// Writes to `temporary`.
     pub(super) fn new(mut temporary: NamedTempFile) -> std::io::Result<Self> {
         temporary.flush()?;
         let (file, path) = temporary.into_parts();
         let file = tokio::io::BufWriter::with_capacity(256 * 1024, tokio::fs::File::from_std(file));
-        Ok(SpoolFile { file, path, size: 0 })
+        Ok(SpoolWriter { file, path, size: 0 })
     }
 
-    /// Appends; false if that would be more than an image may have.
+    /// Appends bytes; false if the file would be larger than an image may be.
     pub(super) async fn write(&mut self, chunk: &Bytes) -> std::io::Result<bool> {
         self.size += chunk.len() as u64;
         if self.size > MAX_IMAGE_BYTES {
@@ -188,32 +196,32 @@ impl SpoolFile {
         Ok(true)
     }
 
-    /// Everything is in the file afterwards.
+    /// Flushes the buffer and returns the file's path.
     pub(super) async fn finish(mut self) -> std::io::Result<TempPath> {
         self.file.flush().await?;
         Ok(self.path)
     }
 }
 
-async fn next(part: &mut Field<'_>) -> Result<Option<Bytes>, Refusal> {
-    in_time(part.next()).await?.transpose().map_err(refusal)
+async fn next_chunk(part: &mut Field<'_>) -> Result<Option<Bytes>, ApiError> {
+    with_idle_timeout(part.next()).await?.transpose().map_err(form_error)
 }
 
-async fn in_time<T>(reading: impl Future<Output = T>) -> Result<T, Refusal> {
-    tokio::time::timeout(IDLE, reading).await.map_err(|_| too_slow())
+async fn with_idle_timeout<T>(reading: impl Future<Output = T>) -> Result<T, ApiError> {
+    tokio::time::timeout(IDLE_TIMEOUT, reading).await.map_err(|_| upload_too_slow())
 }
 
-fn too_slow() -> Refusal {
-    Refusal::new(StatusCode::REQUEST_TIMEOUT, 5408, "Client was sending upload too slowly")
+fn upload_too_slow() -> ApiError {
+    ApiError::new(StatusCode::REQUEST_TIMEOUT, 5408, "Client was sending upload too slowly")
 }
 
-fn refusal(error: multer::Error) -> Refusal {
+fn form_error(error: multer::Error) -> ApiError {
     match error {
         multer::Error::StreamReadFailed(_) => {
-            Refusal::new(StatusCode::BAD_REQUEST, 5433, "Request has been aborted by the client")
+            ApiError::new(StatusCode::BAD_REQUEST, 5433, "Request has been aborted by the client")
         }
-        multer::Error::StreamSizeExceeded { .. } => Refusal::too_large(),
-        multer::Error::IncompleteStream => Refusal::bad_request(error),
-        other => Refusal::bad_request(format!("Error parsing form fields: {other}")),
+        multer::Error::StreamSizeExceeded { .. } => ApiError::image_too_large(),
+        multer::Error::IncompleteStream => ApiError::bad_request(error),
+        other => ApiError::bad_request(format!("Error parsing form fields: {other}")),
     }
 }

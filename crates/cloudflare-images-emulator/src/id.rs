@@ -1,23 +1,23 @@
-//! Ids of images: generated ones, which say who may see them, and custom ones with their rules.
+//! Ids of images: generated ids, whose last byte tells public from private images, and the rules of custom ids.
 
 use axum::http::StatusCode;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use uuid::Uuid;
 
-use super::answer::Refusal;
+use super::error::ApiError;
 
-/// A new id. Its last byte is 0 for a public image and 1 for a private one, as Cloudflare's look.
+/// A new id. Its last byte is 0 for a public image and 1 for a private one, as observed at Cloudflare.
 pub(super) fn generate(private: bool) -> String {
     with_access(Uuid::new_v4(), private)
 }
 
-/// The id an image has after its access changed; `None` for a custom id, which cannot be private.
+/// The id of an image after its access has changed; `None` for a custom id, which cannot be private.
 pub(super) fn after_access_change(id: &str, private: bool) -> Option<String> {
     Uuid::try_parse(id).ok().map(|id| with_access(id, private))
 }
 
 /// Checks a custom id against Cloudflare's rules; 5411 with the reason.
-pub(super) fn check_custom(id: &str) -> Result<(), Refusal> {
+pub(super) fn check_custom(id: &str) -> Result<(), ApiError> {
     let reason = if id.is_empty() {
         "Must not be empty"
     } else if id.chars().count() > MAX_CHARS {
@@ -27,9 +27,9 @@ pub(super) fn check_custom(id: &str) -> Result<(), Refusal> {
     } else if is_uuid(id) {
         "Must not be UUID"
     } else if id.split('/').any(|part| part == "." || part == "..") {
-        // Clients resolve such a path before they send it, so the image could never be reached.
+        // HTTP clients resolve such segments before they send a request, so the image could not be reached.
         "Must not contain relative path segments"
-    } else if is_route(id) {
+    } else if is_reserved_path(id) {
         "Must not be the path of another endpoint"
     } else if id.chars().any(char::is_control) {
         "Must not contain control characters"
@@ -42,11 +42,11 @@ pub(super) fn check_custom(id: &str) -> Result<(), Refusal> {
         "The Custom ID is invalid. Custom IDs can include 1024 characters or less, any number of subpaths, and \
          support the UTF-8 encoding standard for characters. Enter a new Custom ID and try again: {reason}"
     );
-    Err(Refusal::new(StatusCode::BAD_REQUEST, 5411, message).at(&["id"]))
+    Err(ApiError::new(StatusCode::BAD_REQUEST, 5411, message).with_pointer(&["id"]))
 }
 
-/// The id as part of a URL: slashes stay, `%` becomes `%25`.
-pub(super) fn in_url(id: &str) -> String {
+/// The id percent-encoded for a URL. Slashes stay.
+pub(super) fn percent_encoded(id: &str) -> String {
     utf8_percent_encode(id, IN_PATH).to_string()
 }
 
@@ -80,13 +80,13 @@ fn with_access(id: Uuid, private: bool) -> String {
     Uuid::from_bytes(bytes).to_string()
 }
 
-/// The usual spelling, 8-4-4-4-12 in either case; bare hexadecimal is not taken for a UUID.
+/// Only the form 8-4-4-4-12, in either case, counts as a UUID.
 fn is_uuid(id: &str) -> bool {
     id.len() == 36 && Uuid::try_parse(id).is_ok()
 }
 
-/// An image of that name could be made, but neither read nor deleted.
-fn is_route(id: &str) -> bool {
+/// Whether another endpoint has this path, so that the image could be created but not read or deleted.
+fn is_reserved_path(id: &str) -> bool {
     match id.split('/').collect::<Vec<_>>()[..] {
         [name] => ["batch_token", "config", "direct_upload", "keys", "stats", "variants"].contains(&name),
         [name, _] => ["keys", "variants"].contains(&name),
@@ -94,7 +94,7 @@ fn is_route(id: &str) -> bool {
     }
 }
 
-/// What looks like a file name extension: up to five letters and digits, at least one of them a letter.
+/// A file name extension: up to five letters and digits, at least one of them a letter.
 fn extension(id: &str) -> Option<String> {
     let name = id.rsplit('/').next()?;
     let (_, extension) = name.rsplit_once('.')?;

@@ -1,21 +1,21 @@
-//! User metadata as it arrives: JSON text, or flattened by Cloudflare's client libraries.
+//! The metadata of a form: JSON text, or one field for each value, as Cloudflare's SDKs send it.
 
 use serde_json::{Map, Value};
 
-use super::answer::Refusal;
+use super::error::ApiError;
 use super::form::Form;
 use cloudflare_images::wire::MAX_METADATA_BYTES;
 
 /// Reads `metadata` (JSON text), `metadata[a][b]` (npm) and `metadata.a.b` (PyPI); `None` if there is none.
 ///
-/// Flattened values stay text: nothing in them says whether `007` was a number.
-pub(super) fn from_form(form: &Form) -> Result<Option<Map<String, Value>>, Refusal> {
+/// Values of single fields stay text, because their type is not sent.
+pub(super) fn from_form(form: &Form) -> Result<Option<Map<String, Value>>, ApiError> {
     let mut object = match form.text("metadata") {
         Some(text) => from_text(text)?,
         None => None,
     };
     for (field, value) in &form.fields {
-        let Some(path) = flattened(field)? else { continue };
+        let Some(path) = key_path(field)? else { continue };
         insert(object.get_or_insert_default(), &path, value)?;
     }
     if let Some(object) = &object {
@@ -25,39 +25,40 @@ pub(super) fn from_form(form: &Form) -> Result<Option<Map<String, Value>>, Refus
 }
 
 /// 5400 for an object whose JSON is longer than 1,024 bytes.
-pub(super) fn check_size(object: &Map<String, Value>) -> Result<(), Refusal> {
+pub(super) fn check_size(object: &Map<String, Value>) -> Result<(), ApiError> {
     match serde_json::to_string(object) {
         Ok(text) if text.len() <= MAX_METADATA_BYTES => Ok(()),
         Ok(_) => Err(too_long()),
-        Err(error) => Err(Refusal::internal(error)),
+        Err(error) => Err(ApiError::internal(error)),
     }
 }
 
-/// Deeper nesting than any filter can reach.
+/// Limit of the nesting of keys; filters reach 5 levels.
 const MAX_DEPTH: usize = 32;
 
-fn from_text(text: &str) -> Result<Option<Map<String, Value>>, Refusal> {
-    // Bytes count as received, spaces included.
+fn from_text(text: &str) -> Result<Option<Map<String, Value>>, ApiError> {
+    // The limit applies to the text as it was sent, including white space.
     if text.len() > MAX_METADATA_BYTES {
         return Err(too_long());
     }
     match serde_json::from_str(text) {
         Ok(Value::Object(object)) => Ok(Some(object)),
         Ok(Value::Null) => Ok(None),
-        Ok(_) => Err(Refusal::bad_request("metadata must be a JSON object").at(&["metadata"])),
-        Err(error) => {
-            Err(Refusal::bad_request(format!("metadata must be a JSON object: {error}")).at(&["metadata"]))
-        }
+        Ok(_) => Err(ApiError::bad_request("metadata must be a JSON object").with_pointer(&["metadata"])),
+        Err(error) => Err(ApiError::bad_request(format!("metadata must be a JSON object: {error}"))
+            .with_pointer(&["metadata"])),
     }
 }
 
-/// Key path of a flattened field; `None` for other fields. An empty last key means "append to a list".
-fn flattened(field: &str) -> Result<Option<Vec<&str>>, Refusal> {
+/// The keys in a field such as `metadata[a][b]`; `None` for other fields. If the last key is empty, the value is
+/// appended to a list.
+fn key_path(field: &str) -> Result<Option<Vec<&str>>, ApiError> {
     let Some(rest) = field.strip_prefix("metadata") else { return Ok(None) };
     if !rest.starts_with(['[', '.']) {
         return Ok(None);
     }
-    let malformed = || Refusal::bad_request(format!("Error parsing form fields: {field}")).at(&["metadata"]);
+    let malformed =
+        || ApiError::bad_request(format!("Error parsing form fields: {field}")).with_pointer(&["metadata"]);
     let mut path = Vec::new();
     let mut rest = rest;
     while !rest.is_empty() {
@@ -79,9 +80,11 @@ fn flattened(field: &str) -> Result<Option<Vec<&str>>, Refusal> {
     Ok(Some(path))
 }
 
-fn insert(object: &mut Map<String, Value>, path: &[&str], value: &str) -> Result<(), Refusal> {
-    let conflict =
-        || Refusal::bad_request(format!("metadata.{} is given twice", path.join("."))).at(&["metadata"]);
+fn insert(object: &mut Map<String, Value>, path: &[&str], value: &str) -> Result<(), ApiError> {
+    let conflict = || {
+        ApiError::bad_request(format!("metadata.{} is given twice", path.join(".")))
+            .with_pointer(&["metadata"])
+    };
     let text = Value::String(value.to_owned());
     match path {
         [key] => match object.insert((*key).to_owned(), text) {
@@ -101,6 +104,7 @@ fn insert(object: &mut Map<String, Value>, path: &[&str], value: &str) -> Result
     }
 }
 
-fn too_long() -> Refusal {
-    Refusal::bad_request(format!("metadata must not exceed {MAX_METADATA_BYTES} bytes")).at(&["metadata"])
+fn too_long() -> ApiError {
+    ApiError::bad_request(format!("metadata must not exceed {MAX_METADATA_BYTES} bytes"))
+        .with_pointer(&["metadata"])
 }

@@ -1,4 +1,4 @@
-//! What uploaded bytes are, by content: format, pixel size, frames, and whether they may be stored.
+//! Checks of uploaded files by their content: format, pixel size, number of frames, and whether they can be decoded.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek};
@@ -9,12 +9,12 @@ use image::Frames;
 use media::sniff::{self, Sniffed};
 use media::{heic, raster};
 
-use super::answer::Refusal;
+use super::error::ApiError;
 use super::store::Format;
 use super::transform::decode;
 use cloudflare_images::wire::{MAX_PIXELS, MAX_SIDE};
 
-/// What an acceptable image is.
+/// The properties of an accepted image.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Probe {
     pub(super) format: Format,
@@ -27,21 +27,22 @@ pub(super) struct Probe {
     pub(super) size: u64,
 }
 
-/// Looks at the first bytes of a file: 5455 for another type, 5443 for too many pixels, 9422 for damage.
+/// Reads format and pixel size from the headers of a file: 5455 for another type, 5443 for too many pixels, 9422 for a
+/// damaged file.
 ///
-/// Blocks. Decodes no pixels, so that [`verify`] can be given the memory it needs.
-pub(super) fn measure(path: &Path) -> Result<Probe, Refusal> {
+/// Blocks. It decodes no pixels; [`verify`] does, for which the caller first reserves memory according to this size.
+pub(super) fn measure(path: &Path) -> Result<Probe, ApiError> {
     let file = File::open(path)?;
     let size = file.metadata()?.len();
     let mut reader = BufReader::new(file);
-    let format = sniffed(&mut reader)?;
+    let format = sniff_format(&mut reader)?;
     reader.rewind()?;
     let (width, height) = match format {
         Format::Svg => (0, 0),
         Format::Heic => heic::size(&mut reader)?.ok_or_else(|| damaged("no picture in its container"))?,
-        // The header alone, before a decoder makes room for what it claims.
+        // Only the header is read, before a decoder allocates memory for the size that it declares.
         Format::Jpeg | Format::Png | Format::Gif | Format::Webp => {
-            let raster = decode::raster(format).ok_or_else(Refusal::unsupported_type)?;
+            let raster = decode::raster(format).ok_or_else(ApiError::unsupported_type)?;
             raster::header(&mut reader, raster).map_err(damaged)?.stored
         }
     };
@@ -51,21 +52,22 @@ pub(super) fn measure(path: &Path) -> Result<Probe, Refusal> {
     Ok(Probe { format, width, height, frames: 1, size })
 }
 
-/// Decodes a measured file once and counts its frames: 9422 for damage, 5443 for too many pixels in all frames.
+/// Decodes a file that was measured, and counts its frames: 9422 for a damaged file, 5443 for too many pixels in all
+/// frames.
 ///
-/// Blocks. Allocates a few frames of 4 bytes a pixel.
-pub(super) fn verify(path: &Path, probe: &mut Probe) -> Result<(), Refusal> {
+/// Blocks. It allocates a few frames of 4 bytes per pixel.
+pub(super) fn verify(path: &Path, probe: &mut Probe) -> Result<(), ApiError> {
     match probe.format {
         Format::Svg => {
             decode::check_depth(path).map_err(damaged)?;
             decode::sanitised_svg(path).map(drop).map_err(damaged)
         }
-        // There is no decoder for it; it is delivered as it came.
+        // There is no decoder; the file is delivered as uploaded.
         Format::Heic => Ok(()),
         Format::Jpeg | Format::Png | Format::Gif | Format::Webp => {
             let Some(raster) = decode::raster(probe.format) else { return Ok(()) };
             match decode::animation(path, raster).map_err(damaged)? {
-                Some(animation) => probe.frames = count(animation.frames, probe)?,
+                Some(animation) => probe.frames = count_frames(animation.frames, probe)?,
                 None => decode::check(path, raster).map_err(damaged)?,
             }
             Ok(())
@@ -73,16 +75,16 @@ pub(super) fn verify(path: &Path, probe: &mut Probe) -> Result<(), Refusal> {
     }
 }
 
-/// Decodes every frame, giving up where their pixels pass the limit.
-fn count(frames_of: Frames<'_>, probe: &Probe) -> Result<u32, Refusal> {
+/// Decodes every frame, until their pixels exceed the limit.
+fn count_frames(animation: Frames<'_>, probe: &Probe) -> Result<u32, ApiError> {
     let area = u64::from(probe.width) * u64::from(probe.height);
     let mut frames: u32 = 0;
-    for frame in frames_of {
+    for frame in animation {
         frame.map_err(damaged)?;
         frames += 1;
         if u64::from(frames) * area > MAX_PIXELS {
             let message = "animation frames exceed 100 million pixels";
-            return Err(Refusal::new(StatusCode::BAD_REQUEST, 5443, message));
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, 5443, message));
         }
     }
     if frames == 0 {
@@ -91,24 +93,24 @@ fn count(frames_of: Frames<'_>, probe: &Probe) -> Result<u32, Refusal> {
     Ok(frames)
 }
 
-fn check_pixels(format: Format, width: u32, height: u32) -> Result<(), Refusal> {
-    let refuse = |message: &str| Err(Refusal::new(StatusCode::BAD_REQUEST, 5443, message));
+fn check_pixels(format: Format, width: u32, height: u32) -> Result<(), ApiError> {
+    let too_large = |message: &str| Err(ApiError::new(StatusCode::BAD_REQUEST, 5443, message));
     if width == 0 || height == 0 {
         return Err(damaged("the image has no pixels"));
     }
-    // WebP has a limit of its own, 16,383 pixels.
+    // The WebP format itself has a limit, 16,383 pixels.
     if format != Format::Webp && width.max(height) > MAX_SIDE {
-        return refuse("image dimensions exceed 12000 pixels");
+        return too_large("image dimensions exceed 12000 pixels");
     }
     if u64::from(width) * u64::from(height) > MAX_PIXELS {
-        return refuse("image exceeds 100 million pixels");
+        return too_large("image exceeds 100 million pixels");
     }
     Ok(())
 }
 
-/// The declared type does not count: one of Cloudflare's own clients declares nothing. 5455 for another type, 9422 for
-/// what is none of it after all, or a variety that nobody shows.
-fn sniffed(reader: &mut (impl BufRead + Seek)) -> Result<Format, Refusal> {
+/// The format by content. The declared content type is ignored, because one of Cloudflare's SDKs sends none. 5455 for
+/// another type, 9422 for a file that only begins like an image, or a variety that cannot be displayed.
+fn sniff_format(reader: &mut (impl BufRead + Seek)) -> Result<Format, ApiError> {
     match sniff::sniff(reader)? {
         Sniffed::Image(format, _) => Ok(match format {
             sniff::Format::Gif => Format::Gif,
@@ -120,10 +122,10 @@ fn sniffed(reader: &mut (impl BufRead + Seek)) -> Result<Format, Refusal> {
         }),
         Sniffed::Unsupported(_, what) => Err(damaged(format!("the file is {what}"))),
         Sniffed::Damaged(mime_type) => Err(damaged(format!("no {mime_type} after its beginning"))),
-        _ => Err(Refusal::unsupported_type()),
+        _ => Err(ApiError::unsupported_type()),
     }
 }
 
-fn damaged(error: impl std::fmt::Display) -> Refusal {
-    Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, 9422, format!("error during decoding: {error}"))
+fn damaged(error: impl std::fmt::Display) -> ApiError {
+    ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, 9422, format!("error during decoding: {error}"))
 }

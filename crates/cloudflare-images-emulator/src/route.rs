@@ -1,39 +1,39 @@
-//! What a request asks for, read from its method and raw path.
+//! Finds out what a request is for, from its method and undecoded path.
 
 use axum::http::Method;
 use percent_encoding::percent_decode_str;
 
-use super::answer::Refusal;
+use super::error::ApiError;
 
-/// A request by host. Ids are decoded.
+/// What a request is for. Ids are percent-decoded.
 #[derive(Debug)]
 pub(super) enum Target {
     /// `/client/v4/accounts/{account}/images/…`
-    Api { account: String, call: Call },
+    Api { account: String, call: ApiCall },
     /// `/batch/images/…`
-    Batch(Call),
+    Batch(ApiCall),
     /// `/upload/{hash}/{id…}`
     Upload { hash: String, id: String },
-    /// `/imagedelivery/{hash}/{id…}/{variant}`, also under `/cdn-cgi` as on a custom domain.
+    /// `/imagedelivery/{hash}/{id…}/{variant}`, also below `/cdn-cgi`, as on a custom domain.
     Delivery(DeliveryPath),
     /// `/faults…`
     Faults(FaultCall),
 }
 
-/// A delivery URL taken apart.
+/// The parts of a delivery URL.
 #[derive(Debug)]
 pub(super) struct DeliveryPath {
     pub(super) hash: String,
     pub(super) id: String,
-    /// As written, still percent-encoded: options are split before they are decoded.
+    /// Percent-encoded as in the request, because options are split before they are decoded.
     pub(super) variant: String,
-    /// What the public delivery host would see, as written: `/{hash}/{id}/{variant}`.
+    /// The path on Cloudflare's delivery host, encoded as in the request: `/{hash}/{id}/{variant}`.
     pub(super) canonical: String,
 }
 
 /// A call of the management API.
 #[derive(Debug)]
-pub(super) enum Call {
+pub(super) enum ApiCall {
     CreateImage,
     ListImages,
     ListImagesV2,
@@ -56,11 +56,11 @@ pub(super) enum Call {
     GetBatchToken,
 }
 
-/// A call of the fault injection endpoint.
+/// A call of the fault injection API.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum FaultCall {
     /// `GET /faults`
-    Show,
+    List,
     /// `POST /faults`
     Add,
     /// `DELETE /faults`
@@ -72,7 +72,7 @@ pub(super) enum FaultCall {
 }
 
 impl Target {
-    /// The name faults are addressed by.
+    /// The name of the call in fault injection.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Target::Api { call, .. } | Target::Batch(call) => call.name(),
@@ -83,60 +83,60 @@ impl Target {
     }
 }
 
-impl Call {
+impl ApiCall {
     fn name(&self) -> &'static str {
         match self {
-            Call::CreateImage => "images.create",
-            Call::ListImages | Call::ListImagesV2 => "images.list",
-            Call::GetImage(_) => "images.get",
-            Call::EditImage(_) => "images.edit",
-            Call::DeleteImage(_) => "images.delete",
-            Call::GetBlob(_) => "images.blob",
-            Call::CreateDirectUpload => "direct_upload.create",
-            Call::ListKeys => "keys.list",
-            Call::PutKey(_) => "keys.update",
-            Call::DeleteKey(_) => "keys.delete",
-            Call::GetStats => "stats.get",
-            Call::ListVariants => "variants.list",
-            Call::CreateVariant => "variants.create",
-            Call::GetVariant(_) => "variants.get",
-            Call::EditVariant(_) => "variants.edit",
-            Call::DeleteVariant(_) => "variants.delete",
-            Call::GetConfig => "config.get",
-            Call::EditConfig => "config.edit",
-            Call::GetBatchToken => "batch_token.get",
+            ApiCall::CreateImage => "images.create",
+            ApiCall::ListImages | ApiCall::ListImagesV2 => "images.list",
+            ApiCall::GetImage(_) => "images.get",
+            ApiCall::EditImage(_) => "images.edit",
+            ApiCall::DeleteImage(_) => "images.delete",
+            ApiCall::GetBlob(_) => "images.blob",
+            ApiCall::CreateDirectUpload => "direct_upload.create",
+            ApiCall::ListKeys => "keys.list",
+            ApiCall::PutKey(_) => "keys.update",
+            ApiCall::DeleteKey(_) => "keys.delete",
+            ApiCall::GetStats => "stats.get",
+            ApiCall::ListVariants => "variants.list",
+            ApiCall::CreateVariant => "variants.create",
+            ApiCall::GetVariant(_) => "variants.get",
+            ApiCall::EditVariant(_) => "variants.edit",
+            ApiCall::DeleteVariant(_) => "variants.delete",
+            ApiCall::GetConfig => "config.get",
+            ApiCall::EditConfig => "config.edit",
+            ApiCall::GetBatchToken => "batch_token.get",
         }
     }
 
-    /// Whether it needs the permission *Images Write*.
-    pub(super) fn changes(&self) -> bool {
+    /// Whether the call needs the permission *Images Write*.
+    pub(super) fn is_write(&self) -> bool {
         match self {
-            Call::CreateImage
-            | Call::EditImage(_)
-            | Call::DeleteImage(_)
-            | Call::CreateDirectUpload
-            | Call::PutKey(_)
-            | Call::DeleteKey(_)
-            | Call::CreateVariant
-            | Call::EditVariant(_)
-            | Call::DeleteVariant(_)
-            | Call::EditConfig => true,
-            Call::ListImages
-            | Call::ListImagesV2
-            | Call::GetImage(_)
-            | Call::GetBlob(_)
-            | Call::ListKeys
-            | Call::GetStats
-            | Call::ListVariants
-            | Call::GetVariant(_)
-            | Call::GetConfig
-            | Call::GetBatchToken => false,
+            ApiCall::CreateImage
+            | ApiCall::EditImage(_)
+            | ApiCall::DeleteImage(_)
+            | ApiCall::CreateDirectUpload
+            | ApiCall::PutKey(_)
+            | ApiCall::DeleteKey(_)
+            | ApiCall::CreateVariant
+            | ApiCall::EditVariant(_)
+            | ApiCall::DeleteVariant(_)
+            | ApiCall::EditConfig => true,
+            ApiCall::ListImages
+            | ApiCall::ListImagesV2
+            | ApiCall::GetImage(_)
+            | ApiCall::GetBlob(_)
+            | ApiCall::ListKeys
+            | ApiCall::GetStats
+            | ApiCall::ListVariants
+            | ApiCall::GetVariant(_)
+            | ApiCall::GetConfig
+            | ApiCall::GetBatchToken => false,
         }
     }
 }
 
-/// Names of all that faults can be for.
-pub(super) const NAMES: [&str; 22] = [
+/// Names of the calls that faults can be injected into.
+pub(super) const CALL_NAMES: [&str; 22] = [
     "images.create",
     "images.list",
     "images.get",
@@ -161,44 +161,48 @@ pub(super) const NAMES: [&str; 22] = [
     "*",
 ];
 
-/// Reads what is asked for; 7003 for an unknown path, 7001 for a method it does not have.
-pub(super) fn target(method: &Method, path: &str) -> Result<Target, Refusal> {
-    // HEAD is GET without the body, which the HTTP layer leaves out by itself.
+/// Parses a request; 7003 for an unknown path, 7001 for a method that the path does not have.
+pub(super) fn parse(method: &Method, path: &str) -> Result<Target, ApiError> {
+    // HEAD is handled as GET; hyper leaves out the body.
     let method = if method == Method::HEAD { &Method::GET } else { method };
     let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
     match segments.as_slice() {
         ["client", "v4", "accounts", account, "images", rest @ ..] => {
-            Ok(Target::Api { account: decode(account)?, call: call(method, rest, path)? })
+            Ok(Target::Api { account: decode(account)?, call: parse_api_call(method, rest, path)? })
         }
         ["batch", "images", rest @ ..] => {
-            let call = call(method, rest, path)?;
-            if served_in_batches(&call) { Ok(Target::Batch(call)) } else { Err(Refusal::no_route(path)) }
+            let call = parse_api_call(method, rest, path)?;
+            if is_on_batch_host(&call) {
+                Ok(Target::Batch(call))
+            } else {
+                Err(ApiError::route_not_found(path))
+            }
         }
         ["upload", hash, id @ ..] if !id.is_empty() => match *method {
             Method::POST | Method::OPTIONS => Ok(Target::Upload { hash: decode(hash)?, id: join(id)? }),
-            _ => Err(Refusal::method(method)),
+            _ => Err(ApiError::method_not_allowed(method)),
         },
         ["imagedelivery", rest @ ..] | ["cdn-cgi", "imagedelivery", rest @ ..] => match *method {
-            Method::GET | Method::OPTIONS => delivery(rest),
-            _ => Err(Refusal::method(method)),
+            Method::GET | Method::OPTIONS => parse_delivery(rest),
+            _ => Err(ApiError::method_not_allowed(method)),
         },
         ["faults"] => match *method {
-            Method::GET => Ok(Target::Faults(FaultCall::Show)),
+            Method::GET => Ok(Target::Faults(FaultCall::List)),
             Method::POST => Ok(Target::Faults(FaultCall::Add)),
             Method::DELETE => Ok(Target::Faults(FaultCall::Clear)),
-            _ => Err(Refusal::method(method)),
+            _ => Err(ApiError::method_not_allowed(method)),
         },
-        ["faults", _] if method != Method::DELETE => Err(Refusal::method(method)),
+        ["faults", _] if method != Method::DELETE => Err(ApiError::method_not_allowed(method)),
         ["faults", "calls"] => Ok(Target::Faults(FaultCall::ResetCounts)),
         ["faults", id] => match id.parse() {
             Ok(id) => Ok(Target::Faults(FaultCall::Remove(id))),
-            Err(_) => Err(Refusal::no_route(path)),
+            Err(_) => Err(ApiError::route_not_found(path)),
         },
-        _ => Err(Refusal::no_route(path)),
+        _ => Err(ApiError::route_not_found(path)),
     }
 }
 
-fn delivery(segments: &[&str]) -> Result<Target, Refusal> {
+fn parse_delivery(segments: &[&str]) -> Result<Target, ApiError> {
     let (hash, id, variant) = match segments {
         [hash, id @ .., variant] => (*hash, id, *variant),
         _ => (segments.first().copied().unwrap_or_default(), &[][..], ""),
@@ -211,68 +215,68 @@ fn delivery(segments: &[&str]) -> Result<Target, Refusal> {
     }))
 }
 
-/// Fixed routes win over image ids of the same name; `/blob` is looked for last.
-fn call(method: &Method, segments: &[&str], path: &str) -> Result<Call, Refusal> {
+/// Fixed paths take precedence over image ids of the same name. The suffix `/blob` is recognised last.
+fn parse_api_call(method: &Method, segments: &[&str], path: &str) -> Result<ApiCall, ApiError> {
     let (get, post) = (Method::GET, Method::POST);
-    let wrong_method = || Err(Refusal::method(method));
+    let wrong_method = || Err(ApiError::method_not_allowed(method));
     Ok(match segments {
-        ["v1"] if method == get => Call::ListImages,
-        ["v1"] if method == post => Call::CreateImage,
-        ["v2"] if method == get => Call::ListImagesV2,
-        ["v1" | "v2", "direct_upload"] if method == post => Call::CreateDirectUpload,
-        ["v1", "keys"] if method == get => Call::ListKeys,
+        ["v1"] if method == get => ApiCall::ListImages,
+        ["v1"] if method == post => ApiCall::CreateImage,
+        ["v2"] if method == get => ApiCall::ListImagesV2,
+        ["v1" | "v2", "direct_upload"] if method == post => ApiCall::CreateDirectUpload,
+        ["v1", "keys"] if method == get => ApiCall::ListKeys,
         ["v1", "keys", name] => match *method {
-            Method::PUT => Call::PutKey(decode(name)?),
-            Method::DELETE => Call::DeleteKey(decode(name)?),
+            Method::PUT => ApiCall::PutKey(decode(name)?),
+            Method::DELETE => ApiCall::DeleteKey(decode(name)?),
             _ => return wrong_method(),
         },
-        ["v1", "stats"] if method == get => Call::GetStats,
-        ["v1", "variants"] if method == get => Call::ListVariants,
-        ["v1", "variants"] if method == post => Call::CreateVariant,
+        ["v1", "stats"] if method == get => ApiCall::GetStats,
+        ["v1", "variants"] if method == get => ApiCall::ListVariants,
+        ["v1", "variants"] if method == post => ApiCall::CreateVariant,
         ["v1", "variants", id] => match *method {
-            Method::GET => Call::GetVariant(decode(id)?),
-            Method::PATCH => Call::EditVariant(decode(id)?),
-            Method::DELETE => Call::DeleteVariant(decode(id)?),
+            Method::GET => ApiCall::GetVariant(decode(id)?),
+            Method::PATCH => ApiCall::EditVariant(decode(id)?),
+            Method::DELETE => ApiCall::DeleteVariant(decode(id)?),
             _ => return wrong_method(),
         },
-        ["v1", "config"] if method == get => Call::GetConfig,
-        ["v1", "config"] if method == Method::PATCH => Call::EditConfig,
-        ["v1", "batch_token"] if method == get => Call::GetBatchToken,
+        ["v1", "config"] if method == get => ApiCall::GetConfig,
+        ["v1", "config"] if method == Method::PATCH => ApiCall::EditConfig,
+        ["v1", "batch_token"] if method == get => ApiCall::GetBatchToken,
         ["v1"] | ["v2"] | ["v1" | "v2", "direct_upload"] => return wrong_method(),
         ["v1", "keys" | "stats" | "variants" | "config" | "batch_token"] => return wrong_method(),
-        ["v1", id @ .., "blob"] if !id.is_empty() && method == get => Call::GetBlob(join(id)?),
+        ["v1", id @ .., "blob"] if !id.is_empty() && method == get => ApiCall::GetBlob(join(id)?),
         ["v1", id @ ..] => match *method {
-            Method::GET => Call::GetImage(join(id)?),
-            Method::PATCH => Call::EditImage(join(id)?),
-            Method::DELETE => Call::DeleteImage(join(id)?),
+            Method::GET => ApiCall::GetImage(join(id)?),
+            Method::PATCH => ApiCall::EditImage(join(id)?),
+            Method::DELETE => ApiCall::DeleteImage(join(id)?),
             _ => return wrong_method(),
         },
-        _ => return Err(Refusal::no_route(path)),
+        _ => return Err(ApiError::route_not_found(path)),
     })
 }
 
-/// The batch host has images and direct uploads, and nothing that changes the account.
-fn served_in_batches(call: &Call) -> bool {
+/// The batch host has the calls for images and direct uploads, and none for the account.
+fn is_on_batch_host(call: &ApiCall) -> bool {
     matches!(
         call,
-        Call::CreateImage
-            | Call::ListImages
-            | Call::ListImagesV2
-            | Call::GetImage(_)
-            | Call::EditImage(_)
-            | Call::DeleteImage(_)
-            | Call::CreateDirectUpload
+        ApiCall::CreateImage
+            | ApiCall::ListImages
+            | ApiCall::ListImagesV2
+            | ApiCall::GetImage(_)
+            | ApiCall::EditImage(_)
+            | ApiCall::DeleteImage(_)
+            | ApiCall::CreateDirectUpload
     )
 }
 
-/// An id whose slashes came raw, encoded, or both.
-fn join(segments: &[&str]) -> Result<String, Refusal> {
+/// An id whose slashes may be raw or encoded in the request.
+fn join(segments: &[&str]) -> Result<String, ApiError> {
     decode(&segments.join("/"))
 }
 
-fn decode(text: &str) -> Result<String, Refusal> {
+fn decode(text: &str) -> Result<String, ApiError> {
     percent_decode_str(text)
         .decode_utf8()
         .map(|text| text.into_owned())
-        .map_err(|_| Refusal::bad_request("the path is not UTF-8"))
+        .map_err(|_| ApiError::bad_request("the path is not UTF-8"))
 }

@@ -1,4 +1,4 @@
-//! What the emulator keeps: rows in an SQLite database of its own, bytes in a folder beside it.
+//! Stored data: rows in a SQLite database, image files in a folder beside it.
 
 mod files;
 pub(super) mod image;
@@ -16,22 +16,22 @@ use sea_orm::{
 };
 use tokio::sync::Mutex;
 
-pub(super) use files::{Files, close};
+pub(super) use files::{Files, restrict_permissions};
 pub(super) use image::Format;
 
 use super::OpenError;
 
-/// Rows and bytes.
+/// Database and image files.
 pub(super) struct Store {
     pub(super) db: DatabaseConnection,
     pub(super) files: Files,
-    /// Held from a check to the write that rests on it; single statements need no lock.
-    pub(super) changing: Mutex<()>,
+    /// Held between a check and the write that depends on it. Single statements need no lock.
+    pub(super) write_lock: Mutex<()>,
 }
 
 impl Store {
-    /// Opens what `data_dir` holds, making folders, tables, the `public` variant and a signing key where missing,
-    /// and forgets drafts and files nothing can need any more.
+    /// Opens the store in `data_dir`. Creates folders, tables, the `public` variant and a signing key if they are
+    /// missing, and removes drafts that expired a day ago and files without a row.
     pub(super) async fn open(data_dir: &Path, now: DateTime<Utc>) -> Result<Store, OpenError> {
         let files = Files::open(data_dir, now)?;
         let database = data_dir.join("emulator.sqlite");
@@ -42,35 +42,35 @@ impl Store {
             .truncate(false)
             .open(&database)
             .map_err(unusable)?;
-        // What SQLite keeps beside it gets the same permissions.
-        close(&database, 0o600).map_err(unusable)?;
+        // SQLite gives the same permissions to the files it creates beside it.
+        restrict_permissions(&database, 0o600).map_err(unusable)?;
         let db = connect(&database).await?;
         create_tables(&db).await?;
         variant::ensure_public(&db, now).await?;
         signing_key::ensure_one(&db, now).await?;
-        let forgotten = (now - Duration::days(1)).timestamp_millis();
+        let expired_before = (now - Duration::days(1)).timestamp_millis();
         image::Entity::delete_many()
             .filter(image::COLUMN.blob.is_null())
-            .filter(image::COLUMN.expires_ms.lt(forgotten))
+            .filter(image::COLUMN.expires_ms.lt(expired_before))
             .exec(&db)
             .await?;
-        sweep(&db, &files, now).await?;
-        Ok(Store { db, files, changing: Mutex::new(()) })
+        remove_orphans(&db, &files, now).await?;
+        Ok(Store { db, files, write_lock: Mutex::new(()) })
     }
 }
 
-/// Connections of the pool. Readers do not wait for each other or for the writer: SQLite's log is write-ahead.
+/// Connections of the pool. With SQLite's write-ahead log, readers wait neither for each other nor for a writer.
 const CONNECTIONS: u32 = 4;
-/// How long a writer waits for another one.
-const BUSY: std::time::Duration = std::time::Duration::from_secs(10);
+/// How long a writer waits for another writer.
+const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
 async fn connect(path: &Path) -> Result<DatabaseConnection, DbErr> {
-    // The path may hold characters a URL gives a meaning to.
+    // The path may contain characters that have a meaning in a URL.
     let path = path.to_string_lossy();
     let mut options =
         ConnectOptions::new(format!("sqlite://{}?mode=rwc", utf8_percent_encode(&path, NON_ALPHANUMERIC)));
     options.max_connections(CONNECTIONS).sqlx_logging(false).map_sqlx_sqlite_opts(|options| {
-        options.busy_timeout(BUSY).pragma("journal_mode", "WAL").pragma("synchronous", "FULL")
+        options.busy_timeout(BUSY_TIMEOUT).pragma("journal_mode", "WAL").pragma("synchronous", "FULL")
     });
     Database::connect(options).await
 }
@@ -81,7 +81,7 @@ async fn create_tables(db: &DatabaseConnection) -> Result<(), DbErr> {
     db.execute(schema.create_table_from_entity(variant::Entity).if_not_exists()).await?;
     db.execute(schema.create_table_from_entity(signing_key::Entity).if_not_exists()).await?;
     db.execute(schema.create_table_from_entity(setting::Entity).if_not_exists()).await?;
-    // Both lists page by this key and leave drafts out.
+    // Both lists are in this order and leave out drafts.
     let by_upload =
         "CREATE INDEX IF NOT EXISTS image_by_upload ON image (uploaded_ms, id) WHERE blob IS NOT NULL";
     db.execute_unprepared(by_upload).await?;
@@ -90,8 +90,8 @@ async fn create_tables(db: &DatabaseConnection) -> Result<(), DbErr> {
     Ok(())
 }
 
-/// Removes files that were stored without getting their row, because the process died in between.
-async fn sweep(db: &DatabaseConnection, files: &Files, now: DateTime<Utc>) -> Result<(), OpenError> {
+/// Removes files without a row: the process ended between storing the file and inserting its row.
+async fn remove_orphans(db: &DatabaseConnection, files: &Files, now: DateTime<Utc>) -> Result<(), OpenError> {
     for blob in files.old_blobs(now)? {
         let rows = image::Entity::find().filter(image::COLUMN.blob.eq(blob.as_str())).count(db).await?;
         if rows == 0 {
@@ -101,7 +101,7 @@ async fn sweep(db: &DatabaseConnection, files: &Files, now: DateTime<Utc>) -> Re
     Ok(())
 }
 
-/// Inserts a row; false if its key is taken.
+/// Inserts a row; false if its key exists already.
 pub(super) async fn insert<M, A>(db: &DatabaseConnection, row: M) -> Result<bool, DbErr>
 where
     M: IntoActiveModel<A>,

@@ -1,14 +1,13 @@
-//! Pixels: from a stored file and a plan to the bytes that are delivered.
+//! Makes delivered files: decodes a stored file, applies a transformation, and encodes the result.
 
 pub(super) mod adjust;
 #[cfg(feature = "avif")]
 pub(super) mod avif;
-pub(super) mod colour;
 pub(super) mod decode;
 pub(super) mod encode;
 pub(super) mod geometry;
-pub(super) mod plan;
 pub(super) mod saliency;
+pub(super) mod transformation;
 pub(super) mod webp;
 
 use std::path::Path;
@@ -19,69 +18,74 @@ use fast_image_resize::{ResizeOptions, Resizer};
 use image::{DynamicImage, Frame, Frames};
 use media::decode::Animation;
 
-use super::answer::Refusal;
+use super::error::ApiError;
 use super::store::Format;
 use cloudflare_images::wire::{MAX_PIXELS, MAX_SIDE};
-use encode::Output;
+use encode::OutputFormat;
 use geometry::Layout;
-use plan::{Gravity, Plan};
+use transformation::{Gravity, Transformation};
 
 /// A delivered file.
 #[derive(Debug, Clone)]
-pub(super) struct Rendered {
+pub(super) struct RenderedFile {
     pub(super) bytes: Bytes,
     /// MIME type.
     pub(super) media_type: &'static str,
 }
 
-/// Decodes the file, applies the plan and encodes the outcome, with all its frames if it `moves`.
+/// Decodes a file, applies a transformation and encodes the result. With `animate`, an animation keeps all its frames.
 ///
-/// Blocks. Errors are those of the delivery host: 9413 for an output too large, 9516 for a file or output that
-/// cannot be coded, 9401 for a trim that leaves nothing.
+/// Blocks. Errors are those of the delivery host: 9413 for a result that is too large, 9516 for a failure of decoder or
+/// encoder, 9401 for a trim that leaves no pixels.
 pub(super) fn render(
     path: &Path,
     source: Format,
-    plan: &Plan,
-    output: Output,
-    moves: bool,
-) -> Result<Rendered, Refusal> {
+    transformation: &Transformation,
+    output: OutputFormat,
+    animate: bool,
+) -> Result<RenderedFile, ApiError> {
     let raster = decode::raster(source).ok_or_else(|| undecodable("not a raster image"))?;
-    if moves && let Some(animation) = decode::animation(path, raster).map_err(undecodable)? {
-        return animated(animation, plan, output);
+    if animate && let Some(animation) = decode::animation(path, raster).map_err(undecodable)? {
+        return render_animation(animation, transformation, output);
     }
     let decoded = decode::pixels(path, raster).map_err(undecodable)?;
     let original = (decoded.image.width(), decoded.image.height());
-    let pixels = apply(decoded.image, plan)?;
-    if output == Output::Json {
-        return encode::document(path, source, original, (pixels.width(), pixels.height()));
+    let pixels = apply(decoded.image, transformation)?;
+    if output == OutputFormat::Json {
+        return encode::json_info(path, source, original, (pixels.width(), pixels.height()));
     }
-    encode::still(pixels, output, plan, decoded.exif, decoded.icc)
+    encode::still(pixels, output, transformation, decoded.exif, decoded.icc)
 }
 
-fn animated(animation: Animation, plan: &Plan, output: Output) -> Result<Rendered, Refusal> {
+fn render_animation(
+    animation: Animation,
+    transformation: &Transformation,
+    output: OutputFormat,
+) -> Result<RenderedFile, ApiError> {
     let Animation { frames, loops } = animation;
-    let frames = Transformed { frames, plan, pixels: 0 };
+    let frames = TransformedFrames { frames, transformation, pixels: 0 };
     match output {
-        Output::Gif => encode::gif(Frames::new(Box::new(frames)), loops),
-        _ => encode::webp_animation(frames, loops, plan.quality),
+        OutputFormat::Gif => encode::gif(Frames::new(Box::new(frames)), loops),
+        _ => encode::webp_animation(frames, loops, transformation.quality),
     }
 }
 
-/// Frames as they are asked for, so that no more than one is held decoded.
-struct Transformed<'a> {
+/// Transforms each frame when it is requested, so that only one decoded frame is in memory.
+struct TransformedFrames<'a> {
     frames: Frames<'a>,
-    plan: &'a Plan,
+    transformation: &'a Transformation,
+    /// Pixels of the frames so far.
     pixels: u64,
 }
 
-impl Iterator for Transformed<'_> {
+impl Iterator for TransformedFrames<'_> {
     type Item = image::ImageResult<Frame>;
 
     fn next(&mut self) -> Option<Self::Item> {
         Some(self.frames.next()?.and_then(|frame| {
             let delay = frame.delay();
-            let pixels =
-                apply(DynamicImage::ImageRgba8(frame.into_buffer()), self.plan).map_err(as_image_error)?;
+            let pixels = apply(DynamicImage::ImageRgba8(frame.into_buffer()), self.transformation)
+                .map_err(as_image_error)?;
             self.pixels += u64::from(pixels.width()) * u64::from(pixels.height());
             if self.pixels > MAX_PIXELS {
                 return Err(as_image_error(too_large()));
@@ -91,31 +95,32 @@ impl Iterator for Transformed<'_> {
     }
 }
 
-/// Trim, flip, rotate, resize and crop, colours, blur and sharpen, background: in this order.
-fn apply(pixels: DynamicImage, plan: &Plan) -> Result<DynamicImage, Refusal> {
-    let pixels = match plan.trimmed(pixels.width(), pixels.height())? {
+/// Trims, flips, rotates, resizes and crops, changes colours, blurs and sharpens, and adds the background, in this order.
+fn apply(pixels: DynamicImage, transformation: &Transformation) -> Result<DynamicImage, ApiError> {
+    let pixels = match transformation.trimmed_area(pixels.width(), pixels.height())? {
         Some(area) => pixels.crop_imm(area.left, area.top, area.width, area.height),
         None => pixels,
     };
-    let pixels = plan.turned(pixels);
-    let layout = geometry::layout((pixels.width(), pixels.height()), plan.size(), plan.fit);
-    check_output(layout.canvas)?;
-    let mut pixels = resize(pixels, &layout, plan.gravity)?;
-    adjust::colours(&mut pixels, plan);
-    let pixels = adjust::sharpness(pixels, plan);
-    Ok(adjust::background(pixels, layout.canvas, plan.background))
+    let pixels = transformation.flip_and_rotate(pixels);
+    let layout =
+        geometry::layout((pixels.width(), pixels.height()), transformation.size(), transformation.fit);
+    check_size(layout.canvas)?;
+    let mut pixels = resize(pixels, &layout, transformation.gravity)?;
+    adjust::colours(&mut pixels, transformation);
+    let pixels = adjust::sharpness(pixels, transformation);
+    Ok(adjust::background(pixels, layout.canvas, transformation.background))
 }
 
-fn resize(pixels: DynamicImage, layout: &Layout, gravity: Gravity) -> Result<DynamicImage, Refusal> {
+fn resize(pixels: DynamicImage, layout: &Layout, gravity: Gravity) -> Result<DynamicImage, ApiError> {
     let (width, height) = (f64::from(pixels.width()), f64::from(pixels.height()));
     let (crop_width, crop_height) = layout.crop;
-    let whole = crop_width >= width && crop_height >= height;
-    if whole && layout.draw == (pixels.width(), pixels.height()) {
+    let uncropped = crop_width >= width && crop_height >= height;
+    if uncropped && layout.draw == (pixels.width(), pixels.height()) {
         return Ok(pixels);
     }
     let (x, y) = match gravity {
         Gravity::Point(x, y) => (x, y),
-        Gravity::Auto if whole => (0.5, 0.5),
+        Gravity::Auto if uncropped => (0.5, 0.5),
         Gravity::Auto => saliency::focus(&pixels, layout.crop),
     };
     let left = (width - crop_width).max(0.0) * x;
@@ -124,26 +129,26 @@ fn resize(pixels: DynamicImage, layout: &Layout, gravity: Gravity) -> Result<Dyn
     let mut resized = DynamicImage::new(layout.draw.0, layout.draw.1, pixels.color());
     Resizer::new()
         .resize(&pixels, &mut resized, &options)
-        .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, 9523, error.to_string()))?;
+        .map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, 9523, error.to_string()))?;
     Ok(resized)
 }
 
-fn check_output((width, height): (u32, u32)) -> Result<(), Refusal> {
+fn check_size((width, height): (u32, u32)) -> Result<(), ApiError> {
     if width.max(height) > MAX_SIDE || u64::from(width) * u64::from(height) > MAX_PIXELS {
         return Err(too_large());
     }
     Ok(())
 }
 
-fn too_large() -> Refusal {
-    Refusal::new(StatusCode::FORBIDDEN, 9413, "The requested image is too large")
+fn too_large() -> ApiError {
+    ApiError::new(StatusCode::FORBIDDEN, 9413, "The requested image is too large")
 }
 
-fn undecodable(error: impl std::fmt::Display) -> Refusal {
-    Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, 9516, format!("error during decoding: {error}"))
+fn undecodable(error: impl std::fmt::Display) -> ApiError {
+    ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, 9516, format!("error during decoding: {error}"))
 }
 
-/// Carries a refusal through the encoder, which knows only its own errors; [`encode::gif`] takes it out again.
-fn as_image_error(refusal: Refusal) -> image::ImageError {
-    image::ImageError::IoError(std::io::Error::other(encode::Carried(refusal)))
+/// Wraps an error for an encoder that takes frames with errors of the image crate; [`encode`] unwraps it.
+fn as_image_error(error: ApiError) -> image::ImageError {
+    image::ImageError::IoError(std::io::Error::other(encode::WrappedApiError(error)))
 }

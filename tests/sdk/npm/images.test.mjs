@@ -1,4 +1,4 @@
-// Drives every Images method of Cloudflare's own SDK against the emulator, on results and on refusals.
+// Calls every Images method of Cloudflare's SDK on the emulator, and checks results and errors.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -38,7 +38,7 @@ const PUBLIC_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a
 const PRIVATE_ID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{10}01$/;
 const TEN_MB = 10 * 1024 * 1024;
 
-// Each method of the SDK notes that it was called; the last test looks for those that were not.
+// Each method of the SDK records that it was called; the last test fails if one was not.
 const methods = methodsOf(client.images);
 const called = new Set();
 for (const [resource, name, path] of methods) {
@@ -59,7 +59,7 @@ async function blobOf(id) {
   return Buffer.from(await (await v1.blobs.get(id, me)).arrayBuffer());
 }
 
-/** What a browser or an app does with an upload URL. */
+/** Uploads to an upload URL, as a browser or an app does. */
 async function upload(url, bytes = png(), { name = 'mine.png', part = 'file' } = {}) {
   const form = new FormData();
   form.set(part, new File([bytes], name));
@@ -410,7 +410,7 @@ describe('v1.list', () => {
     const second = await v1.list({ ...me, creator, per_page: 10, page: 2 });
     assert.deepEqual(second.result.images, made.slice(10));
     assert.deepEqual((await v1.list({ ...me, creator, per_page: 10, page: 3 })).result.images, []);
-    // It looks for `items`; were there any, it would ask for page after page.
+    // The SDK's page class looks for `items`. If there were any, it would request further pages.
     let requests = 0;
     const counting = connect({ fetch: (...args) => (requests++, fetch(...args)) });
     for await (const item of counting.images.v1.list({ ...me, creator })) assert.fail(JSON.stringify(item));
@@ -439,7 +439,7 @@ describe('v1.list', () => {
   });
 });
 
-/** Creates an image that is surely newer than all before it: times are kept to the millisecond. */
+/** Creates an image with a later upload time than all before it: times are stored in milliseconds. */
 async function newer(fields) {
   await new Promise((resolve) => setTimeout(resolve, 3));
   return create(fields);
@@ -671,7 +671,7 @@ describe('v2.list', () => {
 
   const list = (params = {}) => v2.list({ ...me, creator, sort_order: 'asc', ...params });
 
-  /** Numbers of the images a filter finds, in the order they were made. */
+  /** Indices of the images that a filter finds, in the order of their creation. */
   async function matching(meta, params = {}) {
     const { images } = await list({ meta, ...params });
     return images.map((image) => made.findIndex(({ id }) => id === image.id));
@@ -971,7 +971,7 @@ describe('v2.directUploads', () => {
 });
 
 describe('credentials', () => {
-  /** Every method once, by a client and account that may be wrong. */
+  /** One call of every method, with a client and an account that may be wrong. */
   const everyCall = async ({ images: { v1, v2 } }, who) => [
     () => v1.list(who),
     async () => v1.create({ ...who, file: await file() }),
@@ -1047,14 +1047,14 @@ describe('credentials', () => {
 });
 
 describe('retries of the SDK', () => {
-  /** A client that retries as it does by default. `lose` says which answers never reach it. */
+  /** A client with the default retries. `lose` selects the responses that do not reach it. */
   function persistent(lose = () => false) {
     const log = [];
     const patient = connect({
       maxRetries: 2,
       fetch: async (url, init) => {
         const answer = await fetch(url, init);
-        // The SDK also tries out the `fetch` it is given, on an address that leads nowhere.
+        // The SDK tests the `fetch` that it is given with a URL that does not exist.
         if (!`${url}`.startsWith('http')) return answer;
         log.push(answer.status);
         if (lose(log.length)) {

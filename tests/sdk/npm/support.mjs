@@ -1,4 +1,4 @@
-// Pictures made in code, an origin to fetch them from, and words for what the suite asserts again and again.
+// Generated images, a web server that has them, and assertions that several tests share.
 
 import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
@@ -8,20 +8,20 @@ import Cloudflare, { toFile } from 'cloudflare';
 
 export const account_id = process.env.CLOUDFLARE_ACCOUNT_ID;
 
-// The suite deletes and rotates: it must never meet a real account.
+// The suite deletes images and replaces keys, so it must not run on a real account.
 const baseURL = new URL(process.env.CLOUDFLARE_BASE_URL ?? 'unset:');
 assert.equal(baseURL.hostname, '127.0.0.1', 'CLOUDFLARE_BASE_URL must be an emulator on 127.0.0.1');
 
-/** A client that reads token and address from the environment, as users write it. It does not retry. */
+/** A client that reads token and base URL from the environment, as in the SDK's examples, and does not retry. */
 export function connect(options = {}) {
   return new Cloudflare({ maxRetries: 0, timeout: 20_000, ...options });
 }
 
-/** Text no other test uses. */
+/** Text that no other test uses. */
 export const unique = (prefix = 'npm') => `${prefix}${++counter}x${Date.now().toString(36)}`;
 let counter = 0;
 
-/** A grey PNG; `bytes` fills it up to that size with a chunk that decoders skip. */
+/** A grey PNG; with `bytes`, it has that size, through a chunk that decoders skip. */
 export function png(width = 3, height = 2, { bytes, shade = 128 } = {}) {
   const header = Buffer.alloc(13);
   header.writeUInt32BE(width, 0);
@@ -109,7 +109,7 @@ export async function refused(call, kind, status, code, text) {
   );
 }
 
-/** What the delivery host answers: status, type, bytes. Redirects are not expected. */
+/** The response of the delivery host: status, type, bytes. Redirects are not expected. */
 export async function deliver(url, accept = 'image/png,image/*') {
   const answer = await fetch(url, { headers: { accept }, redirect: 'error' });
   const bytes = Buffer.from(await answer.arrayBuffer());
@@ -125,7 +125,7 @@ export function sign(url, key, expires = Math.floor(Date.now() / 1000) + 600) {
   return signed.href;
 }
 
-/** A web server on loopback that has pictures, and troubles. */
+/** A web server on loopback with images, and with URLs that fail. */
 export async function origin() {
   const server = createServer((request, response) => {
     const { pathname } = new URL(request.url, 'http://origin');

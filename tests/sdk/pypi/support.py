@@ -1,4 +1,4 @@
-"""Pictures made in code, an origin to fetch them from, and words for what the suite asserts again and again."""
+"""Generated images, a web server that has them, and assertions that several tests share."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from cloudflare import Cloudflare
 ACCOUNT = os.environ["CLOUDFLARE_ACCOUNT_ID"]
 TEN_MB = 10 * 1024 * 1024
 
-# The suite deletes and rotates: it must never meet a real account.
+# The suite deletes images and replaces keys, so it must not run on a real account.
 if urlsplit(os.environ.get("CLOUDFLARE_BASE_URL", "")).hostname != "127.0.0.1":
     raise SystemExit("CLOUDFLARE_BASE_URL must be an emulator on 127.0.0.1")
 
-# What is neither the SDK nor the API: delivery and uploads.
+# For delivery and uploads, which the SDK does not have.
 web = httpx.Client(timeout=20, trust_env=False, follow_redirects=False)
 
 
 def connect(**options: Any) -> Cloudflare:
-    """A client that reads token and address from the environment, as users write it. It does not retry."""
+    """A client that reads token and base URL from the environment, as in the SDK's examples, and does not retry."""
     return Cloudflare(**{"max_retries": 0, "timeout": 20, **options})
 
 
@@ -38,12 +38,12 @@ _counter = itertools.count(1)
 
 
 def unique(prefix: str = "pypi") -> str:
-    """Text no other test uses."""
+    """Text that no other test uses."""
     return f"{prefix}{next(_counter)}x{time.time_ns() // 1_000_000:x}"
 
 
 def png(width: int = 3, height: int = 2, *, size: int | None = None, shade: int = 128) -> bytes:
-    """A grey PNG; ``size`` fills it up to that many bytes with a chunk that decoders skip."""
+    """A grey PNG; with ``size``, it has that many bytes, through a chunk that decoders skip."""
     rows = (b"\0" + bytes([shade]) * width) * height
     start = b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
     end = _chunk(b"IDAT", zlib.compress(rows)) + _chunk(b"IEND", b"")
@@ -82,7 +82,7 @@ def size_of(data: bytes) -> tuple[int, int]:
 
 
 def deliver(url: str, accept: str = "image/png,image/*") -> httpx.Response:
-    """What the delivery host answers."""
+    """The response of the delivery host."""
     return web.get(url, headers={"accept": accept})
 
 
@@ -105,7 +105,7 @@ class Uploaded(NamedTuple):
 
 
 def upload(url: str, data: bytes | None = None, *, name: str = "mine.png", part: str = "file") -> Uploaded:
-    """What a browser or an app does with an upload URL."""
+    """Uploads to an upload URL, as a browser or an app does."""
     answer = web.post(url, files={part: (name, png() if data is None else data, "image/png")})
     return Uploaded(answer.status_code, answer.headers, answer.json())
 
@@ -144,7 +144,7 @@ class _Origin(BaseHTTPRequestHandler):
 
 
 class Origin:
-    """A web server on loopback that has pictures, and troubles."""
+    """A web server on loopback with images, and with URLs that fail."""
 
     def __enter__(self) -> Origin:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Origin)
@@ -159,7 +159,7 @@ class Origin:
 
 
 class Recorded(httpx.BaseTransport):
-    """Keeps the status of every answer; ``lose`` says which answers, counted from 1, never reach the client."""
+    """Records the status of every response; ``lose`` selects the responses, counted from 1, that do not reach the client."""
 
     def __init__(self, lose: Any = lambda request: False) -> None:
         self.log: list[int] = []

@@ -1,4 +1,4 @@
-"""Drives every Images method of Cloudflare's own SDK against the emulator, on results and on refusals."""
+"""Calls every Images method of Cloudflare's SDK on the emulator, and checks results and errors."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ PRIVATE_ID = re.compile(_UUID + "01")
 
 
 def resources(resource: Any, path: str = "") -> Iterator[tuple[Any, str]]:
-    """A resource of the SDK and those below it, each with its path."""
+    """A resource of the SDK and its subresources, each with its path."""
     yield resource, path
     for name in dir(type(resource)):
         if name.startswith("_") or name.startswith("with_"):
@@ -66,7 +66,7 @@ def resources(resource: Any, path: str = "") -> Iterator[tuple[Any, str]]:
 
 
 def methods() -> list[tuple[Any, str, str]]:
-    """Every method of the resources below ``images``: where it is, its name, its path."""
+    """Every method of the resources below ``images``: its class, name and path."""
     return [
         (resource, name, path + name)
         for resource, path in resources(client.images)
@@ -94,7 +94,7 @@ def setUpModule() -> None:
     unittest.addModuleCleanup(client.close)
 
 
-# Each method of the SDK notes that it was called; the last test looks for those that were not.
+# Each method of the SDK records that it was called; the last test fails if one was not.
 for _method in METHODS:
     _note(*_method)
 
@@ -104,7 +104,7 @@ def create(**fields: Any) -> Any:
 
 
 def newer(**fields: Any) -> Any:
-    """Creates an image that is surely newer than all before it: times are kept to the millisecond."""
+    """Creates an image with a later upload time than all before it: times are stored in milliseconds."""
     time.sleep(0.003)
     return create(**fields)
 
@@ -487,7 +487,7 @@ class Delete(Suite):
 class ListV1(Suite):
     @staticmethod
     def listed(**params: Any) -> list[dict[str, Any]]:
-        """What is in the answer, for the SDK's own page class looks elsewhere."""
+        """The images in the response; the SDK's page class looks for another member."""
         page = v1.list(**me, **params)
         return page.result.model_extra["images"]
 
@@ -497,7 +497,7 @@ class ListV1(Suite):
         for page, expected in [(1, made[:10]), (2, made[10:]), (3, [])]:
             found = [image["id"] for image in self.listed(creator=creator, per_page=10, page=page)]
             self.assertEqual(found, expected)
-        # It looks for `items`; were there any, it would ask for page after page.
+        # The SDK's page class looks for `items`. If there were any, it would request further pages.
         recorded = Recorded()
         with connect(http_client=httpx.Client(transport=recorded)) as counting:
             self.assertEqual(list(counting.images.v1.list(**me, creator=creator)), [])
@@ -520,7 +520,7 @@ class ListV1(Suite):
         found = {image["id"] for image in self.listed(per_page=10_000)}
         self.assertLessEqual({owned.id, unowned.id}, found)
         self.assertNotIn(draft.id, found)
-        # This SDK drops empty parameters, so "no creator" cannot be asked for.
+        # This SDK drops empty parameters, so images without creator cannot be requested.
         found = {image["id"] for image in self.listed(creator="", per_page=10_000)}
         self.assertLessEqual({owned.id, unowned.id}, found)
 
@@ -632,7 +632,7 @@ class Variants(Suite):
 
     @staticmethod
     def listed() -> dict[str, Any]:
-        """All variants: the SDK has a name for one of its documentation's example only."""
+        """All variants. The SDK's model has a member only for the variant in the documentation's example."""
         return v1.variants.list(**me).variants.to_dict()
 
     def test_public_is_there_from_the_start_and_stays(self) -> None:
@@ -648,7 +648,7 @@ class Variants(Suite):
             self.make("public")
 
     def test_create_get_list_edit_delete(self) -> None:
-        # The one name the SDK's model knows.
+        # The only name in the SDK's model.
         self.make("hero")
         self.assertEqual(v1.variants.list(**me).variants.hero.options.width, 40)
         name = unique("thumb")
@@ -669,7 +669,7 @@ class Variants(Suite):
         again = v1.variants.edit(name, **me, options=self.options)
         self.assertEqual(again.to_dict(), {"variant": {**variant, "neverRequireSignedURLs": True}})
         self.assertEqual(v1.variants.get(name, **me).to_dict(), again.to_dict())
-        # As the documents have it, in the SDK's own type of number.
+        # The values of the documentation, as the SDK's type of number.
         some: Any = {"width": 350.0, "height": 350.0}
         wider = v1.variants.edit(name, **me, options=some).to_dict()["variant"]
         self.assertEqual(wider["options"], {**self.options, "width": 350, "height": 350})
@@ -777,7 +777,7 @@ class ListV2(Suite):
         return v2.list(**{**me, "creator": self.creator, "sort_order": "asc", **params})
 
     def matching(self, meta: Any, **params: Any) -> list[int]:
-        """Numbers of the images a filter finds, in the order they were made."""
+        """Indices of the images that a filter finds, in the order of their creation."""
         order = ids(self.made)
         return [order.index(image.id) for image in self.listed(meta=meta, **params).images]
 
@@ -828,7 +828,7 @@ class ListV2(Suite):
 
     def test_by_creator(self) -> None:
         self.assertEqual(v2.list(**me, creator=unique()).images, [])
-        # This SDK drops empty parameters, so "no creator" cannot be asked for.
+        # This SDK drops empty parameters, so images without creator cannot be requested.
         found = ids(v2.list(**me, creator="", per_page=1000).images)
         self.assertIn(self.made[0].id, found)
 
@@ -1068,7 +1068,7 @@ class DirectUploads(Suite):
 class Credentials(Suite):
     @staticmethod
     def every_call(of: Cloudflare, account: str) -> list[Callable[[], Any]]:
-        """Every method once, by a client and account that may be wrong."""
+        """One call of every method, with a client and an account that may be wrong."""
         v1, v2, who = of.images.v1, of.images.v2, {"account_id": account}
         options: Any = {"fit": "cover", "width": 1, "height": 1, "metadata": "none"}
         return [
@@ -1136,7 +1136,7 @@ class Credentials(Suite):
                     call()
 
     def test_email_and_key_are_as_good_as_a_token(self) -> None:
-        # This SDK sends the e-mail alone when it is given both; the key goes along as a header.
+        # With both, this SDK sends the e-mail address only, so the key is set as a header.
         def owner(key: str) -> Cloudflare:
             return connect(api_email="ann@example.com", default_headers={"X-Auth-Key": key})
 
@@ -1149,7 +1149,7 @@ class Credentials(Suite):
 class Retries(Suite):
     @contextmanager
     def persistent(self, lose: Callable[[int], bool] = lambda request: False) -> Iterator[tuple[Any, list[int]]]:
-        """A client that retries as it does by default. ``lose`` says which answers never reach it."""
+        """A client with the default retries. ``lose`` selects the responses that do not reach it."""
         recorded = Recorded(lose)
         with connect(max_retries=2, http_client=httpx.Client(transport=recorded)) as patient:
             yield patient.images.v1, recorded.log
@@ -1212,7 +1212,7 @@ class Asynchronous(Suite):
 
 
 class Whole(Suite):
-    """Last of all: suites run in the order of this file."""
+    """The last suite: suites run in the order of this file."""
 
     def test_no_method_of_the_sdk_was_left_out(self) -> None:
         self.assertEqual(called, {path for _, _, path in METHODS})

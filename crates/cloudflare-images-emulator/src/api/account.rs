@@ -5,20 +5,20 @@ use sea_orm::sea_query::OnConflict;
 use sea_orm::{EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter};
 use serde::Deserialize;
 
-use crate::answer::Refusal;
+use crate::error::ApiError;
 use crate::store::{image, setting};
 use crate::{Emulator, form};
 use cloudflare_images::wire::{AccountConfig, Stats, StatsCount};
 
-/// `GET v1/stats`: drafts do not count.
-pub(super) async fn stats(emulator: &Emulator) -> Result<Stats, Refusal> {
+/// `GET v1/stats`: the number of images, without drafts.
+pub(super) async fn stats(emulator: &Emulator) -> Result<Stats, ApiError> {
     let images = image::Entity::find().filter(image::COLUMN.blob.is_not_null());
     let current = images.count(&emulator.0.store.db).await?;
     Ok(Stats { count: StatsCount { current, allowed: ALLOWED } })
 }
 
 /// `GET v1/config`.
-pub(super) async fn config(emulator: &Emulator) -> Result<AccountConfig, Refusal> {
+pub(super) async fn config(emulator: &Emulator) -> Result<AccountConfig, ApiError> {
     let row = setting::current(&emulator.0.store.db).await?;
     Ok(AccountConfig {
         flexible_variants: Some(row.flexible_variants),
@@ -27,19 +27,19 @@ pub(super) async fn config(emulator: &Emulator) -> Result<AccountConfig, Refusal
     })
 }
 
-/// `PATCH v1/config`: settings left out stay.
-pub(super) async fn edit_config(emulator: &Emulator, body: Body) -> Result<AccountConfig, Refusal> {
+/// `PATCH v1/config`: settings that are left out do not change.
+pub(super) async fn edit_config(emulator: &Emulator, body: Body) -> Result<AccountConfig, ApiError> {
     let edit: ConfigEdit = form::json(body).await?;
     if edit.preserve_content_credentials == Some(true) {
         let name = "preserve_content_credentials";
-        return Err(Refusal::bad_request(format!("{name} is not emulated")).at(&[name]));
+        return Err(ApiError::bad_request(format!("{name} is not emulated")).with_pointer(&[name]));
     }
     if edit.browser_ttl.is_some_and(|ttl| !(3600..=31_536_000).contains(&ttl)) {
         let message = "browser_ttl must be between 3600 and 31536000";
-        return Err(Refusal::bad_request(message).at(&["browser_ttl"]));
+        return Err(ApiError::bad_request(message).with_pointer(&["browser_ttl"]));
     }
     let db = &emulator.0.store.db;
-    let changing = emulator.0.store.changing.lock().await;
+    let write_lock = emulator.0.store.write_lock.lock().await;
     let mut row = setting::current(db).await?;
     row.flexible_variants = edit.flexible_variants.unwrap_or(row.flexible_variants);
     row.browser_ttl = edit.browser_ttl.unwrap_or(row.browser_ttl);
@@ -47,14 +47,14 @@ pub(super) async fn edit_config(emulator: &Emulator, body: Body) -> Result<Accou
         .update_columns([setting::Column::FlexibleVariants, setting::Column::BrowserTtl])
         .to_owned();
     setting::Entity::insert(row.into_active_model()).on_conflict(replace).exec_without_returning(db).await?;
-    drop(changing);
+    drop(write_lock);
     config(emulator).await
 }
 
-/// The allowance in Cloudflare's own example.
+/// The number in the example of Cloudflare's documentation. It is not enforced.
 const ALLOWED: u64 = 100_000;
 
-/// As [`AccountConfig`], but a setting the emulator does not know is an error.
+/// [`AccountConfig`], but unknown settings are an error.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ConfigEdit {

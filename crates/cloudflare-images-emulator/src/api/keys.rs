@@ -1,50 +1,50 @@
-//! Signing keys. Every call answers with all of them.
+//! Signing keys. Every call returns all keys.
 
 use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel};
 
-use crate::answer::Refusal;
+use crate::error::ApiError;
 use crate::store::signing_key;
 use crate::{Emulator, now};
 use cloudflare_images::wire::{Key, KeyList};
 
 /// `GET v1/keys`.
-pub(super) async fn list(emulator: &Emulator) -> Result<KeyList, Refusal> {
+pub(super) async fn list(emulator: &Emulator) -> Result<KeyList, ApiError> {
     let keys = signing_key::all(&emulator.0.store.db).await?;
     Ok(KeyList { keys: keys.into_iter().map(|key| Key { name: key.name, value: key.value.0 }).collect() })
 }
 
-/// `PUT v1/keys/{name}`: makes a key, or gives an existing one a new secret; 5453 for a third.
-pub(super) async fn put(emulator: &Emulator, name: &str) -> Result<KeyList, Refusal> {
+/// `PUT v1/keys/{name}`: creates a key, or gives an existing key a new secret; 5453 for a third key.
+pub(super) async fn put(emulator: &Emulator, name: &str) -> Result<KeyList, ApiError> {
     if name.is_empty() || name.len() > 64 || !name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        return Err(Refusal::bad_request("a signing key's name must be alphanumeric"));
+        return Err(ApiError::bad_request("a signing key's name must be alphanumeric"));
     }
     let db = &emulator.0.store.db;
-    let changing = emulator.0.store.changing.lock().await;
+    let write_lock = emulator.0.store.write_lock.lock().await;
     let keys = signing_key::all(db).await?;
-    let fresh = signing_key::new(name, now());
+    let new = signing_key::new(name, now());
     if let Some(old) = keys.iter().find(|key| key.name == name) {
-        let rotated = signing_key::Model { created_ms: old.created_ms, ..fresh };
+        let rotated = signing_key::Model { created_ms: old.created_ms, ..new };
         rotated.into_active_model().reset_all().update(db).await?;
     } else if keys.len() >= MAX_KEYS {
-        return Err(Refusal::service_limit("2 signing keys"));
+        return Err(ApiError::service_limit("2 signing keys"));
     } else {
-        fresh.into_active_model().insert(db).await?;
+        new.into_active_model().insert(db).await?;
     }
-    drop(changing);
+    drop(write_lock);
     list(emulator).await
 }
 
-/// `DELETE v1/keys/{name}`: the last one is replaced by a new `default`.
-pub(super) async fn delete(emulator: &Emulator, name: &str) -> Result<KeyList, Refusal> {
+/// `DELETE v1/keys/{name}`: the last key is replaced by a new one named `default`.
+pub(super) async fn delete(emulator: &Emulator, name: &str) -> Result<KeyList, ApiError> {
     let db = &emulator.0.store.db;
-    let changing = emulator.0.store.changing.lock().await;
+    let write_lock = emulator.0.store.write_lock.lock().await;
     if signing_key::Entity::delete_by_id(name).exec(db).await?.rows_affected == 0 {
-        return Err(Refusal::new(axum::http::StatusCode::NOT_FOUND, 5404, "Signing key not found"));
+        return Err(ApiError::new(axum::http::StatusCode::NOT_FOUND, 5404, "Signing key not found"));
     }
     signing_key::ensure_one(db, now()).await?;
-    drop(changing);
+    drop(write_lock);
     list(emulator).await
 }
 
-/// What Cloudflare allows: one in use and one to rotate to.
+/// Cloudflare's limit: one key in use, and one to rotate to.
 const MAX_KEYS: usize = 2;

@@ -1,91 +1,104 @@
-//! Which format a client gets.
+//! Chooses the format in which an image is delivered.
 
 use axum::http::StatusCode;
 
-use super::{Output, Plan, Wanted};
-use crate::answer::Refusal;
+use super::{OutputFormat, RequestedFormat, Transformation};
+use crate::error::ApiError;
 use crate::store::{Format, image};
 
-/// What is done with the stored file.
+/// How a stored file is delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Choice {
-    /// The bytes as uploaded: there is no decoder, or the animation is too large to touch.
-    Unchanged,
-    Make(Work),
+pub(super) enum Delivery {
+    /// As uploaded: there is no decoder, or the animation is too large.
+    Original,
+    Render(Rendering),
 }
 
-/// What is made of it.
+/// What is made of a stored file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Work {
-    /// Decoded, transformed and written in this format.
-    Write(Output),
-    /// As `Write`, with all frames; for [`Output::Gif`] and [`Output::Webp`].
-    Animate(Output),
-    /// Drawings are cleaned and never resized.
-    CleanSvg,
+pub(super) enum Rendering {
+    /// The first frame, transformed, in this format.
+    Still(OutputFormat),
+    /// All frames, transformed; only for [`OutputFormat::Gif`] and [`OutputFormat::Webp`].
+    Animated(OutputFormat),
+    /// The SVG document without scripts; it is never resized.
+    SanitisedSvg,
 }
 
-/// Chooses from the source, what the URL asks for and what the client accepts; 9412 and 9520 for what cannot be.
+/// Chooses by the format of the source, the format that the URL requests, and the `Accept` header; 9412 and 9520 if the
+/// source cannot be converted to the requested format.
 pub(super) fn choose(
     image: &image::Model,
     source: Format,
-    plan: &Plan,
+    transformation: &Transformation,
     accept: &str,
-) -> Result<Choice, Refusal> {
-    match (source, plan.wanted) {
-        (Format::Svg, Wanted::Auto | Wanted::Fast | Wanted::Svg) => return Ok(Choice::Make(Work::CleanSvg)),
+) -> Result<Delivery, ApiError> {
+    match (source, transformation.format) {
+        (Format::Svg, RequestedFormat::Auto | RequestedFormat::Fast | RequestedFormat::Svg) => {
+            return Ok(Delivery::Render(Rendering::SanitisedSvg));
+        }
         (Format::Svg, _) => return Err(unsupported(9412, "SVG cannot be converted to another format")),
-        (_, Wanted::Svg) => return Err(unsupported(9412, "raster images cannot be converted to SVG")),
-        (Format::Heic, Wanted::Auto | Wanted::Fast) => return Ok(Choice::Unchanged),
+        (_, RequestedFormat::Svg) => {
+            return Err(unsupported(9412, "raster images cannot be converted to SVG"));
+        }
+        (Format::Heic, RequestedFormat::Auto | RequestedFormat::Fast) => return Ok(Delivery::Original),
         (Format::Heic, _) => return Err(unsupported(9520, "HEIC cannot be converted by this emulator")),
         _ => {}
     }
-    let moving = (image.frames > 1 && plan.anim).then(|| animation(plan.wanted, accept)).flatten();
+    let animated = (image.frames > 1 && transformation.anim)
+        .then(|| animated_format(transformation.format, accept))
+        .flatten();
     let pixels = u64::from(image.width) * u64::from(image.height) * u64::from(image.frames);
-    Ok(match moving {
-        Some(_) if pixels > MAX_ANIMATED => Choice::Unchanged,
-        Some(output) => Choice::Make(Work::Animate(output)),
-        None => Choice::Make(Work::Write(still(source, plan.wanted, accept))),
+    Ok(match animated {
+        Some(_) if pixels > MAX_ANIMATED_PIXELS => Delivery::Original,
+        Some(output) => Delivery::Render(Rendering::Animated(output)),
+        None => Delivery::Render(Rendering::Still(still_format(source, transformation.format, accept))),
     })
 }
 
-/// The format of an animation; `None` for those in which nothing moves.
-fn animation(wanted: Wanted, accept: &str) -> Option<Output> {
-    match wanted {
-        Wanted::Webp | Wanted::Avif => Some(Output::Webp),
-        Wanted::Auto | Wanted::Fast if accepts(accept, "image/webp") => Some(Output::Webp),
-        Wanted::Auto | Wanted::Fast => Some(Output::Gif),
-        Wanted::Jpeg | Wanted::Png | Wanted::Svg | Wanted::Json => None,
+/// The format of an animation; `None` if the requested format has no animations.
+fn animated_format(requested: RequestedFormat, accept: &str) -> Option<OutputFormat> {
+    match requested {
+        RequestedFormat::Webp | RequestedFormat::Avif => Some(OutputFormat::Webp),
+        RequestedFormat::Auto | RequestedFormat::Fast if accepts(accept, "image/webp") => {
+            Some(OutputFormat::Webp)
+        }
+        RequestedFormat::Auto | RequestedFormat::Fast => Some(OutputFormat::Gif),
+        RequestedFormat::Jpeg | RequestedFormat::Png | RequestedFormat::Svg | RequestedFormat::Json => None,
     }
 }
 
-fn still(source: Format, wanted: Wanted, accept: &str) -> Output {
-    match wanted {
-        Wanted::Json => Output::Json,
-        Wanted::Jpeg => Output::Jpeg,
-        Wanted::Png => Output::Png,
-        Wanted::Webp => Output::Webp,
-        Wanted::Avif => Output::Avif { max_side: MAX_AVIF_ASKED_FOR },
-        Wanted::Auto if WRITES_AVIF && accepts(accept, "image/avif") => Output::Avif { max_side: MAX_AVIF },
-        Wanted::Auto if accepts(accept, "image/webp") => Output::Webp,
-        Wanted::Auto | Wanted::Fast | Wanted::Svg => match source {
-            Format::Jpeg => Output::Jpeg,
-            Format::Png => Output::Png,
-            Format::Gif => Output::Gif,
-            Format::Webp | Format::Svg | Format::Heic => Output::Webp,
+fn still_format(source: Format, requested: RequestedFormat, accept: &str) -> OutputFormat {
+    match requested {
+        RequestedFormat::Json => OutputFormat::Json,
+        RequestedFormat::Jpeg => OutputFormat::Jpeg,
+        RequestedFormat::Png => OutputFormat::Png,
+        RequestedFormat::Webp => OutputFormat::Webp,
+        RequestedFormat::Avif => OutputFormat::Avif { max_side: MAX_REQUESTED_AVIF },
+        RequestedFormat::Auto if AVIF_ENABLED && accepts(accept, "image/avif") => {
+            OutputFormat::Avif { max_side: MAX_NEGOTIATED_AVIF }
+        }
+        RequestedFormat::Auto if accepts(accept, "image/webp") => OutputFormat::Webp,
+        RequestedFormat::Auto | RequestedFormat::Fast | RequestedFormat::Svg => match source {
+            Format::Jpeg => OutputFormat::Jpeg,
+            Format::Png => OutputFormat::Png,
+            Format::Gif => OutputFormat::Gif,
+            Format::Webp | Format::Svg | Format::Heic => OutputFormat::Webp,
         },
     }
 }
 
-/// Larger animations are delivered as they are, in pixels over all frames.
-const MAX_ANIMATED: u64 = 50_000_000;
+/// Pixels of all frames together; larger animations are delivered as uploaded.
+const MAX_ANIMATED_PIXELS: u64 = 50_000_000;
 
-/// Longest side of AVIF that a client gets because it accepts it, and because its URL asks for it, in pixels.
-const MAX_AVIF: u32 = 1200;
-const MAX_AVIF_ASKED_FOR: u32 = 1600;
-const WRITES_AVIF: bool = cfg!(feature = "avif");
+/// Longest side, in pixels, of an AVIF that is chosen by the `Accept` header.
+const MAX_NEGOTIATED_AVIF: u32 = 1200;
+/// Longest side, in pixels, of an AVIF that the URL requests.
+const MAX_REQUESTED_AVIF: u32 = 1600;
+const AVIF_ENABLED: bool = cfg!(feature = "avif");
 
-/// Whether a client names this very type: wildcards are sent by clients that cannot read it.
+/// Whether the header lists this type by name. Wildcards do not count, because clients that cannot display the type send
+/// them too.
 fn accepts(accept: &str, media_type: &str) -> bool {
     accept.split(',').any(|range| {
         let mut parts = range.split(';').map(str::trim);
@@ -94,6 +107,6 @@ fn accepts(accept: &str, media_type: &str) -> bool {
     })
 }
 
-fn unsupported(code: u32, why: &str) -> Refusal {
-    Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code, why)
+fn unsupported(code: u32, message: &str) -> ApiError {
+    ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code, message)
 }

@@ -1,53 +1,56 @@
 //! Flexible variants: options in the URL, `w=400,fit=cover,…`.
 
 use axum::http::{HeaderMap, StatusCode};
+use image::Rgba;
 use percent_encoding::percent_decode_str;
 
-use super::{Plan, Wanted};
-use crate::answer::Refusal;
-use crate::transform::colour;
-use crate::transform::plan::{Fit, Gravity, Trim};
+use super::{RequestedFormat, Transformation};
+use crate::error::ApiError;
+use crate::transform::transformation::{Fit, Gravity, Trim};
 use cloudflare_images::wire::Metadata;
 
-/// Reads an option list as written in the URL; 9401 for anything unknown, malformed, doubled or not emulated.
+/// Parses an option list as written in the URL; 9401 for an option that is unknown, invalid, given twice or not emulated.
 ///
-/// The headers tell the width the client has room for and how slow its connection is, for the options that ask.
-pub(super) fn parse(list: &str, headers: &HeaderMap) -> Result<Plan, Refusal> {
-    let mut plan = Plan::default();
+/// The client hints in the headers matter to the options `width=auto` and `slow-connection-quality`.
+pub(super) fn parse(list: &str, headers: &HeaderMap) -> Result<Transformation, ApiError> {
+    let mut transformation = Transformation::default();
     let mut slow_quality = None;
-    let mut face = false;
-    let mut seen: Vec<&str> = Vec::new();
-    // Commas inside values are encoded: split first.
+    let mut face_gravity = false;
+    let mut names: Vec<&str> = Vec::new();
+    // Commas inside values are percent-encoded, so the list is split before it is decoded.
     for option in list.split(',') {
         let (name, value) =
-            option.split_once('=').ok_or_else(|| refuse(format!("`{option}` is not an option")))?;
-        let name = SHORT.iter().find(|(short, _)| *short == name).map_or(name, |(_, full)| *full);
-        if seen.contains(&name) {
-            return Err(refuse(format!("{name} is given twice")));
+            option.split_once('=').ok_or_else(|| option_error(format!("`{option}` is not an option")))?;
+        let name = ABBREVIATIONS.iter().find(|(short, _)| *short == name).map_or(name, |(_, full)| *full);
+        if names.contains(&name) {
+            return Err(option_error(format!("{name} is given twice")));
         }
-        seen.push(name);
-        let value =
-            percent_decode_str(value).decode_utf8().map_err(|_| refuse(format!("{name} is not UTF-8")))?;
+        names.push(name);
+        let value = percent_decode_str(value)
+            .decode_utf8()
+            .map_err(|_| option_error(format!("{name} is not UTF-8")))?;
         match (name, value.as_ref()) {
             ("slow-connection-quality", value) => slow_quality = Some(quality(name, value)?),
-            ("gravity", "face") => face = true,
-            (_, value) => apply(&mut plan, name, value, headers)?,
+            ("gravity", "face") => face_gravity = true,
+            (_, value) => apply(&mut transformation, name, value, headers)?,
         }
     }
-    // Gravity matters where something is cut off; elsewhere a face is as good as any other.
-    if face && matches!(plan.fit, Fit::Cover | Fit::Crop | Fit::AspectCrop) {
-        return Err(refuse("gravity=face is not emulated"));
+    // Gravity has no effect unless the image is cropped, so then a face need not be found.
+    if face_gravity && matches!(transformation.fit, Fit::Cover | Fit::Crop | Fit::AspectCrop) {
+        return Err(option_error("gravity=face is not emulated"));
     }
-    let trims_far_sides = plan.trim.right > 0 || plan.trim.bottom > 0;
-    if trims_far_sides && (plan.trim.width.is_some() || plan.trim.height.is_some()) {
-        return Err(refuse("trim takes sides or a rectangle, not both"));
+    let trims_right_or_bottom = transformation.trim.right > 0 || transformation.trim.bottom > 0;
+    if trims_right_or_bottom && (transformation.trim.width.is_some() || transformation.trim.height.is_some())
+    {
+        return Err(option_error("trim accepts four sides or a rectangle, not both"));
     }
-    // It replaces the other quality, whichever comes first in the URL.
-    plan.quality = slow_quality.filter(|_| is_slow(headers)).unwrap_or(plan.quality);
-    Ok(plan)
+    // It replaces `quality`, whichever comes first in the URL.
+    transformation.quality = slow_quality.filter(|_| is_slow(headers)).unwrap_or(transformation.quality);
+    Ok(transformation)
 }
 
-const SHORT: [(&str, &str); 7] = [
+/// Other names of options, and the names that are used here.
+const ABBREVIATIONS: [(&str, &str); 7] = [
     ("w", "width"),
     ("h", "height"),
     ("g", "gravity"),
@@ -57,49 +60,54 @@ const SHORT: [(&str, &str); 7] = [
     ("face-zoom", "zoom"),
 ];
 
-fn apply(plan: &mut Plan, name: &str, value: &str, headers: &HeaderMap) -> Result<(), Refusal> {
+fn apply(
+    transformation: &mut Transformation,
+    name: &str,
+    value: &str,
+    headers: &HeaderMap,
+) -> Result<(), ApiError> {
     match name {
-        "width" if value == "auto" => plan.width = width_hint(headers),
-        "width" => plan.width = Some(pixels(name, value)?),
-        "height" => plan.height = Some(pixels(name, value)?),
-        "dpr" => plan.dpr = number(name, value, 0.01, 2.0)?,
-        "fit" => plan.fit = fit(value)?,
-        "gravity" => plan.gravity = gravity(value)?,
-        "quality" => plan.quality = quality(name, value)?,
-        "format" => plan.wanted = format(value)?,
-        "compression" if value == "fast" => plan.wanted = Wanted::Fast,
-        "anim" => plan.anim = boolean(name, value)?,
-        "metadata" => plan.metadata = metadata(value)?,
-        "rotate" => plan.quarter_turns = quarter_turns(value)?,
-        "flip" => (plan.flip_horizontally, plan.flip_vertically) = flip(value)?,
+        "width" if value == "auto" => transformation.width = width_hint(headers),
+        "width" => transformation.width = Some(pixels(name, value)?),
+        "height" => transformation.height = Some(pixels(name, value)?),
+        "dpr" => transformation.dpr = number(name, value, 0.01, 2.0)?,
+        "fit" => transformation.fit = fit(value)?,
+        "gravity" => transformation.gravity = gravity(value)?,
+        "quality" => transformation.quality = quality(name, value)?,
+        "format" => transformation.format = format(value)?,
+        "compression" if value == "fast" => transformation.format = RequestedFormat::Fast,
+        "anim" => transformation.anim = boolean(name, value)?,
+        "metadata" => transformation.metadata = metadata(value)?,
+        "rotate" => transformation.quarter_turns = quarter_turns(value)?,
+        "flip" => (transformation.flip_horizontally, transformation.flip_vertically) = flip(value)?,
         "background" => {
-            plan.background = Some(colour::parse(value).ok_or_else(|| invalid(name, value))?);
+            transformation.background = Some(css_colour(value).ok_or_else(|| invalid(name, value))?);
         }
-        "blur" => plan.blur = Some(number(name, value, 1.0, 250.0)? as f32),
-        "sharpen" => plan.sharpen = number(name, value, 0.0, 10.0)? as f32,
-        "brightness" => plan.brightness = factor(name, value)?,
-        "contrast" => plan.contrast = factor(name, value)?,
-        "gamma" => plan.gamma = factor(name, value)?,
-        // Unlike the others, 0 means something: no colour at all.
-        "saturation" => plan.saturation = number(name, value, 0.0, MAX_FACTOR)? as f32,
+        "blur" => transformation.blur = Some(number(name, value, 1.0, 250.0)? as f32),
+        "sharpen" => transformation.sharpen = number(name, value, 0.0, 10.0)? as f32,
+        "brightness" => transformation.brightness = factor(name, value)?,
+        "contrast" => transformation.contrast = factor(name, value)?,
+        "gamma" => transformation.gamma = factor(name, value)?,
+        // Unlike for the other factors, 0 has a meaning: no colour.
+        "saturation" => transformation.saturation = number(name, value, 0.0, MAX_FACTOR)? as f32,
         "upscale" if value == "interpolate" => {}
         "trim" | "trim.top" | "trim.left" | "trim.width" | "trim.height" => {
-            trim(&mut plan.trim, name, value)?
+            trim(&mut transformation.trim, name, value)?
         }
-        // How close to come to a face, which is refused where it would matter.
+        // Only has an effect together with `gravity=face`, which is an error where it has an effect.
         "zoom" => drop(number(name, value, 0.0, 1.0)?),
-        "segment" if value == "foreground" => return Err(refuse("segment=foreground is not emulated")),
-        "upscale" if value == "generate" => return Err(refuse("upscale=generate is not emulated")),
+        "segment" if value == "foreground" => return Err(option_error("segment=foreground is not emulated")),
+        "upscale" if value == "generate" => return Err(option_error("upscale=generate is not emulated")),
         "segment" | "upscale" => return Err(invalid(name, value)),
-        "onerror" => return Err(refuse("onerror is not available for hosted images")),
-        "border" | "draw" => return Err(refuse(format!("{name} is not available in URLs"))),
+        "onerror" => return Err(option_error("onerror is not available for hosted images")),
+        "border" | "draw" => return Err(option_error(format!("{name} is not available in URLs"))),
         "compression" => return Err(invalid(name, value)),
-        _ => return Err(refuse(format!("unknown option `{name}`"))),
+        _ => return Err(option_error(format!("unknown option `{name}`"))),
     }
     Ok(())
 }
 
-fn fit(value: &str) -> Result<Fit, Refusal> {
+fn fit(value: &str) -> Result<Fit, ApiError> {
     Ok(match value {
         "scale-down" => Fit::ScaleDown,
         "scale-up" => Fit::ScaleUp,
@@ -113,7 +121,7 @@ fn fit(value: &str) -> Result<Fit, Refusal> {
     })
 }
 
-fn gravity(value: &str) -> Result<Gravity, Refusal> {
+fn gravity(value: &str) -> Result<Gravity, ApiError> {
     Ok(match value {
         "auto" | "entropy" => Gravity::Auto,
         "center" => Gravity::Point(0.5, 0.5),
@@ -128,21 +136,21 @@ fn gravity(value: &str) -> Result<Gravity, Refusal> {
     })
 }
 
-fn format(value: &str) -> Result<Wanted, Refusal> {
+fn format(value: &str) -> Result<RequestedFormat, ApiError> {
     Ok(match value {
-        "auto" => Wanted::Auto,
-        "avif" => Wanted::Avif,
-        "webp" => Wanted::Webp,
-        // All JPEG files written here are baseline.
-        "jpeg" | "baseline-jpeg" => Wanted::Jpeg,
-        "png" | "png-force" => Wanted::Png,
-        "svg" => Wanted::Svg,
-        "json" => Wanted::Json,
+        "auto" => RequestedFormat::Auto,
+        "avif" => RequestedFormat::Avif,
+        "webp" => RequestedFormat::Webp,
+        // The emulator writes baseline JPEG only.
+        "jpeg" | "baseline-jpeg" => RequestedFormat::Jpeg,
+        "png" | "png-force" => RequestedFormat::Png,
+        "svg" => RequestedFormat::Svg,
+        "json" => RequestedFormat::Json,
         _ => return Err(invalid("format", value)),
     })
 }
 
-fn metadata(value: &str) -> Result<Metadata, Refusal> {
+fn metadata(value: &str) -> Result<Metadata, ApiError> {
     Ok(match value {
         "keep" => Metadata::Keep,
         "copyright" => Metadata::Copyright,
@@ -151,7 +159,7 @@ fn metadata(value: &str) -> Result<Metadata, Refusal> {
     })
 }
 
-fn quality(name: &str, value: &str) -> Result<u8, Refusal> {
+fn quality(name: &str, value: &str) -> Result<u8, ApiError> {
     Ok(match value {
         "high" => 90,
         "medium-high" => 80,
@@ -164,7 +172,7 @@ fn quality(name: &str, value: &str) -> Result<u8, Refusal> {
     })
 }
 
-fn quarter_turns(value: &str) -> Result<u8, Refusal> {
+fn quarter_turns(value: &str) -> Result<u8, ApiError> {
     Ok(match value {
         "0" | "360" => 0,
         "90" => 1,
@@ -174,7 +182,7 @@ fn quarter_turns(value: &str) -> Result<u8, Refusal> {
     })
 }
 
-fn flip(value: &str) -> Result<(bool, bool), Refusal> {
+fn flip(value: &str) -> Result<(bool, bool), ApiError> {
     match value {
         "h" => Ok((true, false)),
         "v" => Ok((false, true)),
@@ -183,15 +191,15 @@ fn flip(value: &str) -> Result<(bool, bool), Refusal> {
     }
 }
 
-/// `trim=top;right;bottom;left` or one side of a rectangle.
-fn trim(trim: &mut Trim, name: &str, value: &str) -> Result<(), Refusal> {
+/// `trim=top;right;bottom;left`, or one of the options of a rectangle, such as `trim.top`.
+fn trim(trim: &mut Trim, name: &str, value: &str) -> Result<(), ApiError> {
     let length = |text: &str| text.parse::<u32>().map_err(|_| invalid(name, value));
     match name {
         "trim.top" => trim.top = length(value)?,
         "trim.left" => trim.left = length(value)?,
         "trim.width" => trim.width = Some(pixels(name, value)?),
         "trim.height" => trim.height = Some(pixels(name, value)?),
-        _ if value.starts_with("border") => return Err(refuse("trim=border is not emulated")),
+        _ if value.starts_with("border") => return Err(option_error("trim=border is not emulated")),
         _ => {
             let sides = value.split(';').map(length).collect::<Result<Vec<_>, _>>()?;
             let [top, right, bottom, left] = sides[..] else { return Err(invalid(name, value)) };
@@ -203,46 +211,94 @@ fn trim(trim: &mut Trim, name: &str, value: &str) -> Result<(), Refusal> {
 
 const MAX_FACTOR: f64 = 100.0;
 
-/// A factor of which Cloudflare ignores 0.
-fn factor(name: &str, value: &str) -> Result<f32, Refusal> {
+/// A factor. Cloudflare ignores 0.
+fn factor(name: &str, value: &str) -> Result<f32, ApiError> {
     let factor = number(name, value, 0.0, MAX_FACTOR)? as f32;
     Ok(if factor == 0.0 { 1.0 } else { factor })
 }
 
-fn pixels(name: &str, value: &str) -> Result<u32, Refusal> {
+fn pixels(name: &str, value: &str) -> Result<u32, ApiError> {
     value.parse().ok().filter(|pixels| *pixels > 0).ok_or_else(|| invalid(name, value))
 }
 
-fn number(name: &str, value: &str, low: f64, high: f64) -> Result<f64, Refusal> {
+fn number(name: &str, value: &str, low: f64, high: f64) -> Result<f64, ApiError> {
     let number = value.parse().ok().filter(|number| (low..=high).contains(number));
     number.ok_or_else(|| invalid(name, value))
 }
 
-fn boolean(name: &str, value: &str) -> Result<bool, Refusal> {
+fn boolean(name: &str, value: &str) -> Result<bool, ApiError> {
     value.parse().map_err(|_| invalid(name, value))
 }
 
-/// The layout width a browser that gives client hints has for the image; none from the others.
+/// The width that the client hints of a browser give for the image; `None` without hints.
 fn width_hint(headers: &HeaderMap) -> Option<u32> {
     let hint = |name| headers.get(name)?.to_str().ok()?.parse::<f64>().ok().filter(|width| *width >= 1.0);
     let names = ["sec-ch-width", "width", "sec-ch-viewport-width", "viewport-width"];
     names.into_iter().find_map(hint).map(|width| width as u32)
 }
 
-/// The thresholds Cloudflare documents for a slow connection.
+/// Whether the client hints tell of a slow connection, by the thresholds of Cloudflare's documentation.
 fn is_slow(headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let number = |name: &str| text(name).and_then(|value| value.parse::<f64>().ok());
     number("rtt").is_some_and(|milliseconds| milliseconds > 150.0)
         || number("downlink").is_some_and(|megabits| megabits < 5.0)
         || text("save-data") == Some("on")
-        || text("ect").is_some_and(|kind| matches!(kind, "slow-2g" | "2g" | "3g"))
+        || text("ect").is_some_and(|effective_type| matches!(effective_type, "slow-2g" | "2g" | "3g"))
 }
 
-fn invalid(name: &str, value: &str) -> Refusal {
-    refuse(format!("invalid {name} `{value}`"))
+/// A CSS colour: hexadecimal with `#`, `rgb()`, `hsl()` or a name.
+///
+/// `csscolorparser` accepts more: functions that are not CSS, and hexadecimal digits without `#`.
+fn css_colour(value: &str) -> Option<Rgba<u8>> {
+    let text = value.trim().to_ascii_lowercase();
+    let accepted = match text.split_once('(') {
+        Some((function, _)) => matches!(function, "rgb" | "rgba" | "hsl" | "hsla"),
+        // No name consists of hexadecimal digits only.
+        None => !text.bytes().all(|byte| byte.is_ascii_hexdigit()),
+    };
+    let colour = accepted.then(|| csscolorparser::parse(&text).ok()).flatten()?;
+    Some(Rgba(colour.to_rgba8()))
 }
 
-fn refuse(why: impl Into<String>) -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, 9401, why)
+fn invalid(name: &str, value: &str) -> ApiError {
+    option_error(format!("invalid {name} `{value}`"))
+}
+
+fn option_error(message: impl Into<String>) -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, 9401, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_those_of_css() {
+        for (text, colour) in [
+            ("#0f0", [0, 255, 0, 255]),
+            ("#0f08", [0, 255, 0, 136]),
+            ("#102030", [16, 32, 48, 255]),
+            ("#10203040", [16, 32, 48, 64]),
+            ("rgb(1,2,3)", [1, 2, 3, 255]),
+            ("rgb(255 255 0)", [255, 255, 0, 255]),
+            ("RGBA(10%, 20%, 30%, 0.5)", [26, 51, 77, 128]),
+            ("rgb(1 2 3 / 50%)", [1, 2, 3, 128]),
+            // The example of Cloudflare's documentation.
+            ("rgba(255 255 0 100)", [255, 255, 0, 255]),
+            ("rgb(300,-1,0)", [255, 0, 0, 255]),
+            ("hsl(120,100%,25%)", [0, 128, 0, 255]),
+            ("hsl(-240deg 100% 25%)", [0, 128, 0, 255]),
+            ("hsla(120,100%,50%,0)", [0, 255, 0, 0]),
+            (" RebeccaPurple ", [102, 51, 153, 255]),
+            ("transparent", [0, 0, 0, 0]),
+        ] {
+            assert_eq!(css_colour(text).map(|colour| colour.0), Some(colour), "{text}");
+        }
+        for text in
+            ["", "0f0", "102030", "#12", "#1g0000", "nocolour", "rgb(1,2)", "hsv(120,100%,50%)", "rgb 1"]
+        {
+            assert_eq!(css_colour(text), None, "{text}");
+        }
+    }
 }

@@ -2,23 +2,23 @@
 
 use chrono::{DateTime, Utc};
 
-use super::denied;
-use crate::account::mac;
-use crate::answer::Refusal;
+use super::access_denied;
+use crate::Emulator;
+use crate::account::hmac_sha256;
+use crate::error::ApiError;
 use crate::route::DeliveryPath;
 use crate::store::signing_key;
-use crate::{Emulator, hex};
 
-/// Checks `exp` and `sig` of a private image's URL; answers when the signature expires, if it does.
+/// Checks `exp` and `sig` of a private image's URL. Returns when the signature expires, if it does.
 ///
-/// Any current key will do. What is signed is the path and the query before `&sig=`; the path may be the one
-/// requested or the one the public delivery host would see. Without a query, path and path with `?` both count.
+/// The signature may be made with any current key. It signs the path and the query without `sig`. The path is either the
+/// requested one or the one on Cloudflare's delivery host; without further parameters, the `?` may be signed or not.
 pub(super) async fn verify(
     emulator: &Emulator,
     path: &DeliveryPath,
     query: &str,
     now: DateTime<Utc>,
-) -> Result<Option<DateTime<Utc>>, Refusal> {
+) -> Result<Option<DateTime<Utc>>, ApiError> {
     let mut signature = None;
     let mut rest = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -27,7 +27,7 @@ pub(super) async fn verify(
             _ => rest.push(pair),
         }
     }
-    let signature = signature.ok_or_else(|| denied("This image requires a signature"))?;
+    let signature = signature.ok_or_else(|| access_denied("This image requires a signature"))?;
     let expires = rest.iter().find_map(|pair| pair.strip_prefix("exp=")).map(expiry).transpose()?;
     let rest = rest.join("&");
     let keys = signing_key::all(&emulator.0.store.db).await?;
@@ -38,29 +38,30 @@ pub(super) async fn verify(
             rest => vec![format!("{path}?{rest}")],
         })
         .collect();
-    // Every candidate is computed whichever matches, and compared in full.
+    // All candidates are computed and compared completely, so that the time reveals nothing about the keys.
     let valid = keys.iter().fold(false, |valid, key| {
         messages.iter().fold(valid, |valid, message| valid | signs(key, message, signature))
     });
     if !valid {
-        return Err(denied("Signature is invalid"));
+        return Err(access_denied("Signature is invalid"));
     }
     match expires {
-        Some(expires) if expires <= now => Err(denied("Signature has expired")),
+        Some(expires) if expires <= now => Err(access_denied("Signature has expired")),
         expires => Ok(expires),
     }
 }
 
-/// The path as the public delivery host would see it, and as it is requested here.
+/// The path on Cloudflare's delivery host, and on this emulator.
 fn signed_paths(emulator: &Emulator, path: &DeliveryPath) -> Vec<String> {
     let canonical = &path.canonical;
-    let here = url::Url::parse(&emulator.0.public_url).map(|url| url.path().trim_end_matches('/').to_owned());
+    let base_path =
+        url::Url::parse(&emulator.0.public_url).map(|url| url.path().trim_end_matches('/').to_owned());
     let mut paths = vec![
         canonical.clone(),
         format!("/imagedelivery{canonical}"),
         format!("/cdn-cgi/imagedelivery{canonical}"),
     ];
-    if let Ok(prefix) = here.as_deref()
+    if let Ok(prefix) = base_path.as_deref()
         && !prefix.is_empty()
     {
         paths.push(format!("{prefix}/imagedelivery{canonical}"));
@@ -70,15 +71,15 @@ fn signed_paths(emulator: &Emulator, path: &DeliveryPath) -> Vec<String> {
 }
 
 fn signs(key: &signing_key::Model, message: &str, signature: &str) -> bool {
-    let expected = hex(&mac(key.value.0.as_bytes(), message.as_bytes()));
+    let expected = hex::encode(hmac_sha256(key.value.0.as_bytes(), message.as_bytes()));
     let differences =
         expected.bytes().zip(signature.bytes()).fold(0, |all, (left, right)| all | (left ^ right));
     expected.len() == signature.len() && differences == 0
 }
 
-fn expiry(text: &str) -> Result<DateTime<Utc>, Refusal> {
+fn expiry(text: &str) -> Result<DateTime<Utc>, ApiError> {
     let seconds = text.parse().ok().and_then(DateTime::from_timestamp_secs);
-    seconds.ok_or_else(|| denied("exp is not a Unix timestamp"))
+    seconds.ok_or_else(|| access_denied("exp is not a Unix timestamp"))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What can go wrong with one call.
+//! The kinds of faults.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,73 +10,73 @@ use axum::response::{Html, IntoResponse, Response};
 use futures_util::stream::{self, Stream, StreamExt};
 use serde::{Deserialize, Serialize};
 
-use super::Seen;
-use crate::answer::Refusal;
+use super::CallInfo;
+use crate::error::ApiError;
 
 type Headers = BTreeMap<String, String>;
 
-/// A fault. "Carried out" says that the call has its effect all the same.
+/// A fault. "Carried out" means that the call has its effect although its response is altered.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Fault {
-    /// Answers an error; nothing is carried out. Of status and code one is enough.
+    /// An error; the call is not carried out. At least one of status and code is required.
     Status {
         status: Option<u16>,
-        /// Cloudflare's number, such as 5453.
+        /// Cloudflare's error code, such as 5453.
         code: Option<u32>,
         message: Option<String>,
-        /// The `retry-after` header: seconds, or a date as text.
+        /// The `Retry-After` header: seconds, or a date.
         retry_after: Option<RetryAfter>,
-        /// Text on the delivery host and JSON elsewhere if absent.
-        form: Option<Form>,
+        /// If absent, text on the delivery host and JSON elsewhere.
+        form: Option<ErrorForm>,
         #[serde(default)]
         headers: Headers,
     },
-    /// Answers normally, but errors in another form: Cloudflare does not say when it uses which.
-    Errors { form: Form },
-    /// Answers exactly this; nothing is carried out.
+    /// The call is carried out. If it fails, its error has this form: Cloudflare does not document when it uses which.
+    Errors { form: ErrorForm },
+    /// This response; the call is not carried out.
     Answer {
-        #[serde(default = "ok")]
+        #[serde(default = "default_status")]
         status: u16,
-        #[serde(default = "json_type")]
+        #[serde(default = "default_content_type")]
         content_type: String,
         body: String,
         #[serde(default)]
         headers: Headers,
     },
-    /// Answers 200 with a web page; nothing is carried out.
+    /// Status 200 and a web page; the call is not carried out.
     Garbage,
-    /// Waits, then carries out and answers.
+    /// The call is carried out after a delay in milliseconds.
     Delay { ms: u64 },
-    /// Carries out, waits, then answers.
+    /// The call is carried out; the response follows after a delay in milliseconds.
     DelayAfter { ms: u64 },
-    /// Carries out, then answers in pieces of so many bytes, each after a wait.
+    /// The call is carried out; the response is sent in pieces of `bytes` bytes, each after a delay in milliseconds.
     Slow {
-        #[serde(default = "one")]
+        #[serde(default = "default_piece")]
         bytes: usize,
         ms: u64,
     },
-    /// Closes the connection without an answer; nothing is carried out.
+    /// The connection is closed without a response; the call is not carried out.
     Drop,
-    /// Carries out, then closes the connection without an answer.
+    /// The call is carried out; the connection is closed without a response.
     LostAnswer,
-    /// Carries out, answers so many bytes of the body, then closes the connection.
+    /// The call is carried out; the connection is closed after `bytes` bytes of the response body.
     Cut { bytes: usize },
-    /// Never answers; nothing is carried out.
+    /// There is no response; the call is not carried out.
     Hang,
-    /// Carries out, then never answers.
+    /// The call is carried out; there is no response.
     HangAfter,
 }
 
-/// How an error is written.
+/// The form of an error response.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Form {
+pub(super) enum ErrorForm {
     /// The envelope of the API.
     Json,
     /// `ERROR 5404: Image not found`.
     Text,
-    /// A web page with no number in it, as proxies on the way answer.
+    /// A web page without an error code, as proxies send it.
     Html,
 }
 
@@ -89,11 +89,11 @@ pub(super) enum RetryAfter {
 }
 
 impl Fault {
-    /// Refuses what cannot be answered.
-    pub(super) fn check(&self) -> Result<(), Refusal> {
+    /// An error for values that no HTTP response can have.
+    pub(super) fn validate(&self) -> Result<(), ApiError> {
         match self {
             Fault::Status { status: None, code: None, .. } => {
-                Err(Refusal::bad_request("a status or a code is needed").at(&["fault", "status"]))
+                Err(ApiError::bad_request("a status or a code is needed").with_pointer(&["fault", "status"]))
             }
             Fault::Status { status, headers, retry_after, .. } => {
                 check_status(status.unwrap_or(500))?;
@@ -108,89 +108,93 @@ impl Fault {
                 check_headers(headers)
             }
             Fault::Slow { bytes: 0, .. } => {
-                Err(Refusal::bad_request("bytes must be 1 or more").at(&["fault", "bytes"]))
+                Err(ApiError::bad_request("bytes must be 1 or more").with_pointer(&["fault", "bytes"]))
             }
-            Fault::Delay { ms } | Fault::DelayAfter { ms } | Fault::Slow { ms, .. } if *ms > LONGEST_WAIT => {
-                Err(Refusal::bad_request(format!("ms must be at most {LONGEST_WAIT}")).at(&["fault", "ms"]))
+            Fault::Delay { ms } | Fault::DelayAfter { ms } | Fault::Slow { ms, .. } if *ms > MAX_DELAY_MS => {
+                Err(ApiError::bad_request(format!("ms must be at most {MAX_DELAY_MS}"))
+                    .with_pointer(&["fault", "ms"]))
             }
             _ => Ok(()),
         }
     }
 
-    /// Answers a call as this fault has it. `answer` carries the call out when it is polled.
-    pub(super) async fn strike(self, seen: &Seen, answer: impl Future<Output = Response>) -> Response {
+    /// Answers a call with this fault. `response` carries out the call when it is polled.
+    pub(super) async fn apply(self, call: &CallInfo, response: impl Future<Output = Response>) -> Response {
         match self {
             Fault::Status { status, code, message, retry_after, form, headers } => {
-                let form = form.unwrap_or(if seen.in_text { Form::Text } else { Form::Json });
-                let mut response = written(refusal(status, code, message), form);
+                let form =
+                    form.unwrap_or(if call.has_text_errors { ErrorForm::Text } else { ErrorForm::Json });
+                let mut response = error_response(injected_error(status, code, message), form);
                 if let Some(wait) = retry_after {
-                    set(&mut response, "retry-after", &wait.to_string());
+                    set_header(&mut response, "retry-after", &wait.to_string());
                 }
-                with(response, &headers)
+                with_headers(response, &headers)
             }
-            Fault::Errors { form } => rewritten(answer.await, seen, form),
-            Fault::Answer { status, content_type, body, headers } => {
-                with((status_code(status), [(CONTENT_TYPE, content_type)], body).into_response(), &headers)
-            }
-            Fault::Garbage => {
-                Html("<!doctype html><title>?</title><p>Nothing you asked for.").into_response()
-            }
+            Fault::Errors { form } => with_error_form(response.await, call, form),
+            Fault::Answer { status, content_type, body, headers } => with_headers(
+                (status_code(status), [(CONTENT_TYPE, content_type)], body).into_response(),
+                &headers,
+            ),
+            Fault::Garbage => Html("<!doctype html><title>?</title><p>Empty you asked for.").into_response(),
             Fault::Delay { ms } => {
                 tokio::time::sleep(Duration::from_millis(ms)).await;
-                answer.await
+                response.await
             }
             Fault::DelayAfter { ms } => {
-                let response = answer.await;
+                let response = response.await;
                 tokio::time::sleep(Duration::from_millis(ms)).await;
                 response
             }
-            Fault::Slow { bytes, ms } => in_pieces(answer.await, bytes, Duration::from_millis(ms)).await,
-            Fault::Drop => broken_connection(),
+            Fault::Slow { bytes, ms } => in_pieces(response.await, bytes, Duration::from_millis(ms)).await,
+            Fault::Drop => closed_connection(),
             Fault::LostAnswer => {
-                answer.await;
-                broken_connection()
+                response.await;
+                closed_connection()
             }
-            Fault::Cut { bytes } => cut(answer.await, bytes).await,
+            Fault::Cut { bytes } => cut(response.await, bytes).await,
             Fault::Hang => std::future::pending().await,
             Fault::HangAfter => {
-                answer.await;
+                response.await;
                 std::future::pending().await
             }
         }
     }
 }
 
-/// An hour, in milliseconds.
-const LONGEST_WAIT: u64 = 3_600_000;
+/// Longest delay, in milliseconds: an hour.
+const MAX_DELAY_MS: u64 = 3_600_000;
 
-fn check_status(status: u16) -> Result<(), Refusal> {
-    // The HTTP layer answers nothing below 200, and nothing above 599 has a meaning.
+fn check_status(status: u16) -> Result<(), ApiError> {
+    // hyper sends no final response below 200, and statuses above 599 are not defined.
     match status {
         200..=599 => Ok(()),
-        _ => Err(Refusal::bad_request("status must be between 200 and 599").at(&["fault", "status"])),
+        _ => {
+            Err(ApiError::bad_request("status must be between 200 and 599")
+                .with_pointer(&["fault", "status"]))
+        }
     }
 }
 
-fn check_headers(headers: &Headers) -> Result<(), Refusal> {
+fn check_headers(headers: &Headers) -> Result<(), ApiError> {
     headers.iter().try_for_each(|(name, value)| check_header(name, value))
 }
 
-fn check_header(name: &str, value: &str) -> Result<(), Refusal> {
+fn check_header(name: &str, value: &str) -> Result<(), ApiError> {
     let valid = HeaderName::from_bytes(name.as_bytes()).is_ok() && HeaderValue::from_str(value).is_ok();
-    valid
-        .then_some(())
-        .ok_or_else(|| Refusal::bad_request(format!("`{name}` is no header")).at(&["fault", "headers"]))
+    valid.then_some(()).ok_or_else(|| {
+        ApiError::bad_request(format!("`{name}` is not a valid header")).with_pointer(&["fault", "headers"])
+    })
 }
 
-/// The error of a `status` fault; what it leaves out follows from the rest.
-fn refusal(status: Option<u16>, code: Option<u32>, message: Option<String>) -> Refusal {
+/// The error of a `status` fault. Members that are left out have the values that Cloudflare uses with the others.
+fn injected_error(status: Option<u16>, code: Option<u32>, message: Option<String>) -> ApiError {
     let status = status.unwrap_or_else(|| usual_status(code.unwrap_or(5500)));
     let code = code.unwrap_or_else(|| usual_code(status));
     let message = message.unwrap_or_else(|| usual_message(code).to_owned());
-    Refusal::new(status_code(status), code, message)
+    ApiError::new(status_code(status), code, message)
 }
 
-/// The last two digits of 54xx and 55xx mirror the status where there is one.
+/// The status that Cloudflare uses with a code. The last two digits of many codes 54xx are those of the status.
 fn usual_status(code: u32) -> u16 {
     match code {
         971 => 429,
@@ -235,24 +239,24 @@ fn usual_message(code: u32) -> &'static str {
     }
 }
 
-/// An answer with its error, if it is one, in another form.
-fn rewritten(response: Response, seen: &Seen, form: Form) -> Response {
-    match response.extensions().get::<Refusal>().cloned() {
-        // The one text that was seen without a number.
-        Some(refusal) if seen.call == "variants.get" && matches!(form, Form::Text) => {
-            (refusal.status, "variant not found").into_response()
+/// A response, with its error, if it is one, in another form.
+fn with_error_form(response: Response, call: &CallInfo, form: ErrorForm) -> Response {
+    match response.extensions().get::<ApiError>().cloned() {
+        // The only text error that was observed without a code.
+        Some(error) if call.name == "variants.get" && matches!(form, ErrorForm::Text) => {
+            (error.status, "variant not found").into_response()
         }
-        Some(refusal) => written(refusal, form),
+        Some(error) => error_response(error, form),
         None => response,
     }
 }
 
-fn written(refusal: Refusal, form: Form) -> Response {
+fn error_response(error: ApiError, form: ErrorForm) -> Response {
     match form {
-        Form::Json => refusal.into_response(),
-        Form::Text => refusal.into_text(),
-        Form::Html => {
-            let status = refusal.status;
+        ErrorForm::Json => error.into_response(),
+        ErrorForm::Text => error.into_text(),
+        ErrorForm::Html => {
+            let status = error.status;
             let page =
                 format!("<html>\n<head><title>{status}</title></head>\n<body>{status}</body>\n</html>\n");
             (status, Html(page)).into_response()
@@ -260,9 +264,9 @@ fn written(refusal: Refusal, form: Form) -> Response {
     }
 }
 
-/// Sends the body piece by piece. Its length is told, as it would be.
+/// Sends the body in pieces, with the same `Content-Length`.
 async fn in_pieces(response: Response, bytes: usize, wait: Duration) -> Response {
-    spread(response, |body| {
+    with_body_stream(response, |body| {
         let pieces: Vec<_> = (0..body.len()).step_by(bytes).collect();
         stream::iter(pieces).then(move |start| {
             let piece = body.slice(start..body.len().min(start.saturating_add(bytes)));
@@ -275,49 +279,49 @@ async fn in_pieces(response: Response, bytes: usize, wait: Duration) -> Response
     .await
 }
 
-/// Sends the first bytes of the body and breaks off.
+/// Sends the first bytes of the body and closes the connection.
 async fn cut(response: Response, bytes: usize) -> Response {
-    spread(response, |body| {
-        let begun = body.slice(..bytes.min(body.len().saturating_sub(1)));
-        stream::iter([Ok(begun)]).chain(stream::once(async {
-            // An error at once would keep even the head from being sent.
+    with_body_stream(response, |body| {
+        let sent = body.slice(..bytes.min(body.len().saturating_sub(1)));
+        stream::iter([Ok(sent)]).chain(stream::once(async {
+            // If the error came immediately, hyper would not even send the head.
             tokio::time::sleep(Duration::from_millis(50)).await;
-            Err(injected())
+            Err(injected_io_error())
         }))
     })
     .await
 }
 
-/// The same answer with its body sent in another way.
-async fn spread<S>(response: Response, way: impl FnOnce(Bytes) -> S) -> Response
+/// The response with its body replaced by a stream that is made of it.
+async fn with_body_stream<S>(response: Response, stream_of: impl FnOnce(Bytes) -> S) -> Response
 where
     S: Stream<Item = std::io::Result<Bytes>> + Send + 'static,
 {
     let (mut parts, body) = response.into_parts();
-    // No answer is larger than an image, but for a list of a thousand.
-    let Ok(body) = axum::body::to_bytes(body, usize::MAX).await else { return broken_connection() };
+    // Responses fit in memory: the largest are images and lists of images.
+    let Ok(body) = axum::body::to_bytes(body, usize::MAX).await else { return closed_connection() };
     parts.headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-    Response::from_parts(parts, Body::from_stream(way(body)))
+    Response::from_parts(parts, Body::from_stream(stream_of(body)))
 }
 
-/// A body that fails before the head was flushed: the HTTP layer closes the connection and sends nothing.
-fn broken_connection() -> Response {
-    Body::from_stream(stream::iter([Err::<Bytes, _>(injected())])).into_response()
+/// A response whose body fails before the head is sent, so that hyper closes the connection without sending anything.
+fn closed_connection() -> Response {
+    Body::from_stream(stream::iter([Err::<Bytes, _>(injected_io_error())])).into_response()
 }
 
-fn injected() -> std::io::Error {
+fn injected_io_error() -> std::io::Error {
     std::io::Error::other("connection cut by an injected fault")
 }
 
-fn with(mut response: Response, headers: &Headers) -> Response {
+fn with_headers(mut response: Response, headers: &Headers) -> Response {
     for (name, value) in headers {
-        set(&mut response, name, value);
+        set_header(&mut response, name, value);
     }
     response
 }
 
-fn set(response: &mut Response, name: &str, value: &str) {
-    // Both were checked when the fault was added.
+fn set_header(response: &mut Response, name: &str, value: &str) {
+    // Both were validated when the fault was added.
     if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
         response.headers_mut().insert(name, value);
     }
@@ -336,14 +340,14 @@ impl std::fmt::Display for RetryAfter {
     }
 }
 
-fn ok() -> u16 {
+fn default_status() -> u16 {
     200
 }
 
-fn one() -> usize {
+fn default_piece() -> usize {
     1
 }
 
-fn json_type() -> String {
+fn default_content_type() -> String {
     "application/json".to_owned()
 }

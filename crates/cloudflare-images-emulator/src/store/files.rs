@@ -1,71 +1,81 @@
-//! The folder of image files: `files/ab/abcd…`, and `incoming` for uploads that are not complete.
+//! The folder of image files, `files/ab/abcd…`, and the folder `incoming` of incomplete uploads.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use axum::body::Body;
 use chrono::{DateTime, Utc};
 use tempfile::TempPath;
+use tokio_util::io::ReaderStream;
 
 use crate::OpenError;
-use crate::form::SpoolFile;
-use crate::hex;
+use crate::form::SpoolWriter;
 
-/// Files by name; a name is never used twice.
+/// Image files by name. A name is never reused.
 pub(crate) struct Files {
-    kept: PathBuf,
+    stored: PathBuf,
     incoming: PathBuf,
 }
 
 impl Files {
-    /// Makes the folders and removes uploads an earlier process left incomplete.
+    /// Creates the folders and removes incomplete uploads of earlier processes.
     pub(super) fn open(data_dir: &Path, now: DateTime<Utc>) -> Result<Files, OpenError> {
-        let files = Files { kept: data_dir.join("files"), incoming: data_dir.join("incoming") };
-        for folder in [data_dir, &files.kept, &files.incoming] {
-            make_folder(folder).map_err(|source| failed(folder, source))?;
+        let files = Files { stored: data_dir.join("files"), incoming: data_dir.join("incoming") };
+        for folder in [data_dir, &files.stored, &files.incoming] {
+            create_folder(folder).map_err(|source| failed(folder, source))?;
         }
         for old in old_files(&files.incoming, now).map_err(|source| failed(&files.incoming, source))? {
-            // Another process may have finished it meanwhile.
+            // Another process may have completed or removed it in the meantime.
             let _ = std::fs::remove_file(old);
         }
         Ok(files)
     }
 
-    /// An empty file for an upload, removed unless it is adopted.
-    pub(crate) fn spool(&self) -> std::io::Result<SpoolFile> {
-        SpoolFile::new(tempfile::NamedTempFile::new_in(&self.incoming)?)
+    /// An empty file for an upload. It is removed when dropped, unless [`Files::persist`] has moved it.
+    pub(crate) fn spool(&self) -> std::io::Result<SpoolWriter> {
+        SpoolWriter::new(tempfile::NamedTempFile::new_in(&self.incoming)?)
     }
 
-    /// Moves a complete upload to its place, on the disk, and answers its name.
-    pub(crate) fn adopt(&self, upload: TempPath) -> std::io::Result<String> {
-        let name = hex(&rand::random::<[u8; 16]>());
+    /// Moves a complete upload to the stored files, waits until it is on the disk, and returns its new name.
+    pub(crate) fn persist(&self, upload: TempPath) -> std::io::Result<String> {
+        let name = hex::encode(rand::random::<[u8; 16]>());
         let path = self.path(&name);
-        let folder = path.parent().unwrap_or(&self.kept);
+        let folder = path.parent().unwrap_or(&self.stored);
         std::fs::create_dir_all(folder)?;
         std::fs::File::open(&upload)?.sync_all()?;
         upload.persist(&path).map_err(|error| error.error)?;
-        for folder in [folder, &self.kept] {
+        for folder in [folder, &self.stored] {
             sync_folder(folder)?;
         }
         Ok(name)
     }
 
-    /// Where a file is.
+    /// The path of a stored file.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         let folder = name.get(..2).unwrap_or_default();
-        self.kept.join(folder).join(name)
+        self.stored.join(folder).join(name)
     }
 
-    /// Removes a file no row points at any more.
+    /// A stored file as a response body; `None` if it was deleted since its row was read.
+    pub(crate) async fn body(&self, name: &str) -> std::io::Result<Option<Body>> {
+        match tokio::fs::File::open(self.path(name)).await {
+            Ok(file) => Ok(Some(Body::from_stream(ReaderStream::with_capacity(file, READ_BUFFER)))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes a file that no row refers to.
     pub(crate) fn remove(&self, name: &str) {
         if let Err(error) = std::fs::remove_file(self.path(name)) {
             tracing::warn!(%error, name, "the Cloudflare Images emulator could not remove a file");
         }
     }
 
-    /// Names of files old enough to have got their row, if ever they will.
+    /// Names of stored files that are so old that their row must have been inserted, if it ever will be.
     pub(super) fn old_blobs(&self, now: DateTime<Utc>) -> Result<Vec<String>, OpenError> {
         let mut names = Vec::new();
-        let folders = std::fs::read_dir(&self.kept).map_err(|source| failed(&self.kept, source))?;
+        let folders = std::fs::read_dir(&self.stored).map_err(|source| failed(&self.stored, source))?;
         for folder in folders.flatten() {
             let path = folder.path();
             let old = old_files(&path, now).map_err(|source| failed(&path, source))?;
@@ -75,19 +85,21 @@ impl Files {
     }
 }
 
-/// A younger file may belong to an upload of another process on the same folder.
-const OLD: Duration = Duration::from_secs(60 * 60);
+/// Younger files may belong to an upload that another process on the same folder is receiving.
+const MIN_ORPHAN_AGE: Duration = Duration::from_secs(60 * 60);
+/// Size of the chunks of a response body, in bytes.
+const READ_BUFFER: usize = 64 * 1024;
 
-/// Keys and credentials are in it: nobody else may look.
-fn make_folder(folder: &Path) -> std::io::Result<()> {
+/// Creates a folder that only its owner can read, because it contains keys and credentials.
+fn create_folder(folder: &Path) -> std::io::Result<()> {
     let mut builder = std::fs::DirBuilder::new();
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.recursive(true).create(folder)?;
-    close(folder, 0o700)
+    restrict_permissions(folder, 0o700)
 }
 
-/// Writes the names in a folder to the disk.
+/// Waits until the entries of a folder are on the disk.
 fn sync_folder(folder: &Path) -> std::io::Result<()> {
     #[cfg(unix)]
     std::fs::File::open(folder)?.sync_all()?;
@@ -96,8 +108,8 @@ fn sync_folder(folder: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Takes what was made by an earlier version, or by hand, away from everybody else.
-pub(crate) fn close(path: &Path, mode: u32) -> std::io::Result<()> {
+/// Sets the mode of a file or folder that may have been created by another program or an earlier version.
+pub(crate) fn restrict_permissions(path: &Path, mode: u32) -> std::io::Result<()> {
     #[cfg(unix)]
     std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode))?;
     #[cfg(not(unix))]
@@ -111,7 +123,7 @@ fn old_files(folder: &Path, now: DateTime<Utc>) -> std::io::Result<Vec<PathBuf>>
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
         let modified = entry.metadata()?.modified()?;
-        if now.duration_since(modified).is_ok_and(|age| age > OLD) {
+        if now.duration_since(modified).is_ok_and(|age| age > MIN_ORPHAN_AGE) {
             old.push(entry.path());
         }
     }

@@ -33,7 +33,7 @@ pub(crate) async fn all(db: &impl ConnectionTrait) -> Result<Vec<Model>, DbErr> 
     Entity::find().order_by_asc(Column::CreatedMs).order_by_asc(Column::Name).all(db).await
 }
 
-/// Makes a key named `default` where there is none.
+/// Creates a key named `default` if there is no key.
 pub(crate) async fn ensure_one(db: &impl ConnectionTrait, now: DateTime<Utc>) -> Result<(), DbErr> {
     if Entity::find().count(db).await? == 0 {
         new("default", now).into_active_model().insert(db).await?;
@@ -41,7 +41,7 @@ pub(crate) async fn ensure_one(db: &impl ConnectionTrait, now: DateTime<Utc>) ->
     Ok(())
 }
 
-/// A key with a fresh secret, not stored yet.
+/// A key with a new random secret, which is not stored yet.
 pub(crate) fn new(name: &str, now: DateTime<Utc>) -> Model {
     use base64::Engine;
     let value = base64::engine::general_purpose::STANDARD.encode(rand::random::<[u8; 23]>());

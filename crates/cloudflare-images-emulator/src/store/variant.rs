@@ -7,7 +7,7 @@ use sea_orm::sea_query::OnConflict;
 
 use cloudflare_images::wire;
 
-/// The variant every account has and nobody can delete.
+/// The variant that every account has and that cannot be deleted.
 pub(crate) const PUBLIC: &str = "public";
 
 /// A row of `variant`.
@@ -21,14 +21,14 @@ pub(crate) struct Model {
     #[sea_orm(column_type = "Text")]
     pub options: String,
     pub never_require_signed_urls: bool,
-    /// Of the last change: Unix milliseconds.
+    /// Time of the last change, in Unix milliseconds.
     pub edited_ms: i64,
 }
 
 impl ActiveModelBehavior for ActiveModel {}
 
 impl Model {
-    /// The variant as the API shows it.
+    /// The variant as the API returns it.
     pub(crate) fn to_wire(&self) -> Result<wire::Variant, serde_json::Error> {
         Ok(wire::Variant {
             id: self.id.clone(),
@@ -38,7 +38,7 @@ impl Model {
     }
 }
 
-/// Makes the `public` variant with the options a new account was seen to have.
+/// Creates the `public` variant with the options that were observed in a new account.
 pub(super) async fn ensure_public(db: &DatabaseConnection, now: DateTime<Utc>) -> Result<(), DbErr> {
     let options = wire::VariantOptions { width: Some(1366), height: Some(768), ..Default::default() };
     let options = serde_json::to_string(&options).map_err(|error| DbErr::Custom(error.to_string()))?;

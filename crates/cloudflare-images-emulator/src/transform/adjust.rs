@@ -2,35 +2,35 @@
 
 use image::{DynamicImage, Rgb, Rgba, RgbaImage};
 
-use super::plan::Plan;
+use super::transformation::Transformation;
 
-/// Brightness, contrast, gamma and saturation, in this order.
-pub(crate) fn colours(image: &mut DynamicImage, plan: &Plan) {
-    if (plan.brightness, plan.contrast, plan.gamma) != (1.0, 1.0, 1.0) {
+/// Changes brightness, contrast, gamma and saturation, in this order.
+pub(crate) fn colours(image: &mut DynamicImage, transformation: &Transformation) {
+    if (transformation.brightness, transformation.contrast, transformation.gamma) != (1.0, 1.0, 1.0) {
         let curve: [u8; 256] = std::array::from_fn(|level| {
-            let bright = level as f32 / 255.0 * plan.brightness;
-            let contrasted = ((bright - 0.5) * plan.contrast + 0.5).clamp(0.0, 1.0);
-            to_level(contrasted.powf(1.0 / plan.gamma) * 255.0)
+            let bright = level as f32 / 255.0 * transformation.brightness;
+            let contrasted = ((bright - 0.5) * transformation.contrast + 0.5).clamp(0.0, 1.0);
+            to_level(contrasted.powf(1.0 / transformation.gamma) * 255.0)
         });
-        each_colour(image, |colour| colour.map(|level| curve[usize::from(level)]));
+        map_colours(image, |colour| colour.map(|level| curve[usize::from(level)]));
     }
-    if plan.saturation != 1.0 {
-        each_colour(image, |colour| {
+    if transformation.saturation != 1.0 {
+        map_colours(image, |colour| {
             let [red, green, blue] = colour.map(f32::from);
             let grey = 0.2126 * red + 0.7152 * green + 0.0722 * blue;
-            [red, green, blue].map(|level| to_level(grey + (level - grey) * plan.saturation))
+            [red, green, blue].map(|level| to_level(grey + (level - grey) * transformation.saturation))
         });
     }
 }
 
-/// Blur, then sharpening.
-pub(crate) fn sharpness(image: DynamicImage, plan: &Plan) -> DynamicImage {
-    let image = match plan.blur {
-        // A radius reaches about as far as two standard deviations.
+/// Blurs, then sharpens.
+pub(crate) fn sharpness(image: DynamicImage, transformation: &Transformation) -> DynamicImage {
+    let image = match transformation.blur {
+        // Cloudflare's radius is about two standard deviations of the Gaussian.
         Some(radius) => image.fast_blur(radius / 2.0),
         None => image,
     };
-    if plan.sharpen == 0.0 {
+    if transformation.sharpen == 0.0 {
         return image;
     }
     let soft = image.fast_blur(1.0).into_rgba8();
@@ -40,28 +40,28 @@ pub(crate) fn sharpness(image: DynamicImage, plan: &Plan) -> DynamicImage {
         for channel in 0..3 {
             let level = f32::from(pixel.0[channel]);
             let detail = level - f32::from(soft.0[channel]);
-            pixel.0[channel] = to_level(level + detail * plan.sharpen);
+            pixel.0[channel] = to_level(level + detail * transformation.sharpen);
         }
     }
     let sharp = DynamicImage::ImageRgba8(sharp);
     if has_alpha { sharp } else { DynamicImage::ImageRgb8(sharp.into_rgb8()) }
 }
 
-/// Puts the image in the middle of a canvas, over the background; padding is white unless it has a colour.
+/// Puts the image into the middle of a canvas with this colour, or a white one.
 pub(crate) fn background(image: DynamicImage, canvas: (u32, u32), colour: Option<Rgba<u8>>) -> DynamicImage {
     let padded = canvas != (image.width(), image.height());
     if !padded && (colour.is_none() || !image.color().has_alpha()) {
         return image;
     }
     let colour = colour.unwrap_or(WHITE);
-    let mut page = RgbaImage::from_pixel(canvas.0, canvas.1, colour);
+    let mut canvas_pixels = RgbaImage::from_pixel(canvas.0, canvas.1, colour);
     let (left, top) = ((canvas.0 - image.width()) / 2, (canvas.1 - image.height()) / 2);
-    image::imageops::overlay(&mut page, &image.into_rgba8(), left.into(), top.into());
-    let page = DynamicImage::ImageRgba8(page);
-    if colour.0[3] == u8::MAX { DynamicImage::ImageRgb8(page.into_rgb8()) } else { page }
+    image::imageops::overlay(&mut canvas_pixels, &image.into_rgba8(), left.into(), top.into());
+    let filled = DynamicImage::ImageRgba8(canvas_pixels);
+    if colour.0[3] == u8::MAX { DynamicImage::ImageRgb8(filled.into_rgb8()) } else { filled }
 }
 
-/// Fills transparent parts, for formats without transparency.
+/// Puts the image on white, for formats without transparency.
 pub(crate) fn opaque(image: DynamicImage) -> DynamicImage {
     let size = (image.width(), image.height());
     match background(image, size, Some(WHITE)) {
@@ -72,7 +72,7 @@ pub(crate) fn opaque(image: DynamicImage) -> DynamicImage {
 
 const WHITE: Rgba<u8> = Rgba([255, 255, 255, 255]);
 
-fn each_colour(image: &mut DynamicImage, change: impl Fn([u8; 3]) -> [u8; 3]) {
+fn map_colours(image: &mut DynamicImage, change: impl Fn([u8; 3]) -> [u8; 3]) {
     match image {
         DynamicImage::ImageRgb8(image) => {
             for pixel in image.pixels_mut() {
@@ -86,12 +86,12 @@ fn each_colour(image: &mut DynamicImage, change: impl Fn([u8; 3]) -> [u8; 3]) {
                 *pixel = Rgba([red, green, blue, alpha]);
             }
         }
-        // The decoder makes no other kind.
+        // The decoder gives no other types.
         _ => {}
     }
 }
 
 fn to_level(value: f32) -> u8 {
-    // `as` saturates at both ends.
+    // `as` saturates at 0 and 255.
     value.round() as u8
 }

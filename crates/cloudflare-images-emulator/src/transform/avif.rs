@@ -3,14 +3,14 @@
 use image::DynamicImage;
 use ravif::{Encoder, Img, RGB8, RGBA8};
 
-/// Writes a still. EXIF and ICC profiles have no place in it: the pixels are taken for sRGB.
+/// Encodes a still image. The pixels must be sRGB; EXIF and ICC profiles are not written.
 pub(crate) fn still(pixels: &DynamicImage, quality: u8) -> Result<Vec<u8>, String> {
     let (width, height) = (pixels.width() as usize, pixels.height() as usize);
     let encoder = Encoder::new()
         .with_quality(f32::from(quality))
         .with_alpha_quality(f32::from(quality))
         .with_speed(SPEED)
-        // Transformations are given their processors as wholes.
+        // The renderer gives each transformation one processor.
         .with_num_threads(Some(1));
     let encoded = match pixels {
         DynamicImage::ImageRgb8(pixels) => {
@@ -25,5 +25,5 @@ pub(crate) fn still(pixels: &DynamicImage, quality: u8) -> Result<Vec<u8>, Strin
     Ok(encoded.map_err(|error| error.to_string())?.avif_file)
 }
 
-/// 1 is slow and small, 10 fast.
+/// From 1, for the smallest files, to 10, the fastest.
 const SPEED: u8 = 10;

@@ -1,4 +1,4 @@
-//! Stored files to what can be worked on: pixels, frames, clean drawings.
+//! Reads stored files: pixels, frames, and SVG documents without scripts.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -11,7 +11,7 @@ use quick_xml::events::Event;
 
 use crate::store::Format;
 
-/// The formats whose pixels can be decoded.
+/// The format for the decoder; `None` if there is none for it.
 pub(crate) fn raster(format: Format) -> Option<raster::Format> {
     match format {
         Format::Gif => Some(raster::Format::Gif),
@@ -22,27 +22,27 @@ pub(crate) fn raster(format: Format) -> Option<raster::Format> {
     }
 }
 
-/// Decodes a picture, or the first one of an animation.
+/// Decodes an image, or the first frame of an animation.
 pub(crate) fn pixels(path: &Path, format: raster::Format) -> Result<Decoded, Damaged> {
     decode::still(&std::fs::read(path)?, format, Size::Full)
 }
 
-/// Tells whether a picture can be decoded, as cheaply as its format allows.
+/// Whether an image can be decoded. The format's cheapest way is used.
 pub(crate) fn check(path: &Path, format: raster::Format) -> Result<(), Damaged> {
     decode::still(&std::fs::read(path)?, format, Size::AtLeast(1)).map(drop)
 }
 
-/// The frames of a GIF or an animated WebP; `None` for stills.
+/// The frames of a GIF or an animated WebP; `None` for still images.
 pub(crate) fn animation(path: &Path, format: raster::Format) -> Result<Option<Animation>, Damaged> {
     decode::animation(&std::fs::read(path)?, format)
 }
 
-/// Refuses a drawing that is nested deeper than any program draws: cleaning it would take time by the square of that.
+/// An error for an SVG that is nested deeper than real files are, because sanitising takes time quadratic in the depth.
 pub(crate) fn check_depth(path: &Path) -> Result<(), String> {
     const MAX_DEPTH: usize = 256;
     let file = File::open(path).and_then(svg::utf8).map_err(|error| error.to_string())?;
     let mut reader = quick_xml::Reader::from_reader(BufReader::new(file));
-    // What else is wrong with it is for the filter to say.
+    // Other errors are found when the document is sanitised.
     reader.config_mut().check_end_names = false;
     let (mut depth, mut event) = (0_usize, Vec::new());
     loop {
@@ -53,22 +53,23 @@ pub(crate) fn check_depth(path: &Path) -> Result<(), String> {
             Ok(_) => {}
         }
         if depth > MAX_DEPTH {
-            return Err(format!("the drawing is nested deeper than {MAX_DEPTH} levels"));
+            return Err(format!("the SVG document is nested deeper than {MAX_DEPTH} levels"));
         }
         event.clear();
     }
 }
 
-/// The drawing without scripts, links and anything else that reaches outside of it.
+/// The SVG document without scripts, links and other references outside of it.
 pub(crate) fn sanitised_svg(path: &Path) -> Result<Vec<u8>, String> {
     let file = File::open(path).and_then(svg::utf8).map_err(|error| error.to_string())?;
     let mut filter = svg_hush::Filter::new();
     filter.set_data_url_filter(svg_hush::data_url_filter::allow_standard_images);
     let mut clean = Vec::new();
     filter.filter(BufReader::new(file), &mut clean).map_err(|error| error.to_string())?;
-    // The filter takes prefixes away and with them what they stood for: without a namespace no browser shows it.
-    let bare = svg::Root::read(clean.as_slice()).is_some_and(|root| !root.has_namespace());
-    if bare && let Some(tag) = clean.windows(4).position(|name| name == b"<svg") {
+    // The filter removes namespace prefixes together with their declarations, and browsers do not display an SVG without a
+    // namespace.
+    let needs_namespace = svg::Root::read(clean.as_slice()).is_some_and(|root| !root.has_namespace());
+    if needs_namespace && let Some(tag) = clean.windows(4).position(|name| name == b"<svg") {
         clean.splice(tag + 4..tag + 4, format!(" xmlns=\"{}\"", svg::NAMESPACE).into_bytes());
     }
     Ok(clean)

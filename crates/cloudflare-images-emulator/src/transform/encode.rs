@@ -1,4 +1,4 @@
-//! Pixels to files.
+//! Encodes pixels.
 
 use std::fmt;
 use std::path::Path;
@@ -12,144 +12,143 @@ use image::{DynamicImage, Frame, Frames, ImageEncoder, ImageResult};
 use media::exif;
 use serde_json::json;
 
-use super::plan::Plan;
-use super::{Rendered, adjust, webp};
-use crate::answer::Refusal;
+use super::transformation::Transformation;
+use super::{RenderedFile, adjust, webp};
+use crate::error::ApiError;
 use crate::store::Format;
 use cloudflare_images::wire::Metadata;
 
-/// The format a file is written in.
+/// The format of a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Output {
+pub(crate) enum OutputFormat {
     Jpeg,
     Png,
     /// Still or animated.
     Webp,
-    /// Still; WebP where AVIF cannot be: see [`avif`].
+    /// Still; WebP if AVIF is not possible: see [`avif`].
     Avif {
         /// Longest side, in pixels.
         max_side: u32,
     },
     /// Still or animated.
     Gif,
-    /// A document about the image.
+    /// JSON with the sizes of the image.
     Json,
 }
 
-/// Writes one picture. JPEG, WebP and AVIF take their quality from the plan, JPEG what it keeps of the EXIF chunk, which
-/// no other format has a place for; an ICC profile is always kept.
+/// Encodes a still image. The quality of the transformation applies to JPEG, WebP and AVIF. Only JPEG gets EXIF, as far as
+/// the transformation keeps it; an ICC profile is kept in JPEG, PNG and WebP.
 pub(crate) fn still(
     pixels: DynamicImage,
-    output: Output,
-    plan: &Plan,
+    output: OutputFormat,
+    transformation: &Transformation,
     exif: Option<Vec<u8>>,
     icc: Option<Vec<u8>>,
-) -> Result<Rendered, Refusal> {
+) -> Result<RenderedFile, ApiError> {
     let mut bytes = Vec::new();
     let media_type = match output {
-        Output::Jpeg => {
-            let mut encoder = JpegEncoder::new_with_quality(&mut bytes, plan.quality);
-            let exif = exif.and_then(|chunk| kept(chunk, plan.metadata));
-            // Other formats hold more than the one segment that JPEG has for it.
+        OutputFormat::Jpeg => {
+            let mut encoder = JpegEncoder::new_with_quality(&mut bytes, transformation.quality);
+            let exif = exif.and_then(|chunk| filter_exif(chunk, transformation.metadata));
+            // EXIF of other formats may be longer than the one segment that JPEG has for it.
             if let Some(exif) = exif.filter(|exif| exif.len() <= MAX_EXIF) {
-                encoder.set_exif_metadata(exif).map_err(unwritable)?;
+                encoder.set_exif_metadata(exif).map_err(encoding_error)?;
             }
-            write(adjust::opaque(pixels), encoder, icc)?;
+            encode(adjust::opaque(pixels), encoder, icc)?;
             Format::Jpeg.media_type()
         }
-        Output::Png => {
-            write(pixels, PngEncoder::new(&mut bytes), icc)?;
+        OutputFormat::Png => {
+            encode(pixels, PngEncoder::new(&mut bytes), icc)?;
             Format::Png.media_type()
         }
-        Output::Avif { max_side } => match avif(&pixels, plan, max_side, icc.as_deref())? {
+        OutputFormat::Avif { max_side } => match avif(&pixels, transformation, max_side, icc.as_deref())? {
             Some(written) => {
                 bytes = written;
                 "image/avif"
             }
-            None => return still(pixels, Output::Webp, plan, exif, icc),
+            None => return still(pixels, OutputFormat::Webp, transformation, exif, icc),
         },
-        Output::Webp => {
-            bytes = webp::still(pixels, plan.quality, icc.as_deref()).map_err(unwritable)?;
+        OutputFormat::Webp => {
+            bytes = webp::still(pixels, transformation.quality, icc.as_deref()).map_err(encoding_error)?;
             Format::Webp.media_type()
         }
-        Output::Gif => {
+        OutputFormat::Gif => {
             let mut encoder = GifEncoder::new_with_speed(&mut bytes, GIF_SPEED);
-            encoder.encode_frame(image::Frame::new(pixels.into_rgba8())).map_err(unwritable)?;
+            encoder.encode_frame(image::Frame::new(pixels.into_rgba8())).map_err(encoding_error)?;
             drop(encoder);
             Format::Gif.media_type()
         }
-        Output::Json => "application/json",
+        OutputFormat::Json => "application/json",
     };
-    Ok(Rendered { bytes: bytes.into(), media_type })
+    Ok(RenderedFile { bytes: bytes.into(), media_type })
 }
 
-/// Writes a picture as AVIF, if this build can, the picture is not too large for it, and its colours are sRGB: a
-/// profile would be lost.
+/// Encodes AVIF; `None` if the image is too large or has a profile other than sRGB, which AVIF here cannot have.
 #[cfg(feature = "avif")]
 fn avif(
     pixels: &DynamicImage,
-    plan: &Plan,
+    transformation: &Transformation,
     max_side: u32,
     icc: Option<&[u8]>,
-) -> Result<Option<Vec<u8>>, Refusal> {
-    let other_colours = icc.is_some_and(|profile| !profile.windows(4).any(|name| name == b"sRGB"));
-    if pixels.width().max(pixels.height()) > max_side || other_colours {
+) -> Result<Option<Vec<u8>>, ApiError> {
+    let is_not_srgb = icc.is_some_and(|profile| !profile.windows(4).any(|name| name == b"sRGB"));
+    if pixels.width().max(pixels.height()) > max_side || is_not_srgb {
         return Ok(None);
     }
-    super::avif::still(pixels, plan.quality).map(Some).map_err(unwritable)
+    super::avif::still(pixels, transformation.quality).map(Some).map_err(encoding_error)
 }
 
-/// This build cannot.
+/// `None`: this build has no AVIF encoder.
 #[cfg(not(feature = "avif"))]
-fn avif(_: &DynamicImage, _: &Plan, _: u32, _: Option<&[u8]>) -> Result<Option<Vec<u8>>, Refusal> {
+fn avif(_: &DynamicImage, _: &Transformation, _: u32, _: Option<&[u8]>) -> Result<Option<Vec<u8>>, ApiError> {
     Ok(None)
 }
 
-/// Writes an animated WebP, frame by frame.
+/// Encodes an animated WebP, one frame at a time.
 pub(crate) fn webp_animation(
     frames: impl Iterator<Item = ImageResult<Frame>>,
     loops: LoopCount,
     quality: u8,
-) -> Result<Rendered, Refusal> {
+) -> Result<RenderedFile, ApiError> {
     let loops = match loops {
         LoopCount::Infinite => 0,
         LoopCount::Finite(times) => times.get().try_into().unwrap_or(u16::MAX),
     };
     let mut animation = webp::Animation::new(quality, loops);
     for frame in frames {
-        let frame = frame.map_err(carried_or_unwritable)?;
+        let frame = frame.map_err(unwrap_api_error)?;
         let (numerator, denominator) = frame.delay().numer_denom_ms();
         let milliseconds = numerator / denominator.max(1);
-        animation.push(frame.into_buffer(), milliseconds).map_err(unwritable)?;
+        animation.push(frame.into_buffer(), milliseconds).map_err(encoding_error)?;
     }
-    let bytes = animation.finish().map_err(unwritable)?;
-    Ok(Rendered { bytes: bytes.into(), media_type: Format::Webp.media_type() })
+    let bytes = animation.finish().map_err(encoding_error)?;
+    Ok(RenderedFile { bytes: bytes.into(), media_type: Format::Webp.media_type() })
 }
 
-/// Writes an animated GIF, frame by frame.
-pub(crate) fn gif(frames: Frames<'_>, loops: LoopCount) -> Result<Rendered, Refusal> {
+/// Encodes an animated GIF, one frame at a time.
+pub(crate) fn gif(frames: Frames<'_>, loops: LoopCount) -> Result<RenderedFile, ApiError> {
     let mut bytes = Vec::new();
     let mut encoder = GifEncoder::new_with_speed(&mut bytes, GIF_SPEED);
     let repeat = match loops {
         LoopCount::Infinite => Repeat::Infinite,
         LoopCount::Finite(times) => Repeat::Finite(times.get().try_into().unwrap_or(u16::MAX)),
     };
-    encoder.set_repeat(repeat).map_err(unwritable)?;
-    encoder.try_encode_frames(frames).map_err(carried_or_unwritable)?;
+    encoder.set_repeat(repeat).map_err(encoding_error)?;
+    encoder.try_encode_frames(frames).map_err(unwrap_api_error)?;
     drop(encoder);
-    Ok(Rendered { bytes: bytes.into(), media_type: Format::Gif.media_type() })
+    Ok(RenderedFile { bytes: bytes.into(), media_type: Format::Gif.media_type() })
 }
 
-/// The answer to `format=json`: the size the image would have, and what the original is.
-pub(crate) fn document(
+/// The result of `format=json`: the size of the transformed image, and size and format of the original.
+pub(crate) fn json_info(
     path: &Path,
     source: Format,
     original: (u32, u32),
-    outcome: (u32, u32),
-) -> Result<Rendered, Refusal> {
+    transformed: (u32, u32),
+) -> Result<RenderedFile, ApiError> {
     let document = json!({
-        "width": outcome.0,
-        "height": outcome.1,
+        "width": transformed.0,
+        "height": transformed.1,
         "original": {
             "file_size": std::fs::metadata(path)?.len(),
             "width": original.0,
@@ -157,36 +156,40 @@ pub(crate) fn document(
             "format": source.media_type(),
         },
     });
-    Ok(Rendered { bytes: document.to_string().into(), media_type: "application/json" })
+    Ok(RenderedFile { bytes: document.to_string().into(), media_type: "application/json" })
 }
 
-/// A refusal on its way through an encoder.
+/// An [`ApiError`] as a source of the error types of encoders.
 #[derive(Debug)]
-pub(crate) struct Carried(pub(crate) Refusal);
+pub(crate) struct WrappedApiError(pub(crate) ApiError);
 
-impl fmt::Display for Carried {
+impl fmt::Display for WrappedApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.message)
     }
 }
 
-impl std::error::Error for Carried {}
+impl std::error::Error for WrappedApiError {}
 
-/// 1 is slow and true to colours, 30 fast.
+/// From 1, the most precise, to 30, the fastest.
 const GIF_SPEED: i32 = 10;
 
-fn write(pixels: DynamicImage, mut encoder: impl ImageEncoder, icc: Option<Vec<u8>>) -> Result<(), Refusal> {
+fn encode(
+    pixels: DynamicImage,
+    mut encoder: impl ImageEncoder,
+    icc: Option<Vec<u8>>,
+) -> Result<(), ApiError> {
     if let Some(profile) = icc {
-        encoder.set_icc_profile(profile).map_err(unwritable)?;
+        encoder.set_icc_profile(profile).map_err(encoding_error)?;
     }
-    pixels.write_with_encoder(encoder).map_err(unwritable)
+    pixels.write_with_encoder(encoder).map_err(encoding_error)
 }
 
-/// Longest EXIF of a JPEG, in bytes: a segment less its length and its name.
+/// Longest EXIF of a JPEG, in bytes: the length of a segment without its length field and the name `Exif\0\0`.
 const MAX_EXIF: usize = 0xffff - 2 - 6;
 
-/// What the policy leaves of an EXIF chunk.
-fn kept(chunk: Vec<u8>, policy: Metadata) -> Option<Vec<u8>> {
+/// The part of an EXIF chunk that the policy keeps.
+fn filter_exif(chunk: Vec<u8>, policy: Metadata) -> Option<Vec<u8>> {
     match policy {
         Metadata::Keep => Some(chunk),
         Metadata::None => None,
@@ -194,15 +197,16 @@ fn kept(chunk: Vec<u8>, policy: Metadata) -> Option<Vec<u8>> {
     }
 }
 
-fn carried_or_unwritable(error: image::ImageError) -> Refusal {
-    if let image::ImageError::IoError(io) = &error
-        && let Some(Carried(refusal)) = io.get_ref().and_then(|inner| inner.downcast_ref())
+/// The [`ApiError`] inside an encoder's error, or else the encoder's own.
+fn unwrap_api_error(image_error: image::ImageError) -> ApiError {
+    if let image::ImageError::IoError(io) = &image_error
+        && let Some(WrappedApiError(error)) = io.get_ref().and_then(|inner| inner.downcast_ref())
     {
-        return refusal.clone();
+        return error.clone();
     }
-    unwritable(error)
+    encoding_error(image_error)
 }
 
-fn unwritable(error: impl fmt::Display) -> Refusal {
-    Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, 9516, format!("error during encoding: {error}"))
+fn encoding_error(error: impl fmt::Display) -> ApiError {
+    ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, 9516, format!("error during encoding: {error}"))
 }

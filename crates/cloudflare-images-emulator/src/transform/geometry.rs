@@ -1,19 +1,19 @@
-//! Where the pixels go: how much of a source is shown, how large, on how large a canvas.
+//! Sizes: which part of a source is visible, at which size, and on how large a canvas.
 
-use super::plan::Fit;
+use super::transformation::Fit;
 
-/// The outcome of fitting a source to a box.
+/// A source fitted to a box.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Layout {
-    /// Size of the part of the source that is shown, in its pixels.
+    /// Size of the visible part of the source, in pixels of the source.
     pub(crate) crop: (f64, f64),
-    /// Size that part is drawn at, in pixels.
+    /// Size of that part in the result, in pixels.
     pub(crate) draw: (u32, u32),
-    /// Size of the output; larger than `draw` only for [`Fit::Pad`].
+    /// Size of the result; larger than `draw` only for [`Fit::Pad`].
     pub(crate) canvas: (u32, u32),
 }
 
-/// Fits a source, in pixels, to a box whose sides may be open: an open side follows the source's ratio.
+/// Fits a source to a box. A side of the box that is `None` follows from the source's aspect ratio.
 pub(crate) fn layout(source: (u32, u32), size: (Option<u32>, Option<u32>), fit: Fit) -> Layout {
     let (source_width, source_height) = (f64::from(source.0), f64::from(source.1));
     let (width, height) = match size {
@@ -22,39 +22,39 @@ pub(crate) fn layout(source: (u32, u32), size: (Option<u32>, Option<u32>), fit: 
         (None, Some(height)) => (f64::from(height) * source_width / source_height, f64::from(height)),
         (None, None) => (source_width, source_height),
     };
-    let (across, down) = (width / source_width, height / source_height);
-    let inside = across.min(down);
+    let (scale_x, scale_y) = (width / source_width, height / source_height);
+    let inside = scale_x.min(scale_y);
     let scaled = |scale: f64| (pixels(source_width * scale), pixels(source_height * scale));
-    let whole = |draw| Layout { crop: (source_width, source_height), draw, canvas: draw };
+    let uncropped = |draw| Layout { crop: (source_width, source_height), draw, canvas: draw };
     match fit {
-        Fit::ScaleDown => whole(scaled(inside.min(1.0))),
-        Fit::ScaleUp => whole(scaled(inside.max(1.0))),
-        Fit::Contain => whole(scaled(inside)),
-        Fit::Squeeze => whole((pixels(width), pixels(height))),
-        Fit::Pad => Layout { canvas: (pixels(width), pixels(height)), ..whole(scaled(inside)) },
-        Fit::Cover => cut(source, across.max(down), (width, height)),
+        Fit::ScaleDown => uncropped(scaled(inside.min(1.0))),
+        Fit::ScaleUp => uncropped(scaled(inside.max(1.0))),
+        Fit::Contain => uncropped(scaled(inside)),
+        Fit::Squeeze => uncropped((pixels(width), pixels(height))),
+        Fit::Pad => Layout { canvas: (pixels(width), pixels(height)), ..uncropped(scaled(inside)) },
+        Fit::Cover => cropped(source, scale_x.max(scale_y), (width, height)),
         Fit::Crop => {
-            // Never enlarged: a side the source does not fill is left as it is.
-            let scale = across.max(down).min(1.0);
-            cut(source, scale, (width.min(source_width * scale), height.min(source_height * scale)))
+            // Never enlarged: a side that is smaller than the box keeps its length.
+            let scale = scale_x.max(scale_y).min(1.0);
+            cropped(source, scale, (width.min(source_width * scale), height.min(source_height * scale)))
         }
         Fit::AspectCrop => {
             let shrink = (source_width / width).min(source_height / height).min(1.0);
             let (width, height) = (width * shrink, height * shrink);
-            cut(source, (width / source_width).max(height / source_height), (width, height))
+            cropped(source, (width / source_width).max(height / source_height), (width, height))
         }
     }
 }
 
-/// Shows as much of the scaled source as fills `width` and `height`.
-fn cut(source: (u32, u32), scale: f64, (width, height): (f64, f64)) -> Layout {
+/// The part of the scaled source that fills `width` and `height`.
+fn cropped(source: (u32, u32), scale: f64, (width, height): (f64, f64)) -> Layout {
     let draw = (pixels(width), pixels(height));
     let crop = ((width / scale).min(f64::from(source.0)), (height / scale).min(f64::from(source.1)));
     Layout { crop, draw, canvas: draw }
 }
 
 fn pixels(length: f64) -> u32 {
-    // `as` saturates; an output that large is refused later.
+    // `as` saturates; results that are too large are rejected later.
     (length.round() as u32).max(1)
 }
 
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_side_follows_the_ratio() {
+    fn a_missing_side_follows_the_ratio() {
         assert_eq!(layout((1080, 720), (Some(540), None), Fit::Cover).canvas, (540, 360));
         assert_eq!(layout((1080, 720), (None, Some(72)), Fit::ScaleDown).canvas, (108, 72));
         assert_eq!(layout((3, 12_000), (None, Some(10)), Fit::Contain).canvas, (1, 10));

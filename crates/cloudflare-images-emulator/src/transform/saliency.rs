@@ -1,12 +1,12 @@
-//! `gravity=auto`: where in an image most is to be seen.
+//! `gravity=auto`: finds the part of an image with the most contrast.
 
 use image::DynamicImage;
 
-/// Finds the crop with the most contrast in it; crops alike are decided for the middle.
+/// The position of the crop with the most contrast. Between equal crops, the one nearest to the middle is taken.
 ///
-/// `crop` is in pixels of the image; the answer are the fractions of [`super::plan::Gravity::Point`].
+/// `crop` is in pixels of the image; the result are the fractions of [`super::transformation::Gravity::Point`].
 pub(crate) fn focus(image: &DynamicImage, crop: (f64, f64)) -> (f64, f64) {
-    // A hundred pixels across are plenty to tell a face from a sky.
+    // A small copy is enough to tell a face from a sky.
     let small = image.thumbnail(SIDE, SIDE).into_luma8();
     let (width, height) = (small.width() as usize, small.height() as usize);
     let share = |part: f64, whole: u32, cells: usize| {
@@ -38,7 +38,7 @@ fn fraction(step: usize, steps: usize) -> f64 {
     if steps == 0 { 0.5 } else { step as f64 / steps as f64 }
 }
 
-/// Sums of neighbour differences over every rectangle from the origin, one row and column more than the image.
+/// Summed-area table of the differences between neighbours, with one row and column more than the image.
 fn contrast_sums(small: &image::GrayImage) -> Vec<f64> {
     let (width, height) = (small.width(), small.height());
     let stride = width as usize + 1;

@@ -1,10 +1,10 @@
-//! WebP files: lossy and lossless stills, and animations, frame by frame.
+//! Encodes WebP: lossy and lossless still images, and animations, one frame at a time.
 
 use image::{DynamicImage, RgbaImage};
 
-/// Writes a still; lossless at quality 100. EXIF has no place in it, an ICC profile has.
+/// Encodes a still image, lossless at quality 100, with an ICC profile and without EXIF.
 ///
-/// Errors are libwebp's: a side longer than 16,383 pixels, no memory.
+/// Errors are those of libwebp: a side longer than 16,383 pixels, or not enough memory.
 pub(crate) fn still(pixels: DynamicImage, quality: u8, icc: Option<&[u8]>) -> Result<Vec<u8>, String> {
     let size = (pixels.width(), pixels.height());
     let alpha = pixels.color().has_alpha();
@@ -19,32 +19,33 @@ pub(crate) fn still(pixels: DynamicImage, quality: u8, icc: Option<&[u8]>) -> Re
     Ok(riff(&body))
 }
 
-/// An animation under way: of its frames only the last is held decoded.
+/// The encoder of an animation. Of its frames, only the last is in memory as pixels.
 pub(crate) struct Animation {
     quality: u8,
-    /// 0 for endless.
+    /// 0 for endless repetition.
     loops: u16,
     last: Option<RgbaImage>,
-    /// Chunks of the frames so far.
+    /// The chunks of the frames so far.
     frames: Vec<u8>,
-    /// Where in them the last frame's duration stands.
+    /// Offset of the last frame's duration in `frames`.
     duration_at: usize,
-    /// Milliseconds the last frame is shown.
+    /// Duration of the last frame, in milliseconds.
     duration: u32,
 }
 
 impl Animation {
-    /// Lossless at quality 100; `loops` is 0 for endless.
+    /// Lossless at quality 100; `loops` is 0 for endless repetition.
     pub(crate) fn new(quality: u8, loops: u16) -> Self {
         Animation { quality, loops, last: None, frames: Vec::new(), duration_at: 0, duration: 0 }
     }
 
-    /// Appends a frame that is shown for so many milliseconds. All frames have the size of the first.
+    /// Appends a frame with a duration in milliseconds. All frames must have the same size. If the frame equals the last one,
+    /// the duration of that one is extended instead.
     pub(crate) fn push(&mut self, frame: RgbaImage, milliseconds: u32) -> Result<(), String> {
-        let whole = (0, 0, frame.width(), frame.height());
-        let changed = self.last.as_ref().map_or(Some(whole), |last| difference(last, &frame));
+        let full = (0, 0, frame.width(), frame.height());
+        let changed = self.last.as_ref().map_or(Some(full), |last| difference(last, &frame));
         let Some((x, y, width, height)) = changed else {
-            self.last_for(self.duration.saturating_add(milliseconds));
+            self.set_duration(self.duration.saturating_add(milliseconds));
             return Ok(());
         };
         let part = image::imageops::crop_imm(&frame, x, y, width, height).to_image();
@@ -55,29 +56,29 @@ impl Animation {
         }
         payload.push(DO_NOT_BLEND);
         payload.extend(bitstream(&file));
-        // After the name and length of the chunk and four numbers of three bytes.
+        // The duration follows the name and length of the chunk, and four numbers of three bytes.
         self.duration_at = self.frames.len() + 8 + 12;
         self.frames.extend(chunk(b"ANMF", &payload));
-        self.last_for(milliseconds);
+        self.set_duration(milliseconds);
         self.last = Some(frame);
         Ok(())
     }
 
-    /// The file; an error without frames.
+    /// The file; an error if it has no frames.
     pub(crate) fn finish(self) -> Result<Vec<u8>, String> {
         let last = self.last.ok_or_else(|| "no frames".to_owned())?;
         let mut body = chunk(b"VP8X", &header(ANIMATED | ALPHA, last.dimensions()));
-        // The colour behind the frames is transparent.
+        // The background colour is transparent.
         let [low, high] = self.loops.to_le_bytes();
         body.extend(chunk(b"ANIM", &[0, 0, 0, 0, low, high]));
         body.extend(self.frames);
         Ok(riff(&body))
     }
 
-    fn last_for(&mut self, milliseconds: u32) {
+    fn set_duration(&mut self, milliseconds: u32) {
         self.duration = milliseconds.min(0xff_ffff);
-        let place = self.duration_at..self.duration_at + 3;
-        if let Some(bytes) = self.frames.get_mut(place) {
+        let range = self.duration_at..self.duration_at + 3;
+        if let Some(bytes) = self.frames.get_mut(range) {
             bytes.copy_from_slice(&three_bytes(self.duration));
         }
     }
@@ -86,7 +87,7 @@ impl Animation {
 const PROFILE: u8 = 0x20;
 const ALPHA: u8 = 0x10;
 const ANIMATED: u8 = 0x02;
-/// A frame replaces what is under it, transparent parts included.
+/// The pixels of a frame replace those of the last one, including transparent ones.
 const DO_NOT_BLEND: u8 = 0x02;
 
 fn encoded(
@@ -101,9 +102,9 @@ fn encoded(
     Ok(file.to_vec())
 }
 
-/// Left, top, width and height of what differs between two frames; `None` if nothing does.
+/// Left, top, width and height of the area in which two frames differ; `None` if they are equal.
 ///
-/// Left and top are even, as the format wants them.
+/// Left and top are even, because the format stores half of them.
 fn difference(last: &RgbaImage, frame: &RgbaImage) -> Option<(u32, u32, u32, u32)> {
     let (mut left, mut top, mut right, mut bottom) = (u32::MAX, u32::MAX, 0, 0);
     for ((x, y, old), new) in last.enumerate_pixels().zip(frame.pixels()) {
@@ -116,22 +117,22 @@ fn difference(last: &RgbaImage, frame: &RgbaImage) -> Option<(u32, u32, u32, u32
     (right > left).then(|| (left, top, right - left, bottom - top))
 }
 
-/// The chunks of a file that hold pixels.
+/// The chunks of a file that contain pixels.
 fn bitstream(file: &[u8]) -> Vec<u8> {
-    let mut kept = Vec::with_capacity(file.len());
+    let mut chunks = Vec::with_capacity(file.len());
     let mut rest = file.get(12..).unwrap_or_default();
     while let Some((name, length)) = rest.first_chunk::<8>().map(|head| head.split_at(4)) {
         let length = length.try_into().map_or(0, u32::from_le_bytes) as usize;
         let end = (8 + length + length % 2).min(rest.len());
         if matches!(name, b"ALPH" | b"VP8 " | b"VP8L") {
-            kept.extend(&rest[..end]);
+            chunks.extend(&rest[..end]);
         }
         rest = &rest[end..];
     }
-    kept
+    chunks
 }
 
-/// Payload of the chunk that tells what else is in the file.
+/// Payload of the `VP8X` chunk: which features the file has, and its size.
 fn header(flags: u8, (width, height): (u32, u32)) -> Vec<u8> {
     let mut payload = vec![flags, 0, 0, 0];
     payload.extend(three_bytes(width - 1));

@@ -114,7 +114,8 @@ pub(crate) async fn open_emulator(dir: &Path, root: &str) -> Emulator {
     let settings = emulator::Settings {
         data_dir: dir.to_owned(),
         public_url: root.parse().unwrap(),
-        given: emulator::Given::default(),
+        account: None,
+        read_token: None,
         faults: true,
     };
     Emulator::open(settings).await.unwrap()

@@ -1,42 +1,33 @@
-//! Answers as Cloudflare writes them: the envelope of the API, the text of the delivery host, and every refusal.
+//! Errors of the emulator: Cloudflare's status, code and message, as JSON or as text.
 
-use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
 
+use super::response::json;
 use cloudflare_images::wire::{Envelope, Message, Source};
 
-/// The envelope around a result, status 200.
-pub(super) fn success<T: Serialize>(result: T) -> Response {
-    let envelope = Envelope { result: Some(result), success: true, errors: vec![], messages: vec![] };
-    json(StatusCode::OK, &envelope)
-}
-
-/// What a delete answers: an empty object.
-#[derive(Debug, Serialize)]
-pub(super) struct Nothing {}
-
-/// An error with Cloudflare's number and text. It answers as an envelope, or as text on the delivery host.
+/// An error with Cloudflare's code and message. As a response it is the JSON envelope of the API; [`ApiError::into_text`]
+/// is the form of the delivery host.
 #[derive(Debug, Clone)]
-pub(super) struct Refusal {
+pub(super) struct ApiError {
     pub(super) status: StatusCode,
     pub(super) code: u32,
     pub(super) message: String,
-    /// JSON pointer to what it is about.
+    /// JSON pointer to the field or parameter that is wrong.
     pointer: Option<String>,
 }
 
-impl Refusal {
+impl ApiError {
     pub(super) fn new(status: StatusCode, code: u32, message: impl Into<String>) -> Self {
-        Refusal { status, code, message: message.into(), pointer: None }
+        ApiError { status, code, message: message.into(), pointer: None }
     }
 
-    /// The same about one field of the body or parameter of the query; `path` are the names that lead there.
-    pub(super) fn at(self, path: &[&str]) -> Self {
+    /// The same error about one field of the body or parameter of the query. `path` lists the names from the outermost to
+    /// the innermost.
+    pub(super) fn with_pointer(self, path: &[&str]) -> Self {
         let escaped = path.iter().map(|name| name.replace('~', "~0").replace('/', "~1"));
-        Refusal { pointer: Some(escaped.fold(String::new(), |pointer, name| pointer + "/" + &name)), ..self }
+        ApiError { pointer: Some(escaped.fold(String::new(), |pointer, name| pointer + "/" + &name)), ..self }
     }
 
     pub(super) fn bad_request(why: impl std::fmt::Display) -> Self {
@@ -51,7 +42,7 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, 5401, "Variant not found")
     }
 
-    pub(super) fn exists() -> Self {
+    pub(super) fn already_exists() -> Self {
         Self::new(StatusCode::CONFLICT, 5409, "Resource already exists")
     }
 
@@ -59,8 +50,8 @@ impl Refusal {
         Self::new(StatusCode::UNAUTHORIZED, 10000, "Authentication error")
     }
 
-    /// What a token of the permission *Images Read* is answered where *Images Write* is needed.
-    pub(super) fn not_permitted() -> Self {
+    /// For a token with the permission *Images Read* and a call that needs *Images Write*.
+    pub(super) fn missing_permission() -> Self {
         Self::new(StatusCode::FORBIDDEN, 10000, "Authentication error")
     }
 
@@ -86,37 +77,41 @@ impl Refusal {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, 5455, message)
     }
 
-    /// A form without bytes under the one name they are looked for. `strays` are the names they came under.
-    pub(super) fn no_file(or_url: bool, strays: &[String]) -> Self {
-        let wanted = if or_url { "file or url is missing" } else { "file is missing" };
-        let hint = match strays {
+    /// A form without the part `file`. `ignored_parts` are the names of the parts that have no meaning: one of them is
+    /// probably the image.
+    pub(super) fn missing_file(or_url: bool, ignored_parts: &[String]) -> Self {
+        let missing = if or_url { "file or url is missing" } else { "file is missing" };
+        let hint = match ignored_parts {
             [] => String::new(),
-            _ => format!("; the part with the image must be named `file`, not `{}`", strays.join("`, `")),
+            _ => format!(
+                "; the part with the image must be named `file`, not `{}`",
+                ignored_parts.join("`, `")
+            ),
         };
-        Self::bad_request(format!("Error parsing form fields: {wanted}{hint}")).at(&["file"])
+        Self::bad_request(format!("Error parsing form fields: {missing}{hint}")).with_pointer(&["file"])
     }
 
-    pub(super) fn too_large() -> Self {
+    pub(super) fn image_too_large() -> Self {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, 5413, "Maximum image size of 10 MB is reached")
     }
 
-    pub(super) fn no_route(path: &str) -> Self {
+    pub(super) fn route_not_found(path: &str) -> Self {
         let message = format!("Could not route to {path}, perhaps your object identifier is invalid?");
         Self::new(StatusCode::NOT_FOUND, 7003, message)
     }
 
-    pub(super) fn method(method: &axum::http::Method) -> Self {
+    pub(super) fn method_not_allowed(method: &axum::http::Method) -> Self {
         let message = format!("Method {method} not available for that URI.");
         Self::new(StatusCode::METHOD_NOT_ALLOWED, 7001, message)
     }
 
-    /// A fault of the emulator itself; the cause goes to the log.
+    /// A failure of the emulator itself. The cause is logged, and not part of the response.
     pub(super) fn internal(cause: impl std::error::Error + 'static) -> Self {
         tracing::error!(error = &cause as &dyn std::error::Error, "the Cloudflare Images emulator failed");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, 5500, "Internal Server Error")
     }
 
-    /// The same error as the delivery host words it.
+    /// The error as plain text, as the delivery host sends it.
     pub(super) fn into_text(self) -> Response {
         let text = format!("ERROR {}: {}\n", self.code, self.message);
         let mut response = (self.status, text).into_response();
@@ -135,24 +130,24 @@ impl Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let errors = vec![Message {
             code: self.code,
             message: self.message.clone(),
-            documentation_url: Some(documentation(self.code).to_owned()),
+            documentation_url: Some(documentation_url(self.code).to_owned()),
             source: self.pointer.clone().map(|pointer| Source { pointer: Some(pointer) }),
         }];
         let envelope = Envelope::<()> { result: None, success: false, errors, messages: vec![] };
         let mut response = json(self.status, &envelope);
-        // For whoever writes it in another form.
+        // Fault injection reads it to send the same error in another form.
         response.extensions_mut().insert(self);
         response
     }
 }
 
-/// The page of Cloudflare's documentation that a number belongs to.
-fn documentation(code: u32) -> &'static str {
+/// The page of Cloudflare's documentation about a code.
+fn documentation_url(code: u32) -> &'static str {
     match code {
         5411 => "https://developers.cloudflare.com/images/storage/upload-images/upload-custom-path/",
         5413 | 5443 | 5455 | 7011 => "https://developers.cloudflare.com/images/get-started/limits/",
@@ -164,31 +159,14 @@ fn documentation(code: u32) -> &'static str {
     }
 }
 
-impl From<sea_orm::DbErr> for Refusal {
+impl From<sea_orm::DbErr> for ApiError {
     fn from(error: sea_orm::DbErr) -> Self {
-        Refusal::internal(error)
+        ApiError::internal(error)
     }
 }
 
-impl From<std::io::Error> for Refusal {
+impl From<std::io::Error> for ApiError {
     fn from(error: std::io::Error) -> Self {
-        Refusal::internal(error)
-    }
-}
-
-/// Pretty-printed, with the headers of the recorded answers.
-fn json(status: StatusCode, body: &impl Serialize) -> Response {
-    match serde_json::to_vec_pretty(body) {
-        Ok(text) => {
-            let mut response = (status, Body::from(text)).into_response();
-            let headers = response.headers_mut();
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=UTF-8"));
-            headers.insert("cf-cache-status", HeaderValue::from_static("DYNAMIC"));
-            response
-        }
-        Err(error) => {
-            tracing::error!(%error, "an answer of the Cloudflare Images emulator cannot be written as JSON");
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
-        }
+        ApiError::internal(error)
     }
 }

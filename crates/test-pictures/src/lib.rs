@@ -1,12 +1,15 @@
 //! Images that tests generate.
 
+#![warn(missing_docs)]
+#![expect(clippy::unwrap_used, reason = "a failed step of a test is a failure of the test")]
+
 use std::io::Cursor;
 
 use image::codecs::gif::GifEncoder;
 use image::{Delay, DynamicImage, Frame, ImageFormat, Rgb, RgbImage, Rgba, RgbaImage};
 
 /// An image whose left half is red and whose right half is blue, in the given format.
-pub(crate) fn picture(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
+pub fn picture(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
     let pixels =
         RgbImage::from_fn(
             width,
@@ -19,7 +22,7 @@ pub(crate) fn picture(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
 }
 
 /// Red, green, blue and white, from the top left to the bottom right.
-pub(crate) fn quadrants(width: u32, height: u32) -> RgbImage {
+pub fn quadrants(width: u32, height: u32) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| match (x < width / 2, y < height / 2) {
         (true, true) => Rgb(QUADRANTS[0]),
         (false, true) => Rgb(QUADRANTS[1]),
@@ -28,18 +31,18 @@ pub(crate) fn quadrants(width: u32, height: u32) -> RgbImage {
     })
 }
 
-/// Colours of [`quadrants`], and of the files in `fixtures`.
-pub(crate) const QUADRANTS: [[u8; 3]; 4] = [[220, 30, 30], [30, 160, 30], [30, 30, 220], [240, 240, 240]];
+/// Colours of [`quadrants`], and of fixtures of the tests.
+pub const QUADRANTS: [[u8; 3]; 4] = [[220, 30, 30], [30, 160, 30], [30, 30, 220], [240, 240, 240]];
 
 /// Encodes pixels in the given format.
-pub(crate) fn encoded(pixels: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+pub fn encoded(pixels: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
     let mut bytes = Vec::new();
     pixels.into().write_to(&mut Cursor::new(&mut bytes), format).unwrap();
     bytes
 }
 
 /// A PNG that is different for each seed.
-pub(crate) fn png(seed: u32) -> Vec<u8> {
+pub fn png(seed: u32) -> Vec<u8> {
     let mut pixels = RgbImage::new(8, 6);
     pixels.put_pixel(0, 0, Rgb([seed as u8, (seed >> 8) as u8, (seed >> 16) as u8]));
     let mut bytes = Vec::new();
@@ -48,12 +51,12 @@ pub(crate) fn png(seed: u32) -> Vec<u8> {
 }
 
 /// A JPEG of 60 × 40 pixels with EXIF: orientation, camera, time, exposure and position.
-pub(crate) fn photo(orientation: u16) -> Vec<u8> {
+pub fn photo(orientation: u16) -> Vec<u8> {
     with_exif(&picture(60, 40, ImageFormat::Jpeg), orientation)
 }
 
 /// A JPEG with the EXIF of [`photo`].
-pub(crate) fn with_exif(plain: &[u8], orientation: u16) -> Vec<u8> {
+pub fn with_exif(plain: &[u8], orientation: u16) -> Vec<u8> {
     let exif = exif(orientation);
     let mut bytes = plain[..2].to_vec();
     bytes.extend([0xff, 0xe1]);
@@ -65,7 +68,7 @@ pub(crate) fn with_exif(plain: &[u8], orientation: u16) -> Vec<u8> {
 }
 
 /// A GIF with this many frames.
-pub(crate) fn gif(frames: u32) -> Vec<u8> {
+pub fn gif(frames: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
     {
         let mut encoder = GifEncoder::new(&mut bytes);
@@ -80,8 +83,8 @@ pub(crate) fn gif(frames: u32) -> Vec<u8> {
     bytes
 }
 
-/// A PNG of one pixel whose header claims another size.
-pub(crate) fn lying_png(width: u32, height: u32) -> Vec<u8> {
+/// A PNG of one pixel whose header declares another size.
+pub fn lying_png(width: u32, height: u32) -> Vec<u8> {
     let mut bytes = picture(1, 1, ImageFormat::Png);
     bytes[16..20].copy_from_slice(&width.to_be_bytes());
     bytes[20..24].copy_from_slice(&height.to_be_bytes());
@@ -134,7 +137,8 @@ fn exif(orientation: u16) -> Vec<u8> {
     bytes
 }
 
-pub(crate) fn crc32(bytes: &[u8]) -> u32 {
+/// The checksum of PNG chunks.
+pub fn crc32(bytes: &[u8]) -> u32 {
     let mut crc = u32::MAX;
     for byte in bytes {
         crc ^= u32::from(*byte);

@@ -1,44 +1,44 @@
-//! What callers say about an image, before it is made and when it is edited.
+//! The fields of an image that callers set when they create or edit it.
 
 use axum::body::Body;
 use axum::http::HeaderMap;
 use sea_orm::{EntityTrait, QueryFilter};
 use serde_json::{Map, Value};
 
-use crate::answer::Refusal;
+use crate::error::ApiError;
 use crate::form::{self, Form};
 use crate::store::image;
 use crate::{Emulator, id, metadata, now};
 use cloudflare_images::wire;
 
-/// What a caller may say about an image to come.
+/// The fields of a new image or draft.
 #[derive(Debug, Default)]
-pub(super) struct Particulars {
-    /// Custom id, already checked.
+pub(super) struct ImageFields {
+    /// Custom id.
     pub(super) id: Option<String>,
     pub(super) metadata: Option<Map<String, Value>>,
     pub(super) creator: Option<String>,
     pub(super) require_signed_urls: bool,
 }
 
-impl Particulars {
-    /// Reads the fields `POST v1` and direct uploads share.
-    pub(super) fn from_form(form: &Form) -> Result<Self, Refusal> {
-        Particulars {
+impl ImageFields {
+    /// Reads and validates the fields that `POST v1` and direct uploads have in common.
+    pub(super) fn from_form(form: &Form) -> Result<Self, ApiError> {
+        ImageFields {
             id: form.text("id").map(str::to_owned),
             metadata: metadata::from_form(form)?,
             creator: form.text("creator").map(str::to_owned),
-            require_signed_urls: flag(form, "requireSignedURLs")?.unwrap_or(false),
+            require_signed_urls: boolean(form, "requireSignedURLs")?.unwrap_or(false),
         }
-        .checked()
+        .validate()
     }
 
-    /// Applies the rules that concern more than one field's syntax.
-    pub(super) fn checked(mut self) -> Result<Self, Refusal> {
+    /// Checks the values, and that a custom id is not combined with `requireSignedURLs`.
+    pub(super) fn validate(mut self) -> Result<Self, ApiError> {
         if let Some(id) = &self.id {
             id::check_custom(id)?;
             if self.require_signed_urls {
-                return Err(custom_id_is_public());
+                return Err(custom_id_must_be_public());
             }
         }
         if let Some(metadata) = &self.metadata {
@@ -51,8 +51,8 @@ impl Particulars {
         Ok(self)
     }
 
-    /// A row without bytes, made now.
-    pub(super) fn into_draft(self, expires_ms: Option<i64>) -> Result<image::Model, Refusal> {
+    /// A row without a file, created now.
+    pub(super) fn into_draft(self, expires_ms: Option<i64>) -> Result<image::Model, ApiError> {
         Ok(image::Model {
             id: self.id.unwrap_or_else(|| id::generate(self.require_signed_urls)),
             filename: None,
@@ -71,8 +71,8 @@ impl Particulars {
     }
 }
 
-/// Refuses a custom id that is taken; an expired draft does not take it.
-pub(super) async fn make_way(emulator: &Emulator, id: &str) -> Result<(), Refusal> {
+/// 5409 for a custom id that exists. An expired draft with this id is deleted.
+pub(super) async fn ensure_id_is_free(emulator: &Emulator, id: &str) -> Result<(), ApiError> {
     let db = &emulator.0.store.db;
     match image::Entity::find_by_id(id).one(db).await? {
         None => Ok(()),
@@ -81,21 +81,21 @@ pub(super) async fn make_way(emulator: &Emulator, id: &str) -> Result<(), Refusa
             draft.exec(db).await?;
             Ok(())
         }
-        Some(_) => Err(Refusal::exists()),
+        Some(_) => Err(ApiError::already_exists()),
     }
 }
 
-/// Reads the body of `PATCH v1/{id}`, JSON or form.
+/// Reads the body of `PATCH v1/{id}`: JSON or a form.
 pub(super) async fn read_edit(
     emulator: &Emulator,
     headers: &HeaderMap,
     body: Body,
-) -> Result<wire::ImageEdit, Refusal> {
+) -> Result<wire::ImageEdit, ApiError> {
     let edit = if form::is_multipart(headers) {
         let form = form::multipart(emulator, headers, body).await?;
         wire::ImageEdit {
             metadata: metadata::from_form(&form)?,
-            require_signed_urls: flag(&form, "requireSignedURLs")?,
+            require_signed_urls: boolean(&form, "requireSignedURLs")?,
             creator: form.text("creator").map(str::to_owned),
         }
     } else {
@@ -108,35 +108,35 @@ pub(super) async fn read_edit(
 }
 
 /// 5400 for a creator of more than 1,024 characters.
-pub(super) fn check_creator(creator: &str) -> Result<(), Refusal> {
+pub(super) fn check_creator(creator: &str) -> Result<(), ApiError> {
     match creator.chars().count() {
         ..=1024 => Ok(()),
-        _ => Err(Refusal::bad_request("creator must not exceed 1024 characters").at(&["creator"])),
+        _ => Err(ApiError::bad_request("creator must not exceed 1024 characters").with_pointer(&["creator"])),
     }
 }
 
-/// The object as it is stored.
-pub(super) fn json_text(object: &Map<String, Value>) -> Result<String, Refusal> {
-    serde_json::to_string(object).map_err(Refusal::internal)
+/// The JSON text that is stored.
+pub(super) fn json_text(object: &Map<String, Value>) -> Result<String, ApiError> {
+    serde_json::to_string(object).map_err(ApiError::internal)
 }
 
-/// Refuses to make an image with a custom id private.
-pub(super) fn custom_id_is_public() -> Refusal {
-    Refusal::bad_request(
+/// For an image with a custom id that should become private.
+pub(super) fn custom_id_must_be_public() -> ApiError {
+    ApiError::bad_request(
         "The image contains a custom ID and cannot be set to private. To make the image private, delete and \
          upload the image again using a regular ID.",
     )
-    .at(&["requireSignedURLs"])
+    .with_pointer(&["requireSignedURLs"])
 }
 
-fn flag(form: &Form, name: &str) -> Result<Option<bool>, Refusal> {
+fn boolean(form: &Form, name: &str) -> Result<Option<bool>, ApiError> {
     match form.text(name) {
         None => Ok(None),
         Some("true") => Ok(Some(true)),
         Some("false") => Ok(Some(false)),
         Some(_) => {
-            Err(Refusal::bad_request(format!("Error parsing form fields: {name} must be true or false"))
-                .at(&[name]))
+            Err(ApiError::bad_request(format!("Error parsing form fields: {name} must be true or false"))
+                .with_pointer(&[name]))
         }
     }
 }

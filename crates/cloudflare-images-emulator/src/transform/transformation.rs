@@ -1,40 +1,41 @@
-//! What is to be done to an image, whether a named variant or options in the URL say so.
+//! The transformation of an image that a named variant, or the options in a URL, describe.
 
 use axum::http::StatusCode;
 use image::{DynamicImage, Rgba};
 
-use crate::answer::Refusal;
+use crate::error::ApiError;
 use cloudflare_images::wire::{self, Metadata};
 
-/// Everything that shapes a delivered image.
+/// All properties of a delivered image.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Plan {
-    /// Box in pixels, before `dpr`.
+pub(crate) struct Transformation {
+    /// Width of the box in pixels, before `dpr`.
     pub(crate) width: Option<u32>,
+    /// Height of the box in pixels, before `dpr`.
     pub(crate) height: Option<u32>,
-    /// Multiplies box and trim.
+    /// Factor of box and trim.
     pub(crate) dpr: f64,
     pub(crate) fit: Fit,
     pub(crate) gravity: Gravity,
     pub(crate) trim: Trim,
     pub(crate) flip_horizontally: bool,
     pub(crate) flip_vertically: bool,
-    /// Clockwise, by 90 degrees each.
+    /// Clockwise rotation in steps of 90 degrees.
     pub(crate) quarter_turns: u8,
     pub(crate) background: Option<Rgba<u8>>,
     /// Radius, 1-250.
     pub(crate) blur: Option<f32>,
     /// 0-10.
     pub(crate) sharpen: f32,
-    /// Factors; 1 leaves the image as it is.
+    /// Factor, like the next three; 1 does not change the image.
     pub(crate) brightness: f32,
     pub(crate) contrast: f32,
     pub(crate) gamma: f32,
     pub(crate) saturation: f32,
     /// 1-100.
     pub(crate) quality: u8,
-    pub(crate) wanted: Wanted,
-    /// Keeps an animation moving.
+    pub(crate) format: RequestedFormat,
+    /// Whether an animation keeps its frames.
     pub(crate) anim: bool,
     pub(crate) metadata: Metadata,
 }
@@ -55,16 +56,16 @@ pub(crate) enum Fit {
     Squeeze,
 }
 
-/// What stays in view when an image is cropped.
+/// Which part of an image stays when it is cropped.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Gravity {
-    /// Fractions of the width and height that do not fit: 0 keeps the left and top edge.
+    /// Which fraction of the excess width and height is cut off at the left and at the top: 0 keeps the left and top edges.
     Point(f64, f64),
-    /// Where most is to be seen.
+    /// The part with the most contrast.
     Auto,
 }
 
-/// Pixels to cut off first. Sides and a rectangle exclude each other.
+/// Pixels that are cut off before everything else: by sides, or all outside a rectangle, but not both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Trim {
     pub(crate) top: u32,
@@ -84,27 +85,27 @@ pub(crate) struct Area {
     pub(crate) height: u32,
 }
 
-/// The format a URL asks for.
+/// The format that a URL requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wanted {
-    /// What the client accepts.
+pub(crate) enum RequestedFormat {
+    /// By the `Accept` header.
     Auto,
-    /// As `Auto`, but nothing that is slow to write.
+    /// As `Auto`, without formats that are slow to encode.
     Fast,
     Webp,
-    /// WebP where AVIF cannot be written, as on Cloudflare.
+    /// WebP where AVIF is not possible, as at Cloudflare.
     Avif,
     Jpeg,
     Png,
-    /// Only for what is SVG already.
+    /// Only for images that are SVG.
     Svg,
-    /// A document about the outcome instead of the image.
+    /// JSON about the result instead of the image.
     Json,
 }
 
-impl Default for Plan {
+impl Default for Transformation {
     fn default() -> Self {
-        Plan {
+        Transformation {
             width: None,
             height: None,
             dpr: 1.0,
@@ -122,16 +123,16 @@ impl Default for Plan {
             gamma: 1.0,
             saturation: 1.0,
             quality: 85,
-            wanted: Wanted::Auto,
+            format: RequestedFormat::Auto,
             anim: true,
             metadata: Metadata::Copyright,
         }
     }
 }
 
-impl From<&wire::VariantOptions> for Plan {
+impl From<&wire::VariantOptions> for Transformation {
     fn from(options: &wire::VariantOptions) -> Self {
-        // No variant with another is stored.
+        // Only variants with known fits are stored.
         let fit = match options.fit.known().unwrap_or_default() {
             wire::Fit::ScaleDown => Fit::ScaleDown,
             wire::Fit::Contain => Fit::Contain,
@@ -139,19 +140,19 @@ impl From<&wire::VariantOptions> for Plan {
             wire::Fit::Crop => Fit::Crop,
             wire::Fit::Pad => Fit::Pad,
         };
-        Plan {
+        Transformation {
             width: options.width,
             height: options.height,
             fit,
             blur: options.blur.map(|radius| radius as f32),
             metadata: options.metadata.known().unwrap_or_default(),
-            ..Plan::default()
+            ..Transformation::default()
         }
     }
 }
 
-impl Plan {
-    /// The box in pixels of the output.
+impl Transformation {
+    /// The box in pixels of the result, which is after `dpr`.
     pub(crate) fn size(&self) -> (Option<u32>, Option<u32>) {
         (
             self.width.map(|width| self.scaled(width).max(1)),
@@ -159,31 +160,31 @@ impl Plan {
         )
     }
 
-    /// What is left of an image after the trim; `None` if that is all of it, 9401 if it is nothing.
-    pub(crate) fn trimmed(&self, width: u32, height: u32) -> Result<Option<Area>, Refusal> {
+    /// The area that remains after the trim; `None` without a trim, 9401 if nothing remains.
+    pub(crate) fn trimmed_area(&self, width: u32, height: u32) -> Result<Option<Area>, ApiError> {
         if self.trim == Trim::default() {
             return Ok(None);
         }
         let trim = &self.trim;
         let (left, top) = (self.scaled(trim.left), self.scaled(trim.top));
-        let room = |whole: u32, start: u32, end: u32, length: Option<u32>| {
-            let rest = whole.saturating_sub(start).saturating_sub(self.scaled(end));
+        let remaining = |side: u32, start: u32, end: u32, length: Option<u32>| {
+            let rest = side.saturating_sub(start).saturating_sub(self.scaled(end));
             length.map_or(rest, |length| rest.min(self.scaled(length)))
         };
         let area = Area {
             left,
             top,
-            width: room(width, left, trim.right, trim.width),
-            height: room(height, top, trim.bottom, trim.height),
+            width: remaining(width, left, trim.right, trim.width),
+            height: remaining(height, top, trim.bottom, trim.height),
         };
         if area.width == 0 || area.height == 0 {
-            return Err(Refusal::new(StatusCode::BAD_REQUEST, 9401, "trim leaves nothing of the image"));
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, 9401, "trim leaves no pixels of the image"));
         }
         Ok(Some(area))
     }
 
-    /// The image flipped, then rotated.
-    pub(crate) fn turned(&self, image: DynamicImage) -> DynamicImage {
+    /// Flips the image, then rotates it.
+    pub(crate) fn flip_and_rotate(&self, image: DynamicImage) -> DynamicImage {
         let image = if self.flip_horizontally { image.fliph() } else { image };
         let image = if self.flip_vertically { image.flipv() } else { image };
         match self.quarter_turns {
@@ -195,7 +196,7 @@ impl Plan {
     }
 
     fn scaled(&self, length: u32) -> u32 {
-        // `as` saturates, and what is too large is refused when the output is laid out.
+        // `as` saturates; results that are too large are rejected later.
         (f64::from(length) * self.dpr).round() as u32
     }
 }

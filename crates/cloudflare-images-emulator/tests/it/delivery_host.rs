@@ -1,4 +1,4 @@
-//! The delivery host of the emulator as browsers and caches see it: headers, conditions, refusals; and drafts that expire.
+//! The delivery host: headers for caches, conditional requests, errors, CORS; and drafts that expire.
 
 use cloudflare_images::client::{NewDirectUpload, NewImage};
 use cloudflare_images::signing;
@@ -7,9 +7,9 @@ use image::ImageFormat;
 use reqwest::Response;
 use sea_orm::{ConnectionTrait, Database};
 
-use crate::client::{Account, create, refusal, upload};
-use crate::harness::http;
-use crate::pictures::{photo, picture};
+use test_pictures::{photo, picture};
+
+use crate::harness::{Account, create, http, upload};
 
 async fn get(url: impl AsRef<str>, headers: &[(&str, &str)]) -> Response {
     let request =
@@ -47,7 +47,7 @@ async fn headers_let_caches_work() {
     let head = http().head(&public).send().await.unwrap();
     assert_eq!((header(&head, "etag"), header(&head, "content-length")), (tag.clone(), length));
     assert!(head.bytes().await.unwrap().is_empty());
-    // Known already, in each way a client may say so.
+    // Conditional requests with the same ETag, in each syntax.
     let listed = format!("\"other\", {tag}");
     for known in [tag.as_str(), &format!("W/{tag}"), &listed, "*"] {
         let unchanged = get(&public, &[("if-none-match", known)]).await;
@@ -55,7 +55,7 @@ async fn headers_let_caches_work() {
         assert!(unchanged.bytes().await.unwrap().is_empty());
     }
     assert_eq!(get(&public, &[("if-none-match", "\"other\"")]).await.status(), 200);
-    // Another format is another file; so is what another variant makes.
+    // Other formats and other variants have other ETags.
     let webp = get(&public, &[("accept", "image/webp"), ("if-none-match", &tag)]).await;
     assert_eq!((webp.status().as_u16(), header(&webp, "content-type").as_str()), (200, "image/webp"));
     assert_ne!(header(&webp, "etag"), tag);
@@ -64,11 +64,11 @@ async fn headers_let_caches_work() {
     client.edit_variant("public", &edit).await.unwrap();
     let edited = get(&public, &[("if-none-match", &tag)]).await;
     assert_eq!((edited.status().as_u16(), header(&edited, "etag") == tag), (200, false));
-    assert!(header(&edited, "cache-control").contains("max-age=7200,"), "the variant's goes first");
+    assert!(header(&edited, "cache-control").contains("max-age=7200,"), "the variant's TTL takes precedence");
 }
 
 #[tokio::test]
-async fn time_in_caches_is_the_accounts_or_the_signatures() {
+async fn cache_control_follows_the_account_or_the_signature() {
     let account = Account::open().await;
     let client = &account.client;
     let edit = AccountConfig { browser_ttl: Some(86_400), ..AccountConfig::default() };
@@ -90,12 +90,12 @@ async fn time_in_caches_is_the_accounts_or_the_signatures() {
     assert!((17_000..=18_000).contains(&seconds), "{cache}");
     let late = get(sign(at(-1)), &[]).await;
     assert_eq!((late.status().as_u16(), header(&late, "cache-control").as_str()), (403, "no-cache"));
-    // The bytes themselves are for the account, signed or not.
+    // The API has the file, also of private images, without a signature.
     assert_eq!(client.blob(&image.id).await.unwrap().content_type.as_deref(), Some("image/png"));
 }
 
 #[tokio::test]
-async fn refusals_are_text_with_their_number() {
+async fn errors_are_text_with_their_code() {
     let account = Account::open().await;
     let image = account.image(1).await;
     let open = url(&account, &image.id, "public");
@@ -130,7 +130,7 @@ async fn refusals_are_text_with_their_number() {
 }
 
 #[tokio::test]
-async fn custom_domains_and_scripts_are_served() {
+async fn custom_domains_and_cors_are_supported() {
     let account = Account::open().await;
     let image = account.image(1).await;
     let open = url(&account, &image.id, "public");
@@ -141,7 +141,7 @@ async fn custom_domains_and_scripts_are_served() {
     assert_eq!(header(&allowed, "access-control-allow-methods"), "GET, HEAD, OPTIONS");
     let refused = http().post(&open).send().await.unwrap();
     assert_eq!(refused.status(), 405);
-    // A name that is taken again shows the new bytes under the old URL, and caches can tell.
+    // If a custom id is used again, the same URL has the new image and another ETag.
     let new = || NewImage { id: Some("cat.png"), ..NewImage::default() };
     create(&account.client, new(), picture(20, 10, ImageFormat::Png)).await.unwrap();
     let cat = url(&account, "cat.png", "public");
@@ -152,9 +152,9 @@ async fn custom_domains_and_scripts_are_served() {
     assert_eq!(get(&cat, &[("if-none-match", &tag)]).await.status(), 200);
 }
 
-/// Many who want the same at once get the same.
+/// Concurrent requests for the same transformation have the same result.
 #[tokio::test]
-async fn one_transformation_serves_many() {
+async fn concurrent_requests_share_a_transformation() {
     let account = Account::open().await;
     let image =
         create(&account.client, NewImage::default(), picture(900, 700, ImageFormat::Png)).await.unwrap();
@@ -172,7 +172,7 @@ async fn one_transformation_serves_many() {
     assert!(all.iter().all(|bytes| *bytes == all[0] && !bytes.is_empty()));
 }
 
-/// An upload URL ends: its draft is gone, and its name is free again.
+/// After an upload URL has expired, its draft is not found, and its custom id can be used again.
 #[tokio::test]
 async fn drafts_expire() {
     let account = Account::open().await;
@@ -180,14 +180,12 @@ async fn drafts_expire() {
     let image = NewImage { id: Some("later.jpg"), ..NewImage::default() };
     let new = NewDirectUpload { image, expiry: None };
     let direct = client.direct_upload(&new).await.unwrap();
-    assert_eq!(refusal(client.direct_upload(&new).await), ("conflict", Some(5409)));
+    assert_eq!(client.direct_upload(&new).await.unwrap_err().code(), Some(5409));
     let path = account.dir.path().join("emulator.sqlite");
     let db = Database::connect(format!("sqlite://{}", path.display())).await.unwrap();
     db.execute_unprepared("UPDATE image SET expires_ms = 1 WHERE id = 'later.jpg'").await.unwrap();
-    assert_eq!(
-        refusal(client.upload(&direct.upload_url, upload(photo(1))).await),
-        ("unauthorized", Some(5403))
-    );
+    let expired = client.upload(&direct.upload_url, upload(photo(1))).await.unwrap_err();
+    assert_eq!(expired.code(), Some(5403));
     assert_eq!(client.find("later.jpg").await.unwrap(), None);
     assert_eq!(account.status(url(&account, "later.jpg", "public")).await, 404);
     let again = client.direct_upload(&new).await.unwrap();
