@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::KEPT;
+use super::CURSOR_LIFETIME;
 use crate::entity::event::Model;
 use crate::error::{Error, Result};
 use crate::id::WorkspaceId;
@@ -40,7 +40,7 @@ pub(super) fn place(text: &str, workspace: WorkspaceId, now: DateTime<Utc>) -> R
             "This cursor was made for another workspace; give one of this workspace's events.",
         ));
     }
-    if at < (now - KEPT).timestamp_millis() {
+    if at < (now - CURSOR_LIFETIME).timestamp_millis() {
         return Err(refused(
             "This cursor is more than 24 hours old, and events may be missing since. Leave `after` out, and read \
              the lists anew.",
