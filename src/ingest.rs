@@ -30,7 +30,7 @@ use crate::entity::image::{self as image_entity, NewImage, State};
 use crate::entity::workspace::{DuplicatePolicy, Model as Workspace};
 use crate::error::{Code, Error, Result};
 use crate::id::{FileId, ImageId};
-use crate::idempotency::Key;
+use crate::idempotency::IdempotencyKey;
 use crate::ingest::dedup::Claim;
 use crate::rows::{self, stored_bytes};
 use crate::spelling::{as_sent, composed};
@@ -67,7 +67,7 @@ pub struct AccountImage {
 /// The file they fill.
 pub enum Target<'a> {
     /// One that is not there yet: its row, and the key it was asked for under.
-    New(Box<Model>, Option<&'a Key>),
+    New(Box<Model>, Option<&'a IdempotencyKey>),
     /// One that was promised when its source was named, claimed for this attempt. Perhaps it has a better name by now.
     Import(&'a Model, Option<String>),
     /// One that was promised with a direct upload.

@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ActiveModelTrait, ActiveValue::Set, ConnectionTrait, EntityTrait, NotSet, QueryFilter};
 
-use crate::entity::event;
+use crate::entity::{event, file, image};
 use crate::error::Result;
 use crate::id::{FileId, ImageId, WorkspaceId};
 
@@ -11,7 +11,27 @@ use crate::id::{FileId, ImageId, WorkspaceId};
 /// are those of several servers, and of the beginnings of transactions.
 const PURGED_AFTER: TimeDelta = TimeDelta::hours(25);
 
-/// Appends an event inside the caller's transaction. Its number is settled by the commit.
+/// Appends an event about a file that names no image.
+pub async fn append_for_file(
+    transaction: &impl ConnectionTrait,
+    kind: event::EventKind,
+    file: &file::Model,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    append(transaction, kind, file.workspace_id, file.id, None, now).await
+}
+
+/// Appends an event about an image and its file.
+pub async fn append_for_image(
+    transaction: &impl ConnectionTrait,
+    kind: event::EventKind,
+    image: &image::Model,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    append(transaction, kind, image.workspace_id, image.file_id, Some(image.id), now).await
+}
+
+/// Appends an event inside the caller's transaction. Its sequence number is assigned at the commit.
 pub async fn append(
     transaction: &impl ConnectionTrait,
     kind: event::EventKind,
