@@ -194,7 +194,7 @@ pub async fn run_due(app: &App, upload: Model) -> Result<()> {
             let now = app.clock.now();
             let max_time = TimeDelta::from_std(app.config.provision_time).unwrap_or(TimeDelta::MAX);
             if upload.attempts >= app.config.provision_attempts || now - upload.expires_at >= max_time {
-                // The image stays in the account, if there is one: nobody has checked its bytes.
+                // The image stays in the account, if there is one: its bytes were never checked.
                 return end_as_failed(app, &upload, reason, None).await.map(drop);
             }
             job::back_off::<Entity>(app, &upload).await

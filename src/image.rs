@@ -140,7 +140,7 @@ pub async fn provision(app: &App, viewer: &Viewer, file_id: FileId, new: &NewIma
     Ok(Provisioned { file, image, refusal })
 }
 
-/// Deletes an image and keeps its file. When this returns, nobody can see the image; its copy in the account is removed now or
+/// Deletes an image and keeps its file. When this returns, the image is hidden; its copy in the account is removed now or
 /// later by the worker.
 ///
 /// # Errors

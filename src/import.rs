@@ -65,10 +65,7 @@ pub async fn import(app: &App, viewer: &Viewer, new: NewImport) -> Result<Upload
     if let Some(result) = first_result(app, viewer, key.as_ref()).await? {
         return Ok(result);
     }
-    if url.as_str().len() > MAX_URL {
-        return Err(Error::invalid("url", format!("A URL has at most {MAX_URL} bytes.")));
-    }
-    address::check_url(&url, app.config.import_allow_loopback).map_err(|e| e.at("url"))?;
+    check_source(app, &url).map_err(|e| e.at("url"))?;
     let options = new.options.validate(&workspace)?;
     if options.image.provision {
         refusal::require_free_id(app, options.image.custom_id.as_deref(), None).await?;
@@ -94,6 +91,13 @@ pub async fn import(app: &App, viewer: &Viewer, new: NewImport) -> Result<Upload
     transaction.commit().await?;
     app.imports.notify_one();
     Ok(Uploaded::new(file, false))
+}
+
+fn check_source(app: &App, url: &Url) -> Result<()> {
+    if url.as_str().len() > MAX_URL {
+        return Err(Error::invalid("url", format!("A URL has at most {MAX_URL} bytes.")));
+    }
+    address::check_url(url, app.config.import_allow_loopback)
 }
 
 /// What the worker has to know of the options when it fetches the file.

@@ -287,13 +287,7 @@ async fn find_duplicate(
     if viewer.require(Scope::FilesRead).is_err() {
         return Ok(None);
     }
-    let file = loop {
-        let Some(file) = dedup::find(&app.db.read, workspace.id, sha256).await? else { return Ok(None) };
-        // A file whose bytes are missing is marked by this check, and not found again.
-        if stored_bytes::verified_blob_of(app, &file).await?.is_some() {
-            break file;
-        }
-    };
+    let Some(file) = find_with_bytes(app, workspace.id, sha256).await? else { return Ok(None) };
     // The file may be the result of the first request with this key.
     if let Some(FirstRequest::Created(created)) = first_request(app, viewer, key).await? {
         return Ok(Some(*created));
@@ -310,6 +304,21 @@ async fn find_duplicate(
         };
     }
     Ok(Some(CreatedUpload { upload: None, file }))
+}
+
+/// A file of the workspace with this hash, whose bytes are in the byte store.
+async fn find_with_bytes(
+    app: &App,
+    workspace: WorkspaceId,
+    sha256: &[u8; 32],
+) -> Result<Option<file::Model>> {
+    loop {
+        let Some(file) = dedup::find(&app.db.read, workspace, sha256).await? else { return Ok(None) };
+        // If the bytes are missing, this check marks the file, which is then not found again.
+        if stored_bytes::verified_blob_of(app, &file).await?.is_some() {
+            return Ok(Some(file));
+        }
+    }
 }
 
 /// Inserts file, upload, key and event; `None` if another request with the same key was first.

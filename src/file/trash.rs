@@ -161,19 +161,7 @@ async fn move_to_trash(app: &App, file: &Model, retention: TimeDelta) -> Result<
         .await?;
     let Some(file) = locked.into_iter().next() else { return Err(Error::not_found("file").at("id")) };
     let image = mark_image_removed(&transaction, &file, now).await?;
-    let intent = Intent { image: image.as_ref().map(image_entity::Model::settings), ..Intent::default() };
-    let status = match file.image_status {
-        ImageStatus::NotApplicable => ImageStatus::NotApplicable,
-        _ => ImageStatus::Removed,
-    };
-    let trashed = Entity::update_many()
-        .col_expr(Column::Intent, Expr::val(intent))
-        .col_expr(Column::ImageStatus, status.into())
-        .col_expr(Column::ImageFailure, Expr::val(None::<Failure>))
-        .filter(file::COLUMN.id.eq(file.id))
-        .exec_with_returning(&transaction)
-        .await?;
-    let trashed = trashed.into_iter().next().unwrap_or(file);
+    let trashed = keep_image_settings(&transaction, file, image.as_ref()).await?;
     let image_id = provisioned_id(image.as_ref());
     rows::event::append(
         &transaction,
@@ -190,6 +178,27 @@ async fn move_to_trash(app: &App, file: &Model, retention: TimeDelta) -> Result<
         provision::remove::remove_marked(app, image.id).await;
     }
     Ok(DeletedFile { id: trashed.id, image_id, trashed: Some(trashed) })
+}
+
+/// Stores the settings of a deleted image on its file, for [`restore`].
+async fn keep_image_settings(
+    transaction: &impl ConnectionTrait,
+    file: Model,
+    image: Option<&image_entity::Model>,
+) -> Result<Model> {
+    let intent = Intent { image: image.map(image_entity::Model::settings), ..Intent::default() };
+    let status = match file.image_status {
+        ImageStatus::NotApplicable => ImageStatus::NotApplicable,
+        _ => ImageStatus::Removed,
+    };
+    let updated = Entity::update_many()
+        .col_expr(Column::Intent, Expr::val(intent))
+        .col_expr(Column::ImageStatus, status.into())
+        .col_expr(Column::ImageFailure, Expr::val(None::<Failure>))
+        .filter(file::COLUMN.id.eq(file.id))
+        .exec_with_returning(transaction)
+        .await?;
+    Ok(updated.into_iter().next().unwrap_or(file))
 }
 
 /// Marks the image of a file that is being deleted, with an event if it was provisioned. Returns the row as it was before.

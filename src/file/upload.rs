@@ -94,11 +94,10 @@ async fn ingest_upload(
     app.crash_point("spooled").await;
     let becomes_image = kind.picture.is_some() && provision;
     if becomes_image && !is_duplicate(app, workspace, &new.spool, options.on_duplicate).await? {
-        let available = refusal::require_free_id(app, options.image.custom_id.as_deref(), None).await;
-        if available.is_err() && is_repeated(app, key).await? {
-            return Ok(IngestOutcome::Repeated);
+        let custom_id = options.image.custom_id.as_deref();
+        if let Err(taken) = refusal::require_free_id(app, custom_id, None).await {
+            return if is_repeated(app, key).await? { Ok(IngestOutcome::Repeated) } else { Err(taken) };
         }
-        available?;
     }
     let now = app.clock.now();
     let filename = options
