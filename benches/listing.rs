@@ -57,7 +57,7 @@ async fn main() {
     config.worker_interval = Duration::from_secs(3600);
     let running = imagegraph::server::start(config, Clock::default()).await.unwrap();
     let db = &running.app.db.write;
-    let workspace = running.first.as_ref().unwrap().workspace.to_string();
+    let workspace = running.first_start.as_ref().unwrap().workspace.to_string();
     let clock = Clock::default();
     let other = rows::workspace::insert(db, "other", clock.now()).await.unwrap().id.to_string();
     seed_rows::insert_files_and_images(db.connection(), [&workspace, &other], ROWS).await;
@@ -71,18 +71,27 @@ async fn main() {
         "order", "", "list", "floor", "first", "deepest", "first/floor", "deep/first"
     );
     for field in ["CREATED_AT", "UPDATED_AT", "FILENAME", "SIZE", "WIDTH", "HEIGHT", "TAKEN_AT"] {
+        bench.order(field, &workspace).await;
+    }
+    bench.filters_and_totals(&workspace).await;
+    running.stop().await;
+}
+
+impl Bench {
+    /// The first and the deepest page of a list in the order of a field, as ratios.
+    async fn order(&self, field: &str, workspace: &str) {
         for direction in ["ASC", "DESC"] {
             for (list, scope) in [("all", Value::Null), ("workspace", json!(workspace))] {
                 let order = json!({ "field": field, "direction": direction });
-                let first = bench.page(json!({ "order": order, "w": scope })).await;
+                let first = self.page(json!({ "order": order, "w": scope })).await;
                 let ids: Vec<Value> =
                     first["nodes"].as_array().unwrap().iter().map(|node| node["id"].clone()).collect();
                 // `last: 100` gives the cursor of the deepest page.
-                let last = bench.last(json!({ "order": order, "w": scope })).await;
+                let last = self.last(json!({ "order": order, "w": scope })).await;
                 let deep = last["pageInfo"]["startCursor"].clone();
-                let floor = bench.time(json!({ "order": order, "w": scope, "ids": ids })).await;
-                let near = bench.time(json!({ "order": order, "w": scope })).await;
-                let far = bench.time(json!({ "order": order, "w": scope, "after": deep })).await;
+                let floor = self.time(json!({ "order": order, "w": scope, "ids": ids })).await;
+                let near = self.time(json!({ "order": order, "w": scope })).await;
+                let far = self.time(json!({ "order": order, "w": scope, "after": deep })).await;
                 println!(
                     "{field:<12} {direction:<5} {list:<10} {:>7.2}ms {:>7.2}ms {:>7.2}ms {:>13.2} {:>13.2}",
                     floor,
@@ -94,11 +103,7 @@ async fn main() {
             }
         }
     }
-    bench.filters_and_totals(&workspace).await;
-    running.stop().await;
-}
 
-impl Bench {
     /// Filters, searches and totals, as ratios to the first page of the same list.
     async fn filters_and_totals(&self, workspace: &str) {
         println!(

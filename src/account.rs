@@ -313,6 +313,6 @@ fn account_error(problem: AccountError) -> Error {
         AccountError::Account(text) | AccountError::Unauthorized(text) => {
             Error::refuse(Code::UpstreamError, format!("The Cloudflare account does not allow this: {text}."))
         }
-        _ => Error::Refusal(refusal::refusal(&problem)),
+        _ => Error::Refusal(refusal::from_account_error(&problem)),
     }
 }

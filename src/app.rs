@@ -125,12 +125,12 @@ impl App {
         self.config.public_url.clone().ok_or_else(|| Error::fault("naming the server", "it was not started"))
     }
 
-    /// In debug builds, for tests that kill a server between two steps: if this is the point asked for, writes a file
-    /// that says so and waits for ever. Nothing in release builds.
+    /// For tests that kill a server between two steps, in debug builds only: if `IMAGEGRAPH_CRASH_POINT` has this name,
+    /// writes the file `crash-point-reached` into the data folder and waits until the process is killed.
     #[cfg(debug_assertions)]
     pub async fn crash_point(&self, name: &'static str) {
-        if self.config.stand_still_at.as_deref() == Some(name) {
-            let _ = std::fs::write(self.config.data_dir.join("standing-still"), name);
+        if self.config.crash_point.as_deref() == Some(name) {
+            let _ = std::fs::write(self.config.data_dir.join("crash-point-reached"), name);
             std::future::pending::<()>().await;
         }
     }

@@ -1,4 +1,4 @@
-//! What a first start makes: an admin, a workspace, a token. And tokens and users by command.
+//! The first start creates an admin, a workspace and a token; `imagegraph token create` creates tokens and users.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
@@ -8,57 +8,43 @@ use sea_orm::{
 use crate::app::{Clock, Db};
 use crate::entity::api_token::Scope;
 use crate::entity::{membership, user, workspace};
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 use crate::id::{UserId, WorkspaceId};
 use crate::rows;
 use crate::rows::api_token::{TokenRow, new_secret};
 
-/// What a first start made.
+/// What the first start created.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct First {
+pub struct FirstStart {
     pub workspace: WorkspaceId,
-    /// The admin's token; nowhere else to be had.
+    /// The secret of the admin's token, which is not stored.
     pub secret: String,
 }
 
-/// A token to be made for somebody.
+/// A token to create, and its user.
 #[derive(Debug, Clone)]
 pub struct NewToken {
-    /// Whose: a user with this e-mail, made as a `MEMBER` if there is none. `None` means the oldest admin.
+    /// E-mail address of the token's user, who is created as a `MEMBER` if unknown. `None` means the oldest admin.
     pub email: Option<String>,
-    /// What that user is called from now on. An e-mail address is no name: every colleague sees it.
+    /// New display name of that user. Without one the e-mail address is not used instead, because other members see the name.
     pub user_name: Option<String>,
     pub name: String,
     pub scopes: Vec<Scope>,
     /// Limits the token to one workspace.
     pub workspace: Option<WorkspaceId>,
-    /// Makes the user a member of that workspace in this role, if they are none.
+    /// Makes the user a member of that workspace in this role, unless they are a member already.
     pub role: Option<membership::Role>,
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// Makes an admin, a workspace and a token if there is no user yet.
-pub async fn first_start(db: &Db, clock: &Clock, admin_token: Option<&str>) -> Result<Option<First>> {
+/// Creates an admin, a workspace and a token if there is no user; otherwise returns `None`.
+pub async fn first_start(db: &Db, clock: &Clock, admin_token: Option<&str>) -> Result<Option<FirstStart>> {
     if user::any(&db.read).await? {
         return Ok(None);
     }
     let now = clock.now();
     let transaction = db.begin().await?;
-    let admin = user::ActiveModel {
-        id: Set(UserId::new(now)),
-        name: Set("Admin".to_owned()),
-        // Unique: of two servers that start at once on one database, one makes the admin.
-        email: Set(Some("admin@localhost".to_owned())),
-        role: Set(user::Role::Admin),
-        created_at: Set(now),
-    };
-    let admin = match admin.insert(&transaction).await {
-        Ok(admin) => admin,
-        Err(problem) if matches!(problem.sql_err(), Some(sea_orm::SqlErr::UniqueConstraintViolation(_))) => {
-            return Ok(None);
-        }
-        Err(problem) => return Err(problem.into()),
-    };
+    let Some(admin) = insert_admin(&transaction, now).await? else { return Ok(None) };
     let workspace = rows::workspace::insert(&transaction, "My workspace", now).await?;
     rows::workspace::insert_member(&transaction, admin.id, workspace.id, membership::Role::Owner, now)
         .await?;
@@ -72,10 +58,29 @@ pub async fn first_start(db: &Db, clock: &Clock, admin_token: Option<&str>) -> R
     };
     rows::api_token::insert(&transaction, token, &secret, now).await?;
     transaction.commit().await?;
-    Ok(Some(First { workspace: workspace.id, secret }))
+    Ok(Some(FirstStart { workspace: workspace.id, secret }))
 }
 
-/// Makes a token, with its user and membership where they are missing; answers its secret.
+/// Inserts the first admin; `None` if another server that starts at the same time on the same database has inserted it.
+async fn insert_admin(transaction: &impl ConnectionTrait, now: DateTime<Utc>) -> Result<Option<user::Model>> {
+    let admin = user::ActiveModel {
+        id: Set(UserId::new(now)),
+        name: Set("Admin".to_owned()),
+        // E-mail addresses are unique, so only one of the servers succeeds.
+        email: Set(Some("admin@localhost".to_owned())),
+        role: Set(user::Role::Admin),
+        created_at: Set(now),
+    };
+    match admin.insert(transaction).await {
+        Ok(admin) => Ok(Some(admin)),
+        Err(problem) if matches!(problem.sql_err(), Some(sea_orm::SqlErr::UniqueConstraintViolation(_))) => {
+            Ok(None)
+        }
+        Err(problem) => Err(problem.into()),
+    }
+}
+
+/// Creates a token, with its user and membership if they do not exist; returns its secret.
 ///
 /// # Errors
 /// `BAD_USER_INPUT` for a role without a workspace, `NOT_FOUND` for an unknown workspace or when there is no admin yet.
@@ -88,22 +93,12 @@ pub async fn create_token(db: &Db, clock: &Clock, new: &NewToken) -> Result<Stri
         return Err(Error::not_found("workspace"));
     }
     let user = match &new.email {
-        None => user::oldest_admin(&transaction)
-            .await?
-            .ok_or_else(|| Error::not_found("admin; start the server once to make one"))?,
+        None => user::oldest_admin(&transaction).await?.ok_or_else(no_admin)?,
         Some(email) => find_or_insert_user(&transaction, email, new.user_name.as_deref(), now).await?,
     };
     match (new.role, new.workspace) {
-        (Some(role), Some(workspace)) => {
-            let member = membership::of_user(user.id)
-                .filter(membership::COLUMN.workspace_id.eq(workspace))
-                .one(&transaction)
-                .await?;
-            if member.is_none() {
-                rows::workspace::insert_member(&transaction, user.id, workspace, role, now).await?;
-            }
-        }
-        (Some(_), None) => return Err(Error::invalid("role", "A role needs the workspace it is for.")),
+        (Some(role), Some(workspace)) => ensure_member(&transaction, user.id, workspace, role, now).await?,
+        (Some(_), None) => return Err(Error::invalid("role", "A role requires a workspace.")),
         (None, _) => {}
     }
     let secret = new_secret();
@@ -119,6 +114,25 @@ pub async fn create_token(db: &Db, clock: &Clock, new: &NewToken) -> Result<Stri
     Ok(secret)
 }
 
+/// Makes a user a member of a workspace, unless they are one already.
+async fn ensure_member(
+    transaction: &impl ConnectionTrait,
+    user: UserId,
+    workspace: WorkspaceId,
+    role: membership::Role,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let membership = membership::of_user(user)
+        .filter(membership::COLUMN.workspace_id.eq(workspace))
+        .one(transaction)
+        .await?;
+    if membership.is_some() {
+        return Ok(());
+    }
+    rows::workspace::insert_member(transaction, user, workspace, role, now).await
+}
+
+/// The user with this e-mail address, renamed if a name is given; inserted as a `MEMBER` if there is none.
 async fn find_or_insert_user(
     transaction: &impl ConnectionTrait,
     email: &str,
@@ -142,7 +156,13 @@ async fn find_or_insert_user(
     Ok(row.insert(transaction).await?)
 }
 
-/// A name that tells users apart and says nothing about them.
+/// The refusal of a token for the admin of a server that was never started.
+fn no_admin() -> Error {
+    let message = "There is no admin yet; the first start of the server creates one.";
+    Error::refuse(Code::NotFound, message)
+}
+
+/// A name that tells users apart without personal information.
 fn neutral_name(id: UserId) -> String {
     let text = id.to_string();
     format!("User {}", &text[text.len().saturating_sub(6)..])

@@ -1,4 +1,4 @@
-//! The commands of imagegraph.
+//! The commands of the program.
 
 mod configuration;
 
@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use clap::{CommandFactory, Parser, Subcommand};
 use imagegraph::app::Clock;
-use imagegraph::bootstrap::{self, NewToken};
+use imagegraph::bootstrap::{self, FirstStart, NewToken};
 use imagegraph::config::Config;
 use imagegraph::entity::api_token::Scope;
 use imagegraph::entity::membership;
@@ -101,12 +101,12 @@ enum Role {
     Owner,
 }
 
-/// Does what was asked for.
+/// Runs the command.
 pub(crate) async fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
     match cli.command.unwrap_or(Command::Serve) {
         Command::Serve => {
             let running = server::start(cli.config, Clock::default()).await?;
-            greet(&running);
+            print_start(&running);
             interrupted().await;
             running.stop().await;
         }
@@ -119,15 +119,15 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
         #[cfg(feature = "emulator")]
         Command::Emulator { account_id, api_token, read_token } => {
             let account = account_id.zip(api_token);
-            emulate(&cli.config, cloudflare_images_emulator::Given { account, read_token }).await?
+            run_emulator(&cli.config, cloudflare_images_emulator::Given { account, read_token }).await?
         }
         Command::Healthcheck => healthcheck(cli.config.listen).await?,
     }
     Ok(())
 }
 
-/// Says where the server is and, on a first start, how to get in.
-fn greet(running: &Running) {
+/// Prints the address of the server and, on the first start, the token and how to use it.
+fn print_start(running: &Running) {
     let config = &running.app.config;
     let url = running.public_url.as_str().trim_end_matches('/');
     println!("imagegraph {} listens on {}", env!("CARGO_PKG_VERSION"), running.address);
@@ -137,22 +137,25 @@ fn greet(running: &Running) {
         );
     }
     if config.emulated() && (config.cloudflare_api_token.is_some() || config.cloudflare_api_key.is_some()) {
-        println!("NOTE: Cloudflare credentials are set without CLOUDFLARE_ACCOUNT_ID, and are not used.");
+        println!("NOTE: Cloudflare credentials are set without CLOUDFLARE_ACCOUNT_ID, and are ignored.");
     }
     if config.emulator_faults {
-        println!("WARNING: fault injection is open to everybody who reaches this server.");
+        println!("WARNING: everybody who can reach this server can inject faults into the emulator.");
     }
-    let Some(first) = &running.first else {
-        println!("GraphiQL: {url}/");
-        return;
-    };
+    match &running.first_start {
+        Some(first) => print_first_start(config, url, first),
+        None => println!("GraphiQL: {url}/"),
+    }
+}
+
+fn print_first_start(config: &Config, url: &str, first: &FirstStart) {
     let (token, fragment) = match &config.admin_token {
         Some(_) => ("$IMAGEGRAPH_ADMIN_TOKEN", String::new()),
         None => (first.secret.as_str(), format!("#token={}", first.secret)),
     };
     println!();
     println!(
-        "First start: made an admin, the workspace {}, and this token, shown only now:",
+        "First start: created an admin, the workspace {}, and this token, which is not shown again:",
         first.workspace
     );
     println!();
@@ -193,7 +196,7 @@ async fn create_token(config: &Config, token: Token) -> Result<String, Box<dyn s
 }
 
 #[cfg(feature = "emulator")]
-async fn emulate(
+async fn run_emulator(
     config: &Config,
     given: cloudflare_images_emulator::Given,
 ) -> Result<(), Box<dyn std::error::Error>> {
@@ -222,7 +225,7 @@ async fn emulate(
     println!("  CLOUDFLARE_DELIVERY_URL={url}/imagedelivery");
     println!("\nAn API token that may read and change nothing: {}", credentials.read_token);
     if config.emulator_faults {
-        println!("Faults for everybody who reaches it: {url}/faults");
+        println!("Fault injection, for everybody who can reach it: {url}/faults");
     }
     println!();
     let stop = CancellationToken::new();
@@ -234,7 +237,7 @@ async fn emulate(
     Ok(imagegraph::http::serve(listener, emulator.router(), stop).await?)
 }
 
-/// One line of an error and its cause.
+/// An error and its cause in one line.
 #[cfg(feature = "emulator")]
 fn with_cause(problem: &dyn std::error::Error) -> String {
     match problem.source() {
@@ -247,10 +250,10 @@ async fn healthcheck(listen: SocketAddr) -> Result<(), Box<dyn std::error::Error
     let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).no_proxy().build()?;
     let url = server::own_url(listen).join("/healthz")?;
     let status = client.get(url).send().await.map_err(|problem| problem.without_url())?.status();
-    if status.is_success() { Ok(()) } else { Err(format!("the server answers {status}").into()) }
+    if status.is_success() { Ok(()) } else { Err(format!("the server answered with status {status}").into()) }
 }
 
-/// Ends when the process is asked to.
+/// Waits for SIGINT or SIGTERM.
 async fn interrupted() {
     let interrupt = tokio::signal::ctrl_c();
     #[cfg(unix)]

@@ -40,7 +40,7 @@ pub struct Config {
           env = "IMAGEGRAPH_PUBLIC_URL", hide_env_values = true, value_parser = base_url)]
     pub public_url: Option<Url>,
 
-    /// Token of the first admin, made on the first start; 32 characters or more, printable ASCII without spaces [default: a
+    /// Token of the first admin, created on the first start; 32 characters or more, printable ASCII without spaces [default: a
     /// random one, printed once]
     #[arg(long, global = true, help_heading = SERVER,
           env = "IMAGEGRAPH_ADMIN_TOKEN", hide_env_values = true, value_parser = admin_token)]
@@ -140,8 +140,8 @@ pub struct Config {
           default_value = "https://imagedelivery.net")]
     pub cloudflare_delivery_url: Url,
 
-    /// Whether the account delivers transformations by URL. Cloudflare documents no call that tells, and an account that does
-    /// not answer it counts as off [default: the account is asked]
+    /// Whether the account delivers transformations by URL. Cloudflare does not document an API call for it; without this
+    /// setting they count as disabled if the account does not answer the undocumented one [default: the account is asked]
     #[arg(long, global = true, help_heading = ACCOUNT, env = "CLOUDFLARE_FLEXIBLE_VARIANTS")]
     pub cloudflare_flexible_variants: Option<bool>,
 
@@ -280,12 +280,12 @@ pub struct Config {
     #[arg(long, global = true, help_heading = LOG, env = "IMAGEGRAPH_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
 
-    /// For tests: seconds for which the worker holds a row; longer than two calls to Cloudflare
+    /// For tests: seconds of the lease of a claimed row; longer than two calls to Cloudflare
     #[arg(long, global = true, help_heading = WORKER,
           env = "IMAGEGRAPH_LEASE", default_value = "120", value_parser = seconds, hide = true)]
     pub lease: Duration,
 
-    /// For tests: seconds after which an abandoned request can no longer take effect
+    /// For tests: seconds after which Cloudflare no longer carries out a request whose answer was not awaited
     #[arg(long, global = true, help_heading = WORKER,
           env = "IMAGEGRAPH_STRAY_CHECK", default_value = "300", value_parser = seconds, hide = true)]
     pub stray_check: Duration,
@@ -298,9 +298,9 @@ pub struct Config {
     #[arg(long, global = true, help_heading = TESTS, env = "IMAGEGRAPH_IMPORT_ALLOW_LOOPBACK", hide = true)]
     pub import_allow_loopback: bool,
 
-    /// For tests, in debug builds only: the step at which to stand still until killed
-    #[arg(long, global = true, help_heading = TESTS, env = "IMAGEGRAPH_STAND_STILL_AT", hide = true)]
-    pub stand_still_at: Option<String>,
+    /// For tests, in debug builds only: the crash point at which the server stops until it is killed
+    #[arg(long, global = true, help_heading = TESTS, env = "IMAGEGRAPH_CRASH_POINT", hide = true)]
+    pub crash_point: Option<String>,
 }
 
 /// What the acknowledgement of an upload guarantees.
@@ -383,8 +383,9 @@ fn base_url(text: &str) -> Result<Url, String> {
 fn store_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|problem| problem.to_string())?;
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
-        return Err("keys are expected in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and none in the URL"
-            .to_owned());
+        return Err(
+            "keys are expected in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, not in the URL".to_owned()
+        );
     }
     match url.scheme() {
         "file" | "s3" | "memory" => Ok(url),
@@ -459,7 +460,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Limited to 45 seconds, because the worker holds a row for 120 seconds and two calls have to fit into that.
+/// Limited to 45 seconds, because the lease of a claimed row is 120 seconds, and a step makes up to two calls.
 fn call_seconds(text: &str) -> Result<Duration, String> {
     let duration = seconds(text)?;
     if duration > Duration::from_secs(45) {

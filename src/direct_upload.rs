@@ -98,9 +98,9 @@ impl ReportedResponse {
             return Err(Error::invalid("uploadErrorCode", message));
         }
         let rejection = match (self.error_code.and_then(|number| u32::try_from(number).ok()), self.status) {
-            (Some(number), _) => refusal::of_picture(number),
-            (None, Some(413)) => refusal::of_picture(5413),
-            (None, Some(415)) => refusal::of_picture(5455),
+            (Some(number), _) => refusal::from_upload_error_code(number),
+            (None, Some(413)) => refusal::from_upload_error_code(5413),
+            (None, Some(415)) => refusal::from_upload_error_code(5455),
             // A failed transfer or an expired upload: the same bytes may be accepted another time.
             _ => None,
         };
@@ -197,7 +197,7 @@ pub async fn run_due(app: &App, upload: Model) -> Result<()> {
                 // The image stays in the account, if there is one: its bytes were never checked.
                 return end_as_failed(app, &upload, reason, None).await.map(drop);
             }
-            job::back_off::<Entity>(app, &upload).await
+            job::retry_later::<Entity>(app, &upload).await
         }
         // The byte store is checked twice, because a store may not show an object at once.
         Err(Error::Refusal(reason))
@@ -306,12 +306,12 @@ async fn remove_leftovers(app: &App, upload: &Model) -> Result<()> {
     if let (Some(id), true) = (&upload.cf_image_id, upload.status != Status::Completed)
         && remove::delete_from_account(app, id, upload.image_id).await.is_err()
     {
-        return job::back_off::<Entity>(app, upload).await;
+        return job::retry_later::<Entity>(app, upload).await;
     }
     if upload.transport == Transport::Put && app.blobs.presigns() {
         if let Err(problem) = app.blobs.delete(BlobKey::Incoming(upload.id.0)).await {
             Error::from(problem).log();
-            return job::back_off::<Entity>(app, upload).await;
+            return job::retry_later::<Entity>(app, upload).await;
         }
         // The store accepts bytes at the URL until that expires, so they are removed once more after that.
         let end = upload.expires_at + GRACE;

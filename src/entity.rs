@@ -1,7 +1,8 @@
-//! The SeaORM layer: one file per table, its enums, and the one door to its rows.
+//! The SeaORM entities: one file per table, with its enums and the queries that start from it.
 //!
-//! A read on behalf of a viewer begins at `visible_to`, with what that viewer may see. Functions whose name ends in
-//! `_unscoped` read for work that the server does by itself. Plain `Entity::find()` is for this folder and for the worker.
+//! A read on behalf of a viewer begins at `visible_to`, with the access of that viewer. Functions whose name ends in
+//! `_unscoped` read for work that the server does by itself. Plain `Entity::find()` is used in this folder and by the worker
+//! only.
 
 pub mod workspace;
 
@@ -31,42 +32,43 @@ use serde::{Deserialize, Serialize};
 use crate::access::WorkspaceAccess;
 use crate::error::{Code, Refusal};
 
-/// A table whose rows the worker takes up when they are due.
+/// A table whose rows the worker claims when they are due.
 ///
-/// A claim moves `due_at` into the future, which is the lease, and raises `attempts`, which is the fence: whoever holds an
-/// older number can no longer change the row.
+/// A claim moves `due_at` into the future, which is the lease, and increments `attempts`, which is the fencing token: a holder
+/// of an older value can no longer change the row.
 pub trait DueEntity: EntityTrait {
     /// Primary key.
     const ID: Self::Column;
-    /// When the row is due; null when there is nothing to do.
+    /// When the row is due; null if there is nothing to do.
     const DUE_AT: Self::Column;
-    /// How often the row was claimed.
+    /// Number of claims of the row.
     const ATTEMPTS: Self::Column;
-    /// Id and number of attempts of a claimed row.
-    fn claim_of(row: &Self::Model) -> (uuid::Uuid, i32);
+    /// Id and `attempts` of a claimed row, which together identify the claim.
+    fn id_and_attempts(row: &Self::Model) -> (uuid::Uuid, i32);
 }
 
-/// Rows of the workspaces a viewer may see, not yet selected by workspace: a list reads one index range for each.
+/// The rows of a list. The condition on the workspace is not part of the query yet, because the list reads one index range
+/// per workspace.
 #[derive(Debug, Clone)]
 pub struct VisibleRows<E: EntityTrait> {
-    /// The rows of every workspace.
+    /// Query of the rows of all workspaces.
     pub all: Select<E>,
     /// The workspaces whose rows are read.
     pub access: WorkspaceAccess,
 }
 
-/// A list of texts, a JSON array in the table.
+/// A list of strings, stored as a JSON array.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, FromJsonQueryResult)]
 pub struct StringList(pub Vec<String>);
 
-/// Why something did not work out, kept with the row it happened to.
+/// Why an operation failed, stored in the row it failed for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, FromJsonQueryResult)]
 pub struct Failure {
     /// Published spelling of a [`Code`].
     pub code: String,
-    /// English sentence, safe to show.
+    /// English sentence for the client.
     pub message: String,
-    /// Seconds after which another attempt is made or makes sense.
+    /// Seconds after which the server, or the client, should try again.
     pub retry_after: Option<u64>,
     /// Path into the input of the request, as in [`Refusal::field`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,7 +76,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// What a client reads of it.
+    /// The refusal that a client reads. A code that this version does not know becomes `UPSTREAM_ERROR`.
     pub fn refusal(&self) -> Refusal {
         Refusal {
             code: Code::ALL

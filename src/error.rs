@@ -1,7 +1,7 @@
-//! What can go wrong, and the only place that decides what a client may read about it.
+//! Errors. No other module decides what a client may read about an error.
 //!
-//! A *refusal* is the caller's to mend: it has a code, a sentence, the field, and perhaps a delay.
-//! A *fault* is ours: it keeps its cause for the log and shows the world one fixed sentence.
+//! A *refusal* is an error that the client can correct: it has a code, a sentence, the input field, and perhaps a delay.
+//! A *fault* is an error of the server: its cause is logged, and the client reads a fixed sentence.
 
 use std::error::Error as StdError;
 use std::time::Duration;
@@ -14,35 +14,35 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// A refusal or a fault.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Something the caller can do something about.
+    /// An error that the client can correct.
     #[error("{}", .0.message)]
     Refusal(Refusal),
-    /// Something we must look into.
+    /// An error of the server or of something it depends on.
     #[error("{context}")]
     Fault {
         /// What was being done, for the log.
         context: &'static str,
         /// Why it failed, for the log.
         source: Box<dyn StdError + Send + Sync>,
-        /// Something we depend on does not answer: the same request works once it does again.
-        passing: bool,
+        /// Whether a dependency does not work at the moment, so that the same request may succeed later.
+        transient: bool,
     },
 }
 
-/// What a client reads about its mistake.
+/// What a client reads about an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// Machine-readable kind.
     pub code: Code,
-    /// English sentence, safe to show, saying what would be accepted.
+    /// English sentence for the client, which says what is accepted.
     pub message: String,
-    /// Path into the input, e.g. `["input", "filename"]`.
+    /// Path of the input field, such as `["image", "alt"]`.
     pub field: Option<Vec<String>>,
-    /// Worth trying again after this long.
+    /// Time after which the request may succeed.
     pub retry_after: Option<Duration>,
 }
 
-/// Kinds of refusals, and the one kind of fault.
+/// Machine-readable kinds of errors. Faults are `Unavailable` or `Internal`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {
     Unauthenticated,
@@ -193,43 +193,42 @@ impl Code {
     }
 }
 
-/// The sentence every fault shows; the request id in the answer leads to the cause in the log.
+/// The message of a fault. The request id in the response identifies the cause in the log.
 pub const FAULT_MESSAGE: &str =
-    "Something went wrong on our side. Try again; if it stays, report the request id.";
+    "The server has an internal error. Try again; if the error persists, report the request id.";
 
-/// The sentence of a fault that passes by itself.
-const OUTAGE_MESSAGE: &str = "Something this server depends on does not work at the moment. Try again; if it stays, report the request id.";
-/// When to try again after such a fault.
+/// The message of a transient fault.
+const OUTAGE_MESSAGE: &str = "Something this server depends on does not work at the moment. Try again; if the error persists, report the request id.";
+/// When to try again after a transient fault.
 const OUTAGE_RETRY: Duration = Duration::from_secs(5);
 
 impl Error {
-    /// A refusal that is not about one field.
+    /// A refusal without an input field.
     pub fn refuse(code: Code, message: impl Into<String>) -> Self {
         Error::Refusal(Refusal { code, message: message.into(), field: None, retry_after: None })
     }
 
-    /// A refusal of one input field, named from the root of the input object.
+    /// A refusal of an input field; `field` is its path from the input object, with dots.
     pub fn invalid(field: &str, message: impl Into<String>) -> Self {
         Self::refuse(Code::InvalidInput, message).at(field)
     }
 
-    /// "Not there" and "not yours", which nobody can tell apart.
+    /// The refusal for something that does not exist or that the viewer may not see; the client cannot tell which.
     pub fn not_found(what: &str) -> Self {
         Self::refuse(Code::NotFound, format!("There is no such {what}, or you may not see it."))
     }
 
-    /// Wraps a cause that the client may not read.
+    /// A fault with a cause for the log; `context` says what the server was doing.
     pub fn fault(context: &'static str, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Error::Fault { context, source: source.into(), passing: false }
+        Error::Fault { context, source: source.into(), transient: false }
     }
 
-    /// Wraps the cause of a fault that passes by itself: a byte store, a disk or a database that does not work for a
-    /// while.
+    /// A transient fault: a byte store, a disk or a database does not work at the moment.
     pub fn outage(context: &'static str, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Error::Fault { context, source: source.into(), passing: true }
+        Error::Fault { context, source: source.into(), transient: true }
     }
 
-    /// Names the input field; a path is written with dots.
+    /// Sets the input field of a refusal; a path is written with dots.
     #[must_use]
     pub fn at(mut self, field: &str) -> Self {
         if let Error::Refusal(refusal) = &mut self {
@@ -238,7 +237,7 @@ impl Error {
         self
     }
 
-    /// Says that the field lies in another one.
+    /// Puts the input field of a refusal below another field.
     #[must_use]
     pub fn under(mut self, parent: &str) -> Self {
         if let Error::Refusal(Refusal { field: Some(path), .. }) = &mut self {
@@ -247,16 +246,16 @@ impl Error {
         self
     }
 
-    /// Whether the cause passes by itself.
-    pub fn passes(&self) -> bool {
-        matches!(self, Error::Fault { passing: true, .. })
+    /// Whether this is a transient fault.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Error::Fault { transient: true, .. })
     }
 
-    /// What the client reads, whichever kind this is.
+    /// What the client reads about this error.
     pub fn public(&self) -> Refusal {
         match self {
             Error::Refusal(refusal) => refusal.clone(),
-            Error::Fault { passing: true, .. } => Refusal {
+            Error::Fault { transient: true, .. } => Refusal {
                 code: Code::Unavailable,
                 message: OUTAGE_MESSAGE.to_owned(),
                 field: None,
@@ -271,7 +270,7 @@ impl Error {
         }
     }
 
-    /// Logs a fault with its chain of causes. Called once, where the answer is made.
+    /// Logs a fault with its chain of causes. Called once, where the response is made; refusals are not logged.
     pub fn log(&self) {
         if let Error::Fault { context, source, .. } = self {
             let mut chain = source.to_string();
@@ -285,9 +284,9 @@ impl Error {
     }
 }
 
-/// The refusal to work with a file whose bytes the store has lost.
+/// The refusal of an operation on a file whose bytes the store has lost.
 pub fn bytes_missing() -> Error {
-    let message = "The bytes of this file are missing from the byte store, or not all of them are there. Upload it again.";
+    let message = "The bytes of this file are missing from the byte store, completely or in part. Upload the file again.";
     Error::refuse(Code::BytesMissing, message)
 }
 
@@ -319,6 +318,6 @@ impl From<ParseIdError> for Error {
 
 impl From<cloudflare_images::Error> for Error {
     fn from(source: cloudflare_images::Error) -> Self {
-        Error::fault("talking to the account", source)
+        Error::fault("calling the Cloudflare account", source)
     }
 }

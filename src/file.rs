@@ -59,9 +59,9 @@ pub async fn run_due(app: &App, file: &Model) -> Result<()> {
         return trash::purge(app, file).await;
     }
     if file.image_status == ImageStatus::Removed && file.intent.is_some() {
-        let provisioned = provision::again::provision_restored(app, file).await;
+        let provisioned = provision::reprovision::provision_restored(app, file).await;
         if provisioned.is_err() {
-            job::back_off::<Entity>(app, file).await?;
+            job::retry_later::<Entity>(app, file).await?;
         }
         return provisioned;
     }
@@ -91,7 +91,7 @@ async fn remove(app: &App, claimed: &Model) -> Result<()> {
     }
     app.crash_point("bytes-removed").await;
     if incomplete {
-        return job::back_off::<Entity>(app, claimed).await;
+        return job::retry_later::<Entity>(app, claimed).await;
     }
     Entity::delete_by_id(file.id).exec(&app.db.write).await?;
     Ok(())

@@ -15,14 +15,14 @@ const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 /// Why a string is not an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseIdError {
-    /// The prefix is not that of the expected type.
+    /// The prefix is not the one of the expected type.
     #[error("an id that begins with `{0}_` is expected")]
     Prefix(&'static str),
-    /// The prefix is that of no type.
-    #[error("an id begins with a known prefix such as `img_`, `fil_` or `wsp_`")]
+    /// The prefix is unknown.
+    #[error("a known prefix such as `img_`, `fil_` or `wsp_` is expected")]
     UnknownPrefix,
-    /// The suffix is not 26 characters of lower-case base 32 for a number below 2^128.
-    #[error("after its prefix an id has 26 characters of lower-case base 32")]
+    /// The suffix is not a number below 2^128 in 26 characters of lower-case base 32.
+    #[error("26 characters of lower-case base 32 are expected after the prefix")]
     Suffix,
 }
 

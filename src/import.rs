@@ -23,8 +23,8 @@ use crate::error::{Code, Error, Refusal, Result};
 use crate::id::{ImageId, WorkspaceId};
 use crate::idempotency::{self, IdempotencyKey};
 use crate::import::fetch::FetchError;
+use crate::ingest::expected_file::ExpectedFile;
 use crate::ingest::filename::cleaned_filename;
-use crate::ingest::promise::PromisedFile;
 use crate::ingest::{IngestOutcome, NewFileOptions, Target, Uploaded, first_result, policy};
 use crate::job;
 use crate::provision;
@@ -175,7 +175,7 @@ async fn fill(app: &App, file: &Model) -> std::result::Result<(), FetchError> {
     // A name that the caller gave is kept.
     let new_filename = fetched.filename.filter(|_| !intent.named);
     let filename = Some(new_filename.clone().unwrap_or_else(|| file.filename.clone()));
-    let promised = PromisedFile {
+    let expected = ExpectedFile {
         workspace: &workspace,
         intent,
         declared: Declared { mime_type: fetched.content_type.as_deref(), filename: filename.as_deref() },
@@ -185,7 +185,7 @@ async fn fill(app: &App, file: &Model) -> std::result::Result<(), FetchError> {
         stored: None,
         target: Target::Import(file, new_filename),
     };
-    if let IngestOutcome::Ready(_, Some(image)) = promised.fill(app, &fetched.spool).await? {
+    if let IngestOutcome::Ready(_, Some(image)) = expected.fill(app, &fetched.spool).await? {
         provision::provision(app, *image).await?;
     }
     Ok(())
@@ -219,7 +219,7 @@ async fn fail(app: &App, file: &Model, reason: Refusal) -> Result<()> {
 /// Makes a file due again after its backoff, but not before `min_delay`, unless it was filled or deleted in the meantime.
 async fn retry(app: &App, file: &Model, min_delay: TimeDelta) -> Result<()> {
     let delay = job::backoff(file.attempts).max(min_delay);
-    job::rescheduled::<Entity>(file, Some(app.clock.now() + delay))
+    job::reschedule_statement::<Entity>(file, Some(app.clock.now() + delay))
         .filter(Column::Status.eq(Status::Processing))
         .filter(file::COLUMN.deleted_at.is_null())
         .exec(&app.db.write)

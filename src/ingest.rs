@@ -1,8 +1,10 @@
-//! How received bytes become a usable file, whichever way they came: uploaded with the request, sent directly, or fetched.
+//! Makes a ready file of received bytes, whether they were uploaded with a request, sent by a direct upload, or imported.
 
 pub mod dedup;
 
 pub mod description;
+
+pub mod expected_file;
 
 pub mod filename;
 
@@ -12,10 +14,8 @@ pub mod outcome;
 
 pub mod policy;
 
-pub mod promise;
-
 use chrono::{DateTime, Utc};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, UpdateMany, sea_query::Expr};
 use uuid::Uuid;
 
 pub use crate::ingest::options::{NewFileOptions, ValidatedOptions};
@@ -31,123 +31,130 @@ use crate::entity::workspace::{DuplicatePolicy, Model as Workspace};
 use crate::error::{Code, Error, Result};
 use crate::id::{FileId, ImageId};
 use crate::idempotency::IdempotencyKey;
-use crate::ingest::dedup::Claim;
+use crate::ingest::dedup::{CandidateBlobs, ContentLookup};
 use crate::rows::{self, stored_bytes};
 use crate::spelling::{as_sent, composed};
 use crate::storage::spool::Spool;
 use cloudflare_images::wire;
 
-/// Received bytes that were looked at, and what is to become of them.
+/// Received bytes whose type was determined, and how to store them.
 pub struct ReceivedFile<'a> {
     pub workspace: &'a Workspace,
     pub spool: &'a Spool,
     pub kind: &'a ContentKind,
-    /// Where the bytes lie, if they were stored for this received already.
+    /// The blob of these bytes, if they were written to the byte store already.
     pub stored: Option<Uuid>,
     pub on_duplicate: DuplicatePolicy,
     pub image: ImageRequest<'a>,
     pub target: Target<'a>,
 }
 
-/// The image to be in_account of them, if they are one.
+/// The image to insert with the file, if the bytes are a picture.
 pub struct ImageRequest<'a> {
     pub id: ImageId,
     pub new: &'a NewImage,
+    /// Whether the image requires signed URLs.
     pub signed: bool,
-    /// It is in the account already.
+    /// The image in the account, if the bytes were uploaded there first.
     pub in_account: Option<&'a AccountImage>,
 }
 
-/// An image the account has, and its name for the account in delivery URLs.
+/// An image in the account, and the account's hash in delivery URLs.
 pub struct AccountImage {
     pub image: wire::Image,
     pub account_hash: String,
 }
 
-/// The file they fill.
+/// The file row that gets the bytes.
 pub enum Target<'a> {
-    /// One that is not there yet: its row, and the key it was asked for under.
+    /// A new row to insert, and the idempotency key of its request.
     New(Box<Model>, Option<&'a IdempotencyKey>),
-    /// One that was promised when its source was named, claimed for this attempt. Perhaps it has a better name by now.
+    /// The row of an import, claimed for this attempt, and a file name from the source that replaces the one in the row.
     Import(&'a Model, Option<String>),
-    /// One that was promised with a direct upload.
+    /// The row of a direct upload's file.
     Upload(&'a direct_upload::Model),
 }
 
-/// What became of an received.
+/// How an ingest ended.
 pub enum IngestOutcome {
-    /// The file is ready. The image, if one is to be provisioned, is claimed by whoever asked.
+    /// The file is ready. An image that is to be provisioned is claimed by the caller.
     Ready(Box<Model>, Option<Box<image_entity::Model>>),
-    /// The workspace had a file with these bytes, and the policy is to take that one.
-    Known(Box<Model>),
-    /// Another request with the same key was faster.
+    /// The workspace has a file with the same bytes, and `onDuplicate` is `REUSE`.
+    Existing(Box<Model>),
+    /// Another request with the same idempotency key was committed first.
     Repeated,
-    /// The promised file is gone, or somebody else filled it.
+    /// The row of the import or direct upload was deleted, or got its bytes from another request.
     TooLate,
 }
 
-/// Stores the bytes, unless the workspace has them, and makes the file ready: file, image, upload, key and events in one
-/// transaction.
+/// Stores received bytes, unless the workspace has them already, and makes the file ready. File, image, direct upload,
+/// idempotency key and events are written in one transaction.
 ///
 /// # Errors
-/// `DUPLICATE_CONTENT`.
+/// `DUPLICATE_CONTENT` if the workspace has the bytes and `onDuplicate` is `REJECT`.
 pub async fn ingest(app: &App, received: &ReceivedFile<'_>) -> Result<IngestOutcome> {
     let (workspace, sha256) = (received.workspace.id, &received.spool.sha256);
-    let (mut own, mut verified_blob) = (received.stored, None);
-    if own.is_none() {
-        if let Some(standing) = dedup::find(&app.db.read, workspace, sha256).await? {
-            verified_blob = stored_bytes::verified_blob_of(app, &standing).await?;
-        }
-        if verified_blob.is_none() {
-            own = Some(dedup::store(app, received.spool).await?);
-        }
-    }
+    let mut blobs = find_or_store(app, received).await?;
     app.crash_point("bytes-stored").await;
-    // A promised file has its id already: it shares the bytes of the one that is there.
+    // The row of an import or direct upload cannot be replaced by another file, so it shares the bytes of that file.
     let policy = match (&received.target, received.on_duplicate) {
         (Target::Import(..) | Target::Upload(_), DuplicatePolicy::Reuse) => DuplicatePolicy::Create,
         (_, policy) => policy,
     };
-    let (settled, used) = loop {
+    let (outcome, used) = loop {
         let transaction = app.db.begin().await?;
-        match dedup::claim(&transaction, workspace, sha256, policy, own, verified_blob).await? {
-            Claim::Missing => {
+        match dedup::lock_content(&transaction, workspace, sha256, policy, blobs).await? {
+            ContentLookup::NotStored => {
                 transaction.rollback().await?;
-                own = Some(dedup::store(app, received.spool).await?);
+                blobs.new = Some(dedup::store(app, received.spool).await?);
             }
-            Claim::Unverified(standing) => {
+            ContentLookup::Unverified(file) => {
                 transaction.rollback().await?;
-                verified_blob = stored_bytes::verified_blob_of(app, &standing).await?;
+                blobs.verified = stored_bytes::verified_blob_of(app, &file).await?;
             }
-            Claim::Exists(file) => break (take_known(app, transaction, received, policy, file).await, None),
-            // If this fails, the commit may have happened all the same; the sweep finds out whether somebody owns the
-            // bytes.
-            Claim::Bytes(blob_id) => {
-                let settled = write(app, transaction, received, blob_id).await?;
-                break (Ok(settled), Some(blob_id));
+            ContentLookup::Duplicate(file) => {
+                break (reuse_or_reject(app, transaction, received, policy, file).await, None);
+            }
+            // If this fails, the transaction may have been committed all the same. The bytes are kept therefore; the sweep
+            // deletes them if no file owns them.
+            ContentLookup::Blob(id) => {
+                break (Ok(write_rows(app, transaction, received, id).await?), Some(id));
             }
         }
     };
-    let unused = !matches!(settled, Ok(IngestOutcome::Ready(..))) || used != own;
-    if let (Some(blob_id), true) = (own, unused) {
+    let unused = !matches!(outcome, Ok(IngestOutcome::Ready(..))) || used != blobs.new;
+    if let (Some(blob_id), true) = (blobs.new, unused) {
         dedup::discard(app, blob_id).await;
     }
     app.crash_point("rows-written").await;
-    settled
+    outcome
 }
 
-/// Answers the file that has these bytes already, or refuses.
-async fn take_known(
+/// Looks for a file of the workspace with the same bytes, and stores the bytes if there is none.
+async fn find_or_store(app: &App, received: &ReceivedFile<'_>) -> Result<CandidateBlobs> {
+    if received.stored.is_some() {
+        return Ok(CandidateBlobs { new: received.stored, verified: None });
+    }
+    if let Some(file) = dedup::find(&app.db.read, received.workspace.id, &received.spool.sha256).await?
+        && let Some(verified) = stored_bytes::verified_blob_of(app, &file).await?
+    {
+        return Ok(CandidateBlobs { new: None, verified: Some(verified) });
+    }
+    Ok(CandidateBlobs { new: Some(dedup::store(app, received.spool).await?), verified: None })
+}
+
+/// Returns the file that has these bytes already, or refuses them.
+async fn reuse_or_reject(
     app: &App,
     transaction: Transaction,
     received: &ReceivedFile<'_>,
     policy: DuplicatePolicy,
     file: Box<Model>,
 ) -> Result<IngestOutcome> {
-    // The file that has the bytes may be what the same request in_account the first time.
-    if let Some(settled) = outcome_before(app, &transaction, &received.target).await? {
+    // The file may be the result of the same request, sent before.
+    if let Some(outcome) = outcome_of_earlier_request(app, &transaction, &received.target).await? {
         transaction.rollback().await?;
-        return Ok(settled);
+        return Ok(outcome);
     }
     if policy == DuplicatePolicy::Reject {
         transaction.rollback().await?;
@@ -159,17 +166,17 @@ async fn take_known(
         return Ok(IngestOutcome::Repeated);
     }
     transaction.commit().await?;
-    Ok(IngestOutcome::Known(file))
+    Ok(IngestOutcome::Existing(file))
 }
 
-/// What became of an received that is settled already. Asked while nobody else decides on the same content: all who did
-/// before have committed.
-async fn outcome_before(
+/// The outcome if an earlier request has filled the same target. The caller holds the lock on the content, so every other
+/// request with the same content is either committed or has not begun to write.
+async fn outcome_of_earlier_request(
     app: &App,
     transaction: &Transaction,
     target: &Target<'_>,
 ) -> Result<Option<IngestOutcome>> {
-    let (promised, before) = match target {
+    let (file, status) = match target {
         Target::New(_, None) => return Ok(None),
         Target::New(_, Some(key)) => {
             let used = key.used(transaction, app.clock.now()).await?;
@@ -178,18 +185,19 @@ async fn outcome_before(
         Target::Import(file, _) => (Some(file.id), Status::Processing),
         Target::Upload(upload) => (upload.file_id, Status::AwaitingUpload),
     };
-    let Some(id) = promised else { return Ok(Some(IngestOutcome::TooLate)) };
+    let Some(id) = file else { return Ok(Some(IngestOutcome::TooLate)) };
     let file = file::by_id_unscoped(id).one(transaction).await?;
-    Ok(file.is_none_or(|file| file.status != before).then_some(IngestOutcome::TooLate))
+    Ok(file.is_none_or(|file| file.status != status).then_some(IngestOutcome::TooLate))
 }
 
-/// The refusal of bytes the workspace has.
+/// The refusal of bytes that a file of the workspace has already.
 pub fn duplicate(existing: FileId) -> Error {
     let message = format!("The workspace has these bytes already, in the file {existing}.");
     Error::refuse(Code::DuplicateContent, message)
 }
 
-async fn write(
+/// Writes the rows of a file whose bytes are stored in `blob_id`, and commits.
+async fn write_rows(
     app: &App,
     transaction: Transaction,
     received: &ReceivedFile<'_>,
@@ -198,28 +206,28 @@ async fn write(
     let now = app.clock.now();
     let file = match &received.target {
         Target::New(row, key) => {
-            let file = rows::file::insert(&transaction, filled(row, received, blob_id)).await?;
+            let file = rows::file::insert(&transaction, with_content(row, received, blob_id)).await?;
             if let Some(key) = key
                 && !key.insert(&transaction, file.id, None, false, now).await?
             {
                 return Ok(IngestOutcome::Repeated);
             }
-            rows::event::append(&transaction, EventKind::FileCreated, file.workspace_id, file.id, None, now)
-                .await?;
+            rows::event::append_for_file(&transaction, EventKind::FileCreated, &file, now).await?;
             file
         }
-        promised => match fill(&transaction, promised, received, blob_id, now).await? {
+        target => match fill_row(&transaction, target, received, blob_id, now).await? {
             Some(file) => file,
             None => return Ok(IngestOutcome::TooLate),
         },
     };
-    rows::event::append(&transaction, EventKind::FileReady, file.workspace_id, file.id, None, now).await?;
-    let image = write_image(app, &transaction, received, &file, now).await?;
+    rows::event::append_for_file(&transaction, EventKind::FileReady, &file, now).await?;
+    let image = insert_image(app, &transaction, received, &file, now).await?;
     transaction.commit().await?;
     Ok(IngestOutcome::Ready(Box::new(file), image.map(Box::new)))
 }
 
-async fn write_image(
+/// Inserts the image of a file, if it is to have one; returns the row if it is to be provisioned.
+async fn insert_image(
     app: &App,
     transaction: &Transaction,
     received: &ReceivedFile<'_>,
@@ -239,9 +247,8 @@ async fn write_image(
             account_hash: Some(in_account.account_hash.clone()),
             ..row
         };
-        rows::image::insert(transaction, row).await?;
-        let kind = EventKind::ImageProvisioned;
-        rows::event::append(transaction, kind, file.workspace_id, file.id, Some(*id), now).await?;
+        let image = rows::image::insert(transaction, row).await?;
+        rows::event::append_for_image(transaction, EventKind::ImageProvisioned, &image, now).await?;
         return Ok(None);
     }
     if !new.provision {
@@ -251,12 +258,12 @@ async fn write_image(
     Ok(Some(rows::image::insert(transaction, row).await?))
 }
 
-/// The row of a file with its bytes.
-fn filled(row: &Model, received: &ReceivedFile<'_>, blob_id: Uuid) -> Model {
+/// The row of a new file with the properties of its bytes.
+fn with_content(row: &Model, received: &ReceivedFile<'_>, blob_id: Uuid) -> Model {
     Model {
         status: Status::Ready,
         mime_type: Some(received.kind.mime_type.clone()),
-        size: i64::try_from(received.spool.size).unwrap_or(i64::MAX),
+        size: size(received),
         sha256: Some(received.spool.sha256.to_vec()),
         blob_id: Some(blob_id),
         image_status: image_status(received),
@@ -264,35 +271,12 @@ fn filled(row: &Model, received: &ReceivedFile<'_>, blob_id: Uuid) -> Model {
     }
 }
 
-fn image_status(received: &ReceivedFile<'_>) -> ImageStatus {
-    match (&received.kind.picture, received.image.in_account, received.image.new.provision) {
-        (None, ..) => ImageStatus::NotApplicable,
-        (Some(_), Some(_), _) => ImageStatus::Ready,
-        (Some(_), None, true) => ImageStatus::InProgress,
-        // As if it had been deleted: `provisionImage` makes one.
-        (Some(_), None, false) => ImageStatus::Removed,
-    }
-}
-
-/// Fills a promised file, and ends its direct upload; `None` if somebody else did so first, or the file is gone.
-async fn fill(
-    transaction: &Transaction,
-    promised: &Target<'_>,
-    received: &ReceivedFile<'_>,
-    blob_id: Uuid,
-    now: DateTime<Utc>,
-) -> Result<Option<Model>> {
-    let (id, before, attempts, name) = match promised {
-        Target::Import(file, name) => (Some(file.id), Status::Processing, Some(file.attempts), name.as_ref()),
-        Target::Upload(upload) => (upload.file_id, Status::AwaitingUpload, None, None),
-        Target::New(..) => return Ok(None),
-    };
-    let Some(id) = id else { return Ok(None) };
-    let size = i64::try_from(received.spool.size).unwrap_or(i64::MAX);
-    let mut update = Entity::update_many()
+/// Sets the same properties in the row of an import or direct upload.
+fn set_content(received: &ReceivedFile<'_>, blob_id: Uuid, now: DateTime<Utc>) -> UpdateMany<Entity> {
+    Entity::update_many()
         .col_expr(Column::Status, Status::Ready.into())
         .col_expr(Column::MimeType, Expr::val(received.kind.mime_type.as_str()))
-        .col_expr(Column::Size, Expr::val(size))
+        .col_expr(Column::Size, Expr::val(size(received)))
         .col_expr(Column::Sha256, Expr::val(received.spool.sha256.to_vec()))
         .col_expr(Column::BlobId, Expr::val(blob_id))
         .col_expr(Column::ImageStatus, image_status(received).into())
@@ -300,23 +284,60 @@ async fn fill(
         .col_expr(Column::Intent, Expr::val(None::<Intent>))
         .col_expr(Column::DueAt, Expr::val(None::<DateTime<Utc>>))
         .col_expr(Column::UpdatedAt, Expr::val(now))
-        .filter(file::COLUMN.id.eq(id))
-        .filter(Column::Status.eq(before))
-        .filter(file::COLUMN.removed_at.is_null())
-        .filter(file::COLUMN.deleted_at.is_null());
-    if let Some(attempts) = attempts {
-        update = update.filter(file::COLUMN.attempts.eq(attempts));
+}
+
+fn size(received: &ReceivedFile<'_>) -> i64 {
+    i64::try_from(received.spool.size).unwrap_or(i64::MAX)
+}
+
+fn image_status(received: &ReceivedFile<'_>) -> ImageStatus {
+    match (&received.kind.picture, received.image.in_account, received.image.new.provision) {
+        (None, ..) => ImageStatus::NotApplicable,
+        (Some(_), Some(_), _) => ImageStatus::Ready,
+        (Some(_), None, true) => ImageStatus::InProgress,
+        // The same status as after `deleteImage`: `provisionImage` creates an image.
+        (Some(_), None, false) => ImageStatus::Removed,
     }
-    if let Some(name) = name {
-        update = update
-            .col_expr(Column::Filename, Expr::val(composed(name).as_ref()))
-            .col_expr(Column::FilenameSent, Expr::val(as_sent(name)));
-    }
-    let Some(file) = update.exec_with_returning(transaction).await?.into_iter().next() else {
-        return Ok(None);
+}
+
+/// Makes the row of an import or direct upload ready, and completes the direct upload; `None` if another request did so first,
+/// or the file was deleted.
+async fn fill_row(
+    transaction: &Transaction,
+    target: &Target<'_>,
+    received: &ReceivedFile<'_>,
+    blob_id: Uuid,
+    now: DateTime<Utc>,
+) -> Result<Option<Model>> {
+    let mut update = set_content(received, blob_id, now);
+    let id = match target {
+        Target::New(..) => return Ok(None),
+        Target::Import(file, name) => {
+            if let Some(name) = name {
+                update = update
+                    .col_expr(Column::Filename, Expr::val(composed(name).as_ref()))
+                    .col_expr(Column::FilenameSent, Expr::val(as_sent(name)));
+            }
+            update = update
+                .filter(Column::Status.eq(Status::Processing))
+                .filter(file::COLUMN.attempts.eq(file.attempts));
+            Some(file.id)
+        }
+        Target::Upload(upload) => {
+            update = update.filter(Column::Status.eq(Status::AwaitingUpload));
+            upload.file_id
+        }
     };
-    if let Target::Upload(upload) = promised
-        && !rows::direct_upload::end_completed(transaction, upload, size, now).await?
+    let Some(id) = id else { return Ok(None) };
+    let updated = update
+        .filter(file::COLUMN.id.eq(id))
+        .filter(file::COLUMN.removed_at.is_null())
+        .filter(file::COLUMN.deleted_at.is_null())
+        .exec_with_returning(transaction)
+        .await?;
+    let Some(file) = updated.into_iter().next() else { return Ok(None) };
+    if let Target::Upload(upload) = target
+        && !rows::direct_upload::end_completed(transaction, upload, size(received), now).await?
     {
         return Ok(None);
     }

@@ -33,7 +33,7 @@ pub mod connections;
 /// The parts of a running server: what every operation is given.
 pub mod app;
 
-/// The SeaORM layer: one file for each table.
+/// The SeaORM entities: one file per table.
 pub mod entity;
 
 /// Background work: backoff, due rows, operations that outlive their request.
@@ -51,16 +51,16 @@ pub mod delivery;
 /// How lists are read.
 pub mod query;
 
-/// Transitions of rows that several operations make.
+/// Changes of rows that several operations make.
 pub mod rows;
 
-/// Into the Cloudflare account, and out of it.
+/// Copies images into the Cloudflare account and removes them from it.
 pub mod provision;
 
 /// Keys that tell a repeated request from a new one.
 pub mod idempotency;
 
-/// How received bytes become a file.
+/// Makes a file of received bytes.
 pub mod ingest;
 
 /// Files.
@@ -90,10 +90,10 @@ pub mod api_token;
 /// Following what happens in a workspace.
 pub mod event;
 
-/// What a first start makes, and tokens made by command.
+/// The first start, and tokens created by command.
 pub mod bootstrap;
 
-/// Claims what is due, and dispatches it.
+/// Claims rows that are due and runs their steps.
 pub mod worker;
 
 /// What both faces stand on.
@@ -105,5 +105,5 @@ pub mod graphql;
 /// The REST face.
 pub mod rest;
 
-/// The router, the account, start and stop.
+/// The router, the account, the start and the stop of a server.
 pub mod server;

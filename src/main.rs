@@ -1,4 +1,4 @@
-//! The program: settings, log, and the command that was asked for.
+//! The program: reads the settings, initializes the log, and runs a command.
 
 use std::process::ExitCode;
 
@@ -16,13 +16,13 @@ fn main() -> ExitCode {
     if let Err(problem) = dotenvy::dotenv()
         && !problem.not_found()
     {
-        return fail(2, &format!("the .env file cannot be read: {}", unread(&problem)));
+        return fail(2, &format!("the .env file cannot be read: {}", describe_env_error(&problem)));
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(problem) => return misused(&problem),
+        Err(problem) => return usage_error(&problem),
     };
-    log(&cli.config);
+    init_log(&cli.config);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(problem) => return fail(1, &problem.to_string()),
@@ -30,23 +30,24 @@ fn main() -> ExitCode {
     let secrets = cli.config.secrets();
     match runtime.block_on(cli::run(cli)) {
         Ok(()) => ExitCode::SUCCESS,
-        // Whatever a library has put into it.
+        // The message of a library may contain a setting.
         Err(problem) => {
-            fail(1, &secrets.iter().fold(problem.to_string(), |line, secret| line.replace(secret, "…")))
+            let message = problem.to_string();
+            fail(1, &secrets.iter().fold(message, |message, secret| message.replace(secret, "…")))
         }
     }
 }
 
-/// What is wrong with a `.env` file, without the line that is wrong: it may hold a secret.
-fn unread(problem: &dotenvy::Error) -> String {
+/// Describes an error of the `.env` file without the content of the line, which may be a secret.
+fn describe_env_error(problem: &dotenvy::Error) -> String {
     let dotenvy::Error::LineParse(line, _) = problem else { return problem.to_string() };
     let name = line.split('=').next().unwrap_or_default().trim();
-    let named = line.contains('=') && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
-    let place = if named { format!("the line of {name}") } else { "one of its lines".to_owned() };
-    format!("{place} is no NAME=value; a value with spaces or quotes stands in single quotes")
+    let has_name = line.contains('=') && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let place = if has_name { format!("the line of {name}") } else { "one of its lines".to_owned() };
+    format!("{place} is not of the form NAME=value; a value with spaces or quotes needs single quotes")
 }
 
-fn log(config: &Config) {
+fn init_log(config: &Config) {
     let filter = tracing_subscriber::EnvFilter::try_new(&config.log)
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("imagegraph=info,warn"));
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
@@ -56,8 +57,8 @@ fn log(config: &Config) {
     }
 }
 
-/// A wrong flag or variable, in one line that names both.
-fn misused(problem: &clap::Error) -> ExitCode {
+/// Reports a wrong flag or variable in one line with the names of both.
+fn usage_error(problem: &clap::Error) -> ExitCode {
     if matches!(
         problem.kind(),
         ErrorKind::DisplayHelp
@@ -81,10 +82,10 @@ fn misused(problem: &clap::Error) -> ExitCode {
     {
         text = text.replacen(&format!("'{secret}' "), "", 1);
     }
-    // A value without its flag, with a misspelt one, or with the one of another: nobody knows what it is.
+    // An argument in the wrong place, such as a value without its flag, may be a secret.
     for kind in [ContextKind::InvalidArg, ContextKind::InvalidSubcommand, ContextKind::InvalidValue] {
-        if let Some(ContextValue::String(stray)) = problem.get(kind) {
-            text = text.replace(&format!("'{stray}'"), &format!("'{}'", shown(stray)));
+        if let Some(ContextValue::String(argument)) = problem.get(kind) {
+            text = text.replace(&format!("'{argument}'"), &format!("'{}'", redacted(argument)));
         }
     }
     let lines = text.trim_start_matches("error: ").lines().map(str::trim);
@@ -95,13 +96,14 @@ fn misused(problem: &clap::Error) -> ExitCode {
     fail(2, &line)
 }
 
-/// As much of an argument as is surely no secret: a flag without its value, a short word, or an address.
-fn shown(argument: &str) -> &str {
+/// The part of an argument that is certainly not a secret: a flag without its value, a short word, or an IP address. `…` for
+/// anything else.
+fn redacted(argument: &str) -> &str {
     let flag = argument.split('=').next().unwrap_or_default();
-    let most = if flag.starts_with('-') { 60 } else { 30 };
+    let max_length = if flag.starts_with('-') { 60 } else { 30 };
     let word = flag.chars().all(|c| c.is_ascii_alphanumeric() || "-_<>. ".contains(c));
     let address = flag.chars().all(|c| c.is_ascii_hexdigit() || "[]:.".contains(c));
-    if flag.len() <= most && (word || address) { flag } else { "…" }
+    if flag.len() <= max_length && (word || address) { flag } else { "…" }
 }
 
 fn fail(code: u8, message: &str) -> ExitCode {

@@ -1,7 +1,7 @@
-//! The steps that bring an image into the account, and out of it again. A request takes each step once, the worker as often
-//! as it needs: every step may be repeated, and tolerates that it was done before.
-
-pub mod again;
+//! The steps that copy an image into the Cloudflare account and remove it from there.
+//!
+//! A request runs each step once; the worker repeats it until it succeeds or fails for good. Every step can therefore be
+//! repeated: it tolerates that an earlier attempt did all of its work or a part of it.
 
 pub mod claim;
 
@@ -10,6 +10,8 @@ pub mod outcome;
 pub mod refusal;
 
 pub mod remove;
+
+pub mod reprovision;
 
 pub mod settings;
 
@@ -31,7 +33,8 @@ use crate::rows::stored_bytes;
 use cloudflare_images::client::{Body, NewImage, Upload};
 use cloudflare_images::{Error as AccountError, wire};
 
-/// Does what a claimed image is due for: provisions it, resumes a change of it, looks for strays, or removes it.
+/// Runs the step that a claimed image is due for: provisions it, resumes an interrupted change of it, deletes second
+/// copies of it, or removes it.
 pub async fn run_due(app: &App, image: Model) -> Result<()> {
     match image.state {
         State::Pending => provision(app, image).await,
@@ -41,48 +44,53 @@ pub async fn run_due(app: &App, image: Model) -> Result<()> {
             Ok(_) => Ok(()),
             Err(problem) => {
                 problem.log();
-                job::back_off::<Entity>(app, &image).await
+                job::retry_later::<Entity>(app, &image).await
             }
         },
         State::Failed => job::reschedule::<Entity>(app, &image, None).await,
     }
 }
 
-/// Provisions a claimed image and waits for it as long as an answer may wait.
+/// Provisions a claimed image. Returns when that has ended, or after `IMAGEGRAPH_PROVISION_WAIT` while it continues in a
+/// task of its own.
 pub async fn provision_within_answer_time(app: &App, image: Model) {
     let task_app = app.clone();
     job::run_within_answer_time(app, async move { provision(&task_app, image).await }).await;
 }
 
-/// Copies a file's bytes into the account and settles the image row: `READY`, `FAILED`, or `PENDING` until later.
+/// Copies a file's bytes into the account and records the result in the image row: `READY`, `FAILED`, or `PENDING` until
+/// the next attempt.
+///
+/// # Errors
+/// Only if the result cannot be recorded. Errors of the account, the byte store and the file are results.
 pub async fn provision(app: &App, image: Model) -> Result<()> {
-    match while_claimed(app, &image, adopt_or_create(app, &image)).await {
-        Ok(Ok(made)) => {
-            app.crash_point("created").await;
-            outcome::ready(app, &image, &made).await
+    match renewing_lease(app, &image, adopt_or_create(app, &image)).await {
+        Ok(Ok(created)) => {
+            app.crash_point("account-image-created").await;
+            outcome::record_ready(app, &image, &created).await
         }
         Ok(Err(AccountError::Source(cause))) if cause.kind() == std::io::ErrorKind::UnexpectedEof => {
-            outcome::failed(app, &image, bytes_missing().public()).await
+            outcome::record_failure(app, &image, bytes_missing().public()).await
         }
         Ok(Err(AccountError::Source(cause))) => {
             Error::fault("reading the bytes of a file", cause).log();
-            outcome::later(app, &image, internal_failure()).await
+            outcome::record_delay(app, &image, internal_failure()).await
         }
-        Ok(Err(problem)) => outcome::problem(app, &image, &problem).await,
-        Err(Error::Refusal(why)) => outcome::failed(app, &image, why).await,
+        Ok(Err(problem)) => outcome::record_account_error(app, &image, &problem).await,
+        Err(Error::Refusal(reason)) => outcome::record_failure(app, &image, reason).await,
         Err(fault) => {
             fault.log();
-            outcome::later(app, &image, internal_failure()).await
+            outcome::record_delay(app, &image, internal_failure()).await
         }
     }
 }
 
-/// Runs `work` for a claimed image and renews the claim for as long as it takes.
-async fn while_claimed<T>(app: &App, image: &Model, work: impl Future<Output = T>) -> T {
+/// Runs `work` for a claimed image and renews the lease of its row for as long as the work takes.
+async fn renewing_lease<T>(app: &App, image: &Model, work: impl Future<Output = T>) -> T {
     let mut work = std::pin::pin!(work);
     loop {
         match tokio::time::timeout(app.config.lease / 3, &mut work).await {
-            Ok(done) => return done,
+            Ok(result) => return result,
             Err(_) => {
                 let until = app.lease(app.clock.now());
                 if let Err(problem) = job::reschedule::<Entity>(app, image, Some(until)).await {
@@ -93,21 +101,23 @@ async fn while_claimed<T>(app: &App, image: &Model, work: impl Future<Output = T
     }
 }
 
-/// What a client reads while the byte store or the database fails. It has no request id, because no request failed.
+/// The reason shown to clients while the byte store or the database fails. It does not mention a request id, because no
+/// request failed.
 fn internal_failure() -> Refusal {
-    let message = "The server cannot reach its own byte store or database at the moment; it tries again.";
+    let message = "The server cannot reach its own byte store or database at the moment; it will try again.";
     Error::refuse(Code::Internal, message).public()
 }
 
-/// The account's own answer, or a fault of ours.
+/// The image in the account, or the account's error; the outer error is one of this server.
 type Created = Result<std::result::Result<wire::Image, AccountError>>;
 
-/// Takes over what an earlier attempt made, or makes the image.
+/// Adopts the image that an earlier attempt created in the account, or creates it.
 async fn adopt_or_create(app: &App, image: &Model) -> Created {
-    // Only a first attempt can be sure that there is nothing of it in the account.
+    // Only before the first attempt is it certain that the account has no copy.
     if image.attempts > 1 {
         match stray::find(app, image.id).await {
-            // One with other access was made before the requested access changed; the check for strays removes it.
+            // A copy with the other access was created before the requested access changed. It is not adopted; the check
+            // for second copies removes it.
             Ok(mut strays) => {
                 strays.retain(|stray| stray.require_signed_urls == image.require_signed_urls);
                 if let Some(stray) = strays.pop() {
@@ -136,18 +146,18 @@ async fn create(app: &App, image: &Model) -> Created {
         require_signed_urls: image.require_signed_urls,
         creator: image.creator.as_deref(),
     };
-    let made = app.cloudflare.create(new, Body::Upload(upload)).await;
-    let (Err(AccountError::Conflict(_)), Some(id)) = (&made, new.id) else { return Ok(made) };
-    // What has the id may be what an earlier attempt made, although no list shows it yet.
+    let created = app.cloudflare.create(new, Body::Upload(upload)).await;
+    let (Err(AccountError::Conflict(_)), Some(id)) = (&created, new.id) else { return Ok(created) };
+    // The image that has the custom id may be the result of an earlier attempt that the account's list does not show yet.
     match app.cloudflare.find(id).await {
         Ok(Some(found)) if stray::is_ours(&found, image.id) && !found.draft => Ok(Ok(found)),
-        _ => Ok(made),
+        _ => Ok(created),
     }
 }
 
-/// The metadata an image of ours carries in the account: the user's, and our id.
-pub fn metadata(id: ImageId, users: Option<&Map<String, Value>>) -> Map<String, Value> {
-    let mut metadata = users.cloned().unwrap_or_default();
+/// The metadata of an image in the account: the user's metadata, and the id of the image row.
+pub fn metadata(id: ImageId, user_metadata: Option<&Map<String, Value>>) -> Map<String, Value> {
+    let mut metadata = user_metadata.cloned().unwrap_or_default();
     metadata.insert(METADATA_FIELD.to_owned(), Value::String(id.to_string()));
     metadata
 }

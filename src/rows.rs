@@ -1,4 +1,4 @@
-//! Transitions of rows that several operations make, each inside the transaction of its caller.
+//! Changes of rows that several operations make, each in the transaction of its caller.
 
 pub mod api_token;
 

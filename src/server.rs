@@ -1,4 +1,4 @@
-//! The server: everything opened in order, both faces on one router, and a clean stop.
+//! The server: opens database, byte store and account, serves the router with both faces, and stops gracefully.
 
 mod account;
 

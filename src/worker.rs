@@ -1,8 +1,8 @@
-//! The worker: claims rows that are due and repeats the step a request could not finish.
+//! The worker: claims rows that are due, and runs the steps that requests could not complete.
 //!
-//! A claim moves `due_at` into the future and raises `attempts`, in one statement. The moved `due_at` is the lease: if
-//! the process dies, the row is due again when it ends. The raised number is the fence: whoever holds an older one can
-//! no longer settle the row. Several servers on one PostgreSQL share the work this way.
+//! A claim moves `due_at` into the future and increments `attempts`, in one statement. The new `due_at` is the lease: if the
+//! process ends, the row is due again when the lease ends. The new `attempts` is the fencing token: a holder of an older
+//! value can no longer change the row. This way several servers on one PostgreSQL share the work.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,26 +26,26 @@ use crate::{
     provision, rows,
 };
 
-/// Rows of one kind claimed at once.
-const BATCH: u64 = 8;
+/// Maximum number of rows of a table that a round claims.
+const BATCH_SIZE: u64 = 8;
 
-/// How long a round waits for what it has begun.
-const ROUND: Duration = Duration::from_secs(5);
+/// How long a round waits for the steps it has started.
+const ROUND_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a fetch under way may take to end once the worker is asked to; another server takes it up otherwise.
-const IMPORT_STOP_TIME: Duration = Duration::from_secs(5);
+/// How long running imports may take to end when the worker stops. Imports that take longer are due again later.
+const IMPORT_STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Works until cancelled, and ends between two rounds.
+/// Runs rounds and imports until cancelled; a round that has started is completed.
 pub async fn run(app: App, stop: CancellationToken) {
     tokio::join!(rounds(app.clone(), stop.clone()), imports(app, stop));
 }
 
-/// Fetches files from elsewhere. Apart from the rounds, because a slow source must keep nothing else waiting.
+/// Imports files, apart from the rounds, so that a slow source does not delay other work.
 async fn imports(app: App, stop: CancellationToken) {
-    let most = usize::try_from(app.config.import_concurrency).unwrap_or(1);
+    let concurrency = usize::try_from(app.config.import_concurrency).unwrap_or(1);
     let mut running = JoinSet::new();
     while !stop.is_cancelled() {
-        let free = u64::try_from(most.saturating_sub(running.len())).unwrap_or(0);
+        let free = u64::try_from(concurrency.saturating_sub(running.len())).unwrap_or(0);
         if free > 0 {
             let claimed = import::claim_due(&app, free).await.inspect_err(Error::log).unwrap_or_default();
             for file in claimed {
@@ -55,23 +55,24 @@ async fn imports(app: App, stop: CancellationToken) {
         }
         tokio::select! {
             () = stop.cancelled() => {}
-            Some(ended) = running.join_next() => match ended {
+            Some(result) = running.join_next() => match result {
                 Ok(Ok(())) => {}
                 Ok(Err(problem)) => problem.log(),
-                Err(panicked) => Error::fault("importing", panicked).log(),
+                Err(panic) => Error::fault("importing a file", panic).log(),
             },
             () = app.imports.notified() => {}
-            // New ones are announced: this look is for what is tried again, here or after another server's end.
+            // A new import on this server is notified. This poll is for imports that are tried again, and for those of other
+            // servers.
             () = tokio::time::sleep(app.config.worker_interval * 5) => {}
         }
     }
-    let _ = tokio::time::timeout(IMPORT_STOP_TIME, running.join_all()).await;
+    let _ = tokio::time::timeout(IMPORT_STOP_TIMEOUT, running.join_all()).await;
 }
 
 async fn rounds(app: App, stop: CancellationToken) {
     let mut next_sweep = app.clock.now();
     while !stop.is_cancelled() {
-        let done = round(&app).await.inspect_err(Error::log).unwrap_or(0);
+        let claimed = round(&app).await.inspect_err(Error::log).unwrap_or(0);
         if let Err(problem) = api_token::write_uses(&app).await {
             problem.log();
         }
@@ -83,8 +84,8 @@ async fn rounds(app: App, stop: CancellationToken) {
             let hour = Duration::from_secs(3600);
             next_sweep = now + app.config.sweep_age.min(hour);
         }
-        if done > 0 {
-            // There may be more.
+        if claimed > 0 {
+            // More rows may be due.
             continue;
         }
         tokio::select! {
@@ -95,7 +96,7 @@ async fn rounds(app: App, stop: CancellationToken) {
     }
 }
 
-/// Looks at pictures until cancelled, beside [`run`]: nobody waits for what they are like.
+/// Analyses images until cancelled, concurrently with [`run`], so that provisioning does not wait for it.
 pub async fn run_analysis(app: App, stop: CancellationToken) {
     while !stop.is_cancelled() {
         if analyse_next(&app).await.inspect_err(Error::log).unwrap_or(false) {
@@ -108,7 +109,7 @@ pub async fn run_analysis(app: App, stop: CancellationToken) {
     }
 }
 
-/// Looks at one picture that is due; false if none is.
+/// Analyses one image that is due; returns false if none is.
 pub async fn analyse_next(app: &App) -> Result<bool> {
     let columns = [image::Column::Id, image::Column::AnalysisDueAt, image::Column::AnalysisAttempts];
     let any = image::Column::AnalysisDueAt.is_not_null();
@@ -117,11 +118,11 @@ pub async fn analyse_next(app: &App) -> Result<bool> {
     Ok(true)
 }
 
-/// Does what is due now, at most a batch of each kind; answers how many rows that were.
+/// Runs the steps of rows that are due, at most a batch of each table; returns the number of rows.
 pub async fn round(app: &App) -> Result<usize> {
     let mut tasks = Vec::new();
     let free = u64::try_from(app.image_steps.available_permits()).unwrap_or(0);
-    for image in claim_images(app, Ord::min(free, BATCH)).await? {
+    for image in claim_images(app, Ord::min(free, BATCH_SIZE)).await? {
         let app = app.clone();
         let permit = Arc::clone(&app.image_steps).try_acquire_owned();
         tasks.push(spawn_logged(async move {
@@ -129,12 +130,12 @@ pub async fn round(app: &App) -> Result<usize> {
             provision::run_due(&app, image).await
         }));
     }
-    // Files to be fetched are not for these rounds, but for `imports`.
-    let others = file::Column::Status
+    // Imports are claimed by `imports`.
+    let not_imports = file::Column::Status
         .ne(file::Status::Processing)
         .or(file::COLUMN.removed_at.is_not_null())
         .or(file::COLUMN.deleted_at.is_not_null());
-    for file in claim_due::<file::Entity>(app, others).await? {
+    for file in claim_due::<file::Entity>(app, not_imports).await? {
         let app = app.clone();
         tasks.push(spawn_logged(async move { files::run_due(&app, &file).await }));
     }
@@ -143,46 +144,47 @@ pub async fn round(app: &App) -> Result<usize> {
         let app = app.clone();
         tasks.push(spawn_logged(async move { direct_uploads::run_due(&app, upload).await }));
     }
-    let done = tasks.len();
-    // A task that takes long, such as sending an image over a slow line, keeps nothing else waiting.
-    let _ = tokio::time::timeout(ROUND, join_all(tasks)).await;
-    Ok(done)
+    let claimed = tasks.len();
+    // A step that takes longer, such as sending an image over a slow connection, continues in its task.
+    let _ = tokio::time::timeout(ROUND_TIMEOUT, join_all(tasks)).await;
+    Ok(claimed)
 }
 
-/// Spawns work as a task of its own, so that a panic ends this work and not the worker.
-fn spawn_logged(work: impl Future<Output = Result<()>> + Send + 'static) -> JoinHandle<()> {
+/// Spawns a step as a task of its own and logs its error, so that a panic does not end the worker.
+fn spawn_logged(step: impl Future<Output = Result<()>> + Send + 'static) -> JoinHandle<()> {
     tokio::spawn(async move {
-        match tokio::spawn(work).await {
+        match tokio::spawn(step).await {
             Ok(Ok(())) => {}
             Ok(Err(problem)) => problem.log(),
-            Err(panicked) => Error::fault("working", panicked).log(),
+            Err(panic) => Error::fault("running a step of the worker", panic).log(),
         }
     })
 }
 
-/// Removes bytes that no file owns, half-written objects, old idempotency keys and old events, and looks whether files
-/// still have their bytes.
+/// Deletes old idempotency keys and events, incomplete objects of the byte store, and blobs that no file owns, and checks
+/// whether the store has the bytes of some files.
 pub async fn sweep(app: &App) -> Result<()> {
     let (age, now) = (app.config.sweep_age, app.clock.now());
-    // These first: they need no byte store, which may not work at the moment.
+    // First what does not need the byte store, which may not work at the moment.
     idempotency::purge(&app.db.write, now).await?;
     rows::event::purge(&app.db.write, now).await?;
     let half_written = app.blobs.sweep_half_written(age, now.into()).await;
     half_written.map_err(|io| Error::fault("sweeping half-written bytes", io))?;
-    // A store that lets nothing be listed or removed can be asked for single objects all the same.
+    // The check does not depend on the deletion: it also works if the store refuses to list or delete objects.
     let removed = dedup::remove_unowned(app).await;
     rows::stored_bytes::check_some(app).await?;
     removed
 }
 
-async fn claim_images(app: &App, most: u64) -> Result<Vec<image::Model>> {
-    if most == 0 {
+/// Claims at most `limit` images that are due, each in a transaction that also updates its file.
+async fn claim_images(app: &App, limit: u64) -> Result<Vec<image::Model>> {
+    if limit == 0 {
         return Ok(Vec::new());
     }
     let due = image::Entity::find()
         .filter(image::COLUMN.due_at.lte(app.clock.now()))
         .order_by_asc(image::Column::DueAt)
-        .limit(most)
+        .limit(limit)
         .all(&app.db.read)
         .await?;
     let mut claimed = Vec::new();
@@ -193,24 +195,25 @@ async fn claim_images(app: &App, most: u64) -> Result<Vec<image::Model>> {
 }
 
 /// Claims rows that are due, at most a batch.
-async fn claim_due<E>(app: &App, which: SimpleExpr) -> Result<Vec<E::Model>>
+async fn claim_due<E>(app: &App, condition: SimpleExpr) -> Result<Vec<E::Model>>
 where
     E: DueEntity,
     E::Column: Iterable,
     E::Model: ModelTrait<Entity = E> + IntoActiveModel<E::ActiveModel>,
     E::ActiveModel: ActiveModelTrait<Entity = E>,
 {
-    claim::<E>(app, [E::ID, E::DUE_AT, E::ATTEMPTS], which, BATCH).await
+    claim::<E>(app, [E::ID, E::DUE_AT, E::ATTEMPTS], condition, BATCH_SIZE).await
 }
 
-/// Claims at most `most` rows that are due by these columns: id, due time, attempts. The condition stands outside the
-/// subquery as well: of two servers that picked the same row, the second waits for the first, looks again, and finds it
-/// no longer due.
+/// Claims at most `limit` rows that are due according to three columns: id, due time, attempts.
+///
+/// The condition that a row is due is repeated outside the subquery: of two servers that selected the same row, the second
+/// waits for the row lock of the first, and finds the row no longer due.
 async fn claim<E>(
     app: &App,
     [id, due_at, attempts]: [E::Column; 3],
-    which: SimpleExpr,
-    most: u64,
+    condition: SimpleExpr,
+    limit: u64,
 ) -> Result<Vec<E::Model>>
 where
     E: EntityTrait,
@@ -220,23 +223,23 @@ where
 {
     let now: DateTime<Utc> = app.clock.now();
     let nothing_due =
-        E::find().filter(due_at.lte(now)).filter(which.clone()).one(&app.db.read).await?.is_none();
+        E::find().filter(due_at.lte(now)).filter(condition.clone()).one(&app.db.read).await?.is_none();
     if nothing_due {
-        // Most rounds end here, without a word to the one writer.
+        // Most rounds end here. Reading first does not occupy SQLite's only connection that writes.
         return Ok(Vec::new());
     }
-    let picked = Query::select()
+    let due = Query::select()
         .column(id)
         .from(E::default())
         .and_where(due_at.lte(now))
-        .and_where(which)
+        .and_where(condition)
         .order_by(due_at, sea_orm::Order::Asc)
-        .limit(most)
+        .limit(limit)
         .to_owned();
     Ok(E::update_many()
         .col_expr(due_at, Expr::val(app.lease(now)))
         .col_expr(attempts, Expr::col(attempts).add(1))
-        .filter(id.in_subquery(picked))
+        .filter(id.in_subquery(due))
         .filter(due_at.lte(now))
         .exec_with_returning(&app.db.write)
         .await?)

@@ -61,13 +61,13 @@ struct Table {
 
 struct Column {
     name: &'static str,
-    kind: Kind,
+    column_type: ColumnType,
     /// Column for the text as it was sent.
     sent: Option<&'static str>,
 }
 
 #[derive(Clone, Copy)]
-enum Kind {
+enum ColumnType {
     /// A text and its maximum length by a check constraint, to which it is cut: a few texts are longer when composed.
     Text(usize),
     /// A JSON array of texts without duplicates.
@@ -78,21 +78,21 @@ const TABLES: [Table; 3] = [
     Table {
         name: "file",
         columns: &[
-            Column { name: "filename", kind: Kind::Text(255), sent: Some("filename_sent") },
-            Column { name: "tags", kind: Kind::List, sent: Some("tags_sent") },
+            Column { name: "filename", column_type: ColumnType::Text(255), sent: Some("filename_sent") },
+            Column { name: "tags", column_type: ColumnType::List, sent: Some("tags_sent") },
         ],
     },
     Table {
         name: "image",
         columns: &[
-            Column { name: "filename", kind: Kind::Text(255), sent: None },
-            Column { name: "tags", kind: Kind::List, sent: None },
-            Column { name: "alt", kind: Kind::Text(usize::MAX), sent: Some("alt_sent") },
+            Column { name: "filename", column_type: ColumnType::Text(255), sent: None },
+            Column { name: "tags", column_type: ColumnType::List, sent: None },
+            Column { name: "alt", column_type: ColumnType::Text(usize::MAX), sent: Some("alt_sent") },
         ],
     },
     Table {
         name: "workspace",
-        columns: &[Column { name: "name", kind: Kind::Text(100), sent: Some("name_sent") }],
+        columns: &[Column { name: "name", column_type: ColumnType::Text(100), sent: Some("name_sent") }],
     },
 ];
 
@@ -130,27 +130,27 @@ fn update(
     id: Uuid,
 ) -> Result<Option<Statement>, DbErr> {
     let (mut assignments, mut values) = (Vec::new(), Vec::<Value>::new());
-    let mut assign = |column: &str, kind: Kind, text: String| {
+    let mut assign = |column: &str, column_type: ColumnType, text: String| {
         values.push(text.into());
         let place = format!("${}", values.len());
-        assignments.push(match (kind, backend) {
-            (Kind::List, DbBackend::Postgres) => format!("{column} = CAST({place} AS jsonb)"),
+        assignments.push(match (column_type, backend) {
+            (ColumnType::List, DbBackend::Postgres) => format!("{column} = CAST({place} AS jsonb)"),
             _ => format!("{column} = {place}"),
         });
     };
-    for Column { name, kind, sent } in table.columns {
+    for Column { name, column_type, sent } in table.columns {
         let Some(text) = row.try_get::<Option<String>>("", name)? else { continue };
         // The characters of JSON syntax do not take part in composition, so a list is composed if its JSON is.
         if text.nfc().eq(text.chars()) {
             continue;
         }
-        let composed = match kind {
-            Kind::Text(most) => text.nfc().take(*most).collect(),
-            Kind::List => composed_list(&text),
+        let composed = match column_type {
+            ColumnType::Text(max_length) => text.nfc().take(*max_length).collect(),
+            ColumnType::List => composed_list(&text),
         };
-        assign(name, *kind, composed);
+        assign(name, *column_type, composed);
         if let Some(sent) = sent {
-            assign(sent, *kind, text);
+            assign(sent, *column_type, text);
         }
     }
     if assignments.is_empty() {

@@ -1,4 +1,4 @@
-//! `docs/configuration.md`, from the definitions of the commands and settings.
+//! Generates `docs/configuration.md` from the definitions of the commands and settings.
 
 use std::fmt::Write as _;
 
@@ -56,14 +56,15 @@ pub(super) fn markdown(mut program: Command) -> String {
     page
 }
 
-/// Commands that do something, with the names they are called by.
+/// The commands that have no subcommands, with their full names.
 fn commands<'a>(command: &'a Command, name: &str) -> Vec<(String, &'a Command)> {
-    let below = command.get_subcommands().filter(|below| below.get_name() != "help" && !below.is_hide_set());
-    below
-        .flat_map(|below| {
-            let name = format!("{name} {}", below.get_name());
-            let deeper = commands(below, &name);
-            if deeper.is_empty() { vec![(name, below)] } else { deeper }
+    let shown =
+        command.get_subcommands().filter(|command| command.get_name() != "help" && !command.is_hide_set());
+    shown
+        .flat_map(|command| {
+            let name = format!("{name} {}", command.get_name());
+            let subcommands = commands(command, &name);
+            if subcommands.is_empty() { vec![(name, command)] } else { subcommands }
         })
         .collect()
 }
@@ -87,10 +88,11 @@ fn is_shown(argument: &Arg) -> bool {
     !argument.is_hide_set() && !["help", "version"].contains(&argument.get_id().as_str())
 }
 
-/// Variable if wanted, flag, default and meaning. A default that is no constant stands in the help text.
+/// The cells of an argument: the variable if requested, flag, default and meaning. A default that is not constant is written
+/// as `[default: …]` in the help text.
 fn row(argument: &Arg, with_variable: bool) -> Vec<String> {
     let help = argument.get_long_help().or_else(|| argument.get_help()).map_or_else(String::new, cell);
-    let (mut meaning, told) = match help.split_once(" [default: ") {
+    let (mut meaning, described_default) = match help.split_once(" [default: ") {
         Some((before, rest)) => {
             let (default, after) = rest.split_once(']').unwrap_or((rest, ""));
             (format!("{before}{after}"), default.to_owned())
@@ -107,7 +109,7 @@ fn row(argument: &Arg, with_variable: bool) -> Vec<String> {
     }
     let defaults: Vec<String> =
         argument.get_default_values().iter().map(|value| code(&value.to_string_lossy())).collect();
-    let default = if defaults.is_empty() { told } else { defaults.join(", ") };
+    let default = if defaults.is_empty() { described_default } else { defaults.join(", ") };
     let flag = code(&format!("--{}", argument.get_long().unwrap_or_default()));
     let variable = argument.get_env().map(|name| code(&name.to_string_lossy()));
     let mut cells = if with_variable { vec![variable.unwrap_or_default()] } else { Vec::new() };
@@ -126,7 +128,7 @@ fn code(text: &str) -> String {
     format!("`{text}`")
 }
 
-/// A text in one line that a table can hold.
+/// Text as a cell of a Markdown table: one line, with `|` escaped.
 fn cell(text: &clap::builder::StyledStr) -> String {
     text.to_string().split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
 }

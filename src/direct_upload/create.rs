@@ -413,7 +413,7 @@ async fn add_draft(
         Err(problem) => {
             // If there is a draft whose response was lost, it never gets bytes and expires in the account.
             delete_without_draft(app, &upload, key).await?;
-            return Err(Error::Refusal(refusal::refusal(&problem)));
+            return Err(Error::Refusal(refusal::from_account_error(&problem)));
         }
     };
     app.crash_point("draft-made").await;

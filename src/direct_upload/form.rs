@@ -8,7 +8,7 @@ use crate::content::kind::ContentKind;
 use crate::content::mime::{self, Declared};
 use crate::entity::direct_upload::Model;
 use crate::error::{Code, Error, Refusal, Result};
-use crate::ingest::promise::PromisedFile;
+use crate::ingest::expected_file::ExpectedFile;
 use crate::ingest::{AccountImage, Target};
 use crate::provision::refusal;
 use crate::provision::stray;
@@ -38,7 +38,7 @@ pub(super) async fn complete(app: &App, upload: &Model) -> Result<()> {
 /// The image that the account has made of an upload's draft. If the account does not find it by Cloudflare's id, it is also
 /// searched for by our id: only when both agree is it missing.
 async fn find_uploaded(app: &App, upload: &Model) -> Result<AccountImage> {
-    let refused = |problem: &AccountError| Error::Refusal(refusal::refusal(problem));
+    let refused = |problem: &AccountError| Error::Refusal(refusal::from_account_error(problem));
     let Some(id) = upload.cf_image_id.as_deref() else { return Err(incomplete()) };
     let image = match app.cloudflare.find(id).await.map_err(|e| refused(&e))? {
         Some(image) if !image.draft => image,
@@ -60,7 +60,7 @@ async fn find_uploaded(app: &App, upload: &Model) -> Result<AccountImage> {
 
 /// Reads the bytes of an image from the account. Checks that they are a whole image of the declared type.
 async fn read_bytes(app: &App, id: &str) -> Result<Spool> {
-    let blob = app.cloudflare.blob(id).await.map_err(|e| Error::Refusal(refusal::refusal(&e)))?;
+    let blob = app.cloudflare.blob(id).await.map_err(|e| Error::Refusal(refusal::from_account_error(&e)))?;
     let Blob { content_type, length, stream } = blob;
     let declared = content_type.unwrap_or_default().to_ascii_lowercase();
     let declared = declared.split(';').next().unwrap_or_default().trim();
@@ -69,7 +69,7 @@ async fn read_bytes(app: &App, id: &str) -> Result<Spool> {
     }
     // Above the limit of an upload, because the account may have encoded the image again.
     let max_size = MAX_IMAGE_BYTES * 4;
-    let chunks = stream.map_err(|problem| Error::Refusal(refusal::refusal(&problem)));
+    let chunks = stream.map_err(|problem| Error::Refusal(refusal::from_account_error(&problem)));
     let spool = Spool::receive(&app.config.data_dir, max_size, chunks).await.map_err(unreadable)?;
     if spool.size == 0 || length.is_some_and(|length| length != spool.size) {
         return Err(inconsistent("an image is empty or not of the declared size"));
@@ -98,7 +98,7 @@ fn inconsistent(what: &'static str) -> Error {
 
 async fn fill(app: &App, upload: &Model, spool: &Spool, uploaded: &AccountImage) -> Result<()> {
     let Some((workspace, file)) = workspace_and_file(app, upload).await? else { return Ok(()) };
-    let promised = PromisedFile {
+    let expected = ExpectedFile {
         workspace: &workspace,
         intent: file.intent.unwrap_or_default(),
         declared: Declared::default(),
@@ -109,5 +109,5 @@ async fn fill(app: &App, upload: &Model, spool: &Spool, uploaded: &AccountImage)
         target: Target::Upload(upload),
     };
     // If another request has completed the upload in the meantime, its bytes are kept and these ignored.
-    promised.fill(app, spool).await.map(drop)
+    expected.fill(app, spool).await.map(drop)
 }

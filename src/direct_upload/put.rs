@@ -20,7 +20,7 @@ use crate::entity::image as image_entity;
 use crate::error::{Code, Error, Result};
 use crate::id::{DirectUploadId, uuid_v7};
 use crate::ingest::dedup;
-use crate::ingest::promise::PromisedFile;
+use crate::ingest::expected_file::ExpectedFile;
 use crate::ingest::{IngestOutcome, Target};
 use crate::job;
 use crate::provision;
@@ -230,7 +230,7 @@ async fn fill(app: &App, upload: &Model, spool: &Spool, stored: Option<Uuid>) ->
     };
     let intent = file.intent.unwrap_or_default();
     let mime_type = intent.mime_type.clone();
-    let promised = PromisedFile {
+    let expected = ExpectedFile {
         workspace: &workspace,
         intent,
         declared: Declared { mime_type: mime_type.as_deref(), filename: Some(&file.filename) },
@@ -240,7 +240,7 @@ async fn fill(app: &App, upload: &Model, spool: &Spool, stored: Option<Uuid>) ->
         stored,
         target: Target::Upload(upload),
     };
-    promised.fill(app, spool).await
+    expected.fill(app, spool).await
 }
 
 /// The upload of a signed URL, if it is open or completed.

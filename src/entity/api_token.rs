@@ -18,14 +18,14 @@ pub enum Scope {
     FilesWrite,
     ImagesRead,
     ImagesWrite,
-    /// Make direct uploads and nothing else; for a browser-facing back end.
+    /// Create direct uploads and nothing else; for the backend of a web page.
     UploadsCreate,
     WorkspaceAdmin,
     ServerAdmin,
 }
 
 impl Scope {
-    /// Every scope: what a token has unless told otherwise.
+    /// All scopes, which a token has by default.
     pub const ALL: [Scope; 7] = [
         Scope::FilesRead,
         Scope::FilesWrite,
@@ -37,7 +37,7 @@ impl Scope {
     ];
 }
 
-/// The scopes of one token, a JSON array in the table.
+/// The scopes of a token, stored as a JSON array.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, FromJsonQueryResult)]
 pub struct Scopes(pub Vec<Scope>);
 
@@ -51,14 +51,14 @@ pub struct Model {
     /// Limits the token to one workspace.
     pub workspace_id: Option<WorkspaceId>,
     pub name: String,
-    /// First characters of the secret, to tell tokens apart.
+    /// First characters of the secret, by which a user tells tokens apart.
     pub hint: String,
     /// SHA-256 of the secret.
     pub secret_hash: Vec<u8>,
     pub scopes: Scopes,
     pub expires_at: Option<DateTimeUtc>,
     pub revoked_at: Option<DateTimeUtc>,
-    /// To the minute or so.
+    /// Accurate to about a minute.
     pub last_used_at: Option<DateTimeUtc>,
     pub created_at: DateTimeUtc,
 }
@@ -76,7 +76,7 @@ pub fn visible_to(access: &TokenAccess) -> Select<Entity> {
     within_limit(access, Entity::find().filter(own_or_managed))
 }
 
-/// A token that is limited to a workspace sees the tokens of no other.
+/// A viewer whose token is limited to a workspace sees only the tokens of that workspace.
 fn within_limit(access: &TokenAccess, tokens: Select<Entity>) -> Select<Entity> {
     match access.limited_to {
         Some(only) => tokens.filter(COLUMN.workspace_id.eq(only)),
@@ -108,7 +108,7 @@ pub async fn find_usable(
     Ok(user.map(|user| (token, user)))
 }
 
-/// What is stored of a token's secret. Secrets are long and random, so a fast hash is enough.
+/// The hash of a secret that is stored. A fast hash is enough, because secrets are long and random.
 pub fn hash(secret: &str) -> Vec<u8> {
     Sha256::digest(secret.as_bytes()).to_vec()
 }

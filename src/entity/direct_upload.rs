@@ -6,7 +6,7 @@ use crate::access::WorkspaceAccess;
 use crate::entity::{DueEntity, Failure};
 use crate::id::{DirectUploadId, FileId, ImageId, UserId, WorkspaceId};
 
-/// Life of a direct upload.
+/// Status of a direct upload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
 pub enum Status {
@@ -26,10 +26,10 @@ pub enum Status {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
 pub enum Transport {
-    /// A form, straight to Cloudflare.
+    /// As a multipart form to Cloudflare.
     #[sea_orm(string_value = "FORM_POST")]
     FormPost,
-    /// The raw bytes, to us or our byte store.
+    /// As the body of a PUT request to this server or its byte store.
     #[sea_orm(string_value = "PUT")]
     Put,
 }
@@ -41,30 +41,30 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: DirectUploadId,
     pub workspace_id: WorkspaceId,
-    /// The file being filled; null once the upload was cancelled or expired and the file is gone.
+    /// The file that gets the bytes; null after the upload was cancelled or has expired, and its file was deleted.
     pub file_id: Option<FileId>,
-    /// The id the image will have: it travels in Cloudflare's metadata from the start.
+    /// The id that the image will have. It is part of the metadata of Cloudflare's draft.
     pub image_id: ImageId,
     pub created_by: Option<UserId>,
     pub status: Status,
     pub transport: Transport,
-    /// Claimed type.
+    /// Declared MIME type.
     pub mime_type: Option<String>,
-    /// Claimed size in bytes.
+    /// Declared size in bytes.
     pub size: Option<i64>,
-    /// Most bytes that are accepted.
+    /// Maximum number of bytes that are accepted.
     pub max_size: i64,
     pub bytes_received: i64,
     pub require_signed_urls: bool,
-    /// Id of Cloudflare's draft; null until the account has answered.
+    /// Id of Cloudflare's draft; null until the account has created it.
     pub cf_image_id: Option<String>,
-    /// Where the bytes go; null until the account has answered.
+    /// URL to send the bytes to; null until the account has created the draft, and after the end of the upload.
     pub upload_url: Option<String>,
     pub failure: Option<Failure>,
     pub expires_at: DateTimeUtc,
-    /// When the worker looks at the row again.
+    /// When the row is due for the worker; see [`DueEntity`].
     pub due_at: Option<DateTimeUtc>,
-    /// How often the worker has looked.
+    /// Number of claims by the worker; see [`DueEntity`].
     pub attempts: i32,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
@@ -77,7 +77,7 @@ impl DueEntity for Entity {
     const DUE_AT: Column = Column::DueAt;
     const ATTEMPTS: Column = Column::Attempts;
 
-    fn claim_of(row: &Model) -> (Uuid, i32) {
+    fn id_and_attempts(row: &Model) -> (Uuid, i32) {
         (row.id.0, row.attempts)
     }
 }
@@ -90,7 +90,7 @@ pub fn visible_to(access: &WorkspaceAccess) -> Select<Entity> {
     }
 }
 
-/// A direct upload whatever its state, for work that the server does by itself and for whoever has its URL.
+/// A direct upload in any status, for work that the server does by itself and for requests to its URL.
 pub fn by_id_unscoped(id: DirectUploadId) -> Select<Entity> {
     Entity::find_by_id(id)
 }

@@ -1,4 +1,4 @@
-//! Events: what happened to files and images, within a workspace in the order of commits.
+//! Events: changes of files and images. Within a workspace they have the order of commits.
 
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::{Order, Query, SelectStatement, UnionType};
@@ -43,7 +43,7 @@ pub enum EventKind {
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "event")]
 pub struct Model {
-    /// Grows within a workspace from commit to commit: see the migration `event_order`.
+    /// Increases within a workspace in the order of commits; see the migration `event_order`.
     #[sea_orm(primary_key)]
     pub seq: i64,
     pub workspace_id: WorkspaceId,
@@ -55,10 +55,10 @@ pub struct Model {
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// The events of a workspace after a number, oldest first; `None` when the viewer may not see it.
+/// The events of a workspace after a sequence number, oldest first; `None` if the viewer may not see the workspace.
 ///
-/// On PostgreSQL the workspace is part of what is compared and ordered, as in `page.rs`: with an equality the planner may
-/// walk the primary key instead, past everybody else's events.
+/// On PostgreSQL the workspace is part of the row comparison and of the order, as in `query/page.rs`: with an equality the
+/// planner may scan the primary key instead, and read the events of all other workspaces.
 pub fn visible_to(
     access: &WorkspaceAccess,
     workspace: WorkspaceId,
@@ -70,7 +70,7 @@ pub fn visible_to(
     }
     let events = match backend {
         DbBackend::Postgres => Entity::find()
-            .filter(place().gt(Expr::tuple([Expr::val(workspace.0), Expr::val(after)])))
+            .filter(sort_key().gt(Expr::tuple([Expr::val(workspace.0), Expr::val(after)])))
             .filter(Expr::col(Column::WorkspaceId).lte(workspace.0))
             .order_by_asc(Column::WorkspaceId),
         _ => Entity::find().filter(COLUMN.workspace_id.eq(workspace)).filter(COLUMN.seq.gt(after)),
@@ -78,14 +78,14 @@ pub fn visible_to(
     Some(events.order_by_asc(Column::Seq))
 }
 
-/// Asks for the newest number of each of these workspaces: one end of an index range each.
+/// Query of the newest sequence number of each workspace. It reads one index entry per workspace.
 pub fn newest_of(workspaces: &[WorkspaceId], backend: DbBackend) -> Option<SelectStatement> {
     let mut parts = workspaces.iter().map(|workspace| {
         let mut newest = Query::select();
         newest.column(Column::Seq).from(Entity).limit(1);
         match backend {
             DbBackend::Postgres => newest
-                .and_where(place().lte(Expr::tuple([Expr::val(workspace.0), Expr::val(i64::MAX)])))
+                .and_where(sort_key().lte(Expr::tuple([Expr::val(workspace.0), Expr::val(i64::MAX)])))
                 .and_where(Expr::col(Column::WorkspaceId).gte(workspace.0))
                 .order_by(Column::WorkspaceId, Order::Desc),
             _ => newest.and_where(Expr::col(Column::WorkspaceId).eq(workspace.0)),
@@ -103,6 +103,6 @@ pub fn newest_of(workspaces: &[WorkspaceId], backend: DbBackend) -> Option<Selec
     Some(all)
 }
 
-fn place() -> Expr {
+fn sort_key() -> Expr {
     Expr::tuple([Expr::col(Column::WorkspaceId), Expr::col(Column::Seq)])
 }

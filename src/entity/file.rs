@@ -10,13 +10,13 @@ use crate::entity::workspace::DuplicatePolicy;
 use crate::entity::{DueEntity, Failure, StringList, VisibleRows};
 use crate::id::{FileId, UserId, WorkspaceId};
 
-/// Life of a file's bytes.
+/// Status of a file's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
 pub enum Status {
     #[sea_orm(string_value = "AWAITING_UPLOAD")]
     AwaitingUpload,
-    /// Being fetched by the server.
+    /// The server downloads the bytes of an import.
     #[sea_orm(string_value = "PROCESSING")]
     Processing,
     #[sea_orm(string_value = "READY")]
@@ -25,7 +25,7 @@ pub enum Status {
     Failed,
 }
 
-/// Life of a file's image projection, as the file shows it.
+/// Status of a file's image, as the file shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
 pub enum ImageStatus {
@@ -43,19 +43,19 @@ pub enum ImageStatus {
     Removed,
 }
 
-/// What is to be made of a file's bytes once they are here, or are wanted again.
+/// Options for the bytes of a file that have not been received, and for the image of a file that is restored from the trash.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, FromJsonQueryResult)]
 #[serde(default)]
 pub struct Intent {
-    /// The image to be made; `None` when it had none before it went to the trash.
+    /// Settings of the image; `None` for a file in the trash that had no image.
     pub image: Option<NewImage>,
-    /// `None` follows the workspace's policy.
+    /// `None` applies the workspace's policy.
     pub on_duplicate: Option<DuplicatePolicy>,
-    /// Lower-case hex SHA-256 the bytes must have.
+    /// SHA-256 that the bytes must have, as lower-case hexadecimal digits.
     pub sha256: Option<String>,
-    /// Claimed type.
+    /// Declared MIME type.
     pub mime_type: Option<String>,
-    /// The caller chose the file's name: what its source calls it does not matter.
+    /// Whether the caller chose the file name, so that the name from the source is ignored.
     pub named: bool,
 }
 
@@ -69,37 +69,38 @@ pub struct Model {
     pub created_by: Option<UserId>,
     /// In composed form: see [`spelling`](crate::spelling).
     pub filename: String,
-    /// The name as it was sent, if that is another spelling.
+    /// The name as it was sent, if it differs from its composed form.
     pub filename_sent: Option<String>,
     pub status: Status,
-    /// Found in the bytes; null until they have arrived.
+    /// Detected from the bytes; null until they are received.
     pub mime_type: Option<String>,
-    /// Bytes; 0 until they have arrived, because an ordered list cannot page over nulls.
+    /// Bytes; 0 until they are received, because pages of an ordered list cannot start at a null.
     pub size: i64,
     pub sha256: Option<Vec<u8>>,
-    /// Where the bytes are; null until they have arrived.
+    /// Key of the bytes in the byte store; null until they are received.
     pub blob_id: Option<Uuid>,
     /// Why `status` is `FAILED`.
     pub failure: Option<Failure>,
     pub image_status: ImageStatus,
-    /// Why `image_status` is `FAILED`, or is still `QUEUED`.
+    /// Why `image_status` is `FAILED` or `QUEUED`.
     pub image_failure: Option<Failure>,
-    /// Free labels, in composed form; the image carries a copy.
+    /// Tags, in composed form; the image row has a copy.
     pub tags: StringList,
-    /// The labels as they were sent, if one of them has another spelling.
+    /// The tags as they were sent, if one of them differs from its composed form.
     pub tags_sent: Option<StringList>,
-    /// User-owned JSON object.
+    /// JSON object of the user.
     pub metadata: Option<Json>,
-    /// Where the server fetches the bytes from; null once they are here.
+    /// Source of an import; null once the bytes are received.
     pub source_url: Option<String>,
     pub intent: Option<Intent>,
-    /// In the trash since then; `due_at` is when it is purged.
+    /// When the file was moved to the trash; `due_at` is then when it is purged.
     pub deleted_at: Option<DateTimeUtc>,
-    /// Invisible from then on; the worker removes what is left.
+    /// When the file was deleted; no viewer sees it, and the worker deletes its image, bytes and row.
     pub removed_at: Option<DateTimeUtc>,
-    /// When the worker looks at the row: to fetch its bytes, to empty the trash of it, to go on removing it.
+    /// When the row is due for the worker, to download its bytes, provision its image again, purge it from the trash, or
+    /// continue its deletion; see [`DueEntity`].
     pub due_at: Option<DateTimeUtc>,
-    /// How often the present work was tried. A claim raises it, and only the holder of the newest number settles.
+    /// Number of claims; see [`DueEntity`].
     pub attempts: i32,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
@@ -112,7 +113,7 @@ impl DueEntity for Entity {
     const DUE_AT: Column = Column::DueAt;
     const ATTEMPTS: Column = Column::Attempts;
 
-    fn claim_of(row: &Model) -> (Uuid, i32) {
+    fn id_and_attempts(row: &Model) -> (Uuid, i32) {
         (row.id.0, row.attempts)
     }
 }
@@ -123,68 +124,69 @@ impl Model {
         self.filename_sent.as_deref().unwrap_or(&self.filename)
     }
 
-    /// The labels as they were sent.
+    /// The tags as they were sent.
     pub fn shown_tags(&self) -> &[String] {
         &self.tags_sent.as_ref().unwrap_or(&self.tags).0
     }
 }
 
-/// Files of the workspaces a viewer may see, those in the trash too.
+/// Files of the workspaces a viewer may see, including the trash.
 pub fn visible_to(access: &WorkspaceAccess) -> Select<Entity> {
     match access {
-        WorkspaceAccess::All => standing(),
-        WorkspaceAccess::Only(ids) => standing().filter(COLUMN.workspace_id.is_in(ids.iter().copied())),
+        WorkspaceAccess::All => not_removed(),
+        WorkspaceAccess::Only(ids) => not_removed().filter(COLUMN.workspace_id.is_in(ids.iter().copied())),
     }
 }
 
 /// The rows of [`visible_to`] that are not in the trash, for a list.
 pub fn listed(access: WorkspaceAccess) -> VisibleRows<Entity> {
-    VisibleRows { all: standing().filter(COLUMN.deleted_at.is_null()), access }
+    VisibleRows { all: not_removed().filter(COLUMN.deleted_at.is_null()), access }
 }
 
 /// The rows of [`visible_to`] that are in the trash, for a list.
 pub fn trashed(access: WorkspaceAccess) -> VisibleRows<Entity> {
-    VisibleRows { all: standing().filter(COLUMN.deleted_at.is_not_null()), access }
+    VisibleRows { all: not_removed().filter(COLUMN.deleted_at.is_not_null()), access }
 }
 
-/// A file whatever its state, for work that the server does by itself.
+/// A file in any state, for work that the server does by itself.
 pub fn by_id_unscoped(id: FileId) -> Select<Entity> {
     Entity::find_by_id(id)
 }
 
-/// Files of a workspace that have these bytes and are not in the trash: a range of the index by hash.
+/// Files of a workspace that have these bytes and are not in the trash; a range of the index by hash.
 pub fn of_content_unscoped(workspace: WorkspaceId, sha256: &[u8; 32]) -> Select<Entity> {
-    standing()
+    not_removed()
         .filter(COLUMN.deleted_at.is_null())
         .filter(COLUMN.workspace_id.eq(workspace))
         .filter(COLUMN.sha256.eq(sha256.to_vec()))
         .filter(Column::Status.eq(Status::Ready))
 }
 
-/// Files the server is to fetch.
+/// Imports that have not ended.
 pub fn imports_unscoped() -> Select<Entity> {
-    standing().filter(COLUMN.deleted_at.is_null()).filter(Column::Status.eq(Status::Processing))
+    not_removed().filter(COLUMN.deleted_at.is_null()).filter(Column::Status.eq(Status::Processing))
 }
 
-/// Files that own stored bytes, those in the trash too.
+/// Files that own a blob, including the trash.
 pub fn owners_unscoped(blob: Uuid) -> Select<Entity> {
-    standing().filter(COLUMN.blob_id.eq(blob))
+    not_removed().filter(COLUMN.blob_id.eq(blob))
 }
 
-/// Files whose rows name any of these stored bytes, deleted ones too.
+/// Files that have any of these blobs, including deleted files.
 pub fn with_bytes_unscoped(blobs: &[Uuid]) -> Select<Entity> {
     Entity::find().filter(COLUMN.blob_id.is_in(blobs.iter().copied()))
 }
 
-/// Files that own stored bytes, whether these are there or not, below an id.
+/// Files with a blob, whether the byte store has it or not, with ids below `before`.
 pub fn stored_unscoped(before: Option<FileId>) -> Select<Entity> {
-    let stored = standing().filter(COLUMN.blob_id.is_not_null());
+    let stored = not_removed().filter(COLUMN.blob_id.is_not_null());
     match before {
         Some(id) => stored.filter(COLUMN.id.lt(id)),
         None => stored,
     }
 }
 
-fn standing() -> Select<Entity> {
+/// Files that are not deleted, including the trash.
+fn not_removed() -> Select<Entity> {
     Entity::find().filter(COLUMN.removed_at.is_null())
 }

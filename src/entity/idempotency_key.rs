@@ -1,4 +1,4 @@
-//! Keys by which a repeated request is told from a new one, kept for a day.
+//! Idempotency keys, by which a repeated request is recognized. They are kept for a day.
 
 use sea_orm::entity::prelude::*;
 
@@ -12,9 +12,9 @@ pub struct Model {
     pub user_id: UserId,
     #[sea_orm(primary_key, auto_increment = false)]
     pub key: String,
-    /// SHA-256 of what was asked for: a key is good for one request only.
+    /// SHA-256 of the request: a key cannot be used for a different one.
     pub request_hash: Vec<u8>,
-    /// What the first request made, or found.
+    /// The file that the first request created or found.
     pub file_id: FileId,
     pub direct_upload_id: Option<DirectUploadId>,
     pub deduplicated: bool,
@@ -23,7 +23,7 @@ pub struct Model {
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// What a user's request with this key made.
+/// The key of a user, with the result of the request it was used for.
 pub fn of_user(user: UserId, key: &str) -> Select<Entity> {
     Entity::find_by_id((user, key.to_owned()))
 }

@@ -10,25 +10,25 @@ use crate::entity::{DueEntity, StringList, VisibleRows};
 use crate::error::{Error, Result};
 use crate::id::{FileId, ImageId, WorkspaceId};
 
-/// Where the projection is. Only `READY` is an image to anybody but the worker.
+/// State of an image row. Viewers see `READY` images only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
 pub enum State {
-    /// To be copied into Cloudflare Images.
+    /// Waits to be copied into Cloudflare Images, or is being copied.
     #[sea_orm(string_value = "PENDING")]
     Pending,
-    /// There.
+    /// Cloudflare Images has it.
     #[sea_orm(string_value = "READY")]
     Ready,
-    /// Refused; stays until somebody asks to try again.
+    /// Provisioning failed; nothing happens until a user requests another attempt.
     #[sea_orm(string_value = "FAILED")]
     Failed,
-    /// To be deleted from Cloudflare Images, and then here.
+    /// Is being deleted from Cloudflare Images; its row is deleted after that.
     #[sea_orm(string_value = "REMOVING")]
     Removing,
 }
 
-/// Encodings an original may have.
+/// Format of an original.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
 pub enum Format {
@@ -50,27 +50,27 @@ pub enum Format {
     Other,
 }
 
-/// A point as fractions of width and height from the top left.
+/// A point as fractions of width and height, from the top left corner.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct FocalPoint {
     pub x: f64,
     pub y: f64,
 }
 
-/// Settings for an image to be made.
+/// Settings of a new image.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NewImage {
-    /// False stores the file without provisioning it.
+    /// False stores the file without provisioning an image.
     pub provision: bool,
-    /// Deliver only through signed URLs; `None` follows the workspace's policy.
+    /// Deliver only through signed URLs; `None` applies the workspace's policy.
     pub require_signed_urls: Option<bool>,
     pub alt: Option<String>,
     pub focal_point: Option<FocalPoint>,
-    /// Custom id in Cloudflare Images; not for private images.
+    /// Custom id in Cloudflare Images; not possible for images that require signed URLs.
     pub custom_id: Option<String>,
     pub creator: Option<String>,
-    /// Kept with Cloudflare Images.
+    /// Metadata of the user in Cloudflare Images.
     pub cf_metadata: Option<Map<String, Value>>,
 }
 
@@ -89,7 +89,7 @@ impl Default for NewImage {
 }
 
 impl NewImage {
-    /// These settings, with those of `base` where none are given.
+    /// These settings, with those of `base` for all that are `None`.
     #[must_use]
     pub fn or(self, base: NewImage) -> NewImage {
         NewImage {
@@ -104,8 +104,8 @@ impl NewImage {
     }
 }
 
-/// Workspace, filename, tags and size are copies of the file's, written in the same transaction as the file's: a list
-/// ordered by them is then one range of one index.
+/// Workspace, filename, tags and size are copies of the file's, written in the same transaction, so that a list ordered by
+/// them is one range of one index.
 #[sea_orm::model]
 #[derive(Debug, Clone, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "image")]
@@ -124,22 +124,22 @@ pub struct Model {
     pub height: Option<i32>,
     pub animated: bool,
     pub exif: Option<Json>,
-    /// Null when it could not be found out.
+    /// Null until the image is analysed, and if it cannot be decoded.
     pub has_alpha: Option<bool>,
-    /// When the photo was taken, by its EXIF.
+    /// When the photo was taken according to its EXIF.
     pub taken_at: Option<DateTimeUtc>,
     pub tags: StringList,
-    /// In composed form, as name and tags are.
+    /// Alternative text, in composed form as filename and tags are.
     pub alt: Option<String>,
-    /// The alternative text as it was sent, if that is another spelling.
+    /// The alternative text as it was sent, if it differs from its composed form.
     pub alt_sent: Option<String>,
-    /// Point that crops keep in view; both or neither.
+    /// Point that crops keep visible; `focal_x` and `focal_y` are both set or both null.
     pub focal_x: Option<f64>,
     pub focal_y: Option<f64>,
     pub creator: Option<String>,
-    /// What the user keeps with Cloudflare Images; our own id travels beside it.
+    /// Metadata of the user in Cloudflare Images, without the id of the row.
     pub cf_metadata: Option<Json>,
-    /// The id the user wants it to have in Cloudflare Images.
+    /// Custom id for Cloudflare Images.
     pub custom_id: Option<String>,
     pub thumbhash: Option<Vec<u8>>,
     pub blurhash: Option<String>,
@@ -148,22 +148,23 @@ pub struct Model {
     /// `#rrggbb`, most frequent first.
     pub palette: StringList,
     pub require_signed_urls: bool,
-    /// The access an interrupted switch was changing to: Cloudflare's id may be another by now.
+    /// Set while a change is in progress in the account: the requested `require_signed_urls`. After an interrupted change of
+    /// access `cf_image_id` may be out of date.
     pub switching_to: Option<bool>,
     pub state: State,
-    /// Cloudflare's id: data, not identity, for it changes with access and with each provision.
+    /// Cloudflare's id. It changes with the access and with each provisioning, and is therefore not the identity of the row.
     pub cf_image_id: Option<String>,
-    /// Cloudflare's name for the account in delivery URLs; no API tells it, only a provisioned image's URLs do.
+    /// Cloudflare's hash of the account in delivery URLs. It is only known from the URLs of an image.
     pub account_hash: Option<String>,
-    /// When the worker looks at the row; a claim moves it into the future, which is the lease.
+    /// When the row is due for the worker; see [`DueEntity`].
     pub due_at: Option<DateTimeUtc>,
-    /// How often the present work was tried. A claim raises it, and only the holder of the newest number settles.
+    /// Number of claims; see [`DueEntity`].
     pub attempts: i32,
-    /// When the present provisioning was asked for; null for one asked for before this was written down.
+    /// When the current provisioning was requested; null for rows from before this column existed.
     pub wanted_at: Option<DateTimeUtc>,
-    /// `attempts` at that moment.
+    /// Value of `attempts` when the current provisioning was requested.
     pub wanted_attempts: i32,
-    /// When the worker looks at the picture itself, for placeholder and colours; null once it has, or need not.
+    /// When the image is due for the analysis of its placeholder and colours; null after that, and for SVG images.
     pub analysis_due_at: Option<DateTimeUtc>,
     pub analysis_attempts: i32,
     pub created_at: DateTimeUtc,
@@ -177,20 +178,23 @@ impl DueEntity for Entity {
     const DUE_AT: Column = Column::DueAt;
     const ATTEMPTS: Column = Column::Attempts;
 
-    fn claim_of(row: &Model) -> (Uuid, i32) {
+    fn id_and_attempts(row: &Model) -> (Uuid, i32) {
         (row.id.0, row.attempts)
     }
 }
 
 impl FocalPoint {
-    /// Checks that both parts are fractions of the picture.
+    /// Checks that both coordinates are from 0 to 1.
     ///
     /// # Errors
     /// `BAD_USER_INPUT` at `focalPoint.x` or `focalPoint.y`.
     pub fn check(self) -> Result<()> {
         for (field, value) in [("focalPoint.x", self.x), ("focalPoint.y", self.y)] {
             if !(0.0..=1.0).contains(&value) {
-                return Err(Error::invalid(field, "A point is given in fractions of the picture, 0 to 1."));
+                return Err(Error::invalid(
+                    field,
+                    "The coordinates of a point are fractions of the picture, from 0 to 1.",
+                ));
             }
         }
         Ok(())
@@ -198,7 +202,7 @@ impl FocalPoint {
 }
 
 impl Model {
-    /// The point that crops keep in view.
+    /// The point that crops keep visible.
     pub fn focal_point(&self) -> Option<FocalPoint> {
         self.focal_x.zip(self.focal_y).map(|(x, y)| FocalPoint { x, y })
     }
@@ -208,7 +212,7 @@ impl Model {
         self.alt_sent.as_deref().or(self.alt.as_deref())
     }
 
-    /// The settings with which it can be made again.
+    /// The settings with which the image can be provisioned again.
     pub fn settings(&self) -> NewImage {
         NewImage {
             provision: true,
@@ -235,22 +239,22 @@ pub fn listed(access: WorkspaceAccess) -> VisibleRows<Entity> {
     VisibleRows { all: provisioned(), access }
 }
 
-/// An image whatever its state, for work that the server does by itself.
+/// An image in any state, for work that the server does by itself.
 pub fn by_id_unscoped(id: ImageId) -> Select<Entity> {
     Entity::find_by_id(id)
 }
 
-/// All images of a file whatever their state, for work that the server does by itself.
+/// All images of a file in any state, for work that the server does by itself.
 pub fn of_file_unscoped(file: FileId) -> Select<Entity> {
     Entity::find().filter(COLUMN.file_id.eq(file))
 }
 
-/// An image that has this id in the account and is to lose it, for work that the server does by itself.
+/// An image with this id in the account that is being removed, for work that the server does by itself.
 pub fn being_removed_unscoped(cf_image_id: &str) -> Select<Entity> {
     Entity::find().filter(COLUMN.cf_image_id.eq(cf_image_id)).filter(Column::State.eq(State::Removing))
 }
 
 fn provisioned() -> Select<Entity> {
-    // A literal, not a parameter: a partial index serves only a condition the planner can read.
+    // A literal and not a parameter, because the planner uses a partial index only if the query contains its condition.
     Entity::find().filter(Expr::cust(r#""image"."state" = 'READY'"#))
 }

@@ -1,11 +1,11 @@
-//! Who belongs to which workspace, and as what.
+//! Memberships of users in workspaces, with their roles.
 
 use sea_orm::entity::prelude::*;
 
 use crate::access::WorkspaceAccess;
 use crate::id::{MembershipId, UserId, WorkspaceId};
 
-/// Role inside one workspace; each includes the ones before it.
+/// Role in a workspace; each includes the rights of those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
 pub enum Role {
@@ -39,7 +39,7 @@ pub fn visible_to(access: &WorkspaceAccess) -> Select<Entity> {
     }
 }
 
-/// Whether a workspace has an owner beside this one.
+/// Whether a workspace has an owner besides this one.
 pub async fn has_other_owner(db: &impl ConnectionTrait, owner: &Model) -> Result<bool, DbErr> {
     let other = Entity::find()
         .filter(COLUMN.workspace_id.eq(owner.workspace_id))
@@ -48,7 +48,7 @@ pub async fn has_other_owner(db: &impl ConnectionTrait, owner: &Model) -> Result
     Ok(other.one(db).await?.is_some())
 }
 
-/// The memberships a viewer's rights are made of. The only read without a viewer: it makes one.
+/// The memberships of a user, from which the access of a viewer is computed.
 pub fn of_user(user: UserId) -> Select<Entity> {
     Entity::find().filter(COLUMN.user_id.eq(user))
 }

@@ -1,4 +1,4 @@
-//! Secrets the server makes for itself; in the database, so that several servers share them.
+//! Secrets that the server generates for itself. They are stored in the database so that several servers share them.
 
 use sea_orm::entity::prelude::*;
 
@@ -12,20 +12,20 @@ pub struct Model {
     pub created_at: DateTimeUtc,
 }
 
-/// It hangs on nothing.
+/// The table has no relations.
 #[derive(Debug, Clone, Copy, EnumIter, DeriveRelation)]
 pub enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
 
-// By hand: a value must not end up in a log.
+// Not derived, so that the value cannot appear in a log.
 impl std::fmt::Debug for Model {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Secret").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
-/// The secret of this name.
+/// The secret with this name.
 pub fn named(name: &str) -> Select<Entity> {
     Entity::find_by_id(name.to_owned())
 }

@@ -31,7 +31,7 @@ pub struct Model {
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// The user `me` and the members of the workspaces that `me` may see; for admins, everybody.
+/// The user `me` and the members of the workspaces that `me` may see; for admins, all users.
 pub fn visible_to(access: &WorkspaceAccess, me: UserId) -> Select<Entity> {
     match access {
         WorkspaceAccess::All => Entity::find(),
@@ -47,7 +47,7 @@ pub fn visible_to(access: &WorkspaceAccess, me: UserId) -> Select<Entity> {
     }
 }
 
-/// Whether there is any user yet: a first start has none.
+/// Whether there is any user; on the first start there is none.
 pub async fn any(db: &impl ConnectionTrait) -> Result<bool, DbErr> {
     Ok(Entity::find().count(db).await? > 0)
 }
@@ -57,7 +57,7 @@ pub async fn exists(db: &impl ConnectionTrait, id: UserId) -> Result<bool, DbErr
     Ok(Entity::find_by_id(id).one(db).await?.is_some())
 }
 
-/// The admin that was there first.
+/// The admin that was created first.
 pub async fn oldest_admin(db: &impl ConnectionTrait) -> Result<Option<Model>, DbErr> {
     Entity::find().filter(Column::Role.eq(Role::Admin)).order_by_asc(Column::Id).one(db).await
 }

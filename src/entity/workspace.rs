@@ -1,4 +1,4 @@
-//! Workspaces: the tenants.
+//! Workspaces: the tenants of a server.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use crate::access::WorkspaceAccess;
 use crate::entity::StringList;
 use crate::id::WorkspaceId;
 
-/// What of a photo's metadata is kept.
+/// Which part of an image's EXIF metadata is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
 pub enum ExifPolicy {
@@ -25,17 +25,18 @@ pub enum ExifPolicy {
     StripAll,
 }
 
-/// What an upload of bytes already present in the workspace does.
+/// What happens when bytes are uploaded that the workspace has already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumIter, DeriveActiveEnum, Serialize, Deserialize)]
 #[sea_orm(rs_type = "String", db_type = "Text")]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum DuplicatePolicy {
-    /// Makes a file with its own id that shares the stored bytes.
+    /// A new file is created that shares the stored bytes.
     #[sea_orm(string_value = "CREATE")]
     Create,
-    /// Answers the file that is there.
+    /// The existing file is returned.
     #[sea_orm(string_value = "REUSE")]
     Reuse,
+    /// The upload is refused.
     #[sea_orm(string_value = "REJECT")]
     Reject,
 }
@@ -48,17 +49,17 @@ pub struct Model {
     pub id: WorkspaceId,
     /// In composed form.
     pub name: String,
-    /// The name as it was sent, if that is another spelling.
+    /// The name as it was sent, if it differs from its composed form.
     pub name_sent: Option<String>,
-    /// Accepted types, `image/*` style wildcards among them; empty means any.
+    /// Accepted MIME types, with wildcards such as `image/*`; empty means any.
     pub allowed_mime_types: StringList,
-    /// Largest accepted file in bytes; null means the server's limit.
+    /// Maximum size of a file in bytes; null means the server's limit.
     pub max_file_size: Option<i64>,
-    /// New images need signed URLs unless told otherwise.
+    /// Whether new images require signed URLs by default.
     pub private_by_default: bool,
     pub exif_policy: ExifPolicy,
     pub on_duplicate: DuplicatePolicy,
-    /// Days a file stays in the trash; 0 deletes at once.
+    /// Days that a file stays in the trash; 0 means that it is deleted at once.
     pub trash_days: i32,
     pub created_at: DateTimeUtc,
     pub updated_at: DateTimeUtc,
@@ -81,17 +82,17 @@ pub fn visible_to(access: &WorkspaceAccess) -> Select<Entity> {
     }
 }
 
-/// What of the metadata of a workspace's new images is kept, for the step that makes their rows.
+/// The EXIF policy of a workspace, for work that the server does by itself; `STRIP_ALL` if the workspace does not exist.
 pub async fn exif_policy(db: &impl ConnectionTrait, id: WorkspaceId) -> Result<ExifPolicy, DbErr> {
-    Ok(kept_by(Entity::find_by_id(id).one(db).await?.as_ref()))
+    Ok(exif_policy_of(Entity::find_by_id(id).one(db).await?.as_ref()))
 }
 
-/// The policy of a workspace; the strictest for one that is gone: what nobody has a say in, nobody keeps.
-pub fn kept_by(workspace: Option<&Model>) -> ExifPolicy {
+/// The EXIF policy of a workspace; the strictest one if the workspace does not exist.
+pub fn exif_policy_of(workspace: Option<&Model>) -> ExifPolicy {
     workspace.map_or(ExifPolicy::StripAll, |workspace| workspace.exif_policy)
 }
 
-/// The same of several workspaces.
+/// The EXIF policies of several workspaces.
 pub async fn exif_policies(
     db: &impl ConnectionTrait,
     ids: impl IntoIterator<Item = WorkspaceId>,
@@ -105,7 +106,7 @@ pub fn by_id_unscoped(id: WorkspaceId) -> Select<Entity> {
     Entity::find_by_id(id)
 }
 
-/// Whether there is such a workspace, for commands, which act for nobody.
+/// Whether there is such a workspace, for commands, which have no viewer.
 pub async fn exists(db: &impl ConnectionTrait, id: WorkspaceId) -> Result<bool, DbErr> {
     Ok(Entity::find_by_id(id).one(db).await?.is_some())
 }

@@ -1,31 +1,31 @@
-//! What workspaces use, as the database's triggers count it: nobody else writes here.
+//! Numbers and bytes of the files and images of workspaces. Only triggers of the database write this table.
 
 use sea_orm::entity::prelude::*;
 
 use crate::access::WorkspaceAccess;
 use crate::id::WorkspaceId;
 
-/// A workspace that never had a file may have no row.
+/// The counters of a workspace; a workspace that never had a file may have no row.
 #[sea_orm::model]
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "workspace_usage")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub workspace_id: WorkspaceId,
-    /// Files, those in the trash too.
+    /// Number of files, including the trash.
     pub file_count: i64,
     pub file_bytes: i64,
     pub trashed_count: i64,
     pub trashed_bytes: i64,
-    /// Provisioned images.
+    /// Number of provisioned images.
     pub image_count: i64,
-    /// Bytes of their originals.
+    /// Bytes of the originals of these images.
     pub image_bytes: i64,
 }
 
 impl ActiveModelBehavior for ActiveModel {}
 
-/// What the workspaces use that a viewer may see.
+/// Usage of the workspaces a viewer may see.
 pub fn visible_to(access: &WorkspaceAccess) -> Select<Entity> {
     match access {
         WorkspaceAccess::All => Entity::find(),

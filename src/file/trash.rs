@@ -92,7 +92,7 @@ async fn restore_row(app: &App, file: &Model) -> Result<Model> {
     if had_image {
         let (task_app, row) = (app.clone(), file.clone());
         job::run_within_answer_time(app, async move {
-            provision::again::provision_restored(&task_app, &row).await
+            provision::reprovision::provision_restored(&task_app, &row).await
         })
         .await;
     }

@@ -64,7 +64,7 @@ pub async fn upload(app: &App, viewer: &Viewer, new: NewFile) -> Result<Uploaded
         }
     });
     match ingested.await? {
-        IngestOutcome::Known(file) => Ok(Uploaded::new(*file, true)),
+        IngestOutcome::Existing(file) => Ok(Uploaded::new(*file, true)),
         IngestOutcome::Repeated | IngestOutcome::TooLate => {
             first_result(app, viewer, key.as_ref()).await?.ok_or_else(idempotency::result_deleted)
         }

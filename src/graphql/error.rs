@@ -173,8 +173,8 @@ pub fn from_loader(problem: Arc<Error>) -> async_graphql::Error {
         Ok(problem) => top_level(problem),
         Err(problem) => match &*problem {
             Error::Refusal(refusal) => top_level(Error::Refusal(refusal.clone())),
-            Error::Fault { context, source, passing } => {
-                top_level(Error::Fault { context, source: source.to_string().into(), passing: *passing })
+            Error::Fault { context, source, transient } => {
+                top_level(Error::Fault { context, source: source.to_string().into(), transient: *transient })
             }
         },
     }

@@ -55,7 +55,7 @@ pub async fn analyse(app: &App, image: Model) -> Result<()> {
         Ok(Some(spool)) => see(&image, &spool).await,
         Ok(None) => None,
         // While the store or the disk does not work, no picture uses up its tries.
-        Err(problem) if problem.passes() => {
+        Err(problem) if problem.is_transient() => {
             problem.log();
             let tried = image.analysis_attempts - 1;
             return put_off(app, &image, tried, app.clock.now() + OUTAGE_PAUSE).await;

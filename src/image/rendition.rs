@@ -190,7 +190,7 @@ pub async fn account_urls(
 pub async fn variants(app: &App) -> Result<Arc<Vec<Variant>>> {
     let account = app.cloudflare.clone();
     let fetch = async move {
-        let list = account.variants().await.map_err(|problem| refusal::refusal(&problem))?;
+        let list = account.variants().await.map_err(|problem| refusal::from_account_error(&problem))?;
         Ok(list.variants.into_values().collect())
     };
     app.variants.get(fetch).await
@@ -208,7 +208,7 @@ pub async fn flexible_variants(app: &App) -> Result<bool> {
     let fetch = async move {
         match account.config().await {
             Ok(config) => Ok(config.flexible_variants.unwrap_or(false)),
-            Err(problem) if problem.is_transient() => Err(refusal::refusal(&problem)),
+            Err(problem) if problem.is_transient() => Err(refusal::from_account_error(&problem)),
             // Reading the switch is undocumented. Off is the safe side: no URL that would be refused.
             Err(_) => Ok(false),
         }
@@ -396,7 +396,7 @@ async fn signer(app: &App, signed: bool, expires_in: Option<i64>) -> Result<Opti
     }
     let account = app.cloudflare.clone();
     let fetch = async move {
-        account.keys().await.map(|list| list.keys).map_err(|problem| refusal::refusal(&problem))
+        account.keys().await.map(|list| list.keys).map_err(|problem| refusal::from_account_error(&problem))
     };
     let keys = app.keys.get(fetch).await?;
     let key = keys.iter().find(|key| key.name == "default").or(keys.first()).cloned();

@@ -1,8 +1,8 @@
-//! Stored bytes and the files that own them. Files of one workspace with the same bytes share them.
+//! Deduplication: the files of a workspace that have the same bytes share one blob.
 //!
-//! A file takes a share only in a transaction that holds the row of a standing owner, and bytes are removed only when no
-//! standing file owns them, which is asked after the last owner was marked: whoever marks it waits for the share to be
-//! committed, or the share finds nobody to take it from.
+//! A new file shares the blob of another file only in a transaction that has locked the row of that file. A blob is deleted
+//! only after the last file that owns it was marked as removed. Marking needs the same lock, so either it waits until the
+//! new file is committed, and then finds another owner, or the new file finds no file to share with.
 
 use sea_orm::{ColumnTrait, ConnectionTrait, DbBackend, QueryFilter, QueryOrder, QuerySelect};
 use sha2::{Digest, Sha256};
@@ -16,23 +16,32 @@ use crate::id::{WorkspaceId, uuid_v7};
 use crate::storage::spool::Spool;
 use crate::storage::{BlobKey, Stored};
 
-/// What a claim on content found.
+/// Blobs that a new file can have.
+#[derive(Debug, Clone, Copy)]
+pub struct CandidateBlobs {
+    /// The blob that was stored for the new file.
+    pub new: Option<Uuid>,
+    /// The blob of another file with the same content, which the byte store has.
+    pub verified: Option<Uuid>,
+}
+
+/// Result of looking for content in a workspace.
 #[derive(Debug)]
-pub enum Claim {
-    /// The bytes lie here, for the file that is written in this transaction.
-    Bytes(Uuid),
-    /// The workspace has a file with these bytes, and no other is wanted.
-    Exists(Box<Model>),
-    /// Nobody has stored the bytes yet.
-    Missing,
-    /// This file has them by its row; whether they are there is to be looked at first.
+pub enum ContentLookup {
+    /// The blob for the file that is written in this transaction.
+    Blob(Uuid),
+    /// The workspace has a file with these bytes, and the policy allows no second one.
+    Duplicate(Box<Model>),
+    /// No file has the bytes, and they were not stored for the new file.
+    NotStored,
+    /// This file has the bytes according to its row. The caller has to check that the byte store has them.
     Unverified(Box<Model>),
 }
 
-/// Puts received bytes into the byte store under a key nobody else will use.
+/// Writes received bytes into the byte store under a new key.
 ///
 /// # Errors
-/// A fault when the store does not work, or has other bytes than were received.
+/// A fault if the store does not work, or has other bytes than were received.
 pub async fn store(app: &App, spool: &Spool) -> Result<Uuid> {
     let blob_id = uuid_v7(app.clock.now());
     let key = BlobKey::Original(blob_id);
@@ -54,57 +63,54 @@ pub async fn find(
     Ok(file::of_content_unscoped(workspace, sha256).order_by_asc(Column::Id).limit(1).one(db).await?)
 }
 
-/// Decides in a transaction where the bytes of a new file lie. `own` are those just stored for it, `verified_blob` those of a file
-/// with the same content that were looked for and found. One transaction at a time decides on the same content of a
-/// workspace.
-pub async fn claim(
+/// Locks content of a workspace until the end of the transaction, and decides which blob a new file with this content gets.
+pub async fn lock_content(
     transaction: &Transaction,
     workspace: WorkspaceId,
     sha256: &[u8; 32],
     policy: DuplicatePolicy,
-    own: Option<Uuid>,
-    verified_blob: Option<Uuid>,
-) -> Result<Claim> {
-    take_turn(transaction, workspace, sha256).await?;
+    blobs: CandidateBlobs,
+) -> Result<ContentLookup> {
+    acquire_lock(transaction, workspace, sha256).await?;
     loop {
-        let Some(standing) = find(transaction, workspace, sha256).await? else {
-            return Ok(own.map_or(Claim::Missing, Claim::Bytes));
+        let Some(file) = find(transaction, workspace, sha256).await? else {
+            return Ok(blobs.new.map_or(ContentLookup::NotStored, ContentLookup::Blob));
         };
-        let held = file::of_content_unscoped(workspace, sha256)
-            .filter(file::COLUMN.id.eq(standing.id))
+        let locked = file::of_content_unscoped(workspace, sha256)
+            .filter(file::COLUMN.id.eq(file.id))
             .lock_exclusive()
             .one(transaction)
             .await?;
-        // Gone between the two: there may be another one.
-        let Some(held) = held else { continue };
-        if held.blob_id != verified_blob {
-            return Ok(Claim::Unverified(Box::new(held)));
+        // It was deleted before it could be locked; there may be another one.
+        let Some(file) = locked else { continue };
+        if file.blob_id != blobs.verified {
+            return Ok(ContentLookup::Unverified(Box::new(file)));
         }
-        return Ok(match (policy, held.blob_id) {
-            (DuplicatePolicy::Create, Some(blob_id)) => Claim::Bytes(blob_id),
-            _ => Claim::Exists(Box::new(held)),
+        return Ok(match (policy, file.blob_id) {
+            (DuplicatePolicy::Create, Some(blob_id)) => ContentLookup::Blob(blob_id),
+            _ => ContentLookup::Duplicate(Box::new(file)),
         });
     }
 }
 
-/// Removes the bytes of a file that is marked as removed, unless another one owns them too.
+/// Deletes the blob of a file that is marked as removed, unless another file owns it too.
 pub async fn release(app: &App, blob_id: Uuid) -> Result<()> {
-    // Not from a reading pool that may lag behind the mark.
+    // Read on the connection that writes, because a snapshot of the reading pool may be older than the mark.
     if file::owners_unscoped(blob_id).limit(1).one(&app.db.write).await?.is_none() {
         app.blobs.delete(BlobKey::Original(blob_id)).await?;
     }
     Ok(())
 }
 
-/// Removes bytes that were stored for a file which then did not need them. What cannot be removed the sweep finds.
+/// Deletes a blob that was stored for a file which did not need it. If that fails, the sweep deletes it later.
 pub async fn discard(app: &App, blob_id: Uuid) {
     if let Err(problem) = app.blobs.delete(BlobKey::Original(blob_id)).await {
         Error::from(problem).log();
     }
 }
 
-/// Waits for others who decide on the same content. SQLite has one writer at a time anyway.
-async fn take_turn(transaction: &Transaction, workspace: WorkspaceId, sha256: &[u8; 32]) -> Result<()> {
+/// Waits until no other transaction has locked the same content. SQLite needs no lock: it has one writer at a time.
+async fn acquire_lock(transaction: &Transaction, workspace: WorkspaceId, sha256: &[u8; 32]) -> Result<()> {
     if transaction.get_database_backend() != DbBackend::Postgres {
         return Ok(());
     }
@@ -114,7 +120,7 @@ async fn take_turn(transaction: &Transaction, workspace: WorkspaceId, sha256: &[
     Ok(())
 }
 
-/// Removes stored bytes that no file owns.
+/// Deletes blobs that no file owns and that are older than `IMAGEGRAPH_SWEEP_AGE`.
 pub async fn remove_unowned(app: &App) -> Result<()> {
     let (age, now) = (app.config.sweep_age, app.clock.now());
     for ids in app.blobs.originals_older_than(age, now.into()).await?.chunks(500) {
@@ -125,7 +131,7 @@ pub async fn remove_unowned(app: &App) -> Result<()> {
             .filter_map(|file| file.blob_id)
             .collect();
         for id in ids.iter().filter(|id| !owned.contains(id)) {
-            tracing::info!(blob = %id, "removing bytes that no file owns");
+            tracing::info!(blob = %id, "deleting stored bytes that no file owns");
             app.blobs.delete(BlobKey::Original(*id)).await?;
         }
     }

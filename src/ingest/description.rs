@@ -1,30 +1,31 @@
-//! What a user says about a file: labels, an object of their own, the hash its bytes must have.
+//! Validation of what a user states about a file: tags, metadata, and the expected SHA-256.
 
 use serde_json::{Map, Value};
 
 use crate::entity::StringList;
-use crate::error::{Code, Error, Result};
+use crate::error::{Error, Result};
+use crate::provision::settings;
 use crate::spelling::{self, composed};
 
-/// Most labels of a file.
+/// Maximum number of tags of a file.
 pub const MAX_TAGS: usize = 50;
-/// Longest label, in characters.
+/// Maximum length of a tag, in characters.
 pub const MAX_TAG: usize = 100;
-/// Most bytes of a file's metadata as JSON.
+/// Maximum size of a file's metadata, in bytes of JSON.
 pub const MAX_METADATA: usize = 16 * 1024;
-/// Deepest nesting of metadata; what is read back from the database may not be deeper than 127.
+/// Maximum nesting of metadata, in levels. JSON that is read from the database may have at most 127.
 const MAX_METADATA_DEPTH: usize = 64;
 
-/// Labels as they are kept.
+/// Tags as they are stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tags {
     /// In composed form.
     pub stored: StringList,
-    /// The same as they were sent, if one of them has another spelling.
+    /// As they were sent, if one of them differs from its composed form.
     pub sent: Option<StringList>,
 }
 
-/// The labels as they are kept: without blanks around them, and each once, whatever its spelling.
+/// Removes white space around tags, and tags that are canonically equivalent to an earlier one.
 ///
 /// # Errors
 /// `BAD_USER_INPUT` at `tags`.
@@ -32,7 +33,7 @@ pub fn check_tags(tags: &[String]) -> Result<Tags> {
     let (mut kept, mut sent): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
     for tag in tags.iter().map(|tag| tag.trim()) {
         if !(1..=MAX_TAG).contains(&spelling::length(tag)) || tag.chars().any(char::is_control) {
-            let message = format!("A tag has 1 to {MAX_TAG} characters and no control character.");
+            let message = format!("A tag has 1 to {MAX_TAG} characters and no control characters.");
             return Err(Error::invalid("tags", message));
         }
         let stored = composed(tag);
@@ -49,25 +50,16 @@ pub fn check_tags(tags: &[String]) -> Result<Tags> {
     Ok(Tags { stored: StringList(kept), sent })
 }
 
-/// Checks the object a user keeps with a file.
+/// Checks the user's metadata of a file.
 ///
 /// # Errors
-/// `METADATA_TOO_LARGE`, or `BAD_USER_INPUT` for what a database cannot hold, at `metadata`.
+/// `METADATA_TOO_LARGE`, or `BAD_USER_INPUT` for what the database cannot store, at `metadata`.
 pub fn check_metadata(metadata: &Map<String, Value>) -> Result<()> {
-    if !metadata.values().all(|value| fits(value, MAX_METADATA_DEPTH)) {
-        let message = format!("Metadata is nested at most {MAX_METADATA_DEPTH} levels deep.");
+    if !metadata.values().all(|value| is_nested_within(value, MAX_METADATA_DEPTH)) {
+        let message = format!("Metadata may be nested at most {MAX_METADATA_DEPTH} levels deep.");
         return Err(Error::invalid("metadata", message));
     }
-    let text = serde_json::to_string(metadata).unwrap_or_default();
-    // PostgreSQL's JSON cannot hold it.
-    if text.contains("\\u0000") {
-        return Err(Error::invalid("metadata", "Metadata has no NUL characters."));
-    }
-    if text.len() > MAX_METADATA {
-        let message = format!("Metadata has at most {MAX_METADATA} bytes of JSON; this has {}.", text.len());
-        return Err(Error::refuse(Code::MetadataTooLarge, message).at("metadata"));
-    }
-    Ok(())
+    settings::check_json(metadata, MAX_METADATA).map_err(|e| e.at("metadata"))
 }
 
 /// The bytes of a SHA-256 in its usual spelling.
@@ -84,10 +76,11 @@ pub fn check_sha256(text: &str) -> Result<[u8; 32]> {
     Ok(hash)
 }
 
-fn fits(value: &Value, depth: usize) -> bool {
+/// Whether a value is nested at most `depth` levels deep.
+fn is_nested_within(value: &Value, depth: usize) -> bool {
     match value {
-        Value::Array(items) => depth > 1 && items.iter().all(|item| fits(item, depth - 1)),
-        Value::Object(fields) => depth > 1 && fields.values().all(|field| fits(field, depth - 1)),
+        Value::Array(items) => depth > 1 && items.iter().all(|item| is_nested_within(item, depth - 1)),
+        Value::Object(fields) => depth > 1 && fields.values().all(|field| is_nested_within(field, depth - 1)),
         _ => true,
     }
 }

@@ -1,19 +1,20 @@
-//! Names of files: as a caller chooses them, and as they come with the bytes.
+//! File names: those that a caller chooses are checked, those that come with the bytes are cleaned.
 
 use unicode_segmentation::UnicodeSegmentation;
 
 use crate::error::{Error, Result};
 use crate::spelling::{self, composed};
 
-/// Longest file name, in characters.
+/// Maximum length of a file name, in characters.
 const MAX_FILENAME: usize = 255;
-/// Longest extension that a shortened name keeps, in characters without the dot.
+/// Maximum length of an extension that is kept when a name is shortened, in characters without the dot.
 const MAX_EXTENSION: usize = 20;
 
-/// A name as the caller asked for it.
+/// Checks a name that the caller chose.
 ///
 /// # Errors
-/// `BAD_USER_INPUT` for names that are empty, too long, or have slashes, control characters or those that turn text around.
+/// `BAD_USER_INPUT` at `filename` for a name that is empty, too long, `.` or `..`, or has slashes, control characters, line
+/// separators or bidirectional formatting characters.
 pub fn checked_filename(name: &str) -> Result<String> {
     let length = spelling::length(name);
     if matches!(name.trim(), "" | "." | "..")
@@ -22,16 +23,16 @@ pub fn checked_filename(name: &str) -> Result<String> {
         || name.chars().any(|c| c.is_control() || reorders_text(c))
     {
         let message = format!(
-            "A file name has 1 to {MAX_FILENAME} characters, no slash, no control character and none that turns text around, and is not `.` or `..`."
+            "A file name has 1 to {MAX_FILENAME} characters and no slashes, control characters, line separators or \
+             bidirectional formatting characters. It is not `.` or `..`."
         );
         return Err(Error::invalid("filename", message));
     }
     Ok(name.to_owned())
 }
 
-/// A name as a client sent it along, made presentable: its last path component without control characters, and without
-/// those that turn the text around, so that nothing looks like an ending that is none. A long one loses the end of its
-/// stem, and keeps its ending.
+/// Cleans a name that came with the bytes: its last path component, without control and invisible characters, so that no
+/// other text looks like the extension. A long name is shortened before its extension. An empty name becomes `upload`.
 pub fn cleaned_filename(sent: &str) -> String {
     let last = sent.rsplit(['/', '\\']).next().unwrap_or_default();
     let clean: String = last.chars().filter(|c| !c.is_control() && !is_invisible(*c)).collect();
@@ -41,33 +42,34 @@ pub fn cleaned_filename(sent: &str) -> String {
     }
 }
 
-/// Breaks of lines, and marks of direction that reach beyond their place: `gpj.exe` shown as `exe.jpg`.
+/// Line separators and bidirectional formatting characters, with which `gpj.exe` can be shown as `exe.jpg`.
 fn reorders_text(c: char) -> bool {
     matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// What is not seen and joins nothing.
+/// Characters that are not visible and have no effect on the characters next to them, such as the zero width space. The
+/// zero width joiners are not among them.
 fn is_invisible(c: char) -> bool {
     reorders_text(c)
         || matches!(c, '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{2060}'..='\u{206f}')
         || matches!(c, '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }
 
-/// At most so many characters, none of them torn from what it belongs to.
+/// Shortens a name to its maximum length, without splitting a grapheme.
 fn shortened(name: &str) -> String {
     if spelling::length(name) <= MAX_FILENAME {
         return name.to_owned();
     }
-    // Equivalent names are cut alike.
+    // Canonically equivalent names are shortened to equivalent names.
     let name = &*composed(name);
     let length = |text: &str| text.chars().count();
-    let (stem, ending) = match name.rsplit_once('.') {
-        Some((stem, ending)) if !stem.is_empty() && length(ending) <= MAX_EXTENSION => {
+    let (stem, extension) = match name.rsplit_once('.') {
+        Some((stem, extension)) if !stem.is_empty() && length(extension) <= MAX_EXTENSION => {
             name.split_at(stem.len())
         }
         _ => (name, ""),
     };
-    let (mut left, mut short) = (MAX_FILENAME - length(ending), String::new());
+    let (mut left, mut short) = (MAX_FILENAME - length(extension), String::new());
     for grapheme in stem.graphemes(true) {
         match left.checked_sub(length(grapheme)) {
             Some(rest) => left = rest,
@@ -76,9 +78,9 @@ fn shortened(name: &str) -> String {
         short.push_str(grapheme);
     }
     if short.is_empty() {
-        // One letter with more accents than a name has characters.
+        // A single grapheme with more combining characters than a name may have.
         short = stem.chars().take(left).collect();
     }
     short.truncate(short.trim_end().len());
-    short + ending
+    short + extension
 }

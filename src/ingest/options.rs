@@ -1,4 +1,4 @@
-//! What a caller says about a new file, and its check against the workspace.
+//! Options of a new file, and their validation against the workspace.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -14,36 +14,36 @@ use crate::ingest::filename::checked_filename;
 use crate::provision::settings;
 use crate::spelling::{as_sent, composed};
 
-/// What a caller may say about a file to be made, whichever way its bytes come.
+/// Options of a new file, for uploads, direct uploads and imports alike.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct NewFileOptions {
     pub filename: Option<String>,
     pub tags: Vec<String>,
     pub metadata: Option<Map<String, Value>>,
     pub image: NewImage,
-    /// `None` follows the workspace's policy.
+    /// `None` applies the workspace's policy.
     pub on_duplicate: Option<DuplicatePolicy>,
-    /// Lower-case hex SHA-256 the bytes must have.
+    /// SHA-256 that the bytes must have, as lower-case hexadecimal digits.
     pub sha256: Option<String>,
     #[serde(skip)]
     pub idempotency_key: Option<String>,
 }
 
-/// Options that were checked against a workspace.
+/// Options after validation, with the defaults of the workspace.
 #[derive(Debug, Clone)]
 pub struct ValidatedOptions {
     pub filename: Option<String>,
     pub tags: Tags,
     pub metadata: Option<Value>,
     pub image: NewImage,
-    /// The access its image will have.
+    /// Whether the image will require signed URLs.
     pub signed: bool,
     pub on_duplicate: DuplicatePolicy,
     pub sha256: Option<[u8; 32]>,
 }
 
 impl NewFileOptions {
-    /// Checks what can be checked without the bytes.
+    /// Checks everything that can be checked without the bytes.
     ///
     /// # Errors
     /// `BAD_USER_INPUT`, `METADATA_TOO_LARGE`, `CUSTOM_ID_NOT_ALLOWED`, each with its field.
@@ -54,7 +54,7 @@ impl NewFileOptions {
             check_metadata(metadata)?;
         }
         let signed = self.image.require_signed_urls.unwrap_or(workspace.private_by_default);
-        settings::check(&self.image, signed).map_err(|e| e.under("image"))?;
+        settings::check(&self.image, signed)?;
         Ok(ValidatedOptions {
             filename,
             tags: check_tags(&self.tags)?,
@@ -68,7 +68,7 @@ impl NewFileOptions {
 }
 
 impl ValidatedOptions {
-    /// The row of a file whose bytes are not there yet.
+    /// The row of a file whose bytes have not been received.
     pub fn row(&self, workspace: &Workspace, user: UserId, filename: String, now: DateTime<Utc>) -> Model {
         Model {
             id: FileId::new(now),

@@ -1,4 +1,4 @@
-//! What became of a request for a file, also of one that is repeated.
+//! The result of an upload or import, also for a repeated request with an idempotency key.
 
 use sea_orm::{ColumnTrait, QueryFilter};
 
@@ -9,13 +9,13 @@ use crate::entity::file::{self, ImageStatus, Model};
 use crate::error::{Refusal, Result};
 use crate::idempotency::{self, IdempotencyKey};
 
-/// A file that was made, or was there.
+/// The file of an upload or import: a new one, or one that the workspace had.
 #[derive(Debug, Clone)]
 pub struct Uploaded {
     pub file: Model,
-    /// The bytes were there already, and this is the file that had them.
+    /// The workspace had the bytes already, and `file` is the file that has them.
     pub deduplicated: bool,
-    /// What of the input its image was refused for. The file is there all the same.
+    /// The refusal of the image, if it names an input field as the cause. The file exists nevertheless.
     pub refusal: Option<Refusal>,
 }
 
@@ -27,10 +27,10 @@ impl Uploaded {
     }
 }
 
-/// What the first request with this key made.
+/// The file that the first request with this key created or found.
 ///
 /// # Errors
-/// `CONFLICT` at `idempotencyKey` if it asked for something else, or if its file is gone.
+/// `CONFLICT` at `idempotencyKey` if that request was a different one, or if its file was deleted.
 pub async fn first_result(
     app: &App,
     viewer: &Viewer,

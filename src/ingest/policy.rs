@@ -1,4 +1,4 @@
-//! What a workspace accepts, whichever way the bytes come.
+//! What a workspace accepts, for uploads, direct uploads and imports alike.
 
 use crate::app::App;
 use crate::content::kind::ContentKind;
@@ -7,26 +7,26 @@ use crate::entity::workspace::Model as Workspace;
 use crate::error::{Code, Error, Result};
 use crate::storage::spool::{Spool, too_large};
 
-/// Largest file a workspace takes, in bytes: its own limit, or the server's where that is lower.
+/// Maximum size of a file in a workspace, in bytes: the lower one of the workspace's and the server's limit.
 pub fn max_size(app: &App, workspace: &Workspace) -> u64 {
     let own = workspace.max_file_size.and_then(|bytes| u64::try_from(bytes).ok());
     app.config.max_file_size.min(own.unwrap_or(u64::MAX))
 }
 
-/// Checks a type, found or claimed, against those the workspace takes.
+/// Checks a MIME type, detected or declared, against those that the workspace accepts.
 ///
 /// # Errors
-/// `UNSUPPORTED_MIME_TYPE`, naming what is taken.
+/// `UNSUPPORTED_MIME_TYPE`, with the accepted types in its message.
 pub fn check_type(workspace: &Workspace, mime_type: &str) -> Result<()> {
     let allowed = &workspace.allowed_mime_types.0;
     if allowed.is_empty() || allowed.iter().any(|pattern| matches(pattern, mime_type)) {
         return Ok(());
     }
-    let message = format!("This workspace takes no {mime_type}; it takes {}.", allowed.join(", "));
+    let message = format!("This workspace does not accept {mime_type}; it accepts {}.", allowed.join(", "));
     Err(Error::refuse(Code::UnsupportedMimeType, message))
 }
 
-/// Whether a type is one of those a pattern such as `image/png`, `image/*` or `*/*` stands for, by any of its names.
+/// Whether a MIME type, or an alias of it, matches a pattern such as `image/png`, `image/*` or `*/*`.
 pub fn matches(pattern: &str, mime_type: &str) -> bool {
     let (pattern, mime_type) = (mime::bare(pattern), mime::bare(mime_type));
     match pattern.strip_suffix("/*") {
@@ -36,11 +36,11 @@ pub fn matches(pattern: &str, mime_type: &str) -> bool {
     }
 }
 
-/// Checks received bytes against what the workspace takes and finds out what they are.
+/// Checks received bytes against what the workspace accepts, and detects their type.
 ///
 /// # Errors
 /// `EMPTY_FILE`, `FILE_TOO_LARGE`, `CHECKSUM_MISMATCH`, `MIME_TYPE_MISMATCH`, `UNSUPPORTED_MIME_TYPE`, `CORRUPT_IMAGE`;
-/// with `provision` also what Cloudflare Images would refuse.
+/// with `provision` also the limits of Cloudflare Images.
 pub async fn checked_kind(
     app: &App,
     workspace: &Workspace,
@@ -52,13 +52,13 @@ pub async fn checked_kind(
     if spool.size == 0 {
         return Err(Error::refuse(Code::EmptyFile, "The file has no bytes."));
     }
-    let most = max_size(app, workspace);
-    if spool.size > most {
-        return Err(too_large(most));
+    let limit = max_size(app, workspace);
+    if spool.size > limit {
+        return Err(too_large(limit));
     }
     if sha256.is_some_and(|expected| *expected != spool.sha256) {
         let message =
-            "The bytes do not have the SHA-256 that was given: they were changed or cut off on their way.";
+            "The received bytes do not have the given SHA-256: they were changed or truncated in transit.";
         return Err(Error::refuse(Code::ChecksumMismatch, message));
     }
     let kind = ContentKind::of(spool, declared).await?;

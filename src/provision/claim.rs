@@ -1,19 +1,25 @@
-//! Claims of images: for an attempt that somebody asked for, and for one that is due.
+//! Claims of images: for an attempt that a user requested, and for a step that is due.
 
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, sea_query::Expr};
 use serde_json::Value;
 
 use crate::app::App;
-use crate::entity::Failure;
 use crate::entity::file::{self, ImageStatus};
 use crate::entity::image::{self, Column, Entity, Model, NewImage, State};
 use crate::error::{Code, Error, Result};
 use crate::id::FileId;
-use crate::provision::again::{insert_again, not_an_image, not_ready};
+use crate::provision::reprovision::{insert_image, not_an_image, not_ready};
 use crate::provision::{refusal, settings};
-use crate::spelling::{as_sent, composed};
+use crate::rows::image::{set_alt, set_focal_point, set_status_on_file};
 
-/// Claims the image of a file for an attempt, made anew where there is none; `None` if somebody is at it already.
+/// Claims the image of a file for an attempt that a user requested, and inserts its row if the former image was deleted.
+/// `None` if an attempt is in progress already.
+///
+/// `new` has the settings that the user wants to change. `private` is the access of an image whose settings do not name
+/// one.
+///
+/// # Errors
+/// `NOT_READY`, `NOT_AN_IMAGE`, `ALREADY_PROVISIONED`, `CUSTOM_ID_TAKEN`, what [`settings::check`] refuses, and `CONFLICT`.
 pub async fn claim_for_attempt(
     app: &App,
     file: &file::Model,
@@ -29,53 +35,52 @@ pub async fn claim_for_attempt(
         }
         ImageStatus::InProgress => Ok(None),
         ImageStatus::Queued | ImageStatus::Failed => {
-            let own = image::of_file_unscoped(file.id).one(&app.db.read).await?;
-            let kept = own.as_ref().and_then(|image| image.custom_id.clone());
-            let wanted = new.custom_id.clone().or(kept);
-            refusal::require_free_id(app, wanted.as_deref(), own.map(|image| image.id)).await?;
-            claim_again(app, file.id, new).await
+            let image = image::of_file_unscoped(file.id).one(&app.db.read).await?;
+            let former_id = image.as_ref().and_then(|image| image.custom_id.clone());
+            let custom_id = new.custom_id.clone().or(former_id);
+            refusal::require_free_id(app, custom_id.as_deref(), image.map(|image| image.id)).await?;
+            claim_queued_or_failed(app, file.id, new).await
         }
         ImageStatus::Removed => {
-            // A file that came back from the trash knows what its image was.
-            let kept = file.intent.clone().and_then(|intent| intent.image).unwrap_or_default();
-            let new = new.clone().or(kept);
+            // A file that was restored from the trash has kept the settings of its former image.
+            let former = file.intent.clone().and_then(|intent| intent.image).unwrap_or_default();
+            let new = new.clone().or(former);
             let signed = new.require_signed_urls.unwrap_or(private);
-            settings::check(&new, signed).map_err(|e| e.under("image"))?;
+            settings::check(&new, signed)?;
             refusal::require_free_id(app, new.custom_id.as_deref(), None).await?;
-            insert_again(app, file, &new, signed).await.map(Some)
+            insert_image(app, file, &new, signed).await.map(Some)
         }
     }
 }
 
-/// Claims a queued or failed image for an attempt now; `None` if somebody is at it already.
-async fn claim_again(app: &App, file: FileId, new: &NewImage) -> Result<Option<Model>> {
+/// Claims a queued or failed image for an attempt now; `None` if an attempt is in progress already.
+async fn claim_queued_or_failed(app: &App, file: FileId, new: &NewImage) -> Result<Option<Model>> {
     let now = app.clock.now();
     let transaction = app.db.begin().await?;
-    let before = image::of_file_unscoped(file)
+    let former = image::of_file_unscoped(file)
         .filter(Column::State.is_in([State::Pending, State::Failed]))
         .one(&transaction)
         .await?;
-    let Some(before) = before else { return Ok(None) };
-    let wanted = new.clone().or(before.settings());
-    settings::check(&wanted, wanted.require_signed_urls.unwrap_or_default()).map_err(|e| e.under("image"))?;
+    let Some(former) = former else { return Ok(None) };
+    let new = new.clone().or(former.settings());
+    let signed = new.require_signed_urls.unwrap_or_default();
+    settings::check(&new, signed)?;
     if !show_in_progress(&transaction, file, &[ImageStatus::Queued, ImageStatus::Failed]).await? {
         return Ok(None);
     }
-    let claimed = Entity::update_many()
+    let update = Entity::update_many()
         .col_expr(Column::State, State::Pending.into())
         .col_expr(Column::DueAt, Expr::val(app.lease(now)))
         .col_expr(Column::WantedAt, Expr::val(now))
         .col_expr(Column::WantedAttempts, Expr::col(Column::Attempts))
         .col_expr(Column::Attempts, Expr::col(Column::Attempts).add(1))
-        .col_expr(Column::RequireSignedUrls, Expr::val(wanted.require_signed_urls.unwrap_or_default()))
-        .col_expr(Column::AltSent, Expr::val(wanted.alt.as_deref().and_then(as_sent)))
-        .col_expr(Column::Alt, Expr::val(wanted.alt.as_deref().map(|alt| composed(alt).into_owned())))
-        .col_expr(Column::FocalX, Expr::val(wanted.focal_point.map(|point| point.x)))
-        .col_expr(Column::FocalY, Expr::val(wanted.focal_point.map(|point| point.y)))
-        .col_expr(Column::Creator, Expr::val(wanted.creator))
-        .col_expr(Column::CfMetadata, Expr::val(wanted.cf_metadata.map(Value::Object)))
-        .col_expr(Column::CustomId, Expr::val(wanted.custom_id))
-        .filter(image::COLUMN.id.eq(before.id))
+        .col_expr(Column::RequireSignedUrls, Expr::val(signed))
+        .col_expr(Column::Creator, Expr::val(new.creator))
+        .col_expr(Column::CfMetadata, Expr::val(new.cf_metadata.map(Value::Object)))
+        .col_expr(Column::CustomId, Expr::val(new.custom_id));
+    let update = set_focal_point(set_alt(update, new.alt.as_deref()), new.focal_point);
+    let claimed = update
+        .filter(image::COLUMN.id.eq(former.id))
         .filter(Column::State.is_in([State::Pending, State::Failed]))
         .exec_with_returning(&transaction)
         .await?;
@@ -83,12 +88,12 @@ async fn claim_again(app: &App, file: FileId, new: &NewImage) -> Result<Option<M
     Ok(claimed.into_iter().next())
 }
 
-/// Claims one image that is due; `None` if somebody else was faster.
+/// Claims an image that is due; `None` if another claim came first.
 pub async fn claim_due(app: &App, due: &Model) -> Result<Option<Model>> {
     let now = app.clock.now();
     let transaction = app.db.begin().await?;
     if due.state == State::Pending {
-        // In progress already: whoever had it died or gave up without a word.
+        // The file shows `IN_PROGRESS` already if the process that had claimed the row ended without recording a result.
         show_in_progress(&transaction, due.file_id, &[ImageStatus::Queued, ImageStatus::InProgress]).await?;
     }
     let claimed = Entity::update_many()
@@ -104,19 +109,16 @@ pub async fn claim_due(app: &App, due: &Model) -> Result<Option<Model>> {
     Ok(Some(claimed))
 }
 
-/// Shows on a standing file that its image is on the way, if it showed one of `from`; false if it did not.
+/// Sets the image status of a file to `IN_PROGRESS` if it was one of `from`; returns whether it was.
 async fn show_in_progress(
     transaction: &impl ConnectionTrait,
     file: FileId,
     from: &[ImageStatus],
 ) -> Result<bool> {
-    let shown = file::Entity::update_many()
-        .col_expr(file::Column::ImageStatus, ImageStatus::InProgress.into())
-        .col_expr(file::Column::ImageFailure, Expr::val(None::<Failure>))
-        .filter(file::COLUMN.id.eq(file))
+    let updated = set_status_on_file(file, ImageStatus::InProgress, None)
         .filter(file::COLUMN.removed_at.is_null())
         .filter(file::Column::ImageStatus.is_in(from.iter().copied()))
         .exec(transaction)
         .await?;
-    Ok(shown.rows_affected == 1)
+    Ok(updated.rows_affected == 1)
 }

@@ -1,9 +1,12 @@
-//! How an attempt to provision an image ends: with the image, with another attempt later, or in failure.
+//! Records how an attempt to provision an image ended: the image is ready, another attempt follows later, or it failed for
+//! good.
+//!
+//! Each function writes only if the row is still held by the claim of `image`, whose `attempts` it compares.
 
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
+use sea_orm::{ColumnTrait, QueryFilter, UpdateMany, sea_query::Expr};
 
 use crate::app::App;
 use crate::entity::event::EventKind;
@@ -16,140 +19,127 @@ use crate::provision::remove;
 use crate::{job, rows};
 use cloudflare_images::{Error as AccountError, signing, wire};
 
-/// The account has the image.
-pub async fn ready(app: &App, image: &Model, made: &wire::Image) -> Result<()> {
-    let Some(account_hash) = signing::account_hash(made) else {
-        let problem = Error::fault("provisioning an image", "the account's answer has no delivery URL");
-        problem.log();
-        let failure = Refusal {
-            code: Code::UpstreamError,
-            message: "Cloudflare Images answered without a delivery URL.".to_owned(),
-            field: None,
-            retry_after: None,
-        };
-        return later(app, image, failure).await;
+/// Number of attempts before the time limit applies: the server may have been down for most of that time.
+const MIN_ATTEMPTS: i32 = 5;
+/// Longest delay requested by the account that is followed.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
+
+/// Records that the account has the image, with its id there.
+pub async fn record_ready(app: &App, image: &Model, created: &wire::Image) -> Result<()> {
+    let Some(account_hash) = signing::account_hash(created) else {
+        Error::fault("provisioning an image", "the account's answer has no delivery URL").log();
+        let message = "Cloudflare Images answered without a delivery URL.";
+        return record_delay(app, image, Error::refuse(Code::UpstreamError, message).public()).await;
     };
     let now = app.clock.now();
-    // A request given up earlier may still be carried out.
-    let check = (image.attempts > 1).then_some(now + app.config.stray_check);
+    // The account may still carry out the request of an earlier attempt: its copy is looked for after that.
+    let second_copy_check = (image.attempts > 1).then_some(now + app.config.stray_check);
     let transaction = app.db.begin().await?;
     rows::image::show_on_file(&transaction, image.file_id, ImageStatus::Ready, None, now).await?;
-    let settled = Entity::update_many()
-        .col_expr(Column::State, State::Ready.into())
-        .col_expr(Column::CfImageId, Expr::val(made.id.as_str()))
+    let updated = update_claimed(image, State::Ready, second_copy_check, now)
+        .col_expr(Column::CfImageId, Expr::val(created.id.as_str()))
         .col_expr(Column::AccountHash, Expr::val(account_hash))
-        .col_expr(Column::RequireSignedUrls, Expr::val(made.require_signed_urls))
-        .col_expr(Column::DueAt, Expr::val(check))
-        .col_expr(Column::UpdatedAt, Expr::val(now))
-        .filter(image::COLUMN.id.eq(image.id))
-        .filter(Column::State.eq(State::Pending))
-        .filter(image::COLUMN.attempts.eq(image.attempts))
+        .col_expr(Column::RequireSignedUrls, Expr::val(created.require_signed_urls))
         .exec(&transaction)
         .await?;
-    if settled.rows_affected == 0 {
+    if updated.rows_affected == 0 {
         transaction.rollback().await?;
-        return give_back(app, image.id, &made.id).await;
+        return delete_unless_adopted(app, image.id, &created.id).await;
     }
-    let kind = EventKind::ImageProvisioned;
-    rows::event::append(&transaction, kind, image.workspace_id, image.file_id, Some(image.id), now).await?;
+    rows::event::append_for_image(&transaction, EventKind::ImageProvisioned, image, now).await?;
     transaction.commit().await?;
-    app.crash_point("settled").await;
+    app.crash_point("image-ready").await;
     Ok(())
 }
 
-/// Somebody else took the row over while the account was answering us. What we made is theirs if they adopted it or
-/// still may; otherwise nobody wants it.
-async fn give_back(app: &App, id: ImageId, made: &str) -> Result<()> {
+/// Deletes an image that was created in the account by an attempt whose claim has expired. It is kept if a later attempt
+/// has adopted it or still may.
+async fn delete_unless_adopted(app: &App, id: ImageId, cf_image_id: &str) -> Result<()> {
     let row = image::by_id_unscoped(id).one(&app.db.read).await?;
-    let wanted =
-        row.is_some_and(|row| row.state == State::Pending || row.cf_image_id.as_deref() == Some(made));
-    if !wanted {
-        remove::delete_from_account(app, made, id)
+    let adoptable =
+        row.is_some_and(|row| row.state == State::Pending || row.cf_image_id.as_deref() == Some(cf_image_id));
+    if !adoptable {
+        remove::delete_from_account(app, cf_image_id, id)
             .await
             .map_err(|e| Error::fault("removing a second copy from the account", e))?;
     }
     Ok(())
 }
 
-/// The account did not take the image. Only what is certainly about this picture or its settings ends it; anything else
-/// waits.
-pub async fn problem(app: &App, image: &Model, problem: &AccountError) -> Result<()> {
-    // Trouble of the account is in the log already, once for the call.
+/// Records that the account returned an error. An error that is certainly about this image or its settings fails the image;
+/// after any other error it is tried again.
+pub async fn record_account_error(app: &App, image: &Model, problem: &AccountError) -> Result<()> {
+    // The client has logged errors of the account itself, once per call.
     if !problem.is_of_account() {
-        tracing::warn!(image = %image.id, attempts = image.attempts, %problem, "provisioning did not work");
+        tracing::warn!(image = %image.id, attempts = image.attempts, %problem, "an attempt to provision an image failed");
     }
-    // The id may still be that of a former image of ours, which is on its way out.
-    if problem.about_request() && !is_being_freed(app, image, problem).await? {
-        failed(app, image, refusal::refusal(problem)).await
+    let reason = refusal::from_account_error(problem);
+    if problem.about_request() && !conflicts_with_removal(app, image, problem).await? {
+        record_failure(app, image, reason).await
     } else {
-        later(app, image, refusal::refusal(problem)).await
+        record_delay(app, image, reason).await
     }
 }
 
-async fn is_being_freed(app: &App, image: &Model, problem: &AccountError) -> Result<bool> {
+/// Whether the custom id is taken by an image of ours that is being removed: it becomes free by itself.
+async fn conflicts_with_removal(app: &App, image: &Model, problem: &AccountError) -> Result<bool> {
     let (AccountError::Conflict(_), Some(id)) = (problem, &image.custom_id) else { return Ok(false) };
     is_being_removed(app, id).await
 }
 
-/// Attempts that an image has, however long ago it was asked for: the time may have passed while the server was down.
-const LEAST_ATTEMPTS: i32 = 5;
-
-/// Leaves the row to the worker, unless it was tried often or long enough.
-pub async fn later(app: &App, image: &Model, mut why: Refusal) -> Result<()> {
+/// Schedules the next attempt, or fails the image if the limit of attempts or of time is reached.
+pub async fn record_delay(app: &App, image: &Model, mut reason: Refusal) -> Result<()> {
     let now = app.clock.now();
-    let (attempts, since) =
-        (image.attempts - image.wanted_attempts, image.wanted_at.unwrap_or(image.created_at));
-    let time = TimeDelta::from_std(app.config.provision_time).unwrap_or(TimeDelta::MAX);
-    let over = now - since >= time && attempts >= LEAST_ATTEMPTS;
-    if attempts >= app.config.provision_attempts || over {
-        let hours = (now - since).num_hours();
-        why.message = format!(
-            "{} It was tried {attempts} times in {hours} hours and is given up; `provisionImage` begins again.",
-            why.message
+    let attempts = image.attempts - image.wanted_attempts;
+    let elapsed = now - image.wanted_at.unwrap_or(image.created_at);
+    let time_limit = TimeDelta::from_std(app.config.provision_time).unwrap_or(TimeDelta::MAX);
+    let timed_out = elapsed >= time_limit && attempts >= MIN_ATTEMPTS;
+    if attempts >= app.config.provision_attempts || timed_out {
+        reason.message = format!(
+            "{} Provisioning failed after {attempts} attempts in {} hours; `provisionImage` starts it again.",
+            reason.message,
+            elapsed.num_hours()
         );
-        return failed(app, image, why).await;
+        return record_failure(app, image, reason).await;
     }
     let backoff = job::backoff(attempts).to_std().unwrap_or(Duration::from_secs(60));
-    // A delay that the account asks for counts, up to an hour.
-    let delay = why.retry_after.unwrap_or(backoff).min(Duration::from_secs(3600));
-    why.retry_after = Some(Duration::from_secs(Ord::max(delay.as_secs(), 1)));
-    let until = now + delay;
-    settle(app, image, State::Pending, Some(until), ImageStatus::Queued, why).await
+    let delay = reason.retry_after.unwrap_or(backoff).min(MAX_RETRY_AFTER);
+    reason.retry_after = Some(Duration::from_secs(Ord::max(delay.as_secs(), 1)));
+    record(app, image, Some(now + delay), reason).await
 }
 
-/// Ends it, with the reason on the file and an event.
-pub async fn failed(app: &App, image: &Model, mut why: Refusal) -> Result<()> {
-    why.retry_after = None;
-    settle(app, image, State::Failed, None, ImageStatus::Failed, why).await
+/// Fails the image for good, with the reason on its file and an event.
+pub async fn record_failure(app: &App, image: &Model, mut reason: Refusal) -> Result<()> {
+    reason.retry_after = None;
+    record(app, image, None, reason).await
 }
 
-async fn settle(
-    app: &App,
-    image: &Model,
-    state: State,
-    due: Option<DateTime<Utc>>,
-    status: ImageStatus,
-    why: Refusal,
-) -> Result<()> {
+/// Records a failed attempt, after which another one is due at `due_at`, or none.
+async fn record(app: &App, image: &Model, due_at: Option<DateTime<Utc>>, reason: Refusal) -> Result<()> {
+    let (state, status, kind) = match due_at {
+        Some(_) => (State::Pending, ImageStatus::Queued, EventKind::ImageProvisionDelayed),
+        None => (State::Failed, ImageStatus::Failed, EventKind::ImageProvisionFailed),
+    };
     let now = app.clock.now();
     let transaction = app.db.begin().await?;
-    rows::image::show_on_file(&transaction, image.file_id, status, Some(why.into()), now).await?;
-    let settled = Entity::update_many()
-        .col_expr(Column::State, state.into())
-        .col_expr(Column::DueAt, Expr::val(due))
-        .col_expr(Column::UpdatedAt, Expr::val(now))
-        .filter(image::COLUMN.id.eq(image.id))
-        .filter(Column::State.eq(State::Pending))
-        .filter(image::COLUMN.attempts.eq(image.attempts))
-        .exec(&transaction)
-        .await?;
-    if settled.rows_affected == 0 {
+    rows::image::show_on_file(&transaction, image.file_id, status, Some(reason.into()), now).await?;
+    let updated = update_claimed(image, state, due_at, now).exec(&transaction).await?;
+    if updated.rows_affected == 0 {
         return Ok(transaction.rollback().await?);
     }
-    let kind = match status {
-        ImageStatus::Failed => EventKind::ImageProvisionFailed,
-        _ => EventKind::ImageProvisionDelayed,
-    };
-    rows::event::append(&transaction, kind, image.workspace_id, image.file_id, Some(image.id), now).await?;
+    rows::event::append_for_image(&transaction, kind, image, now).await?;
     Ok(transaction.commit().await?)
+}
+
+/// Moves a pending image to a state, if the claim of `image` still holds it.
+fn update_claimed(
+    image: &Model,
+    state: State,
+    due_at: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> UpdateMany<Entity> {
+    job::reschedule_statement::<Entity>(image, due_at)
+        .col_expr(Column::State, state.into())
+        .col_expr(Column::UpdatedAt, Expr::val(now))
+        .filter(Column::State.eq(State::Pending))
 }

@@ -1,4 +1,4 @@
-//! What the account's refusals mean to a client.
+//! The refusals that clients read when the Cloudflare account returns an error.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use crate::id::ImageId;
 use crate::provision::stray;
 use cloudflare_images::Error as AccountError;
 
-/// What a client may read about a problem with the account: the reason where it is up to them, and one sentence for
-/// everything that is not. What the account said is in the log.
-pub fn refusal(problem: &AccountError) -> Refusal {
-    let known = problem.about_request().then(|| reason(problem)).flatten();
-    let (code, message, field) = match (known, problem) {
+/// The refusal that a client reads for an error of the account: the reason if the client can correct it, and a fixed sentence
+/// for everything else. The account's own message is in the log only.
+pub fn from_account_error(problem: &AccountError) -> Refusal {
+    let reason = problem.about_request().then(|| reason(problem)).flatten();
+    let (code, message, field) = match (reason, problem) {
         (Some((code, message, field)), _) => (code, message.to_owned(), field),
         (None, AccountError::RateLimited { .. }) => (
             Code::UpstreamRateLimited,
-            "Cloudflare Images takes no more requests for the moment.".to_owned(),
+            "Cloudflare Images accepts no more requests at the moment.".to_owned(),
             None,
         ),
         (None, _) => (
@@ -33,21 +33,21 @@ pub fn refusal(problem: &AccountError) -> Refusal {
     }
 }
 
-/// Why the account refuses a picture or its settings, and the field of an input that is about.
+/// Why the account refuses a picture or its settings, and the input field that is the cause.
 fn reason(problem: &AccountError) -> Option<(Code, &'static str, Option<&'static str>)> {
-    let number = problem.code();
-    if let Some((code, message)) = number.and_then(of_picture) {
+    let error_code = problem.code();
+    if let Some((code, message)) = error_code.and_then(from_upload_error_code) {
         return Some((code, message, None));
     }
-    Some(match (number, problem) {
+    Some(match (error_code, problem) {
         (Some(5409), _) => (Code::CustomIdTaken, CUSTOM_ID_TAKEN, Some(CUSTOM_ID)),
         (Some(5411), _) => {
-            let message = "Cloudflare Images does not take this custom id; its extension, if it has one, is that of an \
-                           image.";
+            let message = "Cloudflare Images does not accept this custom id. If it has a file extension, it must be that of \
+                           an image format.";
             (Code::InvalidInput, message, Some(CUSTOM_ID))
         }
         (Some(5400), _) => {
-            (Code::InvalidInput, "Cloudflare Images does not take this metadata.", Some("image.cfMetadata"))
+            (Code::InvalidInput, "Cloudflare Images does not accept this metadata.", Some("image.cfMetadata"))
         }
         (_, AccountError::Invalid(_)) => (
             Code::InvalidInput,
@@ -58,31 +58,35 @@ fn reason(problem: &AccountError) -> Option<(Code, &'static str, Option<&'static
     })
 }
 
-/// What a number with which the account refuses an upload says about the picture itself; `None` if nothing.
-pub fn of_picture(number: u32) -> Option<(Code, &'static str)> {
-    Some(match number {
-        5413 | 7011 => (Code::FileTooLarge, "The image has more bytes than Cloudflare Images takes: 10 MB."),
+/// The reason in the picture itself for which the account refuses an upload with this error code; `None` if the code has
+/// another meaning.
+pub fn from_upload_error_code(error_code: u32) -> Option<(Code, &'static str)> {
+    Some(match error_code {
+        5413 | 7011 => {
+            (Code::FileTooLarge, "The image is larger than 10 MB, the maximum of Cloudflare Images.")
+        }
         5443 => {
-            let message =
-                "The frames of this animation have more pixels than Cloudflare Images takes: 100 million.";
+            let message = "The frames of this animation have more than 100 million pixels, the maximum of Cloudflare Images.";
             (Code::ImageTooLarge, message)
         }
-        5455 => (Code::UnsupportedMimeType, "Cloudflare Images takes no images of this type."),
+        5455 => (Code::UnsupportedMimeType, "Cloudflare Images does not accept images of this type."),
         9422 => {
-            let message = "Cloudflare Images cannot decode this image: it is damaged, or made in a way that is not \
-                           supported.";
+            let message = "Cloudflare Images cannot decode this image: it is damaged, or uses an unsupported feature of its \
+                           format.";
             (Code::CorruptImage, message)
         }
         _ => return None,
     })
 }
 
-/// Field of an input with the id that an image is to have in the account.
+/// Input field for the custom id of an image in the account.
 const CUSTOM_ID: &str = "image.cfImageId";
 const CUSTOM_ID_TAKEN: &str = "Another image has this custom id; choose another one.";
 
-/// Demands that no other image of the account has an id, as far as the account tells within a moment: whether it is free
-/// at last only making the image shows.
+/// Requires that no other image of the account has a custom id. It is a check in advance: if the account does not answer
+/// within 3 seconds the id counts as free, and creating the image shows whether it is.
+///
+/// `own` is the image that may have the id already.
 ///
 /// # Errors
 /// `CUSTOM_ID_TAKEN` at `image.cfImageId`.
@@ -96,7 +100,7 @@ pub async fn require_free_id(app: &App, id: Option<&str>, own: Option<ImageId>) 
     Err(Error::refuse(Code::CustomIdTaken, CUSTOM_ID_TAKEN).at(CUSTOM_ID))
 }
 
-/// Whether the image with this id in the account is one of ours, on its way out.
+/// Whether the image with this id in the account is one of ours that is being removed.
 pub(super) async fn is_being_removed(app: &App, id: &str) -> Result<bool> {
     Ok(image::being_removed_unscoped(id).one(&app.db.read).await?.is_some())
 }

@@ -1,4 +1,4 @@
-//! Out of the account.
+//! Removes images from the account.
 
 use serde_json::Value;
 
@@ -13,8 +13,8 @@ use crate::provision::settings::METADATA_FIELD;
 use crate::provision::{claim, run_due, stray};
 use cloudflare_images::Error as AccountError;
 
-/// Removes an image that was just marked from the account, unless somebody may still be sending it there: then the worker
-/// does, when that is over.
+/// Removes an image from the account whose row was just marked as being removed. If the row is not due yet, because an
+/// attempt may still be sending the image, the worker removes it later.
 pub async fn remove_marked(app: &App, id: ImageId) {
     let claimed = async {
         let Some(row) = image::by_id_unscoped(id).one(&app.db.read).await? else { return Ok(None) };
@@ -26,41 +26,41 @@ pub async fn remove_marked(app: &App, id: ImageId) {
             job::run_within_answer_time(app, async move { run_due(&task_app, image).await }).await;
         }
         Ok(None) => {}
-        Err(problem) => Error::log(&problem),
+        Err(problem) => problem.log(),
     }
 }
 
-/// Deletes an image from the account, with all strays of it, and then its row. False when the row has to stay a while,
-/// because a create that was given up may yet be carried out; the worker comes back for it.
+/// Deletes an image and all its strays from the account, and then its row. Returns false if the row has to stay for a while,
+/// because the account may still carry out a create request whose answer was not awaited: the row is due again after that.
 ///
 /// # Errors
-/// A fault that names what the account did; the row stays.
+/// A fault with the account's error; the row stays.
 pub async fn remove(app: &App, image: &Model) -> Result<bool> {
-    let unremoved = |problem| Error::fault("removing an image from the account", problem);
+    let removal_fault = |problem| Error::fault("removing an image from the account", problem);
     if let Some(id) = &image.cf_image_id {
-        delete_from_account(app, id, image.id).await.map_err(unremoved)?;
+        delete_from_account(app, id, image.id).await.map_err(removal_fault)?;
     }
-    // A create whose answer was lost has left its copy under an id we never learned.
+    // If the answer to a create request was lost, the account has a copy with an unknown id.
     let strays = match image.cf_image_id.is_none() || image.attempts > 1 {
-        true => stray::find(app, image.id).await.map_err(unremoved)?,
+        true => stray::find(app, image.id).await.map_err(removal_fault)?,
         false => Vec::new(),
     };
     for stray in &strays {
-        app.cloudflare.delete(&stray.id).await.map_err(unremoved)?;
+        app.cloudflare.delete(&stray.id).await.map_err(removal_fault)?;
     }
-    app.crash_point("removed").await;
-    let in_doubt = image.cf_image_id.is_none() && image.attempts > 0 && strays.is_empty();
-    let certain = image.updated_at + app.config.stray_check;
-    if in_doubt && app.clock.now() < certain {
-        job::reschedule::<Entity>(app, image, Some(certain)).await?;
+    app.crash_point("account-image-deleted").await;
+    let copy_may_appear = image.cf_image_id.is_none() && image.attempts > 0 && strays.is_empty();
+    let no_copy_after = image.updated_at + app.config.stray_check;
+    if copy_may_appear && app.clock.now() < no_copy_after {
+        job::reschedule::<Entity>(app, image, Some(no_copy_after)).await?;
         return Ok(false);
     }
     Entity::delete_by_id(image.id).exec(&app.db.write).await?;
     Ok(true)
 }
 
-/// Deletes an image of ours from the account; already gone is fine. An id that a user chose may be another image's by
-/// now, which stays: Cloudflare's own ids are used once.
+/// Deletes an image of ours from the account; it is no error if the account does not have it. A custom id may belong to
+/// another image by now, which is not deleted. Cloudflare's own ids are UUIDs and never used again.
 pub async fn delete_from_account(
     app: &App,
     id: &str,

@@ -1,4 +1,4 @@
-//! What a user may set of an image: checked before anything is made of it.
+//! Validation of the settings of an image, before the image is created or changed.
 
 use serde_json::{Map, Value};
 
@@ -7,35 +7,40 @@ use crate::error::{Code, Error, Result};
 use crate::spelling;
 use cloudflare_images::wire::MAX_METADATA_BYTES;
 
-/// Longest alternative text, in characters.
+/// Maximum length of an alternative text, in characters.
 pub const MAX_ALT: usize = 2000;
-/// Longest `creator` and longest custom id, in characters, as Cloudflare has them.
+/// Cloudflare's maximum length of `creator` and of a custom id, in characters.
 const MAX_CLOUDFLARE_TEXT: usize = 1024;
-/// Under this name our image id travels in Cloudflare's metadata, so that a stray can be told from a stranger.
+/// Field of Cloudflare's metadata with the id of the image row, by which images of this server are recognized.
 pub const METADATA_FIELD: &str = "imagegraph";
-/// Bytes of metadata that are ours: the field's name, the id, and what JSON puts around them.
-const OUR_METADATA: usize = METADATA_FIELD.len() + 30 + 6;
+/// Bytes of metadata that the server adds: the name of its field, the id, and the JSON syntax around them.
+const OWN_METADATA_BYTES: usize = METADATA_FIELD.len() + 30 + 6;
 
-/// Checks the settings of an image to be made; `signed` is the access it will have.
+/// Checks the settings of a new image; `signed` is whether it will require signed URLs.
 ///
 /// # Errors
-/// `BAD_USER_INPUT`, `METADATA_TOO_LARGE`, `CUSTOM_ID_NOT_ALLOWED`, each with its field.
+/// `BAD_USER_INPUT`, `METADATA_TOO_LARGE`, `CUSTOM_ID_NOT_ALLOWED`, each at its field below `image`.
 pub fn check(new: &NewImage, signed: bool) -> Result<()> {
+    check_fields(new, signed).map_err(|e| e.under("image"))
+}
+
+fn check_fields(new: &NewImage, signed: bool) -> Result<()> {
     check_alt(new.alt.as_deref())?;
     new.focal_point.map_or(Ok(()), FocalPoint::check)?;
     check_creator(new.creator.as_deref())?;
     check_metadata(new.cf_metadata.as_ref())?;
     let Some(id) = &new.custom_id else { return Ok(()) };
     if signed {
-        let message = "An image that requires signed URLs cannot have a custom id. Leave out one of the two.";
+        let message =
+            "An image that requires signed URLs cannot have a custom id. Remove one of the two settings.";
         return Err(Error::refuse(Code::CustomIdNotAllowed, message).at("cfImageId"));
     }
     let uuid = uuid::Uuid::try_parse(id).is_ok();
     let relative = id.split('/').any(|part| part.is_empty() || part == "." || part == "..");
     if id.chars().count() > MAX_CLOUDFLARE_TEXT || uuid || relative || id.chars().any(char::is_control) {
         let message = format!(
-            "A custom id has 1 to {MAX_CLOUDFLARE_TEXT} characters in parts separated by single slashes, none of them \
-             `.` or `..`, no control character, and is no UUID."
+            "A custom id has 1 to {MAX_CLOUDFLARE_TEXT} characters and no control characters. It is not a UUID, and its \
+             parts between slashes are not empty, `.` or `..`."
         );
         return Err(Error::invalid("cfImageId", message));
     }
@@ -65,29 +70,36 @@ pub fn check_creator(creator: Option<&str>) -> Result<()> {
     if creator.is_none_or(fits) {
         return Ok(());
     }
-    let message = format!("`creator` has 1 to {MAX_CLOUDFLARE_TEXT} characters and no control character.");
+    let message = format!("`creator` has 1 to {MAX_CLOUDFLARE_TEXT} characters and no control characters.");
     Err(Error::invalid("creator", message))
 }
 
-/// Checks what the user keeps with Cloudflare Images.
+/// Checks the user's metadata for Cloudflare Images.
 ///
 /// # Errors
-/// `METADATA_TOO_LARGE`, or `BAD_USER_INPUT` for our own field, at `cfMetadata`.
+/// `METADATA_TOO_LARGE`, or `BAD_USER_INPUT` for the server's own field and for NUL characters, at `cfMetadata`.
 pub fn check_metadata(metadata: Option<&Map<String, Value>>) -> Result<()> {
     let Some(metadata) = metadata else { return Ok(()) };
     if metadata.contains_key(METADATA_FIELD) {
-        let message = format!("The field `{METADATA_FIELD}` is the server's own; choose another name.");
+        let message =
+            format!("The field `{METADATA_FIELD}` is reserved for the server; choose another name.");
         return Err(Error::invalid("cfMetadata", message));
     }
-    let text = serde_json::to_string(metadata).unwrap_or_default();
-    // PostgreSQL's JSON cannot hold it.
-    if text.contains("\\u0000") {
-        return Err(Error::invalid("cfMetadata", "Metadata has no NUL characters."));
+    check_json(metadata, MAX_METADATA_BYTES - OWN_METADATA_BYTES).map_err(|e| e.at("cfMetadata"))
+}
+
+/// Checks the size of a metadata object in bytes of JSON, and that PostgreSQL can store it.
+///
+/// # Errors
+/// `METADATA_TOO_LARGE`, or `BAD_USER_INPUT` for NUL characters; both without a field.
+pub fn check_json(metadata: &Map<String, Value>, max_bytes: usize) -> Result<()> {
+    let json = serde_json::to_string(metadata).unwrap_or_default();
+    if json.contains("\\u0000") {
+        return Err(Error::refuse(Code::InvalidInput, "Metadata must not contain NUL characters."));
     }
-    let most = MAX_METADATA_BYTES - OUR_METADATA;
-    if text.len() > most {
-        let message = format!("Metadata has at most {most} bytes of JSON here; this has {}.", text.len());
-        return Err(Error::refuse(Code::MetadataTooLarge, message).at("cfMetadata"));
+    if json.len() > max_bytes {
+        let message = format!("Metadata may have {max_bytes} bytes of JSON; this has {}.", json.len());
+        return Err(Error::refuse(Code::MetadataTooLarge, message));
     }
     Ok(())
 }

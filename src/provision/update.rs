@@ -1,11 +1,12 @@
-//! Changing an image: what is ours at once, what Cloudflare keeps in a step that may be repeated.
+//! Changes of an image. What only the database stores is written at once; what the account stores is changed in a step that
+//! can be repeated.
 //!
-//! A change of access gives the image another id in the account. The row says that such a change is under way before
-//! the account is asked, so that a server killed in between leaves a row that the worker can put right: our own id in
-//! the account's metadata leads to the image, whatever its id there is by then.
+//! A change of access gives the image another id in the account. The row records that such a change is in progress before
+//! the request is sent. If the server is killed before it records the answer, the worker finds the image by the row's id in
+//! the account's metadata, and records the image's current id and access.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{ColumnTrait, EntityTrait, ExprTrait, QueryFilter, sea_query::Expr};
+use sea_orm::{ColumnTrait, EntityTrait, ExprTrait, QueryFilter, UpdateMany, sea_query::Expr};
 use serde_json::{Map, Value};
 
 use crate::app::App;
@@ -15,12 +16,12 @@ use crate::entity::image::{self, Column, Entity, FocalPoint, Model, State};
 use crate::error::{Code, Error, Result};
 use crate::provision::settings::{self, METADATA_FIELD};
 use crate::provision::{refusal, stray};
+use crate::rows::image::{set_alt, set_focal_point};
 use crate::rows::revision::{conflict, next_updated_at};
-use crate::spelling::{as_sent, composed};
 use crate::{job, rows};
 use cloudflare_images::{Error as AccountError, signing, wire};
 
-/// What to change of an image; `None` leaves it as it is, `Some(None)` clears it.
+/// Fields of an image to change: `None` leaves a field unchanged, `Some(None)` clears it.
 #[derive(Debug, Clone, Default)]
 pub struct ImageChange {
     pub alt: Option<Option<String>>,
@@ -28,16 +29,20 @@ pub struct ImageChange {
     pub require_signed_urls: Option<bool>,
     pub creator: Option<Option<String>>,
     pub cf_metadata: Option<Option<Map<String, Value>>>,
-    /// Only if the image was last changed then.
+    /// Change the image only if its `updated_at` has this value.
     pub if_updated_at: Option<DateTime<Utc>>,
 }
 
 impl ImageChange {
-    /// Whether Cloudflare keeps a part of it.
+    /// Whether it changes a field that the account stores.
     pub fn concerns_account(&self) -> bool {
         self.require_signed_urls.is_some() || self.creator.is_some() || self.cf_metadata.is_some()
     }
 
+    /// Checks the new values.
+    ///
+    /// # Errors
+    /// `BAD_USER_INPUT`, `METADATA_TOO_LARGE`, `CUSTOM_ID_NOT_ALLOWED`, each at its field.
     pub fn check(&self, image: &Model) -> Result<()> {
         settings::check_alt(self.alt.as_ref().and_then(|alt| alt.as_deref()))?;
         self.focal_point.flatten().map_or(Ok(()), FocalPoint::check)?;
@@ -52,64 +57,65 @@ impl ImageChange {
     }
 }
 
-/// Changes what the account keeps of an image, and then the row.
+/// Changes an image in the account, and then its row.
+///
+/// # Errors
+/// `CONFLICT` if the image is being changed by another request, and what the account refuses.
 pub async fn change_in_account(app: &App, image: &Model, change: &ImageChange) -> Result<Model> {
-    let claimed = claim(app, image, change).await?;
+    let claimed = claim_for_change(app, image, change).await?;
     let edit = wire::ImageEdit {
         metadata: change
             .cf_metadata
             .as_ref()
-            .map(|users| crate::provision::metadata(image.id, users.as_ref())),
+            .map(|user_metadata| crate::provision::metadata(image.id, user_metadata.as_ref())),
         require_signed_urls: change.require_signed_urls.filter(|signed| *signed != image.require_signed_urls),
-        // Cloudflare takes an empty text for none.
+        // An empty string clears the field at Cloudflare.
         creator: change.creator.clone().map(Option::unwrap_or_default),
     };
     let edited = app.cloudflare.edit(claimed.cf_image_id.as_deref().unwrap_or_default(), &edit).await;
-    app.crash_point("image-edited").await;
+    app.crash_point("account-image-edited").await;
     match edited {
-        Ok(made) => write(app, &claimed, change, Some(&made)).await,
+        Ok(account_image) => write(app, &claimed, change, Some(&account_image)).await,
         Err(problem) => {
-            release(app, &claimed, &problem).await?;
-            Err(Error::Refusal(refusal::refusal(&problem)))
+            record_account_error(app, &claimed, &problem).await?;
+            Err(Error::Refusal(refusal::from_account_error(&problem)))
         }
     }
 }
 
-/// Resumes a change that was interrupted: the row takes over what the account has.
+/// Completes an interrupted change: writes what the account has into the row.
 pub async fn resume(app: &App, image: &Model) -> Result<()> {
-    let made = match stray::find(app, image.id).await {
-        Ok(mut found) => {
-            // Of several, the one that is what was wanted; the check for strays removes the others.
-            let wanted = image.switching_to.unwrap_or(image.require_signed_urls);
-            found.sort_by_key(|made| made.require_signed_urls != wanted);
-            found.into_iter().next()
-        }
-        Err(_) => return job::back_off::<Entity>(app, image).await,
+    let Ok(mut found) = stray::find(app, image.id).await else {
+        return job::retry_later::<Entity>(app, image).await;
     };
-    let Some(made) = made else {
-        // Gone there, or its list does not show it yet: the image can be changed again, and is looked for once more.
-        tracing::warn!(image = %image.id, "the account shows no such image");
+    // If there are several, the one with the requested access; the check for second copies deletes the others.
+    let requested = image.switching_to.unwrap_or(image.require_signed_urls);
+    found.sort_by_key(|candidate| candidate.require_signed_urls != requested);
+    let Some(account_image) = found.into_iter().next() else {
+        // The account has lost the image, or its list does not show it yet. The image can be changed again, and is looked
+        // for once more.
+        tracing::warn!(image = %image.id, "the account does not list this image");
         return unlock(app, image, app.clock.now() + app.config.stray_check).await;
     };
-    let mut metadata = made.meta.clone().unwrap_or_default();
+    let mut metadata = account_image.meta.clone().unwrap_or_default();
     metadata.remove(METADATA_FIELD);
     let change = ImageChange {
-        creator: Some(made.creator.clone()),
+        creator: Some(account_image.creator.clone()),
         cf_metadata: Some((!metadata.is_empty()).then_some(metadata)),
         ..ImageChange::default()
     };
-    match write(app, image, &change, Some(&made)).await {
-        // Deleted or taken over in the meantime: whoever did that goes on.
+    match write(app, image, &change, Some(&account_image)).await {
+        // The image was deleted or claimed in the meantime, and that operation continues.
         Err(Error::Refusal(_)) => Ok(()),
         other => other.map(drop),
     }
 }
 
-/// Says on the row that the account is being asked; nobody else asks until the lease is over.
-async fn claim(app: &App, image: &Model, change: &ImageChange) -> Result<Model> {
+/// Claims an image for a change in the account. Until the lease ends no other request changes it there.
+async fn claim_for_change(app: &App, image: &Model, change: &ImageChange) -> Result<Model> {
     let now = app.clock.now();
     let target = change.require_signed_urls.unwrap_or(image.require_signed_urls);
-    let mut claim = Entity::update_many()
+    let mut update = Entity::update_many()
         .col_expr(Column::SwitchingTo, Expr::val(target))
         .col_expr(Column::DueAt, Expr::val(app.lease(now)))
         .col_expr(Column::Attempts, Expr::col(Column::Attempts).add(1))
@@ -118,36 +124,65 @@ async fn claim(app: &App, image: &Model, change: &ImageChange) -> Result<Model> 
         .filter(image::COLUMN.switching_to.is_null())
         .filter(image::COLUMN.attempts.eq(image.attempts));
     if let Some(then) = change.if_updated_at {
-        claim = claim.filter(image::COLUMN.updated_at.eq(then));
+        update = update.filter(image::COLUMN.updated_at.eq(then));
     }
-    let claimed = claim.exec_with_returning(&app.db.write).await?;
-    claimed.into_iter().next().ok_or_else(overtaken)
+    let claimed = update.exec_with_returning(&app.db.write).await?;
+    claimed.into_iter().next().ok_or_else(changed_concurrently)
 }
 
-fn overtaken() -> Error {
-    Error::refuse(Code::Conflict, "Somebody else is changing this image at this moment; try again.").at("id")
+fn changed_concurrently() -> Error {
+    Error::refuse(Code::Conflict, "Another request is changing this image at the moment; try again.").at("id")
 }
 
-/// Writes a change, and what the account made of it.
+/// Writes a change into the row of an image, with the image as the account has it after the change, if it was changed there.
+///
+/// # Errors
+/// `CONFLICT` if the row was changed or claimed by another request.
 pub async fn write(
     app: &App,
     image: &Model,
     change: &ImageChange,
-    made: Option<&wire::Image>,
+    account_image: Option<&wire::Image>,
 ) -> Result<Model> {
     let now = next_updated_at(app.clock.now(), image.updated_at);
     let transaction = app.db.begin().await?;
     lock_file(&transaction, image).await?;
-    let mut update = Entity::update_many().col_expr(Column::UpdatedAt, Expr::val(now));
-    if let Some(alt) = &change.alt {
+    let mut update = update_fields(change)
+        .col_expr(Column::UpdatedAt, Expr::val(now))
+        .filter(image::COLUMN.id.eq(image.id))
+        .filter(Column::State.eq(State::Ready));
+    if let Some(account_image) = account_image {
+        // The account may still carry out an earlier request: second copies are looked for after that.
+        let second_copy_check = now + app.config.stray_check;
         update = update
-            .col_expr(Column::Alt, Expr::val(alt.as_deref().map(|alt| composed(alt).into_owned())))
-            .col_expr(Column::AltSent, Expr::val(alt.as_deref().and_then(as_sent)));
+            .col_expr(Column::CfImageId, Expr::val(account_image.id.as_str()))
+            .col_expr(Column::RequireSignedUrls, Expr::val(account_image.require_signed_urls))
+            .col_expr(Column::SwitchingTo, Expr::val(None::<bool>))
+            .col_expr(Column::DueAt, Expr::val(second_copy_check))
+            .filter(image::COLUMN.attempts.eq(image.attempts));
+        if let Some(hash) = signing::account_hash(account_image) {
+            update = update.col_expr(Column::AccountHash, Expr::val(hash));
+        }
+    } else if let Some(then) = change.if_updated_at {
+        update = update.filter(image::COLUMN.updated_at.eq(then));
+    }
+    let updated = update.exec_with_returning(&transaction).await?;
+    let Some(image) = updated.into_iter().next() else {
+        return Err(if account_image.is_some() { changed_concurrently() } else { conflict() });
+    };
+    rows::event::append_for_image(&transaction, EventKind::ImageUpdated, &image, now).await?;
+    transaction.commit().await?;
+    Ok(image)
+}
+
+/// Sets the fields that a change names.
+fn update_fields(change: &ImageChange) -> UpdateMany<Entity> {
+    let mut update = Entity::update_many();
+    if let Some(alt) = &change.alt {
+        update = set_alt(update, alt.as_deref());
     }
     if let Some(point) = change.focal_point {
-        update = update
-            .col_expr(Column::FocalX, Expr::val(point.map(|point| point.x)))
-            .col_expr(Column::FocalY, Expr::val(point.map(|point| point.y)));
+        update = set_focal_point(update, point);
     }
     if let Some(creator) = &change.creator {
         update = update.col_expr(Column::Creator, Expr::val(creator.clone()));
@@ -155,34 +190,10 @@ pub async fn write(
     if let Some(metadata) = &change.cf_metadata {
         update = update.col_expr(Column::CfMetadata, Expr::val(metadata.clone().map(Value::Object)));
     }
-    if let Some(made) = made {
-        // A request given up earlier may still be carried out: the look at the account comes after that.
-        let check = now + app.config.stray_check;
-        update = update
-            .col_expr(Column::CfImageId, Expr::val(made.id.as_str()))
-            .col_expr(Column::RequireSignedUrls, Expr::val(made.require_signed_urls))
-            .col_expr(Column::SwitchingTo, Expr::val(None::<bool>))
-            .col_expr(Column::DueAt, Expr::val(check))
-            .filter(image::COLUMN.attempts.eq(image.attempts));
-        if let Some(hash) = signing::account_hash(made) {
-            update = update.col_expr(Column::AccountHash, Expr::val(hash));
-        }
-    }
-    update = update.filter(image::COLUMN.id.eq(image.id)).filter(Column::State.eq(State::Ready));
-    if let (Some(then), None) = (change.if_updated_at, made) {
-        update = update.filter(image::COLUMN.updated_at.eq(then));
-    }
-    let updated = update.exec_with_returning(&transaction).await?;
-    let Some(image) = updated.into_iter().next() else {
-        return Err(if made.is_some() { overtaken() } else { conflict() });
-    };
-    let kind = EventKind::ImageUpdated;
-    rows::event::append(&transaction, kind, image.workspace_id, image.file_id, Some(image.id), now).await?;
-    transaction.commit().await?;
-    Ok(image)
+    update
 }
 
-/// Whoever writes an image and tells of it locks its file first, as everybody does who writes both.
+/// Locks the row of an image's file. Every transaction that writes both rows locks the file first, which avoids deadlocks.
 async fn lock_file(transaction: &impl sea_orm::ConnectionTrait, image: &Model) -> Result<()> {
     file::Entity::update_many()
         .col_expr(file::Column::Attempts, Expr::col(file::Column::Attempts))
@@ -192,10 +203,11 @@ async fn lock_file(transaction: &impl sea_orm::ConnectionTrait, image: &Model) -
     Ok(())
 }
 
-/// After a failed edit: what was certainly not done is forgotten, what may have been done is left to the worker.
-async fn release(app: &App, claimed: &Model, problem: &AccountError) -> Result<()> {
+/// Records that the account did not confirm a change. If it certainly did not change the image, the image can be changed
+/// again at once; otherwise the worker finds out what the account has.
+async fn record_account_error(app: &App, claimed: &Model, problem: &AccountError) -> Result<()> {
     if !problem.is_of_account() {
-        tracing::warn!(image = %claimed.id, %problem, "changing an image in the account did not work");
+        tracing::warn!(image = %claimed.id, %problem, "changing an image in the account failed");
     }
     let now = app.clock.now();
     match problem {
@@ -206,19 +218,16 @@ async fn release(app: &App, claimed: &Model, problem: &AccountError) -> Result<(
         | AccountError::Account(_)
         | AccountError::Unauthorized(_)
         | AccountError::RateLimited { .. } => unlock(app, claimed, now + app.config.stray_check).await,
-        // It has another id than we know, or is gone: the worker looks for it.
+        // The image has another id in the account, or is not there: the worker looks for it now.
         AccountError::NotFound(_) => unlock(app, claimed, now).await,
-        _ => job::back_off::<Entity>(app, claimed).await,
+        _ => job::retry_later::<Entity>(app, claimed).await,
     }
 }
 
-/// Lets others change the image again, and has the worker look at it at a moment.
-async fn unlock(app: &App, claimed: &Model, look: DateTime<Utc>) -> Result<()> {
-    Entity::update_many()
+/// Lets other requests change the image again. The worker compares it with the account at `check_at`.
+async fn unlock(app: &App, claimed: &Model, check_at: DateTime<Utc>) -> Result<()> {
+    job::reschedule_statement::<Entity>(claimed, Some(check_at))
         .col_expr(Column::SwitchingTo, Expr::val(None::<bool>))
-        .col_expr(Column::DueAt, Expr::val(look))
-        .filter(image::COLUMN.id.eq(claimed.id))
-        .filter(image::COLUMN.attempts.eq(claimed.attempts))
         .exec(&app.db.write)
         .await?;
     Ok(())

@@ -1,4 +1,4 @@
-//! Rows of API tokens, and their secrets.
+//! Insertion of API tokens, and their secrets.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ActiveModelTrait, ActiveValue::Set, ConnectionTrait};
@@ -7,7 +7,7 @@ use crate::entity::api_token::{self, Model, Scope, Scopes};
 use crate::error::Result;
 use crate::id::{ApiTokenId, UserId, WorkspaceId};
 
-/// A token to be inserted.
+/// A new token.
 #[derive(Debug, Clone)]
 pub struct TokenRow {
     pub user_id: UserId,
@@ -18,7 +18,7 @@ pub struct TokenRow {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
-/// Inserts a token with this secret.
+/// Inserts a token; of its secret a hash is stored, and the first characters.
 pub async fn insert(
     db: &impl ConnectionTrait,
     token: TokenRow,
@@ -41,16 +41,16 @@ pub async fn insert(
     Ok(row.insert(db).await?)
 }
 
-/// The first characters of a secret: our prefix and three more. Enough to tell tokens apart, too few to guess one.
+/// The first characters of a secret: the prefix and three more. They tell tokens apart and do not help to guess one.
 fn hint(secret: &str) -> String {
     let shown = if secret.starts_with(PREFIX) { PREFIX.len() + 3 } else { 3 };
     secret.chars().take(shown).collect()
 }
 
-/// Our secrets begin with this, so that secret scanners can find them.
+/// Prefix of secrets, by which secret scanners recognize them.
 const PREFIX: &str = "imgr_";
 
-/// A fresh secret: 256 random bits, URL-safe.
+/// A new secret: the prefix and 256 random bits in URL-safe base64.
 pub fn new_secret() -> String {
     use base64::Engine as _;
     let bits: [u8; 32] = rand::random();

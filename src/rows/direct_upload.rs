@@ -1,4 +1,4 @@
-//! How direct uploads end.
+//! The end of direct uploads: completed, cancelled, expired or failed.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, sea_query::Expr};
@@ -10,16 +10,16 @@ use crate::error::Result;
 use crate::id::FileId;
 use crate::rows;
 
-/// Ends an upload whose bytes are here; false if somebody else ended it first. What it left in the byte store the worker
-/// removes.
+/// Ends an upload whose bytes were received; returns false if it had ended already. The row becomes due if the worker has to
+/// delete the object of a presigned URL from the byte store.
 pub async fn end_completed(
     transaction: &impl ConnectionTrait,
     upload: &Model,
     size: i64,
     now: DateTime<Utc>,
 ) -> Result<bool> {
-    let due = upload.upload_url.as_ref().filter(|_| upload.transport == Transport::Put).map(|_| now);
-    if !end(transaction, upload, Status::Completed, None, due, now).await? {
+    let due_at = upload.upload_url.as_ref().filter(|_| upload.transport == Transport::Put).map(|_| now);
+    if !end(transaction, upload, Status::Completed, None, due_at, now).await? {
         return Ok(false);
     }
     Entity::update_many()
@@ -30,7 +30,7 @@ pub async fn end_completed(
     Ok(true)
 }
 
-/// Moves an upload out of `OPEN`; false if somebody else did so first.
+/// Changes the status of an open upload; returns false if it is not open any more.
 pub async fn end(
     transaction: &impl ConnectionTrait,
     upload: &Model,
@@ -52,7 +52,7 @@ pub async fn end(
     Ok(ended.rows_affected == 1)
 }
 
-/// Cancels the open direct uploads of a file. The worker removes their drafts from the account.
+/// Cancels the open direct uploads of a file. Their rows become due, so that the worker deletes their drafts from the account.
 pub async fn cancel_open_of(
     transaction: &impl ConnectionTrait,
     file: FileId,
@@ -70,7 +70,7 @@ pub async fn cancel_open_of(
     Ok(())
 }
 
-/// Deletes the file of an upload that never got bytes.
+/// Deletes the file row of an upload whose bytes were never received, and appends the event.
 pub async fn delete_file_row(
     transaction: &impl ConnectionTrait,
     upload: &Model,

@@ -1,4 +1,4 @@
-//! Events are appended in the transaction that changes the row: there is an event exactly when there is the change.
+//! Events. They are appended in the transaction that changes the row, so that an event exists if and only if the change does.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ActiveModelTrait, ActiveValue::Set, ConnectionTrait, EntityTrait, NotSet, QueryFilter};
@@ -7,11 +7,11 @@ use crate::entity::{event, file, image};
 use crate::error::Result;
 use crate::id::{FileId, ImageId, WorkspaceId};
 
-/// How long events are kept: longer, so that nothing is gone while a cursor before it can be used. The times of events
-/// are those of several servers, and of the beginnings of transactions.
+/// How long events are kept: one hour longer than cursors are valid, because `at` is the start of a transaction by the clock
+/// of one of several servers.
 const PURGED_AFTER: TimeDelta = TimeDelta::hours(25);
 
-/// Appends an event about a file that names no image.
+/// Appends an event about a file.
 pub async fn append_for_file(
     transaction: &impl ConnectionTrait,
     kind: event::EventKind,
@@ -31,7 +31,7 @@ pub async fn append_for_image(
     append(transaction, kind, image.workspace_id, image.file_id, Some(image.id), now).await
 }
 
-/// Appends an event inside the caller's transaction. Its sequence number is assigned at the commit.
+/// Appends an event in the caller's transaction. Its sequence number is final once the transaction is committed.
 pub async fn append(
     transaction: &impl ConnectionTrait,
     kind: event::EventKind,
@@ -52,7 +52,7 @@ pub async fn append(
     Ok(())
 }
 
-/// Forgets events that no cursor leads to any more.
+/// Deletes events that no valid cursor can reach.
 pub async fn purge(db: &impl ConnectionTrait, now: DateTime<Utc>) -> Result<()> {
     event::Entity::delete_many().filter(event::COLUMN.at.lt(now - PURGED_AFTER)).exec(db).await?;
     Ok(())

@@ -1,4 +1,4 @@
-//! Rows of files.
+//! Insertion of files, and a check that several operations make.
 
 use sea_orm::{ActiveModelTrait, ConnectionTrait};
 

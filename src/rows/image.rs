@@ -1,19 +1,21 @@
-//! Rows of images, and the copy of their state on the file.
+//! Rows of images, and the image status on their files.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, sea_query::Expr};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, UpdateMany, sea_query::Expr,
+};
 
 use crate::app::App;
 use crate::content::kind::Picture;
 use crate::content::{exif, photo};
 use crate::entity::file::{self, ImageStatus};
-use crate::entity::image::{self, Column, Entity, Model, NewImage, State};
+use crate::entity::image::{self, Column, Entity, FocalPoint, Model, NewImage, State};
 use crate::entity::{Failure, StringList, workspace};
 use crate::error::Result;
 use crate::id::{FileId, ImageId};
 use crate::spelling::{as_sent, composed};
 
-/// Inserts the row of an image that is about to be provisioned by whoever inserts it.
+/// Inserts the row of an image, claimed by the caller for its first attempt.
 pub async fn insert_claimed(
     app: &App,
     transaction: &impl ConnectionTrait,
@@ -27,7 +29,7 @@ pub async fn insert_claimed(
     insert(transaction, Model { due_at: Some(app.lease(now)), ..row }).await
 }
 
-/// Inserts an image row, with as much of its EXIF as the workspace's policy keeps: every way in leads through here.
+/// Inserts an image row, with the part of its EXIF that the workspace's policy keeps. All image rows are inserted here.
 pub async fn insert(transaction: &impl ConnectionTrait, mut image: Model) -> Result<Model> {
     let policy = workspace::exif_policy(transaction, image.workspace_id).await?;
     image.exif = image.exif.and_then(|exif| exif::kept(exif, policy));
@@ -36,7 +38,7 @@ pub async fn insert(transaction: &impl ConnectionTrait, mut image: Model) -> Res
     Ok(row.reset_all().insert(transaction).await?)
 }
 
-/// The row of a new image of this file, to be provisioned by a first attempt.
+/// The row of a new image of a file, pending and not due.
 pub fn row(
     id: ImageId,
     file: &file::Model,
@@ -45,7 +47,7 @@ pub fn row(
     require_signed_urls: bool,
     now: DateTime<Utc>,
 ) -> Model {
-    let pixels = |side: u32| i32::try_from(side).ok();
+    let to_i32 = |pixels: u32| i32::try_from(pixels).ok();
     Model {
         id,
         workspace_id: file.workspace_id,
@@ -54,8 +56,8 @@ pub fn row(
         size: file.size,
         mime_type: file.mime_type.clone().unwrap_or_default(),
         format: picture.format,
-        width: picture.size.and_then(|(width, _)| pixels(width)),
-        height: picture.size.and_then(|(_, height)| pixels(height)),
+        width: picture.size.and_then(|(width, _)| to_i32(width)),
+        height: picture.size.and_then(|(_, height)| to_i32(height)),
         animated: picture.frames > 1,
         exif: picture.exif.clone(),
         has_alpha: None,
@@ -88,8 +90,8 @@ pub fn row(
     }
 }
 
-/// Writes on the file how far its image is. Before the image's own row is written: whoever writes both locks the file
-/// first, so that nobody waits for somebody who waits for them.
+/// Sets the image status of a file, with the reason of a failure or a delay. Every transaction that writes both rows writes
+/// the file before the image, which avoids deadlocks.
 pub async fn show_on_file(
     transaction: &impl ConnectionTrait,
     file: FileId,
@@ -97,35 +99,61 @@ pub async fn show_on_file(
     failure: Option<Failure>,
     now: DateTime<Utc>,
 ) -> Result<()> {
-    file::Entity::update_many()
-        .col_expr(file::Column::ImageStatus, status.into())
-        .col_expr(file::Column::ImageFailure, Expr::val(failure))
+    set_status_on_file(file, status, failure)
         .col_expr(file::Column::UpdatedAt, Expr::val(now))
-        .filter(file::COLUMN.id.eq(file))
         .exec(transaction)
         .await?;
     Ok(())
 }
 
-/// Marks the image of a file that is being deleted; answers the row as it was. The caller has locked the file's row, as
-/// everybody does who writes both, so nobody settles the image in between.
+/// The statement of [`show_on_file`] without `updated_at`, for callers that have further conditions.
+pub fn set_status_on_file(
+    file: FileId,
+    status: ImageStatus,
+    failure: Option<Failure>,
+) -> UpdateMany<file::Entity> {
+    file::Entity::update_many()
+        .col_expr(file::Column::ImageStatus, status.into())
+        .col_expr(file::Column::ImageFailure, Expr::val(failure))
+        .filter(file::COLUMN.id.eq(file))
+}
+
+/// Sets the alternative text, in composed form and as it was sent.
+pub fn set_alt(update: UpdateMany<Entity>, alt: Option<&str>) -> UpdateMany<Entity> {
+    update
+        .col_expr(Column::Alt, Expr::val(alt.map(|alt| composed(alt).into_owned())))
+        .col_expr(Column::AltSent, Expr::val(alt.and_then(as_sent)))
+}
+
+/// Sets the focal point.
+pub fn set_focal_point(update: UpdateMany<Entity>, point: Option<FocalPoint>) -> UpdateMany<Entity> {
+    update
+        .col_expr(Column::FocalX, Expr::val(point.map(|point| point.x)))
+        .col_expr(Column::FocalY, Expr::val(point.map(|point| point.y)))
+}
+
+/// Marks the image of a file that is being deleted as being removed, and returns its former row. The caller has locked the
+/// file's row, so that no other transaction changes the image at the same time.
+///
+/// `sending` is whether an attempt may be sending the image to the account at the moment: it is then removed from there when
+/// the lease of that attempt has ended.
 pub async fn mark_removed(
     transaction: &impl ConnectionTrait,
     file: FileId,
     sending: bool,
     now: DateTime<Utc>,
 ) -> Result<Option<Model>> {
-    let standing =
+    let current =
         image::of_file_unscoped(file).filter(Column::State.ne(State::Removing)).one(transaction).await?;
-    let Some(image) = standing else { return Ok(None) };
-    // Somebody may be sending it to the account at this moment: nobody looks for it there before that is over.
-    let due = if sending { image.due_at.unwrap_or(now) } else { now };
-    // What was refused at once is certainly not in the account.
+    let Some(image) = current else { return Ok(None) };
+    let due_at = if sending { image.due_at.unwrap_or(now) } else { now };
+    // An image that the account refused at the first attempt is certainly not there. With 0 attempts its removal does not
+    // wait for a copy that may appear later.
     let refused = image.state == State::Failed && image.attempts <= 1;
     let attempts = if refused { 0 } else { image.attempts };
     Entity::update_many()
         .col_expr(Column::State, State::Removing.into())
-        .col_expr(Column::DueAt, Expr::val(due))
+        .col_expr(Column::DueAt, Expr::val(due_at))
         .col_expr(Column::Attempts, Expr::val(attempts))
         .col_expr(Column::UpdatedAt, Expr::val(now))
         .filter(image::COLUMN.id.eq(image.id))

@@ -1,8 +1,8 @@
-//! Whether the bytes of files are where their rows say.
+//! Reads the stored bytes of files, and checks that the store has them.
 //!
-//! A store can lose what it has taken: a disk without its last writes, a folder that was restored from an older copy, an
-//! object that somebody deleted. Whoever reads such bytes finds out, and so does a look at some of the files now and
-//! then. The file is `FAILED` with `BYTES_MISSING` from then on, and `READY` again if the bytes come back.
+//! A store can lose bytes: a disk may lose its last writes, a folder may be restored from an older copy, an object may be
+//! deleted. Missing bytes are detected when they are read, and by a periodic check of some files. The file is then `FAILED`
+//! with `BYTES_MISSING`, and `READY` again if a check finds the bytes.
 
 use std::ops::Range;
 use std::sync::PoisonError;
@@ -20,17 +20,17 @@ use crate::error::{Code, Error, Result, bytes_missing};
 use crate::rows;
 use crate::storage::BlobKey;
 
-/// Files looked up in one statement.
-const PAGE: u64 = 500;
-/// Most of such statements in one round.
-const PAGES: usize = 20;
-/// Questions to the store at once.
-const AT_ONCE: usize = 16;
+/// Number of files read from the database at once.
+const PAGE_SIZE: u64 = 500;
+/// Maximum number of pages checked in one sweep.
+const MAX_PAGES: usize = 20;
+/// Number of concurrent requests to the store.
+const CONCURRENCY: usize = 16;
 
 /// The bytes of a file.
 ///
 /// # Errors
-/// `BYTES_MISSING`, which the file says from then on.
+/// `BYTES_MISSING`, which is recorded on every file that has these bytes.
 pub async fn read(app: &App, file: &Model) -> Result<BoxStream<'static, object_store::Result<Bytes>>> {
     read_range(app, file, 0..size(file)).await
 }
@@ -51,12 +51,12 @@ pub async fn read_range(
     }
 }
 
-/// Demands that the bytes of a file are there.
+/// Requires that the store has the bytes of a file.
 ///
 /// # Errors
-/// `BYTES_MISSING`, which the file says from then on.
+/// `BYTES_MISSING`, which is recorded on every file that has these bytes.
 pub async fn require(app: &App, file: &Model) -> Result<()> {
-    if find(app, file).await? {
+    if is_stored(app, file).await? {
         return Ok(());
     }
     if let Some(blob_id) = file.blob_id {
@@ -65,7 +65,7 @@ pub async fn require(app: &App, file: &Model) -> Result<()> {
     Err(bytes_missing())
 }
 
-/// Where the bytes of a file lie, if they are there. If not, the file says so from then on.
+/// The `blob_id` of a file if the store has its bytes. If it does not, that is recorded as by [`require`].
 pub async fn verified_blob_of(app: &App, file: &Model) -> Result<Option<Uuid>> {
     match require(app, file).await {
         Ok(()) => Ok(file.blob_id),
@@ -74,23 +74,23 @@ pub async fn verified_blob_of(app: &App, file: &Model) -> Result<Option<Uuid>> {
     }
 }
 
-/// Looks at some files, the newest first after a start, and marks those whose bytes are missing, or are there again.
-/// Each round goes on where the last one stopped.
+/// Checks some files, and records on them that their bytes are missing, or are stored again. The first check after a start
+/// begins with the newest file; each further one continues where the last one ended.
 pub async fn check_some(app: &App) -> Result<()> {
-    for _ in 0..PAGES {
+    for _ in 0..MAX_PAGES {
         let before = *app.checked_down_to.lock().unwrap_or_else(PoisonError::into_inner);
-        let page = file::stored_unscoped(before).order_by_desc(Column::Id).limit(PAGE);
+        let page = file::stored_unscoped(before).order_by_desc(Column::Id).limit(PAGE_SIZE);
         let files = page.all(&app.db.read).await?;
         let last = files.last().map(|file| file.id);
-        let looks = stream::iter(files).map(|file| async move { check(app, &file).await });
-        let looks: Vec<Result<()>> = looks.buffer_unordered(AT_ONCE).collect().await;
-        let looked = looks.iter().any(Result::is_ok);
-        for problem in looks.into_iter().filter_map(Result::err) {
-            if !looked {
-                // The store does not work: the next round begins here again.
+        let checks = stream::iter(files).map(|file| async move { check(app, &file).await });
+        let results: Vec<Result<()>> = checks.buffer_unordered(CONCURRENCY).collect().await;
+        let store_works = results.iter().any(Result::is_ok);
+        for problem in results.into_iter().filter_map(Result::err) {
+            if !store_works {
+                // The next check begins at this page again.
                 return Err(problem);
             }
-            // One object that cannot be looked at keeps no other from being looked at.
+            // A single object that cannot be checked does not stop the check of the others.
             problem.log();
         }
         *app.checked_down_to.lock().unwrap_or_else(PoisonError::into_inner) = last;
@@ -103,21 +103,22 @@ pub async fn check_some(app: &App) -> Result<()> {
 
 async fn check(app: &App, file: &Model) -> Result<()> {
     let Some(blob_id) = file.blob_id else { return Ok(()) };
-    let missed = file.failure.as_ref().is_some_and(|failure| failure.code == Code::BytesMissing.as_str());
-    match (find(app, file).await?, file.status) {
+    let marked_missing =
+        file.failure.as_ref().is_some_and(|failure| failure.code == Code::BytesMissing.as_str());
+    match (is_stored(app, file).await?, file.status) {
         (false, Status::Ready) => mark_missing(app, blob_id).await,
-        (true, Status::Failed) if missed => mark_found(app, file).await,
+        (true, Status::Failed) if marked_missing => mark_ready(app, file).await,
         _ => Ok(()),
     }
 }
 
-/// Whether the store has as many bytes of a file as it should.
-async fn find(app: &App, file: &Model) -> Result<bool> {
+/// Whether the store has the bytes of a file, in full length.
+async fn is_stored(app: &App, file: &Model) -> Result<bool> {
     let Some(blob_id) = file.blob_id else { return Ok(false) };
     Ok(app.blobs.size(BlobKey::Original(blob_id)).await? == Some(size(file)))
 }
 
-/// Shows on every file that owns these bytes that they are gone.
+/// Fails every file that has these bytes.
 async fn mark_missing(app: &App, blob_id: Uuid) -> Result<()> {
     let now = app.clock.now();
     let failure = Failure::from(bytes_missing().public());
@@ -133,14 +134,13 @@ async fn mark_missing(app: &App, blob_id: Uuid) -> Result<()> {
         .await?;
     for file in &marked {
         tracing::error!(file = %file.id, blob = %blob_id, "the bytes of a file are missing from the store");
-        let kind = EventKind::FileFailed;
-        rows::event::append(&transaction, kind, file.workspace_id, file.id, None, now).await?;
+        rows::event::append_for_file(&transaction, EventKind::FileFailed, file, now).await?;
     }
     Ok(transaction.commit().await?)
 }
 
-/// Shows on a file that its bytes are there again.
-async fn mark_found(app: &App, file: &Model) -> Result<()> {
+/// Makes a file ready again whose bytes the store has again.
+async fn mark_ready(app: &App, file: &Model) -> Result<()> {
     let now = app.clock.now();
     let transaction = app.db.begin().await?;
     let marked = Entity::update_many()
@@ -155,8 +155,7 @@ async fn mark_found(app: &App, file: &Model) -> Result<()> {
         .await?;
     if marked.rows_affected > 0 {
         tracing::warn!(file = %file.id, "the bytes of a file are in the store again");
-        let kind = EventKind::FileReady;
-        rows::event::append(&transaction, kind, file.workspace_id, file.id, None, now).await?;
+        rows::event::append_for_file(&transaction, EventKind::FileReady, file, now).await?;
     }
     Ok(transaction.commit().await?)
 }

@@ -1,4 +1,4 @@
-//! Rows of workspaces and their members.
+//! Insertion of workspaces and their members.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ActiveModelTrait, ActiveValue::Set, ConnectionTrait};
@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::id::{MembershipId, UserId, WorkspaceId};
 use crate::spelling::{as_sent, composed};
 
-/// Inserts a workspace.
+/// Inserts a workspace with the default policy.
 pub async fn insert(
     transaction: &impl ConnectionTrait,
     name: &str,

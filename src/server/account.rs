@@ -12,16 +12,16 @@ pub(super) const EMULATOR_PATH: &str = "/cloudflare";
 
 /// The Cloudflare account the server talks to, real or emulated.
 pub struct Account {
-    /// What the client is made with.
+    /// Settings of the client.
     pub settings: client::Settings,
-    /// Where clients get images from.
+    /// Base URL of image delivery.
     pub delivery: Url,
-    /// The router of the emulator, when the account is emulated.
+    /// The router of the emulator, if it is the account.
     pub emulator: Option<Router>,
 }
 
 impl Account {
-    /// The account of the settings, or the emulator when they name none. Clients reach the emulator below `public_url`,
+    /// The account in the settings, or the emulator if they contain none. Clients reach the emulator below `public_url`,
     /// and the server itself reaches it below `own_url`.
     pub async fn open(config: &Config, public_url: &Url, own_url: &Url) -> Result<Account, AccountError> {
         match &config.cloudflare_account_id {
@@ -88,7 +88,7 @@ impl Account {
     }
 }
 
-/// Why there is no account to talk to.
+/// Why there is no account.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
     #[error("CLOUDFLARE_ACCOUNT_ID needs CLOUDFLARE_API_TOKEN, or CLOUDFLARE_EMAIL with CLOUDFLARE_API_KEY")]

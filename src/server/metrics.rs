@@ -24,8 +24,8 @@ pub(super) async fn metrics(State(app): State<App>, viewer: Viewer, id: RequestI
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], render(&app)).into_response()
 }
 
-/// Renders the counters that the server keeps. The recorder lives for one scrape and is not the global one, because a process may
-/// run several servers.
+/// Renders the server's counters. Each scrape has a recorder of its own instead of the global one, because a process may run
+/// several servers.
 fn render(app: &App) -> String {
     let recorder = PrometheusBuilder::new().build_recorder();
     metrics::with_local_recorder(&recorder, || {

@@ -1,9 +1,10 @@
-//! Start and stop. Each error of a start says which setting to change.
+//! Start and stop of a server. Each error of the start names the setting to change.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use axum::Router;
 use migration::{Migrator, MigratorTrait};
 use sea_orm::{ConnectionTrait, DbBackend, TransactionTrait};
 use tokio::net::TcpListener;
@@ -13,7 +14,7 @@ use url::Url;
 
 use super::{Account, AccountError, router};
 use crate::app::{App, Clock, Db};
-use crate::bootstrap::{self, First};
+use crate::bootstrap::{self, FirstStart};
 use crate::config::{Config, Durability};
 use crate::folder;
 use crate::http;
@@ -21,7 +22,7 @@ use crate::storage::{self, Blobs};
 use crate::{event, tls, worker};
 use cloudflare_images::client::Client;
 
-/// How long requests in progress may take once the server is told to stop.
+/// How long requests in progress may take once the server is asked to stop.
 const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long the database may take to close: it waits for running statements.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,8 +33,8 @@ pub struct Running {
     pub address: SocketAddr,
     /// Where clients reach it.
     pub public_url: Url,
-    /// The first admin, if this start has created it.
-    pub first: Option<First>,
+    /// What this start has created, if it was the first one.
+    pub first_start: Option<FirstStart>,
     stop: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -53,8 +54,8 @@ pub enum StartError {
     Account(#[from] AccountError),
     #[error("cannot use the Cloudflare account: {0}")]
     Client(#[from] cloudflare_images::Error),
-    #[error("cannot make the first admin: {0}")]
-    Setup(#[source] crate::error::Error),
+    #[error("cannot create the first admin: {0}")]
+    Bootstrap(#[source] crate::error::Error),
 }
 
 /// Opens everything a server needs and starts it.
@@ -75,22 +76,34 @@ pub async fn start(mut config: Config, clock: Clock) -> Result<Running, StartErr
     let account = Account::open(&config, &public_url, &own_url(address)).await?;
     config.cloudflare_delivery_url = account.delivery.clone();
     let cloudflare = Client::new(account.settings)?;
-    let first = bootstrap::first_start(&db, &clock, config.admin_token.as_deref())
+    let first_start = bootstrap::first_start(&db, &clock, config.admin_token.as_deref())
         .await
-        .map_err(StartError::Setup)?;
+        .map_err(StartError::Bootstrap)?;
     let app = App::new(config, db, blobs, cloudflare, clock);
     let stop = app.connections.stop.clone();
-    let router = router(app.clone(), account.emulator);
-    let stopped = stop.clone();
-    let serving = tokio::spawn(async move {
-        if let Err(problem) = http::serve(listener, router, stopped).await {
+    let tasks = spawn_tasks(&app, listener, account.emulator, &stop);
+    Ok(Running { app, address, public_url, first_start, stop, tasks })
+}
+
+/// Starts the HTTP server, the worker, the analysis of images, and the delivery of events.
+fn spawn_tasks(
+    app: &App,
+    listener: TcpListener,
+    emulator: Option<Router>,
+    stop: &CancellationToken,
+) -> Vec<JoinHandle<()>> {
+    let serving = http::serve(listener, router(app.clone(), emulator), stop.clone());
+    let serving = async move {
+        if let Err(problem) = serving.await {
             tracing::error!(%problem, "the server stopped accepting connections");
         }
-    });
-    let worker = tokio::spawn(worker::run(app.clone(), stop.clone()));
-    let analysis = tokio::spawn(worker::run_analysis(app.clone(), stop.clone()));
-    let events = tokio::spawn(event::run(app.clone(), stop.clone()));
-    Ok(Running { app, address, public_url, first, stop, tasks: vec![serving, worker, analysis, events] })
+    };
+    vec![
+        tokio::spawn(serving),
+        tokio::spawn(worker::run(app.clone(), stop.clone())),
+        tokio::spawn(worker::run_analysis(app.clone(), stop.clone())),
+        tokio::spawn(event::run(app.clone(), stop.clone())),
+    ]
 }
 
 /// Opens the database and brings its tables up to date.
@@ -136,7 +149,7 @@ pub fn own_url(address: SocketAddr) -> Url {
 fn make_data_dir(config: &Config) -> Result<(), StartError> {
     let unusable = |problem| StartError::DataDir(config.data_dir.clone(), problem);
     let own_files = ["blobs", "emulator", "imagegraph.sqlite"];
-    // The permissions of a folder that was not made by a server are left as they are: other programs may use it.
+    // The permissions of a folder that a server did not create are not changed, because other programs may use it.
     if own_files.iter().any(|name| config.data_dir.join(name).exists()) {
         folder::close(&config.data_dir).map_err(unusable)?;
     }

@@ -119,7 +119,7 @@ both! {
             if let Some(kind) = kind {
                 assert!(failures(&server, kind).await >= 1, "{status} {code}");
             }
-            server.heal().await;
+            server.remove_faults().await;
             eventually("provisioned", || async {
                 server.pass(Duration::from_secs(30)).await;
                 (file(&server, &made["id"]).await["imageStatus"] == "READY").then_some(())
@@ -146,7 +146,7 @@ both! {
             // A repeated request is refused again.
             let again = server.query(PROVISION, json!({ "id": made["id"] })).await["provisionImage"].clone();
             assert_eq!((&again["userErrors"][0]["code"], &again["file"]["imageStatus"]), (&json!(code), &json!("FAILED")));
-            server.heal().await;
+            server.remove_faults().await;
         }
         assert_eq!(event_kinds(&server).await.iter().filter(|kind| *kind == "ImageProvisionFailed").count(), 10);
         assert!(failures(&server, "refused").await >= 10);
@@ -173,12 +173,12 @@ both! {
             .await;
             assert_eq!((&ended["status"], &ended["imageFailure"]["code"]), (&json!("READY"), &json!("UPSTREAM_ERROR")));
             assert_eq!(ended["imageFailure"]["retryAfter"], Value::Null);
-            assert!(ended["imageFailure"]["message"].as_str().unwrap().contains("given up"), "{ended:#}");
+            assert!(ended["imageFailure"]["message"].as_str().unwrap().contains("Provisioning failed after"), "{ended:#}");
             assert_eq!(event_kinds(&server).await.last().unwrap(), "ImageProvisionFailed");
             // The new request has as many attempts as the first one.
             let again = server.query(PROVISION, json!({ "id": made["id"] })).await["provisionImage"].clone();
             assert_eq!((&again["userErrors"], &again["file"]["imageStatus"]), (&json!([]), &json!("QUEUED")), "{again:#}");
-            server.heal().await;
+            server.remove_faults().await;
             let again = server.query(PROVISION, json!({ "id": made["id"] })).await["provisionImage"].clone();
             assert_eq!((&again["userErrors"], &again["file"]["imageStatus"]), (&json!([]), &json!("READY")));
             server.end().await;
@@ -199,7 +199,7 @@ both! {
                 false => std::fs::remove_file(path).unwrap(),
             }
         }
-        server.heal().await;
+        server.remove_faults().await;
         for made in [&gone, &short] {
             let ended = eventually("provisioning has failed", || async {
                 server.pass(Duration::from_secs(30)).await;
@@ -268,7 +268,7 @@ both! {
         assert_eq!((&made["userErrors"], &made["file"]["imageStatus"]), (&json!([]), &json!("QUEUED")));
         let again = server.query(PROVISION, json!({ "id": made["file"]["id"] })).await["provisionImage"].clone();
         assert_eq!((&again["userErrors"], &again["image"]["cfImageId"]), (&json!([]), &json!("mine")), "{again:#}");
-        server.heal().await;
+        server.remove_faults().await;
         assert_eq!(server.account_images().await.len(), 1);
     }
 
@@ -345,7 +345,7 @@ both! {
             let body = json!({ "query": mutation, "variables": variables });
             let request = server.http.post(format!("{}/graphql", server.url)).bearer_auth(ADMIN).json(&body);
             let left = tokio::time::timeout(Duration::from_millis(300), request.send()).await;
-            assert!(left.is_err(), "{mutation}: answered too soon");
+            assert!(left.is_err(), "{mutation}: the response came before the client left");
         };
         let update = "mutation($id: ID!) { updateImage(input: { id: $id, creator: \"me\", alt: \"mine\" }) { image { id } } }";
         leaving("images.edit", update, json!({ "id": made["image"]["id"] })).await;
@@ -419,7 +419,7 @@ async fn slow_connections_do_not_time_out() {
     assert!(sent.load(Ordering::Relaxed) < bytes.len() * 3 / 2, "it was sent more than once");
 }
 
-/// A connection that stalled_proxy is an outage after `cloudflare_timeout`.
+/// A connection that stalls is an outage after `cloudflare_timeout`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stalled_connections_time_out() {
     let account = Server::start(Database::Sqlite).await;

@@ -71,7 +71,7 @@ both! {
     }
 
     /// Scripts can read every answer including refusals, and the headers that a client acts on.
-    async fn every_answer_may_be_read(database: Database) {
+    async fn every_response_is_readable_by_scripts(database: Database) {
         let server = Server::start(database).await;
         for (url, methods) in urls(&server).await {
             let exposed = if url.contains("/cloudflare/") { vec!["etag", "content-length", "retry-after"] } else {

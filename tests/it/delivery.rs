@@ -143,7 +143,7 @@ both! {
         assert!(nodes[1]["url"].is_string());
         assert_eq!(answer["errors"][0]["path"], json!(["images", "nodes", 0, "url"]));
         assert_eq!(answer["errors"][0]["extensions"]["code"], "UPSTREAM_ERROR");
-        server.heal().await;
+        server.remove_faults().await;
         // A failed request for the keys is cached for some seconds.
         server.running.app.keys.forget();
         let found = server.query("{ images { nodes { url } } }", json!({})).await;

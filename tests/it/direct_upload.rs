@@ -102,7 +102,7 @@ both! {
         assert_eq!(files["files"]["totalCount"], 0);
     }
 
-    /// An upload that expires without bytes is deleted; one with bytes that nobody completed is completed.
+    /// An upload that expires without bytes is deleted; one that has its bytes is completed.
     async fn expiry_ends_or_completes(database: Database) {
         let server = Server::start(database).await;
         let (silent, sent) = (create(&server, json!({})).await, create(&server, json!({})).await);
@@ -189,7 +189,7 @@ both! {
         for call in ["images.get", "images.blob"] {
             server.fault(json!({ "call": call, "fault": { "kind": "status", "status": 503 } })).await;
             assert_eq!(complete(&server, id).await["userErrors"][0]["code"], "UPSTREAM_ERROR", "{call}");
-            server.heal().await;
+            server.remove_faults().await;
         }
         assert_eq!(complete(&server, id).await["file"]["status"], "READY");
     }

@@ -79,7 +79,7 @@ both! {
             }
             let found = find(&server, &upload).await;
             assert_eq!((&found["status"], &found["file"]["status"]), (&json!("OPEN"), &json!("AWAITING_UPLOAD")), "{fault}");
-            server.heal().await;
+            server.remove_faults().await;
             let found = eventually("the upload is completed", || async {
                 server.pass(Duration::from_secs(60)).await;
                 let found = find(&server, &upload).await;

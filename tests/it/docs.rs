@@ -1,15 +1,15 @@
 //! The documents: every command is run, every answer compared, every link followed, every operation validated.
 //!
-//! A `sh` block is run by bash, in the order of the page, in a folder that has `examples/`; exported variables last. The
-//! `json` or `text` block right after it is what it prints. In there, and in later commands,
+//! The `sh` blocks of a page are run by bash, in their order, in a folder that has `examples/`; exported variables are kept.
+//! The `json` or `text` block right after a `sh` block is its expected output. In the output, and in later commands,
 //!
-//! * `…` stands for anything: within a text, for the other members of an object, for the other items of a list;
-//! * ids, tokens, cursors, signatures and times may be any of their kind, and each must then be the same wherever it occurs
-//!   on the page: see [`answer::Bindings`];
-//! * `http://127.0.0.1:8080` and `http://127.0.0.1:8090` are wherever the server and the emulator listen;
-//! * `extensions`, which every GraphQL answer has, may be left out.
+//! * `…` matches anything: a part of a text, the other members of an object, or the other items of a list;
+//! * an id, token, cursor, signature or time matches any other of its kind, which must then be the same wherever the value
+//!   occurs on the page: see [`answer::Bindings`];
+//! * `http://127.0.0.1:8080` and `http://127.0.0.1:8090` are the addresses of the server and the emulator;
+//! * `extensions`, which every GraphQL answer has, may be omitted.
 //!
-//! A command whose output is not shown must not answer errors.
+//! The output of a command without an expected output must not contain errors.
 
 mod answer;
 
@@ -39,35 +39,35 @@ const GUIDES: [&str; 8] = [
     "docs/uploads.md",
 ];
 
-/// Languages of blocks, and what is done about them.
+/// Languages of blocks, and how each is tested.
 const KINDS: [(&str, &str); 10] = [
     ("sh", "run, unless it begins with one of `NOT_RUN`"),
     ("mermaid", "a diagram"),
     ("json", "compared"),
     ("text", "compared"),
     ("graphql", "validated against schema.graphql"),
-    ("dotenv", "every name is that of a setting"),
+    ("dotenv", "every name is a setting"),
     ("js", "equal to a file that tests/clients runs"),
     ("ts", "equal to a file that tests/clients compiles"),
     ("rust", "a part of tests/it/cynic.rs"),
-    ("nginx", "not looked at: there is no nginx here"),
+    ("nginx", "not tested, because nginx may not be installed"),
 ];
 
 /// Commands that are not run, each with the reason.
 const NOT_RUN: [(&str, &str); 6] = [
-    ("cargo ", "it would build within a build; the programs it would run are started here"),
+    ("cargo ", "the tests start the built program instead"),
     ("docker ", "it needs a daemon; public CI builds the image and waits until it is healthy"),
     ("(cd web", "it fetches npm packages; `.ci/run` does it"),
     ("cd web", "the same"),
-    ("tests/", "suites of their own, which `.ci/run` runs"),
-    ("sqlite3 ", "the program need not be installed; `VACUUM INTO` is SQLite's own"),
+    ("tests/", "suites of their own, run by `.ci/run`"),
+    ("sqlite3 ", "sqlite3 may not be installed; `VACUUM INTO` is a feature of SQLite itself"),
 ];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// All Markdown files of the project, by their paths from its root.
+/// Paths of all Markdown files of the project, relative to its root.
 fn pages() -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![root().to_owned()];
@@ -76,8 +76,8 @@ fn pages() -> Vec<PathBuf> {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             if path.is_dir() {
-                let foreign = ["target", "node_modules", "dist", "data"].contains(&name.as_str());
-                if !foreign && !name.starts_with('.') {
+                let excluded = ["target", "node_modules", "dist", "data"].contains(&name.as_str());
+                if !excluded && !name.starts_with('.') {
                     folders.push(path);
                 }
             } else if name.ends_with(".md") {
@@ -94,23 +94,23 @@ fn is_run(block: &Block) -> bool {
     block.kind == "sh" && !NOT_RUN.iter().any(|(beginning, _)| block.text.starts_with(beginning))
 }
 
-/// The README from the first start to the first picture.
+/// The commands of the README, from the first start to the first image.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_readme_is_true() {
+async fn the_readme_is_correct() {
     let mut page = Page::open("README.md").await;
     page.run("README.md").await;
 }
 
-/// The whole tour.
+/// The commands of the tour.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_tour_is_true() {
+async fn the_tour_is_correct() {
     let mut page = Page::open("docs/tour.md").await;
     page.run("docs/tour.md").await;
 }
 
-/// Each guide, on a server of its own on which the tour has uploaded its photo.
+/// The commands of each guide, on a server of its own to which the tour has uploaded its photo.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_guides_are_true() {
+async fn the_guides_are_correct() {
     for guide in GUIDES {
         let mut page = Page::open(guide).await;
         page.run_until("docs/tour.md", "export FILE=").await;
@@ -118,16 +118,16 @@ async fn the_guides_are_true() {
     }
 }
 
-/// No page has a command that nobody runs, or a block that nobody looks at.
+/// Every command is run, and every other block is tested in the way of its language.
 #[test]
-fn every_block_is_looked_at() {
+fn every_block_is_tested() {
     for page in pages() {
         let runs = ["README.md", "docs/tour.md"].iter().chain(&GUIDES).any(|run| page == Path::new(run));
         let mut command = None;
         for block in block::blocks(&page) {
             assert!(
                 KINDS.iter().any(|(kind, _)| *kind == block.kind),
-                "{}: a block of the unknown kind `{}`",
+                "{}: a block of the unknown language `{}`",
                 block.place,
                 block.kind
             );
@@ -137,9 +137,9 @@ fn every_block_is_looked_at() {
                 block.place
             );
             let answer = ["json", "text"].contains(&block.kind.as_str());
-            // The greeting of `cargo run` is compared when a page is opened.
+            // `Page::open` compares the output of `cargo run`.
             let compared = block.follows && command == Some(true) || block.text.starts_with("imagegraph ");
-            assert!(!runs || !answer || compared, "{}: this is the answer to no command", block.place);
+            assert!(!runs || !answer || compared, "{}: this output follows no command", block.place);
             command = (block.kind == "sh").then(|| is_run(&block));
         }
     }
@@ -161,40 +161,40 @@ fn every_operation_is_valid() {
     assert!(operations > 3);
 }
 
-/// Every relative link leads to a file, and every anchor to a heading.
+/// The file of every relative link exists, and the heading of every anchor.
 #[test]
-fn every_link_leads_somewhere() {
+fn every_link_has_a_target() {
     let broken: Vec<String> = pages().iter().flat_map(|page| links::broken(page)).collect();
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
-/// The snippets of Rust are parts of the client that is compiled and run.
+/// The Rust snippets are parts of `tests/it/cynic.rs`, which is compiled and run.
 #[test]
 fn rust_snippets_are_those_of_the_test() {
     let client = include_str!("cynic.rs");
-    let squeezed =
+    let normalized =
         |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ").replace("pub(super) ", "");
     for block in block::blocks(Path::new("docs/clients.md")).iter().filter(|block| block.kind == "rust") {
-        let part = squeezed(&block.text);
-        assert!(squeezed(client).contains(&part), "{}: this is not in tests/it/cynic.rs", block.place);
+        let part = normalized(&block.text);
+        assert!(normalized(client).contains(&part), "{}: this is not in tests/it/cynic.rs", block.place);
     }
 }
 
-/// `docs/configuration.md` is what the program says.
+/// `docs/configuration.md` is the output of `imagegraph configuration`.
 #[test]
-fn the_configuration_is_the_codes() {
-    let said =
+fn the_configuration_is_current() {
+    let output =
         Command::new(env!("CARGO_BIN_EXE_imagegraph")).arg("configuration").env_clear().output().unwrap();
-    let said = String::from_utf8(said.stdout).unwrap();
-    let kept = std::fs::read_to_string(root().join("docs/configuration.md")).unwrap();
+    let generated = String::from_utf8(output.stdout).unwrap();
+    let stored = std::fs::read_to_string(root().join("docs/configuration.md")).unwrap();
     assert!(
-        said == kept,
-        "docs/configuration.md differs from the code; if that is meant, run \
+        generated == stored,
+        "docs/configuration.md differs from the code; if the change is intended, run \
          `cargo run -- configuration > docs/configuration.md`"
     );
     for block in pages().iter().flat_map(|page| block::blocks(page)).filter(|block| block.kind == "dotenv") {
         for (name, _) in block.text.lines().filter_map(|line| line.split_once('=')) {
-            assert!(kept.contains(&format!("`{name}`")), "{}: {name} is no setting", block.place);
+            assert!(stored.contains(&format!("`{name}`")), "{}: {name} is no setting", block.place);
         }
     }
 }

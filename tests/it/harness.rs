@@ -7,7 +7,7 @@ mod program;
 mod s3;
 
 pub(crate) use program::{Program, Remote};
-pub(crate) use s3::{Bucket, Ill};
+pub(crate) use s3::{Bucket, Failure};
 
 use std::time::Duration;
 
@@ -98,7 +98,7 @@ pub(crate) fn config(dir: &TempDir, database_url: Option<String>) -> Config {
     config.admin_token = Some(ADMIN.to_owned());
     config.emulator_faults = true;
     config.import_allow_loopback = true;
-    config.stand_still_at = None;
+    config.crash_point = None;
     // Many servers share one PostgreSQL.
     config.database_connections = 4;
     // Short enough to wait for, and long enough that its statements do not disturb the counts.
@@ -134,7 +134,7 @@ impl Server {
         let clock = Clock::default();
         let running = server::start(config, clock.clone()).await.unwrap();
         let url = running.public_url.as_str().trim_end_matches('/').to_owned();
-        let workspace = running.first.as_ref().unwrap().workspace.to_string();
+        let workspace = running.first_start.as_ref().unwrap().workspace.to_string();
         Server { running, url, workspace, http: http(), clock, dir }
     }
 
@@ -272,7 +272,7 @@ impl Server {
     }
 
     /// Removes all faults from the emulator.
-    pub(crate) async fn heal(&self) {
+    pub(crate) async fn remove_faults(&self) {
         self.http.delete(format!("{}/cloudflare/faults", self.url)).send().await.unwrap();
     }
 

@@ -27,7 +27,7 @@ impl Emulator {
         let arguments = "emulator --listen 127.0.0.1:0 --data-dir . --account-id demo --api-token demo-token";
         command.args(arguments.split(' '));
         let mut program = Program::start(command);
-        let said = program.said_until("CLOUDFLARE_DELIVERY_URL").await;
+        let said = program.output_until("CLOUDFLARE_DELIVERY_URL").await;
         let url = said.split("CLOUDFLARE_BASE_URL=").nth(1).unwrap().lines().next().unwrap().to_owned();
         Emulator { program, root: format!("{url}/accounts/demo/images/v1"), _dir: dir }
     }

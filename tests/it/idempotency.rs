@@ -73,7 +73,7 @@ both! {
     }
 
     /// A repetition returns the first result even if the policy of the workspace would refuse it by now.
-    async fn a_repeat_outlives_a_change_of_policy(database: Database) {
+    async fn a_repetition_ignores_a_changed_policy(database: Database) {
         let server = Server::start(database).await;
         let input = json!({ "idempotencyKey": "k", "image": { "cfImageId": "chosen" } });
         let upload = || server.upload_as(ADMIN, input.clone(), "a.png", "", png(1));
@@ -178,7 +178,7 @@ both! {
             assert!(["UPSTREAM_ERROR", "CONFLICT"].contains(&code), "{answer:#}");
             assert!(!answer.to_string().contains("inner secret"), "{answer:#}");
         }
-        server.heal().await;
+        server.remove_faults().await;
         assert_eq!(create(&server, more).await["userErrors"], json!([]));
         assert_eq!(files(&server).await, 1);
     }

@@ -211,7 +211,7 @@ both! {
     }
 
     /// Unusable responses fail with a reason that contains nothing of the response.
-    async fn useless_sources_fail_with_a_reason(database: Database) {
+    async fn unusable_responses_fail_with_a_reason(database: Database) {
         let (server, source) = (Server::start(database).await, Source::start().await);
         policy(&server, |row| row.max_file_size = Set(Some(4000))).await;
         server.file("known.txt", b"text".to_vec()).await;

@@ -136,7 +136,7 @@ both! {
         assert_eq!(ask(&server, ADMIN, EXPENSIVE).await.code(), "RATE_LIMITED");
     }
 
-    /// An invalid request costs one point; one without a valid token costs nobody anything.
+    /// An invalid request costs one point; one without a valid token costs none.
     async fn invalid_requests_are_charged(database: Database) {
         // So few points that the next one is refilled after ten seconds.
         let server = Server::start_with(database, |config| config.rate_limit = Some(6)).await;

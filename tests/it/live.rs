@@ -1,4 +1,4 @@
-//! Live events: both transports, order, resuming, revoked rights, and every way in which a connection close_codes.
+//! Live events: both transports, order, resuming, revoked rights, and every way in which a connection is closed.
 
 mod answers;
 
@@ -147,7 +147,7 @@ both! {
         assert_eq!(late["imageStatus"], "QUEUED");
         assert_eq!(kinds(&socket.events(3).await), ["FILE_CREATED", "FILE_READY", "IMAGE_PROVISION_DELAYED"]);
         look().await;
-        server.heal().await;
+        server.remove_faults().await;
         let again = "mutation($id: ID!) { provisionImage(input: { fileId: $id }) { userErrors { code } } }";
         server.query(again, json!({ "id": late["id"] })).await;
         let event = socket.any_event().await;
@@ -318,7 +318,7 @@ both! {
         assert_eq!(kinds(&socket.events(2).await), ["FILE_CREATED", "FILE_READY"]);
         socket.send(json!({ "id": "s", "type": "complete" })).await;
         let app = &server.running.app;
-        eventually("nobody follows", || async { (app.event_notifier.subscriber_count() == 0).then_some(()) }).await;
+        eventually("all subscriptions end", || async { (app.event_notifier.subscriber_count() == 0).then_some(()) }).await;
         socket.subscribe("s", "{ server { version } }", json!({})).await;
         assert_eq!(socket.message().await["type"], "next");
         assert_eq!(socket.message().await["type"], "complete");
@@ -408,7 +408,7 @@ both! {
         }
     }
 
-    /// A server that stops close_codes every socket with a reason.
+    /// A server that stops closes every socket with a reason.
     async fn shutdown_closes_sockets(database: Database) {
         let server = Server::start(database).await;
         let mut idle = Socket::open(&server, &[]).await;

@@ -1,4 +1,4 @@
-//! Privacy of metadata: what the EXIF set_policy of the workspace lets through the delivery URLs in answers.
+//! Privacy of metadata: which metadata delivery URLs in answers deliver, by the EXIF policy of the workspace.
 
 use std::io::Cursor;
 
@@ -72,7 +72,7 @@ async fn fetched(server: &Server, url: &str) -> Vec<u8> {
 }
 
 both! {
-    /// Unless the set_policy is KEEP_ALL, no URL in any field delivers the position, whether variants keep metadata,
+    /// Unless the policy is KEEP_ALL, no URL in any field delivers the position, whether variants keep metadata,
     /// flexible variants are enabled, or the image is private. The original file still contains it, as documented.
     async fn no_url_reveals_the_position(database: Database) {
         let server = Server::start(database).await;

@@ -339,7 +339,7 @@ async fn the_account_refuses_the_same_varieties() {
 
 /// A declared type is used in the header of a download only if it is a valid type, and active content is never shown.
 #[tokio::test]
-async fn declared_types_are_harmless_in_downloads() {
+async fn declared_types_are_validated_in_downloads() {
     let server = Server::start(Database::Sqlite).await;
     for (sent, bytes, content_type) in [
         ("text/html", &b"plain letters"[..], "text/html"),

@@ -24,7 +24,7 @@ async fn wait_for_status(server: &Server, file: &Value, status: &str) -> Value {
 both! {
     /// Whatever fails before or after the account has stored the image: it is queued with a reason, and then
     /// provisioned exactly once.
-    async fn every_outage_queues_the_image_and_heals(database: Database) {
+    async fn every_outage_queues_the_image_until_the_account_recovers(database: Database) {
         let faults = [
             (json!({ "kind": "status", "status": 500, "code": 5500, "message": "secret cause" }), "UPSTREAM_ERROR"),
             (json!({ "kind": "status", "status": 503 }), "UPSTREAM_ERROR"),
@@ -49,7 +49,7 @@ both! {
             assert!(!file.to_string().contains("secret cause"), "{file}");
             let listed = server.query("{ images { totalCount nodes { id } } }", json!({})).await;
             assert_eq!(listed["images"], json!({ "totalCount": 0, "nodes": [] }), "{fault}");
-            server.heal().await;
+            server.remove_faults().await;
             let file = wait_for_status(&server, &file, "READY").await;
             assert_eq!(file["imageFailure"], Value::Null, "{fault}");
             assert_eq!(server.account_images().await.len(), 1, "case {i}: {fault}");
@@ -104,7 +104,7 @@ both! {
     }
 
     /// A deletion during an outage is carried out afterwards, and the image is invisible from the beginning.
-    async fn deletions_outlive_an_outage(database: Database) {
+    async fn deletions_are_completed_after_an_outage(database: Database) {
         let server = Server::start_with(database, |config| config.cloudflare_timeout = Duration::from_millis(500)).await;
         let (keep, gone) = (server.file("a.png", png(1)).await, server.file("b.png", png(2)).await);
         server.fault(json!({ "call": "images.delete", "fault": { "kind": "status", "status": 500 } })).await;
@@ -120,7 +120,7 @@ both! {
         assert_eq!(server.account_images().await.len(), 2);
         // The bytes are deleted without waiting for the account.
         assert_eq!(server.originals().len(), 1);
-        server.heal().await;
+        server.remove_faults().await;
         eventually("gone from the account", || async {
             server.pass(Duration::from_secs(700)).await;
             server.account_images().await.is_empty().then_some(())
@@ -164,7 +164,7 @@ both! {
         config.cloudflare_api_token = credentials["api_token"].as_str().map(str::to_owned);
         config.cloudflare_base_url = app.cloudflare.settings.api.clone();
         let second = imagegraph::server::start(config, first.clock.clone()).await.unwrap();
-        assert!(second.first.is_none());
+        assert!(second.first_start.is_none());
         eventually("all provisioned", || async {
             first.pass(Duration::from_secs(700)).await;
             let listed = first.query("{ images { totalCount } }", json!({})).await;

@@ -47,14 +47,14 @@ fn query(list: &str, order: &str, filter: &str) -> String {
     }
 }
 
-struct List<'a> {
+struct PagedList<'a> {
     server: &'a Server,
     name: &'a str,
     query: String,
     order: Value,
 }
 
-impl List<'_> {
+impl PagedList<'_> {
     async fn page(&self, arguments: Value) -> Value {
         let mut data = self.server.query(&self.query, self.variables(arguments)).await;
         if self.name.starts_with("workspace.") {
@@ -102,7 +102,7 @@ both! {
             for field in orders {
                 for direction in ["ASC", "DESC"] {
                     let order = json!({ "field": field, "direction": direction });
-                    let list = List { server: &server, name, query: query(name, kind, filter), order };
+                    let list = PagedList { server: &server, name, query: query(name, kind, filter), order };
                     walk(&list).await;
                 }
             }
@@ -115,7 +115,7 @@ both! {
         server_with_rows(&server).await;
         for (name, kind, orders, filter) in LISTS {
             let order = json!({ "field": orders[0], "direction": "ASC" });
-            let list = List { server: &server, name, query: query(name, kind, filter), order };
+            let list = PagedList { server: &server, name, query: query(name, kind, filter), order };
             let cursor = list.page(json!({ "first": 1 })).await["pageInfo"]["endCursor"].clone();
             for arguments in [
                 json!({ "first": 0 }),
@@ -141,7 +141,7 @@ both! {
                         let same = direction == "ASC" && list.order["field"] == *field
                             && name.trim_start_matches("workspace.") == other.trim_start_matches("workspace.");
                         if !same {
-                            let other = List { server: &server, name: other, query: query(other, kind, filter), order };
+                            let other = PagedList { server: &server, name: other, query: query(other, kind, filter), order };
                             assert_eq!(other.refusal(json!({ "after": cursor })).await, "BAD_USER_INPUT");
                         }
                     }
@@ -238,7 +238,7 @@ both! {
             for direction in ["ASC", "DESC"] {
                 for backward in [false, true] {
                     let order = json!({ "field": field, "direction": direction });
-                    let list = List { server: &server, name: "files", query: query("files", "FileOrder", ""), order };
+                    let list = PagedList { server: &server, name: "files", query: query("files", "FileOrder", ""), order };
                     let before: BTreeSet<String> = live.iter().cloned().collect();
                     let (mut seen, mut cursor, mut gone) = (Vec::new(), Value::Null, BTreeSet::new());
                     loop {
@@ -279,7 +279,7 @@ async fn insert(server: &Server, kind: usize) -> String {
     file["id"].as_str().unwrap().to_owned()
 }
 
-async fn walk(list: &List<'_>) {
+async fn walk(list: &PagedList<'_>) {
     let what = format!("{} {}", list.name, list.order);
     let whole = list.page(json!({})).await;
     let all = ids(&whole);

@@ -136,7 +136,7 @@ fn display_p3() -> Vec<u8> {
     )
 }
 
-/// RGB with green and blue green_and_blue_exchanged, which differs from sRGB visibly.
+/// RGB with green and blue exchanged, which differs from sRGB visibly.
 fn green_and_blue_exchanged() -> Vec<u8> {
     icc(
         b"RGB ",
@@ -218,7 +218,7 @@ async fn colours_are_converted_to_srgb() {
         ("JPEG, no profile", plain_jpeg.clone(), STORED),
         ("JPEG, a broken profile", jpeg_with(&plain_jpeg, b"no profile at all", 1, 1), STORED),
         (
-            "JPEG, channels green_and_blue_exchanged",
+            "JPEG, green and blue exchanged",
             jpeg_with(&plain_jpeg, &green_and_blue_exchanged(), 1, 1),
             [STORED[0], STORED[2], STORED[1]],
         ),

@@ -6,7 +6,7 @@ use axum::routing::get;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{Bucket, Database, Ill, Remote, eventually};
+use crate::harness::{Bucket, Database, Failure, Remote, eventually};
 use crate::pictures::{photo, png};
 use crate::shared_upload_parts::noise;
 use crate::upload_rules::sha256;
@@ -121,35 +121,35 @@ both! {
         let bytes = noise(100_000, 3);
         let kept = server.file("kept.bin", bytes.clone()).await;
         let url = server.query(FILE, json!({ "id": kept["id"] })).await["file"]["downloadUrl"].as_str().unwrap().to_owned();
-        for ill in [Ill::Status(500), Ill::Status(503), Ill::Status(403)] {
-            bucket.be(ill);
+        for failure in [Failure::Status(500), Failure::Status(503), Failure::Status(403)] {
+            bucket.fail(failure);
             let refused = server.upload("a.bin", noise(1000, 4)).await;
-            assert_eq!((refused.status().as_u16(), refused.headers().contains_key("retry-after")), (503, true), "{ill:?}");
+            assert_eq!((refused.status().as_u16(), refused.headers().contains_key("retry-after")), (503, true), "{failure:?}");
             let id = refused.headers()["x-request-id"].to_str().unwrap().to_owned();
             let body: Value = refused.json().await.unwrap();
             let extensions = &body["errors"][0]["extensions"];
             assert_eq!((&extensions["code"], &extensions["requestId"]), (&json!("SERVICE_UNAVAILABLE"), &json!(id)), "{body:#}");
             let refused = server.http.get(&url).send().await.unwrap();
-            assert_eq!((refused.status().as_u16(), refused.headers().contains_key("retry-after")), (503, true), "{ill:?}");
+            assert_eq!((refused.status().as_u16(), refused.headers().contains_key("retry-after")), (503, true), "{failure:?}");
             let body: Value = refused.json().await.unwrap();
             assert_eq!(body["error"]["code"], "SERVICE_UNAVAILABLE");
             assert!(!body["error"]["requestId"].as_str().unwrap().is_empty());
             assert_eq!(server.http.get(format!("{}/readyz", server.url)).send().await.unwrap().status(), 503);
         }
         // The import waits, and the file is not reported as lost in the meantime.
-        bucket.be(Ill::Method("PUT", 500));
+        bucket.fail(Failure::Method("PUT", 500));
         let input = json!({ "workspaceId": server.workspace, "url": source(bytes[..5000].to_vec()).await });
         let imported = server.query(IMPORT, json!({ "input": input })).await["importFile"]["file"]["id"].clone();
-        let tries = bucket.seen().iter().filter(|method| *method == "PUT").count();
+        let tries = bucket.methods().iter().filter(|method| *method == "PUT").count();
         eventually("the import was tried", || async {
-            (bucket.seen().iter().filter(|method| *method == "PUT").count() > tries).then_some(())
+            (bucket.methods().iter().filter(|method| *method == "PUT").count() > tries).then_some(())
         })
         .await;
         let file = server.query(FILE, json!({ "id": imported })).await["file"].clone();
         assert_eq!(file["status"], "PROCESSING");
         let large = server.upload("large.bin", noise(12 * 1024 * 1024, 5)).await;
         assert_eq!(large.status(), 503);
-        bucket.be(Ill::Slow(Duration::from_millis(300)));
+        bucket.fail(Failure::Delay(Duration::from_millis(300)));
         ready(&server, &imported).await;
         assert_eq!(downloaded(&server, &kept["id"]).await, bytes);
         server.file("b.bin", noise(1000, 6)).await;
@@ -163,15 +163,15 @@ both! {
         let input = json!({ "workspaceId": server.workspace, "filename": "a.txt", "mimeType": "text/plain", "transport": "PUT" });
         let created = server.query(CREATE, json!({ "input": input })).await["createDirectUpload"]["directUpload"].clone();
         assert_eq!(server.http.put(created["uploadUrl"].as_str().unwrap()).body("text").send().await.unwrap().status(), 200);
-        for ill in [Ill::Method("HEAD", 500), Ill::Method("PUT", 500), Ill::Method("GET", 500)] {
-            bucket.be(ill);
+        for failure in [Failure::Method("HEAD", 500), Failure::Method("PUT", 500), Failure::Method("GET", 500)] {
+            bucket.fail(failure);
             let body = json!({ "query": COMPLETE, "variables": { "id": created["id"] } });
             let refused = server.http.post(format!("{}/graphql", server.url)).bearer_auth(crate::harness::ADMIN).json(&body).send().await.unwrap();
-            assert_eq!((refused.status().as_u16(), refused.headers().contains_key("retry-after")), (503, true), "{ill:?}");
+            assert_eq!((refused.status().as_u16(), refused.headers().contains_key("retry-after")), (503, true), "{failure:?}");
             let body: Value = refused.json().await.unwrap();
-            assert_eq!(body["errors"][0]["extensions"]["code"], "SERVICE_UNAVAILABLE", "{ill:?} {body:#}");
+            assert_eq!(body["errors"][0]["extensions"]["code"], "SERVICE_UNAVAILABLE", "{failure:?} {body:#}");
         }
-        bucket.be(Ill::No);
+        bucket.fail(Failure::None);
         let done = server.query(COMPLETE, json!({ "id": created["id"] })).await["completeDirectUpload"].clone();
         assert_eq!((&done["userErrors"], &done["file"]["sha256"]), (&json!([]), &json!(sha256(b"text"))));
     }

@@ -129,7 +129,7 @@ both! {
     }
 
     /// Rights that one root field revokes are missing for the next.
-    async fn rights_end_between_mutations(database: Database) {
+    async fn revoked_rights_apply_to_the_next_mutation(database: Database) {
         let server = Server::start(database).await;
         let member = server.token("member@example.com", Some((&server.workspace, Role::Owner))).await;
         let me = server.query_as(&member, "{ viewer { user { id } } }", json!({})).await["viewer"]["user"]["id"].clone();

@@ -20,7 +20,7 @@ const IMPORT: &str = "mutation($input: ImportFileInput!) { importFile(input: $in
 const STATUS: &str =
     "query($id: ID!) { file(id: $id) { status downloadUrl imageStatus image { dominantColor } } }";
 
-/// A file in the place of a folder, which is restored by `heal`.
+/// A file in the place of a folder, which is restored by `restore`.
 struct BlockedFolder(PathBuf);
 
 impl BlockedFolder {
@@ -30,7 +30,7 @@ impl BlockedFolder {
         BlockedFolder(folder)
     }
 
-    fn heal(self) {
+    fn restore(self) {
         std::fs::remove_file(&self.0).unwrap();
         if std::fs::rename(self.0.with_extension("aside"), &self.0).is_err() {
             std::fs::create_dir(&self.0).unwrap();
@@ -125,7 +125,7 @@ both! {
             (row.attempts > 0 && row.due_at.is_some_and(|due| due < soon)).then_some(())
         })
         .await;
-        blocked.heal();
+        blocked.restore();
 
         eventually("the import is there", || async {
             let file = server.query(STATUS, json!({ "id": imported })).await["file"].clone();
@@ -156,7 +156,7 @@ both! {
         let blocked = BlockedFolder::new(server.dir.path().join("data"));
         assert_outage(upload(&server, b"text".to_vec()).await).await;
         assert_rest_outage(server.http.put(put["uploadUrl"].as_str().unwrap()).body("text").send().await.unwrap()).await;
-        blocked.heal();
+        blocked.restore();
         server.file("a.txt", b"text".to_vec()).await;
         assert_eq!(server.http.put(put["uploadUrl"].as_str().unwrap()).body("text").send().await.unwrap().status(), 200);
     }
@@ -177,7 +177,7 @@ both! {
             tokio::time::sleep(Duration::from_millis(400)).await;
             server.clock.advance(Duration::from_secs(40));
         }
-        blocked.heal();
+        blocked.restore();
         server.clock.advance(Duration::from_secs(40));
         eventually("it is looked at again", || async {
             let seen = server.query(STATUS, json!({ "id": file["id"] })).await["file"]["image"]["dominantColor"].clone();
@@ -193,7 +193,7 @@ both! {
         let provision = "mutation($id: ID!) { provisionImage(input: { fileId: $id }) { image { id } userErrors { code } } }";
         let blocked = BlockedFolder::new(server.dir.path().join("blobs/originals"));
         assert_outage(ask(&server, provision, json!({ "id": file["id"] })).await).await;
-        blocked.heal();
+        blocked.restore();
         let done = server.query(provision, json!({ "id": file["id"] })).await;
         assert_eq!(done["provisionImage"]["userErrors"], json!([]));
         assert_eq!(server.query(STATUS, json!({ "id": file["id"] })).await["file"]["imageStatus"], "READY");

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Rust files below a folder, with their text less comments and unit tests.
+/// The Rust files below a folder, without comments and unit tests.
 fn sources(folder: &str) -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
@@ -31,22 +31,22 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// Asserts that none of the files that `applies` names holds one of the words.
+/// Asserts that no file that `applies` selects contains one of the words.
 fn forbid(why: &str, words: &[&str], applies: impl Fn(&str) -> bool) {
     let mut found = Vec::new();
-    let mut looked_at = 0;
+    let mut checked = 0;
     for (path, code) in sources("src") {
         if !applies(&path) {
             continue;
         }
-        looked_at += 1;
+        checked += 1;
         for word in words {
             if let Some(line) = code.lines().find(|line| line.contains(word)) {
                 found.push(format!("{path}: {}", line.trim()));
             }
         }
     }
-    assert!(looked_at > 0, "{why}: no file is looked at");
+    assert!(checked > 0, "{why}: no file is selected");
     assert!(found.is_empty(), "{why}:\n{}", found.join("\n"));
 }
 
@@ -54,7 +54,7 @@ fn in_face(path: &str) -> bool {
     ["src/graphql", "src/rest", "src/http", "src/server"].iter().any(|face| path.starts_with(face))
 }
 
-/// The room of a file below `src`: the module directly below the root. `main.rs`, `cli.rs` and `lib.rs` are above all.
+/// The room of a file below `src`: the module directly below the root. `main.rs`, `cli.rs` and `lib.rs` belong to none.
 fn room_of(path: &str) -> Option<&str> {
     let rest = path.strip_prefix("src/")?;
     let room = rest.split('/').next()?.trim_end_matches(".rs");
@@ -94,7 +94,7 @@ fn rooms_named(code: &str) -> BTreeSet<String> {
     rooms
 }
 
-/// Imports between rooms: for each room the others it names, and a file that does so.
+/// Imports between rooms: for each room, the rooms it imports, each with one of the importing files.
 fn imports() -> BTreeMap<String, BTreeMap<String, String>> {
     let mut imports: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     for (path, code) in sources("src") {
@@ -109,8 +109,8 @@ fn imports() -> BTreeMap<String, BTreeMap<String, String>> {
     imports
 }
 
-/// A way along imports from one room to another, both included.
-fn way(
+/// A path of imports from one room to another, including both.
+fn import_path(
     imports: &BTreeMap<String, BTreeMap<String, String>>,
     from: &str,
     to: &str,
@@ -121,7 +121,7 @@ fn way(
     }
     for next in imports.get(from)?.keys() {
         if seen.insert(next.clone())
-            && let Some(mut rest) = way(imports, next, to, seen)
+            && let Some(mut rest) = import_path(imports, next, to, seen)
         {
             rest.insert(0, from.to_owned());
             return Some(rest);
@@ -130,31 +130,31 @@ fn way(
     None
 }
 
-/// Every circle that an import closes, as `file -> image -> file`.
-fn circles(imports: &BTreeMap<String, BTreeMap<String, String>>) -> Vec<String> {
-    let mut circles = Vec::new();
+/// Every cycle of imports, as `file -> image -> file`.
+fn cycles(imports: &BTreeMap<String, BTreeMap<String, String>>) -> Vec<String> {
+    let mut cycles = Vec::new();
     for (room, others) in imports {
         for (other, path) in others {
-            if let Some(back) = way(imports, other, room, &mut BTreeSet::new()) {
-                circles.push(format!("{room} -> {} (closed by {path})", back.join(" -> ")));
+            if let Some(back) = import_path(imports, other, room, &mut BTreeSet::new()) {
+                cycles.push(format!("{room} -> {} (closed by {path})", back.join(" -> ")));
             }
         }
     }
-    circles
+    cycles
 }
 
 #[test]
 fn rooms_form_layers() {
     let imports = imports();
-    // Were the reader of imports blind, there would be no circle either.
+    // Without these imports the test would find no cycle because it finds no imports at all.
     for (room, below) in [("graphql", "image"), ("server", "rest"), ("file", "ingest"), ("auth", "entity")] {
         assert!(imports[room].contains_key(below), "{room} imports {below}: {:?}", imports[room]);
     }
-    let circles = circles(&imports);
-    assert!(circles.is_empty(), "rooms of src/ import each other:\n{}", circles.join("\n"));
+    let cycles = cycles(&imports);
+    assert!(cycles.is_empty(), "rooms of src/ import each other:\n{}", cycles.join("\n"));
 }
 
-/// The modules of `lib.rs` stand in the order of the layers, from the bottom to the top.
+/// The modules in `lib.rs` are in the order of the layers, from bottom to top.
 #[test]
 fn lib_lists_the_rooms_by_layer() {
     let order: Vec<&str> = include_str!("../../src/lib.rs")
@@ -166,17 +166,17 @@ fn lib_lists_the_rooms_by_layer() {
         for (other, path) in others {
             let (above, below) =
                 (place(&room).unwrap(), place(&other).unwrap_or_else(|| panic!("{path}: {other}")));
-            assert!(below < above, "{path} imports {other}, which stands above {room} in lib.rs");
+            assert!(below < above, "{path} imports {other}, which is above {room} in lib.rs");
         }
     }
 }
 
 #[test]
-fn a_circle_is_found_and_named() {
+fn a_cycle_is_found_and_named() {
     let room = |other: &str| BTreeMap::from([(other.to_owned(), "src/some.rs".to_owned())]);
     let imports = [("a", room("b")), ("b", room("c")), ("c", room("a")), ("d", room("a"))]
         .map(|(a, b)| (a.to_owned(), b));
-    let found = circles(&imports.into());
+    let found = cycles(&imports.into());
     assert_eq!(found.len(), 3);
     assert_eq!(found[0], "a -> b -> c -> a (closed by src/some.rs)");
     let named = rooms_named("use crate::{file::{self, list}, image as images, job};\ncrate::rows::x();");
@@ -184,7 +184,7 @@ fn a_circle_is_found_and_named() {
 }
 
 #[test]
-fn the_domain_does_not_know_its_faces() {
+fn the_domain_is_independent_of_the_faces() {
     let outside = ["src/main.rs", "src/lib.rs"];
     forbid("axum and async-graphql belong to the faces", &["axum", "async_graphql"], |path| {
         !in_face(path) && !outside.contains(&path)
@@ -192,7 +192,7 @@ fn the_domain_does_not_know_its_faces() {
 }
 
 #[test]
-fn the_faces_contain_no_rule() {
+fn the_faces_contain_no_rules() {
     let words = [
         "sea_orm",
         "ActiveModel",
@@ -240,7 +240,7 @@ fn files_are_small() {
         .filter(|(_, code)| code.lines().count() > 500)
         .map(|(path, _)| path)
         .collect();
-    assert!(long.is_empty(), "over 500 lines need an answer: {long:?}");
+    assert!(long.is_empty(), "files of more than 500 lines: {long:?}");
 }
 
 #[test]
@@ -256,13 +256,13 @@ fn pictures_are_read_in_one_place() {
     forbid("the crate media reads pictures, for the API and the emulator alike", &readers, |_| true);
     for (path, code) in sources("crates/media/src") {
         for word in ["crate::emulator", "imagegraph::", "axum", "async_graphql", "sea_orm", "tokio"] {
-            assert!(!code.contains(word), "{path} knows {word}");
+            assert!(!code.contains(word), "{path} names {word}");
         }
     }
 }
 
 #[test]
-fn every_dependency_says_why() {
+fn every_dependency_has_a_reason() {
     let manifest = concat!(
         include_str!("../../Cargo.toml"),
         include_str!("../../crates/cloudflare-images/Cargo.toml"),
@@ -277,7 +277,7 @@ fn every_dependency_says_why() {
         if line.starts_with('[') {
             inside = line.ends_with("dependencies]");
         } else if inside && line.contains('=') {
-            // A line without a comment of its own shares the one above it.
+            // A dependency without a comment shares the comment of the line above.
             let explained = previous.starts_with('#') || previous.contains('=');
             assert!(explained, "no reason for: {line}");
         }

@@ -217,7 +217,7 @@ both! {
 
     /// A crop keeps the image's focal point in view, where flipping and rotating have moved it; an explicit gravity
     /// takes precedence.
-    async fn crops_obey_the_focal_point(database: Database) {
+    async fn crops_keep_the_focal_point(database: Database) {
         let server = flexible(database).await;
         // Red on the left, blue on the right.
         let wide = picture(200, 100, ImageFormat::Png);
@@ -373,7 +373,7 @@ both! {
         let id = image(&told, "b.png", picture(200, 100, ImageFormat::Png), json!({})).await;
         let made = rendition(&told, &id, &json!({ "width": 10 })).await;
         assert_eq!(delivered(&told, &made["url"]).await.width(), 10);
-        server.heal().await;
+        server.remove_faults().await;
 
         let down = Server::start_with(database, |config| config.cloudflare_timeout = std::time::Duration::from_millis(300)).await;
         let id = image(&down, "c.png", picture(200, 100, ImageFormat::Png), json!({})).await;

@@ -26,7 +26,7 @@ fn seconds(from: &Value, to: &Value) -> i64 {
 
 both! {
     /// A file in the trash is in no other list and not in the account; restored, it is what it was, with its image.
-    async fn a_file_comes_back_as_it_was(database: Database) {
+    async fn a_restored_file_is_unchanged(database: Database) {
         let server = Server::start(database).await;
         let image = json!({ "alt": "A lake", "focalPoint": { "x": 0.25, "y": 0.5 }, "requireSignedUrls": true });
         let file = server.upload_as(ADMIN, json!({ "image": image }), "photo.jpg", "", photo(6)).await["file"].clone();
@@ -115,7 +115,7 @@ both! {
         server.fault(json!({ "call": "images.create", "fault": { "kind": "status", "status": 503 } })).await;
         let restored = server.query(RESTORE, json!({ "id": file["id"] })).await["restoreFile"].clone();
         assert_eq!((&restored["userErrors"], &restored["file"]["imageStatus"]), (&json!([]), &json!("QUEUED")));
-        server.heal().await;
+        server.remove_faults().await;
         eventually("ready", || async {
             server.pass(Duration::from_secs(700)).await;
             let found = server.query("{ images { nodes { alt } } }", json!({})).await;
@@ -132,7 +132,7 @@ both! {
         server.query(TRASH, json!({ "id": file["id"] })).await;
         let restored = server.query(RESTORE, json!({ "id": file["id"] })).await["restoreFile"].clone();
         assert_eq!((&restored["userErrors"], &restored["file"]["imageStatus"]), (&json!([]), &json!("QUEUED")), "{restored:#}");
-        server.heal().await;
+        server.remove_faults().await;
         eventually("back under its id", || async {
             server.pass(Duration::from_secs(60)).await;
             let found = server.query("{ images { nodes { cfImageId url } } }", json!({})).await;
@@ -144,7 +144,7 @@ both! {
     }
 
     /// The reason why an image could not be restored is on its file, which is restored all the same.
-    async fn a_restored_file_says_why_it_has_no_image(database: Database) {
+    async fn a_restored_file_has_the_reason_why_its_image_failed(database: Database) {
         let server = Server::start(database).await;
         let file = server.file("a.png", png(1)).await;
         server.query(TRASH, json!({ "id": file["id"] })).await;

@@ -274,7 +274,7 @@ both! {
         server.fault(json!({ "call": "direct_upload.create", "fault": { "kind": "status", "status": 500 } })).await;
         let refused = server.query(create, input.clone()).await;
         assert_eq!(refused["createDirectUpload"]["userErrors"][0]["code"], "UPSTREAM_ERROR");
-        server.heal().await;
+        server.remove_faults().await;
         let created = server.query(create, input).await;
         assert_eq!(created["createDirectUpload"]["userErrors"], json!([]));
         assert_eq!(counts(&server).await, (1, 0));

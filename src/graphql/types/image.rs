@@ -35,7 +35,7 @@ impl Image {
     /// The EXIF policy of its workspace, from the loader.
     pub async fn exif_policy(&self, ctx: &Context<'_>) -> workspace::ExifPolicy {
         let found = ctx.loaders().load_one(self.0.workspace_id).await;
-        workspace::kept_by(found.ok().flatten().as_ref())
+        workspace::exif_policy_of(found.ok().flatten().as_ref())
     }
 }
 

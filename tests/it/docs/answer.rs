@@ -1,24 +1,28 @@
-//! Answers as a page shows them, compared with real ones.
+//! Compares the answers that a page shows with the real ones.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value};
 
-/// What stands for anything.
+/// Placeholder for any text, member or item.
 const ANYTHING: char = '…';
 
-/// Which real value stands for one of the page. Values that vary are of a kind each: ids by their prefix, UUIDs, secrets,
-/// account hashes in URLs, cursors, signatures, and times around now.
+/// The real values for those that a page shows. Each variable value has a kind, and only values of the same kind are bound:
+/// ids by their prefix, UUIDs, secrets, account hashes in URLs, cursors, signatures, and times close to now.
 #[derive(Default)]
 pub(super) struct Bindings(Vec<(String, String)>);
 
 impl Bindings {
-    /// A text of the page with the real values in it.
+    /// Replaces the values of the page in a text by the real ones.
     pub(super) fn apply(&self, text: &str) -> String {
         self.0.iter().fold(text.to_owned(), |text, (shown, real)| text.replace(shown, real))
     }
 
+    /// Binds a value of the page to a real one.
+    ///
+    /// # Errors
+    /// If one of the two is bound to another value.
     pub(super) fn bind(&mut self, shown: &str, real: &str) -> Result<(), String> {
-        // What has been bound before is real by now, and stays what it is.
+        // `shown` may also be a real value, if `apply` has replaced it already.
         match self.0.iter().find(|(known, other)| known == shown || other == shown) {
             Some((known, other)) if known == shown && other == real => return Ok(()),
             Some(_) => return Err(format!("`{shown}` is `{real}` here")),
@@ -28,7 +32,7 @@ impl Bindings {
         Ok(())
     }
 
-    /// Compares a text; binds what varies in it.
+    /// Compares a text and binds the variable values in it.
     pub(super) fn text(&mut self, shown: &str, real: &str) -> Result<(), String> {
         let tidy = |text: &str| text.trim().lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
         let (shown, real) = (self.apply(&tidy(shown)), tidy(real));
@@ -39,13 +43,15 @@ impl Bindings {
         found.into_iter().try_for_each(|(shown, real)| self.bind(&shown, &real))
     }
 
-    /// Compares JSON; binds what varies in it.
+    /// Compares JSON and binds the variable values in it.
     pub(super) fn json(&mut self, shown: &str, real: &str) -> Result<(), String> {
-        let shown: Value = serde_json::from_str(&elided(shown)).map_err(|problem| problem.to_string())?;
+        let shown: Value = serde_json::from_str(&to_json(shown)).map_err(|problem| problem.to_string())?;
         let values: Result<Vec<Value>, _> = serde_json::Deserializer::from_str(real).into_iter().collect();
         let mut real = match values.map_err(|problem| format!("{problem}: {real}"))?.as_slice() {
             [one] => one.clone(),
-            other => return Err(format!("one answer is shown and these are given: {other:?}")),
+            other => {
+                return Err(format!("one JSON document is expected instead of {}: {other:?}", other.len()));
+            }
         };
         if let (Some(real), None) = (real.as_object_mut(), shown.get("extensions")) {
             real.remove("extensions");
@@ -81,11 +87,13 @@ impl Bindings {
     ) -> Result<(), String> {
         let marker = ANYTHING.to_string();
         for (key, shown) in shown.iter().filter(|(key, _)| **key != marker) {
-            let real = real.get(key).ok_or_else(|| format!("{path}.{key} is not there"))?;
+            let real = real.get(key).ok_or_else(|| format!("{path}.{key} is missing"))?;
             self.value(shown, real, &format!("{path}.{key}"))?;
         }
         match real.keys().find(|key| !shown.contains_key(*key)) {
-            Some(key) if !shown.contains_key(&marker) => Err(format!("{path}.{key} is not shown")),
+            Some(key) if !shown.contains_key(&marker) => {
+                Err(format!("{path}.{key} is not shown on the page"))
+            }
             _ => Ok(()),
         }
     }
@@ -95,8 +103,8 @@ fn is_anything(value: &Value) -> bool {
     value.as_str().is_some_and(|text| text.chars().eq([ANYTHING]))
 }
 
-/// JSON in which `…` outside of texts is a member or an item.
-fn elided(text: &str) -> String {
+/// Replaces each `…` outside of strings by a member or an item, so that the text is JSON.
+fn to_json(text: &str) -> String {
     let (mut out, mut within, mut quoted, mut escaped) = (String::new(), Vec::new(), false, false);
     for c in text.chars() {
         match c {
@@ -118,7 +126,7 @@ fn elided(text: &str) -> String {
     out
 }
 
-/// Whether a text is as shown, and which values stand for which.
+/// Whether a real text matches the shown one; `found` gets the pairs of variable values.
 fn fits(shown: &str, real: &str, found: &mut Vec<(String, String)>) -> bool {
     let (mut i, mut j) = (0, 0);
     while i < shown.len() {
@@ -133,7 +141,7 @@ fn fits(shown: &str, real: &str, found: &mut Vec<(String, String)>) -> bool {
             }
             return false;
         }
-        match (varying(shown, i), varying(real, j)) {
+        match (variable_value(shown, i), variable_value(real, j)) {
             (Some((kind, a)), Some((other, b))) if kind == other => {
                 if shown[i..i + a] != real[j..j + b] {
                     found.push((shown[i..i + a].to_owned(), real[j..j + b].to_owned()));
@@ -154,8 +162,8 @@ fn fits(shown: &str, real: &str, found: &mut Vec<(String, String)>) -> bool {
     j == real.len()
 }
 
-/// Kind and length of the value that varies which begins at a place, if one does.
-fn varying(text: &str, at: usize) -> Option<(&str, usize)> {
+/// Kind and length of the variable value that begins at `at`, if there is one.
+fn variable_value(text: &str, at: usize) -> Option<(&str, usize)> {
     let (before, rest) = text.split_at(at);
     let run = |allowed: fn(char) -> bool| rest.find(|c| !allowed(c)).unwrap_or(rest.len());
     let url_safe = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
@@ -174,24 +182,24 @@ fn varying(text: &str, at: usize) -> Option<(&str, usize)> {
         30 if rest.as_bytes()[3] == b'_' => Some((&rest[..4], 30)),
         36 if uuid::Uuid::try_parse(&rest[..36]).is_ok() => Some(("UUID", 36)),
         48 if rest.starts_with("imgr_") => Some(("secret", 48)),
-        // `images:` and `files:`, in which cursors of lists begin.
-        length if length > 30 && ["aW1hZ2VzO", "ZmlsZXM6"].iter().any(|list| rest.starts_with(list)) => {
+        // Cursors of lists begin with `images:` or `files:` in base64.
+        length if length > 30 && ["aW1hZ2VzO", "ZmlsZXM6"].iter().any(|prefix| rest.starts_with(prefix)) => {
             Some(("cursor", length))
         }
         _ => time(rest).map(|length| ("time", length)),
     }
 }
 
-/// The length of a time around now: another one, such as that of a photo, does not vary.
+/// The length of a time that varies: one close to now, or later than the pages were written. Other times, such as that of a
+/// photo, are constant.
 fn time(text: &str) -> Option<usize> {
     let shown = text.get(..24).filter(|shown| shown.ends_with('Z'))?;
     let time = DateTime::parse_from_rfc3339(shown).ok()?.to_utc();
     let now = DateTime::<Utc>::from(std::time::SystemTime::now());
-    // Years, because the page was written once.
     ((time - now).abs() < TimeDelta::days(40) || time > PAGES_WRITTEN).then_some(24)
 }
 
-/// Times in the pages are of November 2026 and later.
+/// The pages were written after this time, in November 2026.
 const PAGES_WRITTEN: DateTime<Utc> = DateTime::from_timestamp(1_793_491_200, 0).unwrap();
 
 #[cfg(test)]
@@ -202,7 +210,7 @@ mod tests {
     const SECOND: &str = "img_01m7y35y9hfx7bsqywv6bqddzq";
 
     #[test]
-    fn what_varies_is_the_same_everywhere() {
+    fn a_variable_value_has_one_real_value() {
         let mut bindings = Bindings::default();
         let shown = format!(r#"{{"id": "{FIRST}", "at": "2026-11-20T23:44:45.018Z"}}"#);
         let now = DateTime::<Utc>::from(std::time::SystemTime::now()).format("%FT%T%.3fZ");
@@ -214,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_is_found() {
+    fn differences_are_found() {
         for (shown, real) in [
             (r#"{"a": 1}"#, r#"{"a": 2}"#),
             (r#"{"a": 1}"#, r#"{"a": 1, "b": 2}"#),
@@ -231,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_out_may_be_anything() {
+    fn elided_parts_match_anything() {
         for (shown, real) in [
             (r#"{"a": 1, …}"#, r#"{"a": 1, "b": 2}"#),
             ("{…}", r#"{"a": 1}"#),

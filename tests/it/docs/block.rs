@@ -4,12 +4,12 @@ use std::path::Path;
 
 /// A fenced block.
 pub(super) struct Block {
-    /// File and line, as editors take them.
+    /// File and line, as `file:line`.
     pub(super) place: String,
-    /// What stands behind the fence.
+    /// The info string after the opening fence.
     pub(super) kind: String,
     pub(super) text: String,
-    /// Whether nothing but the block before it and a blank line stands between them.
+    /// Whether there are only blank lines between the previous block and this one.
     pub(super) follows: bool,
 }
 
@@ -25,7 +25,7 @@ pub(super) fn blocks(page: &Path) -> Vec<Block> {
         match (&mut open, bare.strip_prefix("```")) {
             (None, Some(kind)) => {
                 let place = format!("{}:{}", page.display(), number + 1);
-                assert!(!kind.trim().is_empty(), "{place}: a block of no kind");
+                assert!(!kind.trim().is_empty(), "{place}: this block has no language");
                 let kind = kind.trim().to_owned();
                 open = Some((Block { place, kind, text: String::new(), follows: !prose }, indent));
                 prose = false;
@@ -39,7 +39,7 @@ pub(super) fn blocks(page: &Path) -> Vec<Block> {
         }
     }
     if let Some((block, _)) = open {
-        panic!("{}: this block does not end", block.place);
+        panic!("{}: this block is not closed", block.place);
     }
     blocks
 }

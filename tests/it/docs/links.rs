@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-/// The relative links of a page that lead nowhere.
+/// The relative links of a page whose file or heading does not exist.
 pub(super) fn broken(page: &Path) -> Vec<String> {
     let text = std::fs::read_to_string(super::root().join(page)).unwrap();
     let mut broken = Vec::new();
     for (number, line) in prose(&text) {
         for target in targets(&line) {
-            let foreign = ["https://", "http://", "mailto:"].iter().any(|scheme| target.starts_with(scheme));
-            if !foreign && let Err(problem) = follow(page, target) {
+            let external = ["https://", "http://", "mailto:"].iter().any(|scheme| target.starts_with(scheme));
+            if !external && let Err(problem) = follow(page, target) {
                 broken.push(format!("{}:{number}: {target}: {problem}", page.display()));
             }
         }
@@ -17,7 +17,7 @@ pub(super) fn broken(page: &Path) -> Vec<String> {
     broken
 }
 
-/// Lines outside of fenced blocks, less what stands in backticks.
+/// Lines outside of fenced blocks, without text in backticks.
 fn prose(text: &str) -> Vec<(usize, String)> {
     let mut fenced = false;
     let mut lines = Vec::new();
@@ -52,7 +52,7 @@ fn follow(page: &Path, target: &str) -> Result<(), String> {
     Err("there is no such heading".to_owned())
 }
 
-/// The anchors of a page's headings, as GitHub makes them.
+/// The anchors of a page's headings, as GitHub generates them.
 fn anchors(text: &str) -> Vec<String> {
     let mut anchors: Vec<String> = Vec::new();
     let mut fenced = false;

@@ -14,11 +14,11 @@ use super::ADMIN;
 /// A started program; killed when dropped.
 pub(crate) struct Program {
     child: Child,
-    said: Arc<Mutex<String>>,
+    output: Arc<Mutex<String>>,
 }
 
 impl Program {
-    /// Starts a command and listens to its standard output.
+    /// Starts a command and collects its standard output.
     pub(crate) fn start(command: Command) -> Program {
         Self::start_logging(command, Stdio::inherit())
     }
@@ -26,31 +26,31 @@ impl Program {
     /// Starts a command with its log redirected.
     pub(crate) fn start_logging(mut command: Command, log: impl Into<Stdio>) -> Program {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
-        let said = Arc::new(Mutex::new(String::new()));
-        let (output, heard) = (child.stdout.take().unwrap(), Arc::clone(&said));
+        let output = Arc::new(Mutex::new(String::new()));
+        let (stdout, collected) = (child.stdout.take().unwrap(), Arc::clone(&output));
         std::thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                let mut heard = heard.lock().unwrap();
-                heard.push_str(&line);
-                heard.push('\n');
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let mut collected = collected.lock().unwrap();
+                collected.push_str(&line);
+                collected.push('\n');
             }
         });
-        Program { child, said }
+        Program { child, output }
     }
 
-    /// Its standard output up to `word`.
-    pub(crate) async fn said_until(&mut self, word: &str) -> String {
+    /// Waits at most 20 seconds until the standard output contains `word`; returns the output.
+    pub(crate) async fn output_until(&mut self, word: &str) -> String {
         for _ in 0..400 {
-            let said = self.said.lock().unwrap().clone();
-            if said.contains(word) {
-                return said;
+            let output = self.output.lock().unwrap().clone();
+            if output.contains(word) {
+                return output;
             }
             if let Some(status) = self.child.try_wait().unwrap() {
-                panic!("ended with {status} before it said {word:?}: {said}");
+                panic!("the program ended with {status} without printing {word:?}: {output}");
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        panic!("never said {word:?}: {}", self.said.lock().unwrap());
+        panic!("the program did not print {word:?}: {}", self.output.lock().unwrap());
     }
 
     /// Its peak memory in MiB; `None` where the system does not report it.
@@ -72,12 +72,12 @@ impl Program {
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
         for _ in 0..200 {
             if let Some(status) = self.child.try_wait().unwrap() {
-                assert!(status.success(), "ended with {status}");
+                assert!(status.success(), "the program ended with {status}");
                 return;
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        panic!("does not end");
+        panic!("the program does not end");
     }
 }
 
@@ -119,8 +119,8 @@ impl Remote {
             .envs(variables.iter().map(|(name, value)| (name, value)))
             .current_dir(dir.path());
         let mut program = Program::start_logging(command, log);
-        let said = program.said_until("listens on").await;
-        let address = said.lines().find_map(|line| line.split(" listens on ").nth(1)).unwrap().to_owned();
+        let output = program.output_until("listens on").await;
+        let address = output.lines().find_map(|line| line.split(" listens on ").nth(1)).unwrap().to_owned();
         let url = format!("http://{address}");
         let mut remote = Remote { program, url, workspace: String::new(), http: super::http() };
         let first = remote.query("{ workspaces { nodes { id } } }", json!({})).await;

@@ -12,17 +12,17 @@ use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use tempfile::TempDir;
 
-/// How the server fails.
+/// Failures of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ill {
-    /// Nothing.
-    No,
+pub(crate) enum Failure {
+    /// It does not fail.
+    None,
     /// Every request is answered with this status.
     Status(u16),
     /// Requests with this method are answered with this status.
     Method(&'static str, u16),
     /// Every answer is delayed by this time.
-    Slow(Duration),
+    Delay(Duration),
 }
 
 /// A bucket on a running server.
@@ -34,8 +34,8 @@ pub(crate) struct Bucket {
 
 struct Shared {
     service: S3Service,
-    ill: Mutex<Ill>,
-    seen: Mutex<Vec<String>>,
+    failure: Mutex<Failure>,
+    methods: Mutex<Vec<String>>,
 }
 
 const PREFIX: &str = "bucket/some/prefix";
@@ -46,8 +46,8 @@ impl Bucket {
         std::fs::create_dir(folder.path().join("bucket")).unwrap();
         let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(folder.path()).unwrap());
         builder.set_auth(SimpleAuth::from_single("id", "secret"));
-        let (service, ill) = (builder.build(), Mutex::new(Ill::No));
-        let state = Arc::new(Shared { service, ill, seen: Mutex::default() });
+        let (service, failure) = (builder.build(), Mutex::new(Failure::None));
+        let state = Arc::new(Shared { service, failure, methods: Mutex::default() });
         let router = axum::Router::new().fallback(answer).with_state(Arc::clone(&state));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -73,13 +73,14 @@ impl Bucket {
         ]
     }
 
-    pub(crate) fn be(&self, ill: Ill) {
-        *self.state.ill.lock().unwrap() = ill;
+    /// Lets the following requests fail.
+    pub(crate) fn fail(&self, failure: Failure) {
+        *self.state.failure.lock().unwrap() = failure;
     }
 
     /// Methods of the requests so far.
-    pub(crate) fn seen(&self) -> Vec<String> {
-        self.state.seen.lock().unwrap().clone()
+    pub(crate) fn methods(&self) -> Vec<String> {
+        self.state.methods.lock().unwrap().clone()
     }
 
     /// Names of the objects in a folder of the store.
@@ -95,15 +96,15 @@ impl Bucket {
 }
 
 async fn answer(State(state): State<Arc<Shared>>, request: Request) -> Response {
-    state.seen.lock().unwrap().push(request.method().to_string());
-    let ill = *state.ill.lock().unwrap();
-    match ill {
-        Ill::Status(status) => return StatusCode::from_u16(status).unwrap().into_response(),
-        Ill::Method(method, status) if request.method() == method => {
+    state.methods.lock().unwrap().push(request.method().to_string());
+    let failure = *state.failure.lock().unwrap();
+    match failure {
+        Failure::Status(status) => return StatusCode::from_u16(status).unwrap().into_response(),
+        Failure::Method(method, status) if request.method() == method => {
             return StatusCode::from_u16(status).unwrap().into_response();
         }
-        Ill::Slow(pause) => tokio::time::sleep(pause).await,
-        Ill::Method(..) | Ill::No => {}
+        Failure::Delay(pause) => tokio::time::sleep(pause).await,
+        Failure::Method(..) | Failure::None => {}
     }
     match state.service.call(request.map(s3s::Body::http_body_unsync)).await {
         Ok(answer) => answer.map(Body::new).into_response(),

@@ -1,4 +1,4 @@
-//! Events are delivered exactly once and in order, whoever writes and however often a reader resumes.
+//! Events are delivered exactly once and in order, independent of the writers and of how often a reader resumes.
 
 use std::time::Duration;
 
@@ -170,7 +170,7 @@ both! {
                     assert!(!plan.contains(word), "{}\n{plan}", statement.sql);
                 }
             }
-            eventually("nobody follows", || async { (server.running.app.event_notifier.subscriber_count() == 0).then_some(()) }).await;
+            eventually("all subscriptions end", || async { (server.running.app.event_notifier.subscriber_count() == 0).then_some(()) }).await;
         }
     }
 }

@@ -93,7 +93,7 @@ both! {
         assert_eq!((&first["kind"], &first["fileId"], &first["file"]["filename"]), (&json!("FILE_CREATED"), &file["id"], &json!("a.txt")));
         drop(events);
         let app = &server.running.app;
-        eventually("nobody follows", || async { (app.event_notifier.subscriber_count() == 0 && app.connections.count() == 0).then_some(()) }).await;
+        eventually("all subscriptions end", || async { (app.event_notifier.subscriber_count() == 0 && app.connections.count() == 0).then_some(()) }).await;
         let query = format!("subscription {{ assetEvents(workspaceId: \"{}\", after: {}) {{ kind }} }}", server.workspace, first["cursor"]);
         let mut events = Events::of(get(&server, &query)).await;
         assert_eq!(events.answer().await, json!({ "data": { "assetEvents": { "kind": "FILE_READY" } } }));

@@ -1,4 +1,4 @@
-//! Files that were promised before their bytes came: by a direct upload, or by an import.
+//! Files whose rows were inserted before their bytes were received: by a direct upload or an import.
 
 use uuid::Uuid;
 
@@ -12,25 +12,25 @@ use crate::ingest::description::check_sha256;
 use crate::ingest::{AccountImage, ImageRequest, IngestOutcome, ReceivedFile, Target, ingest, policy};
 use crate::storage::spool::Spool;
 
-/// A promised file whose bytes are here.
-pub struct PromisedFile<'a> {
+/// A file row without bytes, and what is known about the bytes that were received for it.
+pub struct ExpectedFile<'a> {
     pub workspace: &'a Workspace,
-    /// What was asked for when the file was promised.
+    /// The options of the request that inserted the row.
     pub intent: Intent,
-    /// What its source says of the bytes.
+    /// Type and name that the source states.
     pub declared: Declared<'a>,
     pub image_id: ImageId,
     /// Whether its image requires signed URLs.
     pub signed: bool,
-    /// The image, if the account has it already. What the account took is not refused for its size again: it may hand out
-    /// a re-encoding that is a little larger.
+    /// The image, if the account has it already. Its size is not checked again, because the account may return a re-encoded
+    /// original that is slightly larger than the limit.
     pub in_account: Option<&'a AccountImage>,
-    /// Where the bytes lie, if they were stored already.
+    /// The blob of these bytes, if they were written to the byte store already.
     pub stored: Option<Uuid>,
     pub target: Target<'a>,
 }
 
-impl PromisedFile<'_> {
+impl ExpectedFile<'_> {
     /// Checks the bytes and makes the file ready.
     ///
     /// # Errors
