@@ -1,18 +1,19 @@
-//! What a viewer may see, as a value: made by [`auth`](crate::auth), taken by `visible_to` of each entity.
+//! The rows that a viewer may see, as values: [`auth`](crate::auth) creates them, and `visible_to` of each entity filters by
+//! them.
 
 use crate::id::{UserId, WorkspaceId};
 
 /// The workspaces a viewer may see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WorkspaceAccess {
-    /// All of them: an admin's.
+    /// All workspaces, for an admin.
     All,
-    /// A member's, oldest first.
+    /// The workspaces of a member, oldest first.
     Only(Vec<WorkspaceId>),
 }
 
 impl WorkspaceAccess {
-    /// Whether this workspace is among them.
+    /// Whether the viewer may see a workspace.
     pub fn includes(&self, workspace: WorkspaceId) -> bool {
         match self {
             WorkspaceAccess::All => true,
@@ -20,7 +21,7 @@ impl WorkspaceAccess {
         }
     }
 
-    /// Access to this workspace alone, and to none if it is not included. `None` changes nothing.
+    /// Restricts the access to one workspace; to none if that is not included. `None` changes nothing.
     #[must_use]
     pub fn narrowed_to(self, workspace: Option<WorkspaceId>) -> WorkspaceAccess {
         match workspace {
@@ -34,12 +35,12 @@ impl WorkspaceAccess {
 /// The API tokens a viewer may see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenAccess {
-    /// Every token there is: an admin's.
+    /// The viewer may see all tokens, as an admin.
     pub all: bool,
-    /// The viewer, whose own tokens these are.
+    /// The viewer, who may see their own tokens.
     pub user: UserId,
-    /// Workspaces whose tokens the viewer manages.
+    /// The workspaces that the viewer manages, whose tokens they may see.
     pub managed: Vec<WorkspaceId>,
-    /// The workspace that the token in use is limited to: it sees the tokens of no other.
+    /// The workspace to which the token of the request is limited. Tokens of other workspaces are not visible with it.
     pub limited_to: Option<WorkspaceId>,
 }

@@ -1,13 +1,11 @@
 //! The Cloudflare Images account, for admins: settings, signing keys, variants, and all images of the account.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-
 use crate::app::App;
 use crate::auth::Viewer;
 use crate::error::{Code, Error, Result};
 use crate::job;
 use crate::provision::refusal;
+use crate::query::cursor::{self, CursorVersion};
 use cloudflare_images::client::{ListQuery, MetaFilter, SortOrder};
 use cloudflare_images::wire::{
     self, AccountConfig, Fit, Key, Metadata, Stats, Variant, VariantEdit, VariantOptions,
@@ -87,7 +85,7 @@ pub async fn switch_flexible_variants(app: &App, viewer: &Viewer, on: bool) -> R
     change_account(app, async move |app| {
         let config = app.cloudflare.edit_config(&change).await;
         // Also after an error: the change may have been made although the response was lost.
-        app.flexible_variants.forget();
+        app.flexible_variants.invalidate();
         config.map_err(account_error)
     })
     .await
@@ -107,7 +105,7 @@ pub async fn put_signing_key(app: &App, viewer: &Viewer, name: &str) -> Result<V
     change_account(app, async move |app| {
         let keys = app.cloudflare.put_key(&name).await;
         // The account rejects URLs signed with a former value.
-        app.keys.forget();
+        app.keys.invalidate();
         keys.map(|list| list.keys).map_err(|problem| {
             let message = "The account has two signing keys, the most that are possible. Delete one first.";
             limit_error(problem, Code::SigningKeyLimitReached, message)
@@ -123,7 +121,7 @@ pub async fn delete_signing_key(app: &App, viewer: &Viewer, name: &str) -> Resul
     let name = name.to_owned();
     change_account(app, async move |app| {
         let keys = app.cloudflare.delete_key(&name).await;
-        app.keys.forget();
+        app.keys.invalidate();
         keys.map(|list| list.keys).map_err(|problem| not_found(problem, "signing key"))
     })
     .await
@@ -140,7 +138,7 @@ pub async fn create_variant(app: &App, viewer: &Viewer, variant: &Variant) -> Re
     let variant = variant.clone();
     change_account(app, async move |app| {
         let created = app.cloudflare.create_variant(&variant).await;
-        app.variants.forget();
+        app.variants.invalidate();
         created.map_err(|problem| {
             let message = "The account has 100 variants, the most that are possible. Delete one first.";
             limit_error(problem, Code::VariantLimitReached, message)
@@ -173,7 +171,7 @@ pub async fn update_variant(
         };
         let edit = VariantEdit { options, never_require_signed_urls: change.never_require_signed_urls };
         let changed = app.cloudflare.edit_variant(&name, &edit).await;
-        app.variants.forget();
+        app.variants.invalidate();
         changed.map_err(|problem| not_found(problem, "variant"))
     })
     .await
@@ -192,7 +190,7 @@ pub async fn delete_variant(app: &App, viewer: &Viewer, name: &str) -> Result<()
     let name = name.to_owned();
     change_account(app, async move |app| {
         let deleted = app.cloudflare.delete_variant(&name).await;
-        app.variants.forget();
+        app.variants.invalidate();
         match deleted.map_err(account_error)? {
             client::Deleted::Done => Ok(()),
             client::Deleted::AlreadyGone => Err(Error::not_found("variant").at("name")),
@@ -246,17 +244,14 @@ pub async fn list_images(app: &App, viewer: &Viewer, list: AccountImageList) -> 
 }
 
 fn encode(token: Option<&str>, skip: u32) -> String {
-    URL_SAFE_NO_PAD.encode(serde_json::to_vec(&(1u8, token, skip)).unwrap_or_default())
+    cursor::encode(&(CursorVersion, token, skip))
 }
 
-fn decode(cursor: &str) -> Result<(Option<String>, u32)> {
-    URL_SAFE_NO_PAD
-        .decode(cursor)
-        .ok()
-        .and_then(|bytes| serde_json::from_slice::<(u8, Option<String>, u32)>(&bytes).ok())
-        .filter(|(version, _, skip)| *version == 1 && *skip < MAX_PAGE)
-        .map(|(_, token, skip)| (token, skip))
-        .ok_or_else(|| Error::invalid("after", "This is not a cursor; give one back as a page gave it."))
+fn decode(text: &str) -> Result<(Option<String>, u32)> {
+    let (_, token, skip) = cursor::decode::<(CursorVersion, Option<String>, u32)>(text)
+        .filter(|(_, _, skip)| *skip < MAX_PAGE)
+        .ok_or_else(|| cursor::malformed("after"))?;
+    Ok((token, skip))
 }
 
 fn checked_name(name: &str, max: usize) -> Result<()> {

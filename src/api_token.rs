@@ -10,7 +10,7 @@ use crate::entity::api_token::{self, Column, Entity, Model, Scope};
 use crate::entity::workspace;
 use crate::error::{Code, Error, Result};
 use crate::id::{ApiTokenId, WorkspaceId};
-use crate::query::page::{self, Count, Key, KeyKind, Keyed, ListOrder, Page, PageArgs, Range};
+use crate::query::page::{self, Count, IndexRange, KeysetRow, ListOrder, Page, PageArgs, SortKey};
 use crate::rows;
 use crate::rows::api_token::TokenRow;
 
@@ -20,8 +20,7 @@ const MAX_NAME: usize = 100;
 const USE_PRECISION: TimeDelta = TimeDelta::minutes(1);
 
 /// Newest first.
-const BY_CREATION: ListOrder<Column> =
-    ListOrder { name: "apiTokens:CREATED_AT", column: None, kind: KeyKind::Text, descending: true };
+const BY_CREATION: ListOrder<Column> = ListOrder::by_creation("apiTokens:CREATED_AT", true);
 
 /// A token to create.
 #[derive(Debug, Clone)]
@@ -110,7 +109,7 @@ pub async fn find_many(app: &App, viewer: &Viewer, ids: &[ApiTokenId]) -> Result
 pub async fn list(app: &App, viewer: &Viewer, list: TokenList) -> Result<Page<Model>> {
     viewer.require(Scope::WorkspaceAdmin)?;
     let ranges = ranges(viewer, &list);
-    page::page(&app.db.read, &ranges, BY_CREATION, list.page.window()?, list.both_ends).await
+    page::page(&app.db.read, &ranges, BY_CREATION, list.page.validate()?, list.both_ends).await
 }
 
 /// How many tokens a list has.
@@ -167,22 +166,22 @@ fn check(viewer: &Viewer, new: &NewApiToken, now: DateTime<Utc>) -> Result<()> {
     Ok(())
 }
 
-fn ranges(viewer: &Viewer, list: &TokenList) -> Vec<Range<Entity>> {
+fn ranges(viewer: &Viewer, list: &TokenList) -> Vec<IndexRange<Entity>> {
     match list.workspace_id {
         Some(id) if may_list(viewer, id) && viewer.sees(id) => {
-            vec![Range::within(api_token::visible_to(&viewer.token_access()), id)]
+            vec![IndexRange::of_workspace(api_token::visible_to(&viewer.token_access()), id)]
         }
         Some(_) => Vec::new(),
-        None => vec![Range::over_all(api_token::own(&viewer.token_access()))],
+        None => vec![IndexRange::all_rows(api_token::own(&viewer.token_access()))],
     }
 }
 
-impl Keyed<Column> for Model {
+impl KeysetRow<Column> for Model {
     fn id(&self) -> Uuid {
         self.id.0
     }
 
-    fn key(&self, _: Column) -> Key {
-        Key::Text(String::new())
+    fn sort_key(&self, _: Column) -> SortKey {
+        SortKey::Text(String::new())
     }
 }

@@ -1,4 +1,4 @@
-//! What every operation is given: the parts of a running server.
+//! The state of a running server, which every operation receives.
 
 mod cached;
 
@@ -36,49 +36,50 @@ use crate::config::Config;
 use crate::connections::Connections;
 use crate::error::{Error, Result};
 use crate::id::{DirectUploadId, FileId};
-use crate::storage::Blobs;
+use crate::storage::BlobStore;
 use cloudflare_images::client::Client;
 use cloudflare_images::wire::{Key, Variant};
 
-/// Most steps with images the worker takes at once.
-const IMAGE_STEPS: usize = 32;
+/// Most image operations that the worker runs at once.
+const MAX_IMAGE_OPERATIONS: usize = 32;
 
-/// A running server's parts; cheap to clone.
+/// The state of a running server. Cloning is cheap.
 #[derive(Clone)]
 pub struct App(Arc<Parts>);
 
-/// The parts, reached through [`App`].
+/// The fields of [`App`], which dereferences to them.
 pub struct Parts {
     pub config: Config,
     pub db: Db,
-    pub blobs: Blobs,
+    pub blobs: BlobStore,
     pub cloudflare: Client,
-    /// Named variants of the account.
+    /// The named variants of the Cloudflare account.
     pub variants: Cached<Vec<Variant>>,
-    /// Signing keys of the account.
+    /// The signing keys of the Cloudflare account.
     pub keys: Cached<Vec<Key>>,
-    /// Whether the account delivers transformations by URL options.
+    /// Whether the Cloudflare account delivers transformations by URL options.
     pub flexible_variants: Cached<bool>,
     pub clock: Clock,
-    /// What each token may still ask for.
+    /// The rate limit of each token.
     pub rate_buckets: RateBuckets,
-    /// Wakes the worker when something became due.
+    /// Wakes the worker when a row is due.
     pub due: Notify,
-    /// Turns of the worker's steps with images: each may hold a connection to the account for long.
-    pub image_steps: Arc<Semaphore>,
-    /// Which tokens were used when.
+    /// Permits for the worker's image operations, each of which may keep a connection to the account open for long.
+    pub image_permits: Arc<Semaphore>,
+    /// When tokens were used, until it is written to the database.
     pub token_uses: TokenUses,
-    /// Wakes the worker when there is something to fetch.
+    /// Wakes the worker when an import is due.
     pub imports: Notify,
-    /// How far down the list of files their bytes were looked for; from the newest on when there is nothing.
-    pub checked_down_to: std::sync::Mutex<Option<FileId>>,
-    /// Direct uploads whose bytes are arriving here.
+    /// Progress of the check that files have their bytes: the file checked last, from the newest to the oldest. `None` to start
+    /// with the newest.
+    pub last_checked_file: std::sync::Mutex<Option<FileId>>,
+    /// Direct uploads whose bytes this process is receiving.
     pub receiving: std::sync::Mutex<HashSet<DirectUploadId>>,
-    /// What the server signs its own URLs with, once it was needed.
+    /// The secret that signs the server's own URLs, loaded when it is first needed.
     pub url_secret: OnceCell<Vec<u8>>,
-    /// Tells subscribers that a workspace has new events.
+    /// Notifies subscriptions of new events in a workspace.
     pub event_notifier: EventNotifier,
-    /// Sockets and event streams.
+    /// Open WebSockets and event streams.
     pub connections: Connections,
 }
 
@@ -91,8 +92,8 @@ impl std::ops::Deref for App {
 }
 
 impl App {
-    /// Puts the parts together.
-    pub fn new(config: Config, db: Db, blobs: Blobs, cloudflare: Client, clock: Clock) -> App {
+    /// Creates the state.
+    pub fn new(config: Config, db: Db, blobs: BlobStore, cloudflare: Client, clock: Clock) -> App {
         App(Arc::new(Parts {
             config,
             db,
@@ -104,10 +105,10 @@ impl App {
             clock,
             rate_buckets: RateBuckets::default(),
             due: Notify::new(),
-            image_steps: Arc::new(Semaphore::new(IMAGE_STEPS)),
+            image_permits: Arc::new(Semaphore::new(MAX_IMAGE_OPERATIONS)),
             token_uses: TokenUses::default(),
             imports: Notify::new(),
-            checked_down_to: std::sync::Mutex::default(),
+            last_checked_file: std::sync::Mutex::default(),
             receiving: std::sync::Mutex::default(),
             url_secret: OnceCell::new(),
             event_notifier: EventNotifier::default(),
@@ -115,14 +116,20 @@ impl App {
         }))
     }
 
-    /// Until when a claim made now holds.
+    /// When the lease of a row that is claimed now ends.
     pub fn lease(&self, now: DateTime<Utc>) -> DateTime<Utc> {
         now + self.config.lease
     }
 
-    /// Where clients reach this server.
+    /// The URL at which clients reach this server.
+    ///
+    /// # Errors
+    /// Internal, before the server has started.
     pub fn public_url(&self) -> Result<Url> {
-        self.config.public_url.clone().ok_or_else(|| Error::fault("naming the server", "it was not started"))
+        self.config
+            .public_url
+            .clone()
+            .ok_or_else(|| Error::fault("the public URL", "the server has not started"))
     }
 
     /// For tests that kill a server between two steps, in debug builds only: if `IMAGEGRAPH_CRASH_POINT` has this name,

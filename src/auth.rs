@@ -1,4 +1,4 @@
-//! Who is asking, what they may do, and how much: above the entities that a viewer is made of.
+//! Viewers and their rights, bearer tokens, rate limits, and signatures of the server's own URLs.
 
 pub mod editable;
 

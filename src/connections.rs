@@ -1,4 +1,4 @@
-//! WebSockets and event streams: how many each token has open, and their shutdown.
+//! Open WebSockets and event streams: their number per token, and their shutdown.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -14,7 +14,7 @@ use crate::id::ApiTokenId;
 /// How long connections may take to close when the server stops.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The open sockets and event streams of a server.
+/// The open WebSockets and event streams of a server.
 #[derive(Default)]
 pub struct Connections {
     /// Cancelled when the server stops.
@@ -23,14 +23,14 @@ pub struct Connections {
     open: Arc<Mutex<HashMap<ApiTokenId, usize>>>,
 }
 
-/// The permission to hold one connection open, until it is dropped.
+/// Permission to hold one connection open. Dropping it releases the connection.
 pub struct ConnectionPermit {
     token: ApiTokenId,
     open: Arc<Mutex<HashMap<ApiTokenId, usize>>>,
 }
 
 impl Connections {
-    /// Takes one of the `max` connections of a token; `None` when all are open.
+    /// Acquires one of the `max` connections of a token; `None` if all are in use.
     pub fn acquire(&self, token: ApiTokenId, max: usize) -> Option<ConnectionPermit> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let count = open.entry(token).or_default();
@@ -46,12 +46,13 @@ impl Connections {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).values().sum()
     }
 
-    /// Tracks the task of a connection, so that [`Connections::shut_down`] waits for it. The task watches `stop`.
+    /// Tracks the task of a connection, so that [`Connections::shut_down`] waits for it. The task must end when `stop` is
+    /// cancelled.
     pub fn serve<C: Future<Output = ()>>(&self, connection: C) -> TrackedFuture<C> {
         self.tasks.track_future(connection)
     }
 
-    /// Tells every connection to close, and waits for them with a timeout.
+    /// Cancels `stop`, and waits until all connections are closed, for five seconds at most.
     pub async fn shut_down(&self) {
         self.stop.cancel();
         self.tasks.close();

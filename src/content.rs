@@ -1,8 +1,9 @@
-//! What received bytes are: type, geometry, EXIF, colours, placeholders. Pure, but for the spool file that is read.
+//! Detection and analysis of received bytes: MIME type, dimensions, EXIF, colours, placeholders. Nothing here has side
+//! effects; only `detect` reads a file.
+
+pub mod detect;
 
 pub mod exif;
-
-pub mod kind;
 
 pub mod mime;
 

@@ -1,4 +1,4 @@
-//! Delivery URLs and the pixel sizes behind them: pure functions.
+//! Delivery URLs of images, and the pixel size of what they deliver. All functions are pure.
 
 pub mod colour;
 
@@ -17,41 +17,41 @@ use crate::entity::image::{Format, Model};
 use cloudflare_images::signing;
 use cloudflare_images::wire::{Key, MAX_SIDE, Metadata, Variant, VariantOptions};
 
-/// Longest side Cloudflare delivers, in pixels.
-pub const MAX_WIDTH: i32 = MAX_SIDE as i32;
+/// Longest side that Cloudflare delivers, in pixels.
+pub const MAX_DELIVERED_SIDE: i32 = MAX_SIDE as i32;
 
-/// One sized version of an image.
+/// A sized version of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rendition {
-    /// Name of the variant, if it is one.
+    /// Name of the variant; `None` for a transformation.
     pub variant: Option<String>,
     pub url: Url,
-    /// Width and height in pixels; `None` when they cannot be told in advance.
+    /// Width and height in pixels; `None` if they cannot be computed.
     pub size: Option<(u32, u32)>,
     /// When the URL stops working; `None` for a URL that needs no signature.
     pub expires_at: Option<DateTime<Utc>>,
-    /// False when it stands in for what was asked for and cannot be had.
+    /// False if this is a fallback because the requested version cannot be delivered.
     pub exact: bool,
 }
 
-/// What it takes to sign URLs.
+/// Parameters of signed URLs.
 #[derive(Debug, Clone)]
 pub struct Signer {
     pub key: Key,
-    /// How long a URL stays valid at least.
+    /// Minimum validity of a URL.
     pub ttl: Duration,
     pub now: DateTime<Utc>,
 }
 
-/// The URL of a variant, or of an option list, of a provisioned image, signed if a signer is given, and when it stops
-/// working.
+/// The delivery URL of a provisioned image, and when it expires. `variant` is the name of a variant or a list of URL options.
+/// With `signer`, the URL is signed.
 pub fn url(
     delivery: &Url,
     image: &Model,
     variant: &str,
     signer: Option<&Signer>,
 ) -> (Url, Option<DateTime<Utc>>) {
-    // Both are there in every provisioned row; a constraint of the table says so.
+    // A constraint of the table ensures that every provisioned row has both.
     let hash = image.account_hash.as_deref().unwrap_or_default();
     let id = image.cf_image_id.as_deref().unwrap_or_default();
     match signer {
@@ -64,36 +64,36 @@ pub fn url(
     }
 }
 
-/// When a URL handed out now expires: at least `ttl` from now and at most twice that, at a multiple of `ttl`, so that
-/// everybody who asks within one such window gets the same string and caches keep working.
+/// When a URL signed now expires: after at least `ttl` and at most twice that, at a multiple of `ttl`. URLs signed between two
+/// multiples are equal, so that caches can use them.
 pub fn expiry(now: DateTime<Utc>, ttl: Duration) -> DateTime<Utc> {
-    let window = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX).max(1);
-    let end = (now.timestamp().saturating_add(window).saturating_add(window - 1)) / window * window;
+    let interval = i64::try_from(ttl.as_secs()).unwrap_or(i64::MAX).max(1);
+    let end = (now.timestamp().saturating_add(interval).saturating_add(interval - 1)) / interval * interval;
     DateTime::from_timestamp(end, 0).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
-/// Pixels a variant of this image will have.
+/// Width and height in pixels of a variant of an image.
 ///
-/// `None` for an image of unknown size, for HEIC, whose encoding after conversion is Cloudflare's own affair, and for
-/// a variant with a fit or an option that we do not know.
+/// `None` for an image of unknown size, for HEIC, which Cloudflare converts in a way it does not document, and for a variant
+/// with an unknown fit or option.
 pub fn rendered_size(image: &Model, options: &VariantOptions) -> Option<(u32, u32)> {
-    let whole = source(image)?;
+    let original = original_size(image)?;
     match image.format {
         // Cloudflare never resizes SVG.
-        Format::Svg => Some(whole),
+        Format::Svg => Some(original),
         Format::Heic => None,
         _ if !options.other.is_empty() => None,
-        _ => Some(fit::fitted(options.fit.known()?.into(), options.width, options.height, whole)),
+        _ => Some(fit::fitted_size(options.fit.known()?.into(), options.width, options.height, original)),
     }
 }
 
-/// Whether a variant delivers metadata beyond the copyright notice. One with a way that we do not know may.
+/// Whether a variant delivers metadata beyond the copyright notice. True for an unknown value of `metadata`, to be safe.
 pub fn keeps_metadata(variant: &Variant) -> bool {
     !matches!(variant.options.metadata.known(), Some(Metadata::Copyright | Metadata::None))
 }
 
 /// Width and height of the original in pixels.
-pub fn source(image: &Model) -> Option<(u32, u32)> {
+pub fn original_size(image: &Model) -> Option<(u32, u32)> {
     Some((u32::try_from(image.width?).ok()?, u32::try_from(image.height?).ok()?))
 }
 
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_expiry_is_the_same_all_through_a_window_and_never_too_soon() {
+    fn an_expiry_is_the_same_within_an_interval_and_never_too_soon() {
         let ttl = Duration::from_secs(3600);
         let at = |seconds| DateTime::from_timestamp(seconds, 0).unwrap();
         assert_eq!(expiry(at(7200), ttl), at(10800));

@@ -203,7 +203,7 @@ pub async fn run_due(app: &App, upload: Model) -> Result<()> {
         Err(Error::Refusal(reason))
             if reason.code == Code::UploadExpired
                 && upload.transport == Transport::Put
-                && app.blobs.presigns()
+                && app.blobs.can_presign()
                 && upload.attempts < 2 =>
         {
             job::reschedule::<Entity>(app, &upload, Some(app.clock.now() + app.config.stray_check)).await
@@ -308,7 +308,7 @@ async fn remove_leftovers(app: &App, upload: &Model) -> Result<()> {
     {
         return job::retry_later::<Entity>(app, upload).await;
     }
-    if upload.transport == Transport::Put && app.blobs.presigns() {
+    if upload.transport == Transport::Put && app.blobs.can_presign() {
         if let Err(problem) = app.blobs.delete(BlobKey::Incoming(upload.id.0)).await {
             Error::from(problem).log();
             return job::retry_later::<Entity>(app, upload).await;

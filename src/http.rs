@@ -1,5 +1,5 @@
-//! What both faces stand on: request ids, bearer credentials, error answers, the handling of bodies, and the transfer of
-//! files.
+//! HTTP handling that GraphQL and REST share: request ids, bearer tokens, error responses, request bodies, and the transfer
+//! of files.
 
 pub mod credential;
 
@@ -31,8 +31,11 @@ use tokio_util::sync::CancellationToken;
 
 pub use request_id::RequestId;
 
-/// Serves a router until `stop` is cancelled, then finishes the requests in progress. A client that is still sending
-/// receives its error answer nevertheless.
+/// Serves a router until `stop` is cancelled, then finishes the requests in progress. A client receives an error response even
+/// if it is still sending the body.
+///
+/// # Errors
+/// Those of the listener.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> std::io::Result<()> {
     let router = router
         .layer(middleware::from_fn(framing::reject_unsupported))

@@ -14,7 +14,7 @@ use url::Url;
 use crate::app::App;
 use crate::auth::Viewer;
 use crate::auth::editable;
-use crate::content::mime::Declared;
+use crate::content::mime::DeclaredType;
 use crate::entity::api_token::Scope;
 use crate::entity::event::EventKind;
 use crate::entity::file::{self, Column, Entity, Intent, Model, Status};
@@ -178,7 +178,7 @@ async fn fill(app: &App, file: &Model) -> std::result::Result<(), FetchError> {
     let expected = ExpectedFile {
         workspace: &workspace,
         intent,
-        declared: Declared { mime_type: fetched.content_type.as_deref(), filename: filename.as_deref() },
+        declared: DeclaredType { mime_type: fetched.content_type.as_deref(), filename: filename.as_deref() },
         image_id: ImageId::new(app.clock.now()),
         signed: signed.unwrap_or(workspace.private_by_default),
         in_account: None,

@@ -22,7 +22,7 @@ pub use crate::ingest::options::{NewFileOptions, ValidatedOptions};
 pub use crate::ingest::outcome::{Uploaded, first_result};
 
 use crate::app::{App, Transaction};
-use crate::content::kind::ContentKind;
+use crate::content::detect::DetectedContent;
 use crate::entity::direct_upload;
 use crate::entity::event::EventKind;
 use crate::entity::file::{self, Column, Entity, ImageStatus, Intent, Model, Status};
@@ -32,8 +32,8 @@ use crate::error::{Code, Error, Result};
 use crate::id::{FileId, ImageId};
 use crate::idempotency::IdempotencyKey;
 use crate::ingest::dedup::{CandidateBlobs, ContentLookup};
+use crate::normalization::{original_unless_nfc, to_nfc};
 use crate::rows::{self, stored_bytes};
-use crate::spelling::{as_sent, composed};
 use crate::storage::spool::Spool;
 use cloudflare_images::wire;
 
@@ -41,7 +41,7 @@ use cloudflare_images::wire;
 pub struct ReceivedFile<'a> {
     pub workspace: &'a Workspace,
     pub spool: &'a Spool,
-    pub kind: &'a ContentKind,
+    pub kind: &'a DetectedContent,
     /// The blob of these bytes, if they were written to the byte store already.
     pub stored: Option<Uuid>,
     pub on_duplicate: DuplicatePolicy,
@@ -315,8 +315,8 @@ async fn fill_row(
         Target::Import(file, name) => {
             if let Some(name) = name {
                 update = update
-                    .col_expr(Column::Filename, Expr::val(composed(name).as_ref()))
-                    .col_expr(Column::FilenameSent, Expr::val(as_sent(name)));
+                    .col_expr(Column::Filename, Expr::val(to_nfc(name).as_ref()))
+                    .col_expr(Column::FilenameSent, Expr::val(original_unless_nfc(name)));
             }
             update = update
                 .filter(Column::Status.eq(Status::Processing))

@@ -12,25 +12,25 @@ pub mod error;
 /// Every setting.
 pub mod config;
 
-/// Folders and files into which nobody else may look.
+/// Folders and files that only the server's own user may access.
 pub mod folder;
 
-/// The cryptography under TLS.
+/// The cryptography provider of TLS.
 pub mod tls;
 
-/// Canonically equivalent texts.
-pub mod spelling;
+/// Unicode normalization of names, tags and searches.
+pub mod normalization;
 
-/// What a viewer may see, as a value.
+/// The workspaces and API tokens that a viewer may see.
 pub mod access;
 
-/// Bytes by key, and received bytes on their way there.
+/// The byte store, and temporary files of received bytes.
 pub mod storage;
 
-/// Connections that stay open.
+/// Open WebSockets and event streams.
 pub mod connections;
 
-/// The parts of a running server: what every operation is given.
+/// The state of a running server, which every operation receives.
 pub mod app;
 
 /// The SeaORM entities: one file per table.
@@ -39,16 +39,16 @@ pub mod entity;
 /// Background work: backoff, due rows, operations that outlive their request.
 pub mod job;
 
-/// Viewer, credential, rate limit, signatures of the server's own URLs.
+/// Viewers and their rights, bearer tokens, rate limits, signatures of the server's own URLs.
 pub mod auth;
 
-/// What received bytes are.
+/// Detection and analysis of received bytes: MIME type, dimensions, EXIF, colours, placeholders.
 pub mod content;
 
-/// Delivery URLs and the pixel sizes behind them.
+/// Delivery URLs of images, and the pixel size of what they deliver.
 pub mod delivery;
 
-/// How lists are read.
+/// Keyset pagination, filters, text search, usage counters.
 pub mod query;
 
 /// Changes of rows that several operations make.
@@ -96,7 +96,7 @@ pub mod bootstrap;
 /// Claims rows that are due and runs their steps.
 pub mod worker;
 
-/// What both faces stand on.
+/// HTTP handling that GraphQL and REST share.
 pub mod http;
 
 /// The GraphQL face.

@@ -1,4 +1,6 @@
-//! How lists are read: keyset pages, filters, full-text search, and the counters of what workspaces use.
+//! How lists are read: keyset pages and their cursors, filters, text search, and usage counters of workspaces.
+
+pub mod cursor;
 
 pub mod filter;
 

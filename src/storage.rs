@@ -1,4 +1,4 @@
-//! Bytes by key: a directory, memory, or S3/R2, all through `object_store`.
+//! The byte store: objects by key in a directory, in memory, or in S3 or R2, through `object_store`.
 
 pub mod spool;
 
@@ -26,18 +26,19 @@ use uuid::Uuid;
 use crate::config::{Config, Durability};
 use crate::folder;
 
-/// Longest silence of an S3 store, and longest time for one of its parts to be sent.
-const S3_SILENCE: Duration = Duration::from_secs(30);
-/// How often a call to an S3 store is repeated, and for how long.
+/// Read timeout of S3 requests: the longest time without data from the store, which includes sending one part.
+const S3_READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// Most retries of a call to S3.
 const S3_RETRIES: usize = 3;
+/// Longest time during which a call to S3 is retried.
 const S3_RETRY_TIME: Duration = Duration::from_secs(15);
 
-/// Everything that can be stored.
+/// The key of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BlobKey {
-    /// The bytes of a file as they were sent, under a key used once.
+    /// The bytes of a file as they were sent. Each id is used once.
     Original(Uuid),
-    /// Bytes that are sent straight to the store for a direct upload, under its id; nobody has looked at them.
+    /// Bytes that a client sends directly to the store, under the id of its direct upload. They are not checked yet.
     Incoming(Uuid),
 }
 
@@ -52,39 +53,39 @@ impl BlobKey {
 
 /// The byte store.
 #[derive(Clone)]
-pub struct Blobs {
+pub struct BlobStore {
     store: Arc<dyn ObjectStore>,
-    /// The directory, when the store is one.
+    /// The directory of a directory store.
     directory: Option<PathBuf>,
-    /// Who signs requests that clients send to the store themselves, when it is S3, and what its keys begin with.
+    /// For S3: the signer of URLs at which clients send bytes to the store, and the prefix of all keys.
     signer: Option<(Arc<dyn Signer>, Path)>,
 }
 
-impl Blobs {
-    /// Opens the store that the settings name; makes a missing directory.
-    pub fn open(config: &Config) -> Result<Blobs, OpenError> {
+impl BlobStore {
+    /// Opens the configured store. A missing directory is created.
+    pub fn open(config: &Config) -> Result<BlobStore, OpenError> {
         let directory = match &config.store_url {
             None => config.data_dir.join("blobs"),
             Some(url) => match url.scheme() {
                 "s3" => return Self::s3(config, url),
                 "memory" => {
-                    return Ok(Blobs { store: Arc::new(InMemory::new()), directory: None, signer: None });
+                    return Ok(BlobStore { store: Arc::new(InMemory::new()), directory: None, signer: None });
                 }
                 _ => url.to_file_path().map_err(|()| OpenError::Path)?,
             },
         };
         let durable = config.durability == Durability::Full;
-        folder::make(&directory, durable)?;
-        // With this, an object's bytes and the folders that lead to it are on the disk before a call returns.
+        folder::create(&directory, durable)?;
+        // With `with_fsync`, an object and the directory entries that lead to it are on disk before a call returns.
         let store = LocalFileSystem::new_with_prefix(&directory)?.with_fsync(durable);
-        Ok(Blobs { store: Arc::new(store), directory: Some(directory), signer: None })
+        Ok(BlobStore { store: Arc::new(store), directory: Some(directory), signer: None })
     }
 
-    fn s3(config: &Config, url: &url::Url) -> Result<Blobs, OpenError> {
+    fn s3(config: &Config, url: &url::Url) -> Result<BlobStore, OpenError> {
         let retry =
             RetryConfig { max_retries: S3_RETRIES, retry_timeout: S3_RETRY_TIME, ..RetryConfig::default() };
-        // Silence is limited and not the whole time, which for a large file on a slow line is long.
-        let client = ClientOptions::new().with_timeout_disabled().with_read_timeout(S3_SILENCE);
+        // A read timeout and no total timeout, because a large file may take long on a slow connection.
+        let client = ClientOptions::new().with_timeout_disabled().with_read_timeout(S3_READ_TIMEOUT);
         let mut builder = AmazonS3Builder::new()
             .with_retry(retry)
             .with_client_options(client)
@@ -102,30 +103,30 @@ impl Blobs {
         let s3 = builder.build()?;
         let signer: Arc<dyn Signer> = Arc::new(s3.clone());
         let store = Arc::new(PrefixStore::new(s3, prefix.clone()));
-        Ok(Blobs { store, directory: None, signer: Some((signer, prefix)) })
+        Ok(BlobStore { store, directory: None, signer: Some((signer, prefix)) })
     }
 
-    /// Stores what `source` yields, and answers what that was. An object appears whole or not at all.
+    /// Stores the bytes of `source`, and returns their size and hash. The object becomes visible when it is complete.
     pub async fn put(
         &self,
         key: BlobKey,
         source: impl Stream<Item = std::io::Result<Bytes>>,
-    ) -> object_store::Result<Stored> {
+    ) -> object_store::Result<StoredObject> {
         let mut writer = BufWriter::new(Arc::clone(&self.store), key.path());
         match copy(source, &mut writer).await {
             Ok(stored) => {
-                // A shutdown that fails has ended the writer, which must not be aborted again.
-                writer.shutdown().await.map_err(unwritten)?;
+                // After a failed shutdown the writer must not be aborted: it has ended already.
+                writer.shutdown().await.map_err(write_error)?;
                 Ok(stored)
             }
-            Err(problem) => {
+            Err(error) => {
                 let _ = writer.abort().await;
-                Err(problem)
+                Err(error)
             }
         }
     }
 
-    /// The bytes as a stream.
+    /// The bytes of an object as a stream.
     pub async fn get(
         &self,
         key: BlobKey,
@@ -133,7 +134,7 @@ impl Blobs {
         Ok(self.store.get(&key.path()).await?.into_stream())
     }
 
-    /// Part of an object of `size` bytes as a stream; `None` if there is no such object, or it has another size.
+    /// A range of an object as a stream; `None` if the object is missing or does not have `size` bytes.
     pub async fn get_range(
         &self,
         key: BlobKey,
@@ -144,41 +145,45 @@ impl Blobs {
         match self.store.get_opts(&key.path(), options).await {
             Ok(found) if found.meta.size == size => Ok(Some(found.into_stream())),
             Ok(_) | Err(object_store::Error::NotFound { .. }) => Ok(None),
-            // A range beyond the end of an object that was cut off is an error of its own in every store.
-            Err(problem) => match self.size(key).await? {
-                Some(found) if found == size => Err(problem),
+            // The object may have been truncated, and each store reports a range beyond its end differently.
+            Err(error) => match self.size(key).await? {
+                Some(found) if found == size => Err(error),
                 _ => Ok(None),
             },
         }
     }
 
-    /// How many bytes there are; `None` if nothing is.
+    /// Size of an object in bytes; `None` if it is missing.
     pub async fn size(&self, key: BlobKey) -> object_store::Result<Option<u64>> {
         match self.store.head(&key.path()).await {
             Ok(found) => Ok(Some(found.size)),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(problem) => Err(problem),
+            Err(error) => Err(error),
         }
     }
 
-    /// Copies bytes within the store.
+    /// Copies an object within the store.
     pub async fn copy(&self, from: BlobKey, to: BlobKey) -> object_store::Result<()> {
         self.store.copy(&from.path(), &to.path()).await
     }
 
-    /// Whether clients can send bytes to the store themselves.
-    pub fn presigns(&self) -> bool {
+    /// Whether the store accepts bytes from clients, at presigned URLs.
+    pub fn can_presign(&self) -> bool {
         self.signer.is_some()
     }
 
-    /// A URL to which a client can PUT the bytes itself, where the store is one that takes them.
-    pub async fn put_url(&self, key: BlobKey, expires_in: Duration) -> object_store::Result<Option<Url>> {
+    /// A URL to which a client can PUT the bytes of an object; `None` if the store has no presigned URLs.
+    pub async fn presigned_put_url(
+        &self,
+        key: BlobKey,
+        expires_in: Duration,
+    ) -> object_store::Result<Option<Url>> {
         let Some((signer, prefix)) = &self.signer else { return Ok(None) };
         let path: Path = prefix.parts().chain(key.path().parts()).collect();
         signer.signed_url(Method::PUT, &path, expires_in).await.map(Some)
     }
 
-    /// Removes the bytes; already gone is fine.
+    /// Deletes an object. A missing object is not an error.
     pub async fn delete(&self, key: BlobKey) -> object_store::Result<()> {
         match self.store.delete(&key.path()).await {
             Err(object_store::Error::NotFound { .. }) => Ok(()),
@@ -186,7 +191,7 @@ impl Blobs {
         }
     }
 
-    /// The originals whose bytes have lain there for longer than `age`.
+    /// The ids of the originals that are older than `age`.
     pub async fn originals_older_than(
         &self,
         age: Duration,
@@ -196,76 +201,77 @@ impl Blobs {
             .list(Some(&Path::from("originals")))
             .try_filter_map(|object| async move {
                 let modified: SystemTime = object.last_modified.into();
-                let old = now.duration_since(modified).is_ok_and(|lain| lain > age);
+                let old = now.duration_since(modified).is_ok_and(|elapsed| elapsed > age);
                 Ok(object.location.filename().filter(|_| old).and_then(|name| Uuid::parse_str(name).ok()))
             })
             .try_collect()
             .await
     }
 
-    /// Removes half-written objects that a killed process left in a directory store, where the library hides them.
-    pub async fn sweep_half_written(&self, age: Duration, now: SystemTime) -> std::io::Result<()> {
+    /// Removes the incomplete objects that a killed process left in a directory store. `object_store` does not list them.
+    pub async fn remove_incomplete(&self, age: Duration, now: SystemTime) -> std::io::Result<()> {
         let Some(directory) = &self.directory else { return Ok(()) };
         let folder = directory.join("originals");
-        let swept = tokio::task::spawn_blocking(move || {
+        let removed = tokio::task::spawn_blocking(move || {
             let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
             for entry in entries {
-                // `object_store` stages `<key>` as `<key>#<n>`.
+                // `object_store` writes `<key>` to `<key>#<n>` and renames it when it is complete.
                 let path = entry?.path();
-                let staged = path.file_name().is_some_and(|name| name.to_string_lossy().contains('#'));
-                if staged {
-                    // It may have been finished or removed in the meantime.
+                let is_incomplete = path.file_name().is_some_and(|name| name.to_string_lossy().contains('#'));
+                if is_incomplete {
+                    // Another process may have completed or removed it in the meantime, so errors are ignored.
                     let modified = std::fs::metadata(&path).and_then(|data| data.modified());
-                    if modified.is_ok_and(|at| now.duration_since(at).is_ok_and(|lain| lain > age)) {
+                    if modified.is_ok_and(|at| now.duration_since(at).is_ok_and(|elapsed| elapsed > age)) {
                         let _ = std::fs::remove_file(&path);
                     }
                 }
             }
             Ok(())
         });
-        swept.await.unwrap_or_else(|panicked| Err(std::io::Error::other(panicked)))
+        removed.await.unwrap_or_else(|panic| Err(std::io::Error::other(panic)))
     }
 
-    /// Whether the store answers.
+    /// Checks that the store responds.
     pub async fn check(&self) -> object_store::Result<()> {
         self.store.list(Some(&Path::from("health"))).next().await.transpose().map(drop)
     }
 }
 
-/// What was written into the store.
+/// Size and hash of stored bytes.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Stored {
-    /// Bytes.
+pub struct StoredObject {
+    /// In bytes.
     pub size: u64,
     pub sha256: [u8; 32],
 }
 
+/// Writes the bytes of `source`, and computes their size and hash.
 async fn copy(
     source: impl Stream<Item = std::io::Result<Bytes>>,
     writer: &mut BufWriter,
-) -> object_store::Result<Stored> {
+) -> object_store::Result<StoredObject> {
     let (mut source, mut size, mut hasher) = (pin!(source), 0, Sha256::new());
     while let Some(chunk) = source.next().await {
-        let chunk = chunk.map_err(unwritten)?;
+        let chunk = chunk.map_err(write_error)?;
         size += chunk.len() as u64;
         hasher.update(&chunk);
-        // A store that does not find what is being written does not work: nothing of a file is missing.
-        writer.put(chunk).await.map_err(|problem| unwritten(std::io::Error::other(problem)))?;
+        // `NotFound` from a write is an error of the store. As `NotFound` it would be taken for a missing file.
+        writer.put(chunk).await.map_err(|error| write_error(std::io::Error::other(error)))?;
     }
-    Ok(Stored { size, sha256: hasher.finalize().into() })
+    Ok(StoredObject { size, sha256: hasher.finalize().into() })
 }
 
-fn unwritten(problem: std::io::Error) -> object_store::Error {
-    object_store::Error::Generic { store: "blob", source: problem.into() }
+fn write_error(error: std::io::Error) -> object_store::Error {
+    object_store::Error::Generic { store: "blob", source: error.into() }
 }
 
 /// Why the byte store cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    #[error("the store URL is not a path of this machine")]
+    #[error("the store URL is not a path on this machine")]
     Path,
-    #[error("the folder cannot be made")]
+    #[error("the folder cannot be created")]
     Folder(#[from] std::io::Error),
-    #[error("the store's settings are not usable")]
+    #[error("the settings of the store are invalid")]
     Store(#[from] object_store::Error),
 }

@@ -2,8 +2,8 @@
 
 use rustls::crypto::{CryptoProvider, ring};
 
-/// Installs the provider for the whole process. Programs that use this library have to call it first: building an HTTP
-/// client panics without a provider.
+/// Installs the provider for the process. Programs that use this library must call it first, because building an HTTP client
+/// panics without a provider.
 pub fn install() {
     if CryptoProvider::get_default().is_none() {
         // An error means that another thread has installed one in the meantime.

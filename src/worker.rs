@@ -121,10 +121,10 @@ pub async fn analyse_next(app: &App) -> Result<bool> {
 /// Runs the steps of rows that are due, at most a batch of each table; returns the number of rows.
 pub async fn round(app: &App) -> Result<usize> {
     let mut tasks = Vec::new();
-    let free = u64::try_from(app.image_steps.available_permits()).unwrap_or(0);
+    let free = u64::try_from(app.image_permits.available_permits()).unwrap_or(0);
     for image in claim_images(app, Ord::min(free, BATCH_SIZE)).await? {
         let app = app.clone();
-        let permit = Arc::clone(&app.image_steps).try_acquire_owned();
+        let permit = Arc::clone(&app.image_permits).try_acquire_owned();
         tasks.push(spawn_logged(async move {
             let _permit = permit;
             provision::run_due(&app, image).await
@@ -168,7 +168,7 @@ pub async fn sweep(app: &App) -> Result<()> {
     // First what does not need the byte store, which may not work at the moment.
     idempotency::purge(&app.db.write, now).await?;
     rows::event::purge(&app.db.write, now).await?;
-    let half_written = app.blobs.sweep_half_written(age, now.into()).await;
+    let half_written = app.blobs.remove_incomplete(age, now.into()).await;
     half_written.map_err(|io| Error::fault("sweeping half-written bytes", io))?;
     // The check does not depend on the deletion: it also works if the store refuses to list or delete objects.
     let removed = dedup::remove_unowned(app).await;

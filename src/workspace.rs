@@ -14,7 +14,9 @@ use crate::entity::user;
 use crate::entity::workspace::{self, Column, Entity, Model};
 use crate::error::Result;
 use crate::id::{UserId, WorkspaceId};
-use crate::query::page::{self, Count, Key, KeyKind, Keyed, ListOrder, Page, PageArgs, Range};
+use crate::query::page::{
+    self, Count, IndexRange, KeysetRow, ListOrder, Page, PageArgs, SortKey, SortKeyType,
+};
 
 /// Which workspaces are listed, and how.
 #[derive(Debug, Clone)]
@@ -27,10 +29,9 @@ pub struct WorkspaceList {
 
 /// By name, the default order.
 pub const BY_NAME: ListOrder<Column> =
-    ListOrder { name: "workspaces:NAME", column: Some(Column::Name), kind: KeyKind::Text, descending: false };
+    ListOrder::by("workspaces:NAME", Column::Name, SortKeyType::Text, false);
 /// By time of creation.
-pub const BY_CREATION: ListOrder<Column> =
-    ListOrder { name: "workspaces:CREATED_AT", column: None, kind: KeyKind::Text, descending: false };
+pub const BY_CREATION: ListOrder<Column> = ListOrder::by_creation("workspaces:CREATED_AT", false);
 
 /// One workspace, if the viewer may see it.
 pub async fn find(app: &App, viewer: &Viewer, id: WorkspaceId) -> Result<Option<Model>> {
@@ -53,12 +54,12 @@ pub async fn find_users(app: &App, viewer: &Viewer, ids: &[UserId]) -> Result<Ve
 
 /// A page of the viewer's workspaces.
 pub async fn list(app: &App, viewer: &Viewer, list: WorkspaceList) -> Result<Page<Model>> {
-    let window = list.page.window()?;
+    let request = list.page.validate()?;
     page::page(
         &app.db.read,
-        &[Range::over_all(workspace::visible_to(&viewer.access()))],
+        &[IndexRange::all_rows(workspace::visible_to(&viewer.access()))],
         list.order,
-        window,
+        request,
         list.both_ends,
     )
     .await
@@ -66,16 +67,16 @@ pub async fn list(app: &App, viewer: &Viewer, list: WorkspaceList) -> Result<Pag
 
 /// How many workspaces the viewer may see.
 pub async fn count(app: &App, viewer: &Viewer) -> Result<Count> {
-    let all = [Range::over_all(workspace::visible_to(&viewer.access()))];
+    let all = [IndexRange::all_rows(workspace::visible_to(&viewer.access()))];
     page::count::<Entity>(&app.db.read, &all, None, None).await
 }
 
-impl Keyed<Column> for Model {
+impl KeysetRow<Column> for Model {
     fn id(&self) -> Uuid {
         self.id.0
     }
 
-    fn key(&self, _: Column) -> Key {
-        Key::Text(self.name.clone())
+    fn sort_key(&self, _: Column) -> SortKey {
+        SortKey::Text(self.name.clone())
     }
 }

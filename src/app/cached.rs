@@ -1,4 +1,5 @@
-//! What the account tells about itself, kept for a while: no answer waits for a call that a value is there without.
+//! Values of the Cloudflare account, cached with stale-while-revalidate: as long as a value is known, no request waits for a
+//! call to the account.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,40 +10,40 @@ use tracing::Instrument;
 
 use crate::error::{Code, Error, Refusal, Result};
 
-/// Something of the account that changes rarely. A value older than a minute is still answered at once, while a newer one
-/// is fetched beside it.
-pub struct Cached<T>(Arc<Shelf<T>>);
+/// A value of the account that changes rarely. A value older than a minute is still returned at once, while a new one is
+/// fetched in the background.
+pub struct Cached<T>(Arc<Shared<T>>);
 
-struct Shelf<T> {
+struct Shared<T> {
     times: Times,
-    kept: Mutex<Kept<T>>,
-    /// Counts the fetches that have ended.
+    state: Mutex<State<T>>,
+    /// Number of fetches that have ended.
     ended: watch::Sender<u64>,
 }
 
 struct Times {
-    /// How long a value counts as fresh.
+    /// How long a value is fresh.
     fresh: Duration,
-    /// How long a failure counts as the answer of the account.
+    /// How long a failed fetch is not repeated.
     failed: Duration,
-    /// How long a caller waits for a first value, or for one after a change.
+    /// How long a caller waits for the first value, or for a new value after an invalidation.
     wait: Duration,
-    /// How long a caller waits where the last fetch has failed.
-    short_wait: Duration,
+    /// How long a caller waits if the last fetch failed.
+    wait_after_failure: Duration,
 }
 
-struct Kept<T> {
+struct State<T> {
     value: Option<Arc<T>>,
     /// Why there is no newer value.
     failure: Option<Refusal>,
-    /// Until when nobody asks again.
-    until: Instant,
-    /// Grows when a value that was fetched before does not count any more.
-    age: u64,
-    /// The age for which a value is being fetched.
+    /// Before this time, no fetch is started.
+    next_fetch_at: Instant,
+    /// Incremented by each invalidation. A value that was requested in an earlier generation is outdated.
+    generation: u64,
+    /// The generation in which the running fetch was started.
     fetching: Option<u64>,
-    /// The value was forgotten: it is answered only where no newer one can be had.
-    forgotten: bool,
+    /// The value was invalidated: it is returned only if no newer value can be fetched.
+    invalidated: bool,
 }
 
 impl<T> Default for Cached<T> {
@@ -51,153 +52,157 @@ impl<T> Default for Cached<T> {
             fresh: Duration::from_secs(60),
             failed: Duration::from_secs(5),
             wait: Duration::from_secs(5),
-            short_wait: Duration::from_secs(1),
+            wait_after_failure: Duration::from_secs(1),
         })
     }
 }
 
 impl<T> Cached<T> {
     fn with(times: Times) -> Self {
-        let kept = Kept {
+        let state = State {
             value: None,
             failure: None,
-            until: Instant::now(),
-            age: 0,
+            next_fetch_at: Instant::now(),
+            generation: 0,
             fetching: None,
-            forgotten: false,
+            invalidated: false,
         };
-        Cached(Arc::new(Shelf { times, kept: Mutex::new(kept), ended: watch::Sender::default() }))
+        Cached(Arc::new(Shared { times, state: Mutex::new(state), ended: watch::Sender::default() }))
     }
 }
 
 impl<T: Send + Sync + 'static> Cached<T> {
-    /// The value that is kept, or, where there is none yet, what `fetch` answers. One fetch runs at a time, on its own;
-    /// those who wait for it share it, and wait some seconds at most.
+    /// The cached value. If there is none yet, the result of `fetch`. One fetch runs at a time, in a task of its own. All
+    /// callers without a value wait for it, for a few seconds at most.
     ///
     /// # Errors
-    /// What the fetch failed with, or `UPSTREAM_ERROR`, while no value was ever fetched.
+    /// If there is no value: the error of the last fetch, or `UPSTREAM_ERROR` if it takes too long.
     pub async fn get(
         &self,
         fetch: impl Future<Output = Result<T, Refusal>> + Send + 'static,
     ) -> Result<Arc<T>> {
-        // Before the look: a fetch that ends in between is seen.
+        // Subscribed before the lookup, so that a fetch that ends in between is noticed.
         let mut ended = self.0.ended.subscribe();
-        let age = match self.look(fetch) {
-            Look::Known(known) => return known,
-            Look::Wait(age) => age,
+        let generation = match self.look_up(fetch) {
+            Lookup::Answer(answer) => return answer,
+            Lookup::Wait { generation } => generation,
         };
         let times = &self.0.times;
-        let wait = if self.0.kept().failure.is_some() { times.short_wait } else { times.wait };
+        let failed_before = self.0.state().failure.is_some();
+        let wait = if failed_before { times.wait_after_failure } else { times.wait };
         let fetched = async {
-            while self.0.kept().fetching == Some(age) {
+            while self.0.state().fetching == Some(generation) {
                 if ended.changed().await.is_err() {
                     return;
                 }
             }
         };
-        let late = tokio::time::timeout(wait, fetched).await.is_err();
-        let mut kept = self.0.kept();
-        if late && kept.fetching == Some(age) {
-            // The next caller waits less for the same fetch.
-            kept.failure.get_or_insert_with(late_answer);
+        let timed_out = tokio::time::timeout(wait, fetched).await.is_err();
+        let mut state = self.0.state();
+        if timed_out && state.fetching == Some(generation) {
+            // The next caller waits for a shorter time.
+            state.failure.get_or_insert_with(timeout_refusal);
         }
-        kept.answer()
+        state.answer()
     }
 
-    /// Makes the next caller wait for a new value.
-    pub fn forget(&self) {
-        let mut kept = self.0.kept();
-        kept.age += 1;
-        kept.until = Instant::now();
-        kept.forgotten = true;
+    /// Invalidates the value: the next caller waits for a new one.
+    pub fn invalidate(&self) {
+        let mut state = self.0.state();
+        state.generation += 1;
+        state.next_fetch_at = Instant::now();
+        state.invalidated = true;
     }
 
-    /// Makes the value an old one: it is still answered, and the next caller has it fetched anew.
-    pub fn expire(&self) {
-        self.0.kept().until = Instant::now();
+    /// Marks the value as stale: the next caller receives it, and a new one is fetched in the background.
+    pub fn mark_stale(&self) {
+        self.0.state().next_fetch_at = Instant::now();
     }
 
-    /// What can be answered at once; otherwise the age of the value to wait for. Begins a fetch where one is due.
-    fn look(&self, fetch: impl Future<Output = Result<T, Refusal>> + Send + 'static) -> Look<T> {
-        let mut kept = self.0.kept();
-        let due = Instant::now() >= kept.until;
-        if due && kept.fetching != Some(kept.age) {
-            kept.fetching = Some(kept.age);
-            let fetching = Fetching { shelf: Arc::clone(&self.0), age: kept.age };
-            tokio::spawn(async move { fetching.end(fetch.await) }.in_current_span());
+    /// Starts a fetch if one is due, and looks up the answer.
+    fn look_up(&self, fetch: impl Future<Output = Result<T, Refusal>> + Send + 'static) -> Lookup<T> {
+        let mut state = self.0.state();
+        let is_due = Instant::now() >= state.next_fetch_at;
+        if is_due && state.fetching != Some(state.generation) {
+            state.fetching = Some(state.generation);
+            let running = RunningFetch { shared: Arc::clone(&self.0), generation: state.generation };
+            tokio::spawn(async move { running.complete(fetch.await) }.in_current_span());
         }
-        // A minute-old variant or key is right far more often than an error.
-        if kept.value.is_some() && !kept.forgotten || !due {
-            return Look::Known(kept.answer());
+        // A stale value is better than an error: variants and keys rarely change.
+        if state.value.is_some() && !state.invalidated || !is_due {
+            return Lookup::Answer(state.answer());
         }
-        Look::Wait(kept.age)
+        Lookup::Wait { generation: state.generation }
     }
 }
 
-enum Look<T> {
-    Known(Result<Arc<T>>),
-    Wait(u64),
+enum Lookup<T> {
+    Answer(Result<Arc<T>>),
+    /// The fetch of this generation has to be waited for.
+    Wait {
+        generation: u64,
+    },
 }
 
-/// A fetch under way. However it ends, nobody waits for it afterwards.
-struct Fetching<T> {
-    shelf: Arc<Shelf<T>>,
-    age: u64,
+/// A fetch in progress. Dropping it ends the fetch, also after a panic, and wakes the callers that wait for it.
+struct RunningFetch<T> {
+    shared: Arc<Shared<T>>,
+    generation: u64,
 }
 
-impl<T: Send + Sync + 'static> Fetching<T> {
-    fn end(self, fetched: Result<T, Refusal>) {
-        let mut kept = self.shelf.kept();
-        let current = kept.age == self.age;
+impl<T: Send + Sync + 'static> RunningFetch<T> {
+    fn complete(self, fetched: Result<T, Refusal>) {
+        let mut state = self.shared.state();
+        let is_current = state.generation == self.generation;
         match fetched {
-            // Asked before something was changed, perhaps answered after: better than nothing, and no more.
-            Ok(value) if !current && kept.value.is_some() => drop(value),
+            // The value may be from before the invalidation. It is used only if there is no other.
+            Ok(value) if !is_current && state.value.is_some() => drop(value),
             Ok(value) => {
-                kept.value = Some(Arc::new(value));
-                kept.failure = None;
-                if current {
-                    kept.forgotten = false;
-                    kept.until = Instant::now() + self.shelf.times.fresh;
+                state.value = Some(Arc::new(value));
+                state.failure = None;
+                if is_current {
+                    state.invalidated = false;
+                    state.next_fetch_at = Instant::now() + self.shared.times.fresh;
                 }
             }
-            Err(failure) if current => {
-                kept.failure = Some(failure);
-                kept.until = Instant::now() + self.shelf.times.failed;
+            Err(failure) if is_current => {
+                state.failure = Some(failure);
+                state.next_fetch_at = Instant::now() + self.shared.times.failed;
             }
             Err(_) => {}
         }
     }
 }
 
-impl<T> Drop for Fetching<T> {
+impl<T> Drop for RunningFetch<T> {
     fn drop(&mut self) {
-        let mut kept = self.shelf.kept();
-        if kept.fetching == Some(self.age) {
-            kept.fetching = None;
+        let mut state = self.shared.state();
+        if state.fetching == Some(self.generation) {
+            state.fetching = None;
         }
-        drop(kept);
-        self.shelf.ended.send_modify(|count| *count += 1);
+        drop(state);
+        self.shared.ended.send_modify(|count| *count += 1);
     }
 }
 
-impl<T> Shelf<T> {
-    /// A panic elsewhere does not spoil what is kept.
-    fn kept(&self) -> MutexGuard<'_, Kept<T>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+impl<T> Shared<T> {
+    /// Locks the state. It is consistent even after a panic elsewhere, so poisoning is ignored.
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<T> Kept<T> {
+impl<T> State<T> {
     fn answer(&self) -> Result<Arc<T>> {
         match (&self.value, &self.failure) {
             (Some(value), _) => Ok(Arc::clone(value)),
             (None, Some(failure)) => Err(Error::Refusal(failure.clone())),
-            (None, None) => Err(Error::Refusal(late_answer())),
+            (None, None) => Err(Error::Refusal(timeout_refusal())),
         }
     }
 }
 
-fn late_answer() -> Refusal {
+fn timeout_refusal() -> Refusal {
     Refusal {
         code: Code::UpstreamError,
         message: "Cloudflare Images does not answer in time.".to_owned(),
@@ -212,13 +217,13 @@ mod tests {
 
     use super::*;
 
-    /// Never fresh, and waited for no longer than a test should take.
+    /// Values are never fresh, and callers wait no longer than a test should take.
     fn never_fresh<T>() -> Cached<T> {
         Cached::with(Times {
             fresh: Duration::ZERO,
             failed: Duration::ZERO,
             wait: Duration::from_secs(10),
-            short_wait: Duration::from_secs(10),
+            wait_after_failure: Duration::from_secs(10),
         })
     }
 
@@ -226,22 +231,24 @@ mod tests {
         Error::refuse(Code::UpstreamError, "down").public()
     }
 
-    /// A fetch that ends when it is told to.
-    fn held(value: i32) -> (tokio::sync::oneshot::Sender<()>, impl Future<Output = Result<i32, Refusal>>) {
-        let (release, held) = tokio::sync::oneshot::channel();
+    /// A fetch that waits until it is released.
+    fn paused_fetch(
+        value: i32,
+    ) -> (tokio::sync::oneshot::Sender<()>, impl Future<Output = Result<i32, Refusal>>) {
+        let (release, released) = tokio::sync::oneshot::channel();
         (release, async move {
-            let _ = held.await;
+            let _ = released.await;
             Ok(value)
         })
     }
 
     #[tokio::test]
-    async fn a_stale_value_is_answered_at_once_and_renewed_beside() {
+    async fn a_stale_value_is_returned_at_once_and_refreshed_in_the_background() {
         let cached = never_fresh();
         assert_eq!(*cached.get(async { Ok(1) }).await.unwrap(), 1);
-        let (release, slow) = held(2);
+        let (release, slow) = paused_fetch(2);
         assert_eq!(*cached.get(slow).await.unwrap(), 1);
-        // No second fetch beside the first.
+        // No second fetch starts while the first is running.
         assert_eq!(*cached.get(async { Ok(3) }).await.unwrap(), 1);
         release.send(()).unwrap();
         while *cached.get(std::future::pending()).await.unwrap() != 2 {
@@ -250,27 +257,28 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_first_value_is_fetched_once_for_all() {
-        let (cached, asked) = (Cached::default(), Arc::new(AtomicU32::new(0)));
+    async fn concurrent_callers_share_the_first_fetch() {
+        let (cached, fetches) = (Cached::default(), Arc::new(AtomicU32::new(0)));
         let fetch = || {
-            let asked = Arc::clone(&asked);
+            let fetches = Arc::clone(&fetches);
             async move {
                 tokio::time::sleep(Duration::from_millis(20)).await;
-                asked.fetch_add(1, Ordering::Relaxed);
+                fetches.fetch_add(1, Ordering::Relaxed);
                 Ok(7)
             }
         };
         let answers = futures_util::future::join_all((0..9).map(|_| cached.get(fetch()))).await;
         assert!(answers.into_iter().all(|answer| *answer.unwrap() == 7));
-        assert_eq!(asked.load(Ordering::Relaxed), 1);
+        assert_eq!(fetches.load(Ordering::Relaxed), 1);
     }
 
     #[tokio::test]
-    async fn nobody_waits_for_ever() {
+    async fn waiting_ends_after_a_timeout() {
         let second = Duration::from_secs(1);
-        let times = Times { fresh: second, failed: second, wait: Duration::ZERO, short_wait: Duration::ZERO };
+        let times =
+            Times { fresh: second, failed: second, wait: Duration::ZERO, wait_after_failure: Duration::ZERO };
         let cached = Cached::<i32>::with(times);
-        let (release, slow) = held(1);
+        let (release, slow) = paused_fetch(1);
         assert!(cached.get(slow).await.is_err());
         assert!(cached.get(async { Ok(2) }).await.is_err(), "one fetch at a time");
         release.send(()).unwrap();
@@ -281,33 +289,33 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_change_is_seen_by_the_next_caller_and_not_undone_by_an_earlier_fetch() {
+    async fn an_invalidation_is_not_undone_by_an_earlier_fetch() {
         let cached = Cached::default();
         cached.get(async { Ok(1) }).await.unwrap();
-        cached.forget();
-        let (release, earlier) = held(1);
+        cached.invalidate();
+        let (release, earlier) = paused_fetch(1);
         let waiting = tokio::spawn({
             let cached = Cached(Arc::clone(&cached.0));
             async move { *cached.get(earlier).await.unwrap() }
         });
         tokio::task::yield_now().await;
-        cached.forget();
+        cached.invalidate();
         assert_eq!(*cached.get(async { Ok(2) }).await.unwrap(), 2);
         release.send(()).unwrap();
         waiting.await.unwrap();
         assert_eq!(*cached.get(async { Ok(3) }).await.unwrap(), 2);
-        // Nothing newer to be had: better the old value than none.
-        cached.forget();
+        // If no newer value can be fetched, the old one is returned.
+        cached.invalidate();
         assert_eq!(*cached.get(async { Err(refusal()) }).await.unwrap(), 2);
     }
 
     #[tokio::test]
-    async fn a_failure_and_a_panic_leave_nobody_waiting() {
+    async fn a_failure_and_a_panic_end_the_waiting() {
         let cached = Cached::<i32>::default();
         assert!(cached.get(async { panic!("in a fetch") }).await.is_err());
         assert!(cached.get(async { Err(refusal()) }).await.is_err());
-        assert!(cached.get(async { Ok(1) }).await.is_err(), "the failure counts for a while");
-        cached.forget();
+        assert!(cached.get(async { Ok(1) }).await.is_err(), "a failure is remembered for five seconds");
+        cached.invalidate();
         assert_eq!(*cached.get(async { Ok(1) }).await.unwrap(), 1);
     }
 }

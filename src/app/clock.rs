@@ -1,4 +1,4 @@
-//! Where the time comes from.
+//! The clock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -6,22 +6,23 @@ use std::time::Duration;
 
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 
-/// Where the time comes from; tests may move it.
+/// The clock of a server, which tests can advance.
 #[derive(Clone, Default)]
 pub struct Clock {
-    ahead_millis: Arc<AtomicI64>,
+    /// How far the clock is ahead of the system time.
+    offset_millis: Arc<AtomicI64>,
 }
 
 impl Clock {
-    /// Now, to the millisecond: what every database keeps and every answer shows.
-    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    /// The current time in whole milliseconds, the precision of stored times and of responses.
+    #[expect(clippy::disallowed_methods, reason = "the only place that reads the system time")]
     pub fn now(&self) -> DateTime<Utc> {
-        (Utc::now() + TimeDelta::milliseconds(self.ahead_millis.load(Ordering::Relaxed))).trunc_subsecs(3)
+        (Utc::now() + TimeDelta::milliseconds(self.offset_millis.load(Ordering::Relaxed))).trunc_subsecs(3)
     }
 
-    /// Moves the clock forward.
+    /// Advances the clock.
     pub fn advance(&self, by: Duration) {
         let millis = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
-        self.ahead_millis.fetch_add(millis, Ordering::Relaxed);
+        self.offset_millis.fetch_add(millis, Ordering::Relaxed);
     }
 }

@@ -15,20 +15,20 @@ use super::{Transaction, Writer, writer};
 use crate::config::Durability;
 use crate::folder;
 
-/// The database: one pool for reading, one for writing.
+/// The database: a pool for reading and a pool for writing.
 ///
-/// On PostgreSQL they are the same pool. SQLite has one writer at a time, so its writing pool has one connection and
-/// writers queue in the process instead of running into `SQLITE_BUSY`.
+/// On PostgreSQL they are the same pool. SQLite allows one writer at a time, so the pool for writing has one connection, for
+/// which writers wait in the process instead of failing with `SQLITE_BUSY`.
 #[derive(Clone)]
 pub struct Db {
     pub read: DatabaseConnection,
     pub write: Writer,
-    /// Somebody in this process has committed something.
+    /// Notified when a transaction of this process commits.
     pub committed: Arc<Notify>,
     statements: Arc<Statements>,
 }
 
-/// The SQL statements of a process: how many and, while a test records them, which.
+/// The SQL statements of a process: their number, and the statements themselves while a test records them.
 #[derive(Default)]
 struct Statements {
     count: AtomicU64,
@@ -37,7 +37,7 @@ struct Statements {
 }
 
 impl Statements {
-    fn note(&self, #[cfg_attr(not(debug_assertions), expect(unused))] statement: &sea_orm::Statement) {
+    fn record(&self, #[cfg_attr(not(debug_assertions), expect(unused))] statement: &sea_orm::Statement) {
         self.count.fetch_add(1, Ordering::Relaxed);
         #[cfg(debug_assertions)]
         if let Ok(mut recording) = self.recording.lock()
@@ -49,7 +49,7 @@ impl Statements {
 }
 
 impl Db {
-    /// Opens both pools; makes a missing SQLite file.
+    /// Opens both pools. A missing SQLite file is created.
     pub async fn open(url: &str, connections: u32, durability: Durability) -> Result<Db, sea_orm::DbErr> {
         let statements = Arc::new(Statements::default());
         let committed = Arc::new(Notify::new());
@@ -58,7 +58,7 @@ impl Db {
             let write = connect(sqlite(url, 1, &file), &statements).await?;
             let read = connect(sqlite(url, connections, &file), &statements).await?;
             let durable = file.get().filter(|_| durability == Durability::Full);
-            let write = Writer::new(write, durable.map(|file| writer::Log::of(file)));
+            let write = Writer::new(write, durable.map(|file| writer::WriteAheadLog::of(file)));
             return Ok(Db { read, write, committed, statements });
         }
         let mut options = ConnectOptions::new(url);
@@ -71,9 +71,10 @@ impl Db {
         Ok(Db { read: both.clone(), write: Writer::new(both, None), committed, statements })
     }
 
-    /// Begins a transaction that is going to write.
+    /// Begins a transaction that writes.
     pub async fn begin(&self) -> Result<Transaction, sea_orm::DbErr> {
-        // Immediate: a SQLite transaction that reads first and writes later could not wait for another process.
+        // Immediate, because a SQLite transaction that reads before it writes fails instead of waiting for a writer in another
+        // process.
         let options = TransactionOptions {
             sqlite_transaction_mode: (self.write.connection().get_database_backend() == DbBackend::Sqlite)
                 .then_some(SqliteTransactionMode::Immediate),
@@ -83,13 +84,13 @@ impl Db {
         Ok(Transaction::new(inner, self.write.clone(), &self.committed))
     }
 
-    /// SQL statements run so far.
-    pub fn statements(&self) -> u64 {
+    /// The number of SQL statements run so far.
+    pub fn statement_count(&self) -> u64 {
         self.statements.count.load(Ordering::Relaxed)
     }
 
-    /// The statements that `work` runs, and whatever else runs meanwhile, for tests that look at their plans. In debug
-    /// builds only: recording takes a lock for every statement.
+    /// The statements that run during `work`, by itself or by others, for tests that check query plans. In debug builds only,
+    /// because recording locks a mutex for every statement.
     #[cfg(debug_assertions)]
     pub async fn recorded(&self, work: impl Future) -> Vec<sea_orm::Statement> {
         if let Ok(mut recording) = self.statements.recording.lock() {
@@ -106,15 +107,15 @@ async fn connect(
 ) -> Result<DatabaseConnection, sea_orm::DbErr> {
     let mut connection = Database::connect(options).await?;
     let statements = Arc::clone(statements);
-    connection.set_metric_callback(move |info| statements.note(info.statement));
+    connection.set_metric_callback(move |info| statements.record(info.statement));
     Ok(connection)
 }
 
-/// Notes in `file` where the database lies.
+/// The options of a SQLite database. Connecting stores the path of its file in `file`.
 fn sqlite(url: &str, connections: u32, file: &Arc<std::sync::OnceLock<PathBuf>>) -> ConnectOptions {
     let (mut options, file) = (ConnectOptions::new(url), Arc::clone(file));
     options.max_connections(connections).sqlx_logging(false).map_sqlx_sqlite_opts(move |options| {
-        if keep_private(options.get_filename()) {
+        if make_private(options.get_filename()) {
             let _ = file.set(options.get_filename().to_owned());
         }
         options
@@ -122,22 +123,22 @@ fn sqlite(url: &str, connections: u32, file: &Arc<std::sync::OnceLock<PathBuf>>)
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(10))
             .pragma("journal_mode", "WAL")
-            // The log is synced by the writer, for several commits at once.
+            // The writer syncs the log, once for several commits.
             .pragma("synchronous", "NORMAL")
     });
     options
 }
 
-/// Closes a database to everybody else: secrets are in it. False if it is none on a disk. What is wrong with its folder is
-/// said when it is opened.
-fn keep_private(database: &Path) -> bool {
+/// Restricts a database and its log to the server's own user, because it contains secrets. False for a database that is not a
+/// file. Errors are ignored here, because opening the database reports them.
+fn make_private(database: &Path) -> bool {
     let name = database.to_string_lossy();
     if name.starts_with(":memory:") || name.starts_with("file:") {
         return false;
     }
-    let _ = folder::make_file(database);
+    let _ = folder::create_file(database);
     for log in ["-wal", "-shm"] {
-        let _ = folder::close(Path::new(&format!("{name}{log}")));
+        let _ = folder::make_private(Path::new(&format!("{name}{log}")));
     }
     true
 }

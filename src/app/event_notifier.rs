@@ -1,5 +1,5 @@
-//! Which workspaces have new events, for the subscriptions of this process. The event table is the truth: a notification
-//! only says that it is worth reading.
+//! Notifications of new events, for the subscriptions of this process. A notification carries no events: subscriptions read
+//! them from the database.
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicBool;
@@ -9,35 +9,35 @@ use tokio::sync::watch;
 
 use crate::id::WorkspaceId;
 
-/// The newest number known of each workspace that has subscribers.
+/// The sequence number of the newest known event in each workspace with subscribers.
 #[derive(Default)]
 pub struct EventNotifier {
     newest: Mutex<HashMap<WorkspaceId, watch::Sender<i64>>>,
-    /// Whether the database notifies this process.
+    /// Whether the database sends its notifications to this process.
     pub listening: AtomicBool,
 }
 
 impl EventNotifier {
-    /// The newest number known of a workspace, 0 at first, and every one after it.
+    /// Follows the newest sequence number of a workspace; 0 if none is known yet.
     pub fn subscribe(&self, workspace: WorkspaceId) -> watch::Receiver<i64> {
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         newest.entry(workspace).or_insert_with(|| watch::Sender::new(0)).subscribe()
     }
 
-    /// How many subscriptions there are.
+    /// The number of subscriptions.
     pub fn subscriber_count(&self) -> usize {
         let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         newest.values().map(watch::Sender::receiver_count).sum()
     }
 
-    /// EventNotifier those who have not read up to this number of a workspace.
+    /// Notifies the subscribers of a workspace of an event, unless it is older than one they were notified of.
     pub fn notify(&self, workspace: WorkspaceId, seq: i64) {
         let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = newest.get(&workspace) {
             known.send_if_modified(|known| {
-                let news = seq > *known;
+                let is_newer = seq > *known;
                 *known = seq.max(*known);
-                news
+                is_newer
             });
         }
     }

@@ -1,6 +1,6 @@
-//! How much each token may still ask for: a bucket of points for each, filled evenly as the app's clock goes on.
+//! Rate limits: a token bucket of points for each API token, refilled evenly over time.
 //!
-//! Buckets live in this process: several servers behind one address each grant the whole limit.
+//! The buckets are in memory, so each of several servers behind one address grants the full limit.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -11,54 +11,58 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::error::{Code, Error, Refusal, Result};
 use crate::id::ApiTokenId;
 
-/// Seconds in which an empty bucket is full again.
+/// Seconds in which an empty bucket is refilled.
 pub const RATE_WINDOW: u32 = 60;
 
-/// The buckets of all tokens that spent something within the last minute.
+/// The buckets of all tokens that have spent points within the last minute.
 #[derive(Default)]
-pub struct RateBuckets(Mutex<Kept>);
+pub struct RateBuckets(Mutex<Buckets>);
 
 #[derive(Default)]
-struct Kept {
-    /// When a token's bucket is full again. What is full is not kept.
+struct Buckets {
+    /// When the bucket of each token is full again. Full buckets are removed.
     full_at: HashMap<ApiTokenId, DateTime<Utc>>,
+    /// When full buckets are removed next.
     sweep_at: DateTime<Utc>,
 }
 
-/// What a request cost and what is left.
+/// The cost of a request, and the state of the bucket after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Balance {
-    /// Points taken.
+    /// Points that were taken.
     pub cost: u32,
-    /// Points of a full bucket.
+    /// Points in a full bucket.
     pub limit: u32,
-    /// Points left.
+    /// Points that are left.
     pub remaining: u32,
     /// When the bucket is full again.
     pub reset_at: DateTime<Utc>,
 }
 
-/// Points per window.
+/// Points per [`RATE_WINDOW`].
 #[derive(Clone, Copy)]
 pub struct Rate(pub u32);
 
 impl Rate {
-    /// In what time so many points come back.
-    fn time_of(self, points: u32) -> TimeDelta {
+    /// The time in which a number of points is refilled.
+    fn refill_time(self, points: u32) -> TimeDelta {
         TimeDelta::nanoseconds(i64::from(points).saturating_mul(self.nanos_per_point()))
     }
 
-    /// When a bucket that would be full at a time is full if so many points are taken from it now.
-    fn pay(self, cost: u32, full_at: DateTime<Utc>, now: DateTime<Utc>) -> Result<DateTime<Utc>> {
-        let full_at = full_at + self.time_of(cost);
-        let short = full_at - now - self.time_of(self.0);
-        if short > TimeDelta::zero() { Err(refused(cost, self, short)) } else { Ok(full_at) }
+    /// Takes points from a bucket that is full again at `full_at`. Returns the new time at which it is full.
+    ///
+    /// # Errors
+    /// `RATE_LIMITED` if the bucket has too few points.
+    fn spend(self, cost: u32, full_at: DateTime<Utc>, now: DateTime<Utc>) -> Result<DateTime<Utc>> {
+        let full_at = full_at + self.refill_time(cost);
+        let missing = full_at - now - self.refill_time(self.0);
+        if missing > TimeDelta::zero() { Err(rate_limited(cost, self, missing)) } else { Ok(full_at) }
     }
 
-    /// Points left in a bucket that is full again after this time.
-    fn left(self, until_full: TimeDelta) -> u32 {
+    /// Points in a bucket that is full again after this time.
+    fn remaining(self, until_full: TimeDelta) -> u32 {
         let nanos = until_full.num_nanoseconds().unwrap_or(i64::MAX).max(0).cast_unsigned();
-        // A point that is half back cannot be spent.
+        // A partly refilled point cannot be spent.
         let missing = nanos.div_ceil(self.nanos_per_point().cast_unsigned());
         self.0.saturating_sub(u32::try_from(missing).unwrap_or(u32::MAX))
     }
@@ -69,39 +73,51 @@ impl Rate {
 }
 
 impl RateBuckets {
-    /// Takes points, or refuses and takes nothing.
+    /// Takes points from the bucket of a token.
+    ///
+    /// # Errors
+    /// `RATE_LIMITED` if it has too few; none are taken then.
     pub fn take(&self, token: ApiTokenId, cost: u32, rate: Rate, now: DateTime<Utc>) -> Result<Balance> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.sweep(now);
-        let before = kept.full_at(token, rate, now);
-        let paid = rate.pay(cost, before, now);
-        let full_at = *paid.as_ref().unwrap_or(&before);
-        kept.full_at.insert(token, full_at);
-        paid.map(|_| Balance { cost, limit: rate.0, remaining: rate.left(full_at - now), reset_at: full_at })
+        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        buckets.sweep(now);
+        let before = buckets.full_at(token, rate, now);
+        let spent = rate.spend(cost, before, now);
+        let full_at = *spent.as_ref().unwrap_or(&before);
+        buckets.full_at.insert(token, full_at);
+        spent.map(|_| Balance {
+            cost,
+            limit: rate.0,
+            remaining: rate.remaining(full_at - now),
+            reset_at: full_at,
+        })
     }
 
-    /// Refuses when not even one point is left.
-    pub fn admit(&self, token: ApiTokenId, rate: Rate, now: DateTime<Utc>) -> Result<()> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        rate.pay(1, kept.full_at(token, rate, now), now).map(drop)
+    /// Checks that at least one point is left, and takes none.
+    ///
+    /// # Errors
+    /// `RATE_LIMITED` if the bucket is empty.
+    pub fn check(&self, token: ApiTokenId, rate: Rate, now: DateTime<Utc>) -> Result<()> {
+        let buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        rate.spend(1, buckets.full_at(token, rate, now), now).map(drop)
     }
 
-    /// What is left.
+    /// The state of the bucket of a token, with a cost of 0.
     pub fn balance(&self, token: ApiTokenId, rate: Rate, now: DateTime<Utc>) -> Balance {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let full_at = kept.full_at(token, rate, now);
-        Balance { cost: 0, limit: rate.0, remaining: rate.left(full_at - now), reset_at: full_at }
+        let buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let full_at = buckets.full_at(token, rate, now);
+        Balance { cost: 0, limit: rate.0, remaining: rate.remaining(full_at - now), reset_at: full_at }
     }
 }
 
-impl Kept {
-    /// Not before now; and not further off than an empty bucket is, should the clock be set back.
+impl Buckets {
+    /// When the bucket of a token is full: not before now, and, in case the clock was set back, not later than an empty
+    /// bucket.
     fn full_at(&self, token: ApiTokenId, rate: Rate, now: DateTime<Utc>) -> DateTime<Utc> {
-        let latest = now + rate.time_of(rate.0);
+        let latest = now + rate.refill_time(rate.0);
         self.full_at.get(&token).map_or(now, |full_at| (*full_at).clamp(now, latest))
     }
 
-    /// Once a window, forgets the full buckets.
+    /// Removes the full buckets, at most once per [`RATE_WINDOW`].
     fn sweep(&mut self, now: DateTime<Utc>) {
         let window = TimeDelta::seconds(RATE_WINDOW.into());
         if now >= self.sweep_at || self.sweep_at > now + window {
@@ -111,13 +127,13 @@ impl Kept {
     }
 }
 
-fn refused(cost: u32, rate: Rate, short: TimeDelta) -> Error {
+fn rate_limited(cost: u32, rate: Rate, missing: TimeDelta) -> Error {
     let message = format!(
-        "This costs {cost} points, and the token in use has fewer left of its {} per minute. Try again later.",
+        "This request costs {cost} points, and the token has fewer left of its {} per minute. Try again later.",
         rate.0
     );
-    // In whole seconds, and none too early.
-    let wait = Duration::from_secs_f64(short.to_std().unwrap_or_default().as_secs_f64().ceil());
+    // In whole seconds, rounded up, so that a retry after them succeeds.
+    let wait = Duration::from_secs_f64(missing.to_std().unwrap_or_default().as_secs_f64().ceil());
     Error::Refusal(Refusal { code: Code::RateLimited, message, field: None, retry_after: Some(wait) })
 }
 
@@ -130,19 +146,19 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_that_is_full_again_is_forgotten() {
+    fn a_full_bucket_is_removed() {
         let (buckets, now) = (RateBuckets::default(), start());
-        let kept = || buckets.0.lock().unwrap().full_at.len();
+        let stored = || buckets.0.lock().unwrap().full_at.len();
         for _ in 0..100 {
             buckets.take(ApiTokenId::new(start()), 5, Rate(7), now).unwrap();
         }
-        assert_eq!(kept(), 100);
+        assert_eq!(stored(), 100);
         buckets.take(ApiTokenId::new(start()), 1, Rate(7), now + TimeDelta::seconds(61)).unwrap();
-        assert_eq!(kept(), 1);
+        assert_eq!(stored(), 1);
     }
 
     #[test]
-    fn a_clock_set_back_locks_nobody_out() {
+    fn a_clock_that_is_set_back_does_not_block_a_token() {
         let (buckets, now) = (RateBuckets::default(), start());
         let token = ApiTokenId::new(start());
         assert_eq!(buckets.take(token, 7, Rate(7), now).unwrap().remaining, 0);

@@ -1,4 +1,4 @@
-//! When tokens were used, on its way to the database.
+//! When tokens were used, until it is written to the database.
 
 use std::collections::HashMap;
 
@@ -6,30 +6,33 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::id::ApiTokenId;
 
-/// The latest use of each token that is not written down yet.
+/// The latest use of each token that is not in the database yet.
 #[derive(Default)]
-pub struct TokenUses(std::sync::Mutex<Noted>);
+pub struct TokenUses(std::sync::Mutex<PendingUses>);
 
 #[derive(Default)]
-struct Noted {
+struct PendingUses {
     uses: HashMap<ApiTokenId, DateTime<Utc>>,
+    /// When they were last taken.
     taken_at: Option<DateTime<Utc>>,
 }
 
 impl TokenUses {
-    /// Notes that a token is used.
-    pub fn note(&self, id: ApiTokenId, now: DateTime<Utc>) {
-        if let Ok(mut noted) = self.0.lock() {
-            noted.uses.insert(id, now);
+    /// Records a use of a token.
+    pub fn record(&self, id: ApiTokenId, now: DateTime<Utc>) {
+        if let Ok(mut pending) = self.0.lock() {
+            pending.uses.insert(id, now);
         }
     }
 
-    /// Takes what is noted, unless that was done less than `step` ago.
-    pub fn take(&self, now: DateTime<Utc>, step: TimeDelta) -> HashMap<ApiTokenId, DateTime<Utc>> {
+    /// Takes the recorded uses; none if they were last taken less than `interval` ago.
+    pub fn take(&self, now: DateTime<Utc>, interval: TimeDelta) -> HashMap<ApiTokenId, DateTime<Utc>> {
         match self.0.lock() {
-            Ok(mut noted) if noted.taken_at.is_none_or(|at| now - at >= step) && !noted.uses.is_empty() => {
-                noted.taken_at = Some(now);
-                std::mem::take(&mut noted.uses)
+            Ok(mut pending)
+                if pending.taken_at.is_none_or(|at| now - at >= interval) && !pending.uses.is_empty() =>
+            {
+                pending.taken_at = Some(now);
+                std::mem::take(&mut pending.uses)
             }
             _ => HashMap::new(),
         }

@@ -1,4 +1,4 @@
-//! A transaction that writes.
+//! Transactions that write.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use super::Writer;
 
-/// A transaction that is going to write. Its commit wakes whoever looks for what is new.
+/// A transaction that writes. Its commit notifies [`Db::committed`](super::Db::committed).
 pub struct Transaction {
     inner: DatabaseTransaction,
     writer: Writer,
@@ -20,14 +20,14 @@ impl Transaction {
         Transaction { inner, writer, committed: Arc::clone(committed) }
     }
 
-    /// Makes the changes visible to everybody, and says so. They are on the disk when this returns, if that is wanted.
+    /// Commits. With full durability, the changes are on disk when this returns.
     pub async fn commit(self) -> Result<(), DbErr> {
         self.inner.commit().await?;
         self.committed.notify_one();
         self.writer.sync().await
     }
 
-    /// Undoes the changes.
+    /// Rolls back.
     pub async fn rollback(self) -> Result<(), DbErr> {
         self.inner.rollback().await
     }

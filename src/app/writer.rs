@@ -1,4 +1,4 @@
-//! The connection that writes, and how its commits reach the disk.
+//! The database connections for writing, and the sync of their commits to disk.
 
 use std::fs::File;
 use std::io;
@@ -12,37 +12,38 @@ use tokio::sync::Mutex;
 
 use crate::folder;
 
-/// The connections for writing. What it has answered outlasts a power cut, if that is wanted.
+/// The database connections for writing. With full durability, a statement that writes is on disk when its call returns.
 #[derive(Clone)]
 pub struct Writer {
     inner: DatabaseConnection,
-    /// SQLite's log; nothing when the database sees to its disk itself.
-    log: Option<Arc<Log>>,
+    /// SQLite's write-ahead log. `None` for PostgreSQL, which syncs its commits, and with less than full durability.
+    log: Option<Arc<WriteAheadLog>>,
 }
 
 impl Writer {
-    pub(super) fn new(inner: DatabaseConnection, log: Option<Log>) -> Writer {
+    pub(super) fn new(inner: DatabaseConnection, log: Option<WriteAheadLog>) -> Writer {
         Writer { inner, log: log.map(Arc::new) }
     }
 
-    /// The connections themselves. What is committed through them waits for [`Writer::sync`].
+    /// The connections. A commit through them is on disk only after [`Writer::sync`].
     pub fn connection(&self) -> &DatabaseConnection {
         &self.inner
     }
 
-    /// Returns once everything that is committed by now is on the disk.
+    /// Waits until all commits so far are on disk.
     pub async fn sync(&self) -> Result<(), DbErr> {
         match &self.log {
-            Some(log) => log.sync().await.map_err(|problem| DbErr::Custom(problem.to_string())),
+            Some(log) => log.sync().await.map_err(|error| DbErr::Custom(error.to_string())),
             None => Ok(()),
         }
     }
 
-    /// Ends the connections.
+    /// Closes the connections.
     pub async fn close(self) -> Result<(), DbErr> {
         self.inner.close().await
     }
 
+    /// Syncs after a statement, unless it is a `SELECT`, and returns the result.
     async fn synced<T>(&self, sql: &str, result: T) -> Result<T, DbErr> {
         if !sql.trim_start().get(..6).is_some_and(|verb| verb.eq_ignore_ascii_case("select")) {
             self.sync().await?;
@@ -51,36 +52,36 @@ impl Writer {
     }
 }
 
-/// SQLite's write-ahead log. SQLite itself would sync it once per commit while everybody else who writes waits; this syncs
-/// it after the commit, once for all who have committed until then.
-pub(super) struct Log {
+/// SQLite's write-ahead log. SQLite would sync it within each commit, while other writers wait. Here it is synced after the
+/// commit, once for all commits since the last sync.
+pub(super) struct WriteAheadLog {
     path: PathBuf,
-    /// Commits so far.
+    /// Number of commits.
     committed: AtomicU64,
-    /// How many of them are on the disk. Held while the log is synced.
+    /// Number of commits that are on disk. Locked while the log is synced.
     synced: Mutex<u64>,
 }
 
-impl Log {
-    /// The log of a database.
-    pub(super) fn of(database: &Path) -> Log {
+impl WriteAheadLog {
+    /// The log of a database file.
+    pub(super) fn of(database: &Path) -> WriteAheadLog {
         let mut path = database.as_os_str().to_owned();
         path.push("-wal");
-        Log { path: path.into(), committed: AtomicU64::new(0), synced: Mutex::new(0) }
+        WriteAheadLog { path: path.into(), committed: AtomicU64::new(0), synced: Mutex::new(0) }
     }
 
     async fn sync(&self) -> io::Result<()> {
-        let mine = self.committed.fetch_add(1, Ordering::SeqCst) + 1;
+        let commit = self.committed.fetch_add(1, Ordering::SeqCst) + 1;
         let mut synced = self.synced.lock().await;
-        // Somebody whose turn came first has seen to this commit as well.
-        if *synced >= mine {
+        // Another task has synced this commit together with its own.
+        if *synced >= commit {
             return Ok(());
         }
         let all = self.committed.load(Ordering::SeqCst);
         let (path, first) = (self.path.clone(), *synced == 0);
         let synced_now = move || {
             sync_file(&path)?;
-            // The log was made when the database was opened: its name must outlast a power cut as well.
+            // Opening the database created the log, so its directory entry must be synced too.
             path.parent().filter(|_| first).map_or(Ok(()), folder::sync)
         };
         tokio::task::spawn_blocking(synced_now).await.map_err(io::Error::other)??;
@@ -92,9 +93,9 @@ impl Log {
 fn sync_file(path: &Path) -> io::Result<()> {
     match File::options().write(true).open(path) {
         Ok(log) => log.sync_data(),
-        // SQLite removes it once everything is in the database and on the disk.
-        Err(problem) if problem.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(problem) => Err(problem),
+        // SQLite removes the log after it has moved everything to the database file and synced that.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Rows that a viewer may change.
+//! Rows that a viewer may edit.
 
 use sea_orm::{ColumnTrait, QueryFilter};
 
@@ -8,10 +8,10 @@ use crate::entity::{file, image, workspace};
 use crate::error::{Error, Result};
 use crate::id::{FileId, ImageId, WorkspaceId};
 
-/// A workspace the viewer may change things in.
+/// A workspace that the viewer may edit.
 ///
 /// # Errors
-/// `NOT_FOUND` when the viewer may not see it, `FORBIDDEN` when the viewer may only read.
+/// `NOT_FOUND` if the viewer may not see it, `FORBIDDEN` if they may only read it.
 pub async fn find_workspace(app: &App, viewer: &Viewer, id: WorkspaceId) -> Result<workspace::Model> {
     let visible = workspace::visible_to(&viewer.access()).filter(workspace::COLUMN.id.eq(id));
     let found = visible.one(&app.db.read).await?.ok_or_else(|| Error::not_found("workspace"))?;
@@ -19,10 +19,10 @@ pub async fn find_workspace(app: &App, viewer: &Viewer, id: WorkspaceId) -> Resu
     Ok(found)
 }
 
-/// A file the viewer may change, also one in the trash.
+/// A file that the viewer may edit, even if it is in the trash.
 ///
 /// # Errors
-/// `NOT_FOUND` when the viewer may not see it, `FORBIDDEN` when the viewer may only read.
+/// `NOT_FOUND` if the viewer may not see it, `FORBIDDEN` if they may only read it.
 pub async fn find_file(app: &App, viewer: &Viewer, id: FileId) -> Result<file::Model> {
     let visible = file::visible_to(&viewer.access()).filter(file::COLUMN.id.eq(id));
     let found = visible.one(&app.db.read).await?.ok_or_else(|| Error::not_found("file"))?;
@@ -30,10 +30,10 @@ pub async fn find_file(app: &App, viewer: &Viewer, id: FileId) -> Result<file::M
     Ok(found)
 }
 
-/// An image the viewer may change.
+/// An image that the viewer may edit.
 ///
 /// # Errors
-/// `NOT_FOUND` when the viewer may not see it, `FORBIDDEN` when the viewer may only read.
+/// `NOT_FOUND` if the viewer may not see it, `FORBIDDEN` if they may only read it.
 pub async fn find_image(app: &App, viewer: &Viewer, id: ImageId) -> Result<image::Model> {
     let visible = image::visible_to(&viewer.access()).filter(image::COLUMN.id.eq(id));
     let found = visible.one(&app.db.read).await?.ok_or_else(|| Error::not_found("image"))?;

@@ -1,4 +1,4 @@
-//! What the server signs its own URLs with: one secret, made when it is first needed and shared by every server on the
+//! Signatures of the server's own URLs. Their secret is created when it is first needed, and shared by all servers on one
 //! database.
 
 use base64::Engine;
@@ -11,10 +11,10 @@ use crate::app::App;
 use crate::entity::secret;
 use crate::error::{Code, Error, Result};
 
-/// Name of the secret in its table.
-const URL_SIGNING: &str = "url-signing";
+/// Name of the secret in the table of secrets.
+const SECRET_NAME: &str = "url-signing";
 
-/// HMAC-SHA256 of a message, as it stands in a URL. Messages of different kinds begin differently.
+/// HMAC-SHA256 of a message in base64url. Messages for different purposes must have different prefixes.
 pub async fn sign(app: &App, message: &str) -> Result<String> {
     Ok(BASE64_URL_SAFE_NO_PAD.encode(mac(app, message).await?.finalize().into_bytes()))
 }
@@ -34,25 +34,25 @@ pub async fn require_valid(app: &App, message: &str, signature: &str) -> Result<
 }
 
 async fn mac(app: &App, message: &str) -> Result<Hmac<Sha256>> {
-    let secret = app.url_secret.get_or_try_init(|| load(app)).await?;
+    let secret = app.url_secret.get_or_try_init(|| load_or_create(app)).await?;
     let mac = Hmac::<Sha256>::new_from_slice(secret);
-    let mut mac = mac.map_err(|problem| Error::fault("signing a URL", problem))?;
+    let mut mac = mac.map_err(|error| Error::fault("signing a URL", error))?;
     mac.update(message.as_bytes());
     Ok(mac)
 }
 
-/// The secret, which this or another server makes now if there is none.
-async fn load(app: &App) -> Result<Vec<u8>> {
-    if let Some(known) = secret::named(URL_SIGNING).one(&app.db.read).await? {
-        return Ok(known.value);
+/// Loads the secret, and creates it if there is none. If another server creates one at the same time, that is used.
+async fn load_or_create(app: &App) -> Result<Vec<u8>> {
+    if let Some(existing) = secret::named(SECRET_NAME).one(&app.db.read).await? {
+        return Ok(existing.value);
     }
     let value: [u8; 32] = rand::random();
     let row =
-        secret::Model { name: URL_SIGNING.to_owned(), value: value.to_vec(), created_at: app.clock.now() };
+        secret::Model { name: SECRET_NAME.to_owned(), value: value.to_vec(), created_at: app.clock.now() };
     secret::Entity::insert(row.into_active_model().reset_all())
         .on_conflict_do_nothing()
         .exec_without_returning(&app.db.write)
         .await?;
-    let made = secret::named(URL_SIGNING).one(&app.db.write).await?;
-    made.map(|made| made.value).ok_or_else(|| Error::fault("signing a URL", "the secret is not there"))
+    let stored = secret::named(SECRET_NAME).one(&app.db.write).await?;
+    stored.map(|stored| stored.value).ok_or_else(|| Error::fault("signing a URL", "the secret is missing"))
 }

@@ -1,4 +1,4 @@
-//! Who is asking: a user behind a bearer token, and what they may see and do.
+//! The viewer: the user of a bearer token, and what they may see and do with it.
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
@@ -11,20 +11,20 @@ use crate::entity::{membership, user};
 use crate::error::{Code, Error, Result};
 use crate::id::WorkspaceId;
 
-/// A user with the rights of the token in use. Built once per request.
+/// A user with the rights of the token that a request carries. Looked up once per request.
 #[derive(Debug, Clone)]
 pub struct Viewer {
     pub user: user::Model,
     pub token: api_token::Model,
-    /// Grows when the viewer makes a workspace: the answer to that shows it already.
+    /// Shared by all clones, so that a workspace that the viewer creates is visible in the response.
     memberships: Arc<RwLock<Vec<(WorkspaceId, membership::Role)>>>,
 }
 
 impl Viewer {
-    /// The viewer behind a bearer token's secret.
+    /// The viewer with a bearer token's secret.
     ///
     /// # Errors
-    /// `UNAUTHENTICATED` for a secret that is unknown, expired or revoked; nobody is told which.
+    /// `UNAUTHENTICATED` for a token that is unknown, expired or revoked. The error does not say which.
     pub async fn from_secret(db: &impl ConnectionTrait, secret: &str, now: DateTime<Utc>) -> Result<Viewer> {
         let Some((token, user)) = api_token::find_usable(db, api_token::hash(secret), now).await? else {
             return Err(unauthenticated());
@@ -33,19 +33,19 @@ impl Viewer {
         Ok(Viewer { user, token, memberships: Arc::new(RwLock::new(memberships)) })
     }
 
-    /// Looks up the memberships again: a change of the same request may have ended one.
+    /// Looks up the memberships again, after a change in the same request that may have ended one.
     pub async fn refresh(&self, db: &impl ConnectionTrait) -> Result<()> {
         let found = find_memberships(db, &self.user, &self.token).await?;
-        // Fails only after a panic in here, of which there is none.
+        // Locking fails only after a panic while it is locked, and nothing there panics.
         if let Ok(mut memberships) = self.memberships.write() {
             *memberships = found;
         }
         Ok(())
     }
 
-    /// Notes that the viewer became a member during the request.
-    pub fn joined(&self, workspace: WorkspaceId, role: membership::Role) {
-        // Fails only after a panic in here, of which there is none.
+    /// Adds a membership that the request has created.
+    pub fn add_membership(&self, workspace: WorkspaceId, role: membership::Role) {
+        // Locking fails only after a panic while it is locked, and nothing there panics.
         if let Ok(mut memberships) = self.memberships.write() {
             memberships.push((workspace, role));
             memberships.sort_unstable_by_key(|(workspace, _)| *workspace);
@@ -56,12 +56,12 @@ impl Viewer {
         self.memberships.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Admin by role, through a token that carries `SERVER_ADMIN`.
+    /// Whether the viewer is an admin by role and the token has the scope `SERVER_ADMIN`.
     pub fn is_admin(&self) -> bool {
         self.user.role == user::Role::Admin && self.token.scopes.0.contains(&Scope::ServerAdmin)
     }
 
-    /// Admin of the whole server: through a token that is not limited to a workspace.
+    /// Whether the viewer is an admin with a token that is not limited to a workspace.
     pub fn manages_server(&self) -> bool {
         self.access() == WorkspaceAccess::All
     }
@@ -82,7 +82,7 @@ impl Viewer {
         TokenAccess {
             all: self.manages_server(),
             user: self.user.id,
-            managed: self.managed(),
+            managed: self.managed_workspaces(),
             limited_to: self.token.workspace_id,
         }
     }
@@ -97,32 +97,32 @@ impl Viewer {
         self.memberships().iter().find(|(id, _)| *id == workspace).map(|(_, role)| *role)
     }
 
-    /// Demands a scope of the token in use.
+    /// Requires that the token has a scope.
     ///
     /// # Errors
-    /// `FORBIDDEN`, naming the scope.
+    /// `FORBIDDEN` with the name of the scope.
     pub fn require(&self, scope: Scope) -> Result<()> {
         if self.token.scopes.0.contains(&scope) {
             return Ok(());
         }
         let name = serde_json::to_value(scope).unwrap_or_default();
         let name = name.as_str().unwrap_or_default();
-        Err(Error::refuse(Code::Forbidden, format!("The token in use lacks the scope {name}.")))
+        Err(Error::refuse(Code::Forbidden, format!("The token lacks the scope {name}.")))
     }
 
-    /// Demands one of several scopes of the token in use.
+    /// Requires that the token has at least one of several scopes.
     ///
     /// # Errors
-    /// `FORBIDDEN`, naming the last.
+    /// `FORBIDDEN` with the name of the last.
     pub fn require_any(&self, scopes: &[Scope]) -> Result<()> {
         let Some((last, others)) = scopes.split_last() else { return Ok(()) };
         if others.iter().any(|scope| self.require(*scope).is_ok()) { Ok(()) } else { self.require(*last) }
     }
 
-    /// Demands the right to change things in a workspace: membership as `EDITOR` or `OWNER`, or admin.
+    /// Requires the right to edit a workspace: the role `EDITOR` or `OWNER`, or an admin.
     ///
     /// # Errors
-    /// `NOT_FOUND` for a workspace out of sight, `FORBIDDEN` for one the viewer may only read.
+    /// `NOT_FOUND` for a workspace that the viewer may not see, `FORBIDDEN` for one that they may only read.
     pub fn require_editor(&self, workspace: WorkspaceId) -> Result<()> {
         if !self.sees(workspace) {
             return Err(Error::not_found("workspace"));
@@ -132,14 +132,14 @@ impl Viewer {
         }
         Err(Error::refuse(
             Code::Forbidden,
-            "Your role in this workspace is VIEWER; EDITOR or OWNER is needed.",
+            "Your role in this workspace is VIEWER; EDITOR or OWNER is required.",
         ))
     }
 
-    /// Demands the right to manage a workspace: membership as `OWNER`, or admin.
+    /// Requires the right to manage a workspace: the role `OWNER`, or an admin.
     ///
     /// # Errors
-    /// `NOT_FOUND` for a workspace out of sight, `FORBIDDEN` for others.
+    /// `NOT_FOUND` for a workspace that the viewer may not see, `FORBIDDEN` for other roles.
     pub fn require_owner(&self, workspace: WorkspaceId) -> Result<()> {
         if !self.sees(workspace) {
             return Err(Error::not_found("workspace"));
@@ -147,11 +147,11 @@ impl Viewer {
         if self.is_admin() || self.role_in(workspace) == Some(membership::Role::Owner) {
             return Ok(());
         }
-        Err(Error::refuse(Code::Forbidden, "You are no owner of this workspace."))
+        Err(Error::refuse(Code::Forbidden, "You are not an owner of this workspace."))
     }
 
-    /// The workspaces this viewer manages, short of an admin's: those they own.
-    pub fn managed(&self) -> Vec<WorkspaceId> {
+    /// The workspaces that this viewer owns. For an admin whose token is limited to a workspace: that workspace.
+    pub fn managed_workspaces(&self) -> Vec<WorkspaceId> {
         match self.token.workspace_id {
             Some(only) if self.is_admin() => vec![only],
             _ => {
@@ -178,10 +178,10 @@ async fn find_memberships(
     Ok(memberships)
 }
 
-/// The refusal of a request without a usable token.
+/// `UNAUTHENTICATED`, for a request without a valid token.
 pub fn unauthenticated() -> Error {
     Error::refuse(
         Code::Unauthenticated,
-        "A valid API token is needed: send it as `Authorization: Bearer <token>`.",
+        "A valid API token is required: send it as `Authorization: Bearer <token>`.",
     )
 }

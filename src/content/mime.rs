@@ -1,10 +1,12 @@
-//! Names of MIME types: which of them mean the same, and what a declared one is worth.
+//! MIME types: their syntax, their aliases, and what can be concluded from a declared one.
+//!
+//! Following the WHATWG MIME Sniffing Standard, the *essence* is `type/subtype` in lower case, without parameters.
 
 use media::sniff;
 
-/// Names of one type each, the one to go by first. Some were in use before a type was registered, some are what browsers
-/// of one system send; those of HEIF differ by what is inside and are wanted, or not, together.
-const NAMES: [&[&str]; 42] = [
+/// Each list has the names of one type; the first is the canonical one. Some are older than the registration of the type,
+/// and some are sent by browsers of one operating system. The types of HEIF differ by content, but are treated as one.
+const ALIASES: [&[&str]; 42] = [
     &["image/jpeg", "image/jpg", "image/pjpeg", "image/x-jpeg", "image/x-jpg", "image/jfif"],
     &["image/png", "image/x-png", "image/apng", "image/vnd.mozilla.apng"],
     &["image/gif", "image/x-gif"],
@@ -74,8 +76,8 @@ const NAMES: [&[&str]; 42] = [
     &["video/mp4", "video/x-m4v", "video/m4v"],
 ];
 
-/// More types with two names, in pairs.
-const PAIRS: [[&str; 2]; 16] = [
+/// Types with two names; the first is the canonical one.
+const ALIAS_PAIRS: [[&str; 2]; 16] = [
     ["audio/x-flac", "audio/flac"],
     ["audio/aac", "audio/x-aac"],
     ["audio/x-aiff", "audio/aiff"],
@@ -94,45 +96,68 @@ const PAIRS: [[&str; 2]; 16] = [
     ["image/vnd.dxf", "image/x-dxf"],
 ];
 
-/// A type in lower case and without parameters.
-pub fn bare(text: &str) -> String {
+/// The essence of a MIME type or media range.
+pub fn essence(text: &str) -> String {
     text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// Whether it is written as RFC 6838 has it, in at most 255 bytes.
-pub fn is_type(bare: &str) -> bool {
-    bare.len() <= 255 && bare.split_once('/').is_some_and(|(kind, subtype)| is_name(kind) && is_name(subtype))
+/// The values of one parameter of a MIME type or media range, as `charset` or `q`, without spaces around them. Names of
+/// parameters are case-insensitive.
+pub fn parameter<'a>(text: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
+    let parameters = text.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
+    parameters.filter(move |(key, _)| key.trim().eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
 }
 
-/// A name as RFC 6838 has them in types.
-pub fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&byte))
+/// The quality value of a media range in `Accept`; 1 if there is none (RFC 9110, 12.4.2).
+pub fn quality(range: &str) -> f32 {
+    parameter(range, "q").find_map(|value| value.parse().ok()).unwrap_or(1.0)
 }
 
-/// All names of the type that a bare name names, itself among them.
-pub fn names(bare: &str) -> Vec<&str> {
-    let lists = NAMES.into_iter().chain(PAIRS.iter().map(<[_; 2]>::as_slice));
-    let mut found = lists.filter(|names| names.contains(&bare));
-    found.next().map_or_else(|| vec![bare], <[_]>::to_vec)
+/// Whether an essence follows the syntax of RFC 6838.
+pub fn is_valid(essence: &str) -> bool {
+    parse_pattern(essence).is_some_and(|(_, subtype)| subtype.is_some())
 }
 
-/// The name to go by.
-pub fn canonical(bare: &str) -> &str {
-    names(bare).first().copied().unwrap_or(bare)
+/// The type, and the subtype unless it is a wildcard, of an essence such as `image/png` or `image/*`. `None` for other
+/// text, including `*/*`.
+pub fn parse_pattern(essence: &str) -> Option<(&str, Option<&str>)> {
+    let (kind, subtype) = essence.split_once('/').filter(|(kind, _)| is_name(kind))?;
+    match subtype {
+        "*" => Some((kind, None)),
+        subtype => is_name(subtype).then_some((kind, Some(subtype))),
+    }
 }
 
-/// What somebody says a file is.
+/// Whether text is a `restricted-name` of RFC 6838, 4.2.
+fn is_name(text: &str) -> bool {
+    (1..=127).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&byte))
+}
+
+/// All names of the type with this essence, including itself.
+pub fn aliases(essence: &str) -> Vec<&str> {
+    let lists = ALIASES.into_iter().chain(ALIAS_PAIRS.iter().map(<[_; 2]>::as_slice));
+    let mut found = lists.filter(|names| names.contains(&essence));
+    found.next().map_or_else(|| vec![essence], <[_]>::to_vec)
+}
+
+/// The canonical name of the type with this essence.
+pub fn canonical(essence: &str) -> &str {
+    aliases(essence).first().copied().unwrap_or(essence)
+}
+
+/// The type of a file according to its sender.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Declared<'a> {
-    /// The type that came with the bytes.
+pub struct DeclaredType<'a> {
+    /// The MIME type sent with the bytes, as it was sent.
     pub mime_type: Option<&'a str>,
     pub filename: Option<&'a str>,
 }
 
-impl Declared<'_> {
-    /// The type that came with the bytes, bare; `None` if it says nothing.
-    pub fn bare(&self) -> Option<String> {
-        const NOTHING: [&str; 8] = [
+impl DeclaredType<'_> {
+    /// The essence of the MIME type sent with the bytes; `None` if it is invalid or generic.
+    pub fn essence(&self) -> Option<String> {
+        const GENERIC: [&str; 8] = [
             "application/octet-stream",
             "binary/octet-stream",
             "application/binary",
@@ -142,35 +167,42 @@ impl Declared<'_> {
             "application/unknown",
             "application/x-www-form-urlencoded",
         ];
-        self.mime_type.map(bare).filter(|bare| is_type(bare) && !NOTHING.contains(&bare.as_str()))
+        self.mime_type
+            .map(essence)
+            .filter(|essence| is_valid(essence) && !GENERIC.contains(&essence.as_str()))
     }
 
-    /// The kind of text that it is said to be, by the type or else by the ending of the name; `None` if nothing says it.
-    pub fn text(&self) -> Option<String> {
-        self.bare().filter(|bare| is_text(bare)).or_else(|| {
-            let (_, ending) = self.filename?.rsplit_once('.')?;
-            let ending = ending.to_ascii_lowercase();
-            ENDINGS.iter().find(|(known, _)| *known == ending).map(|(_, bare)| (*bare).to_owned())
+    /// The declared type of text, by the MIME type or else by the filename extension; `None` if neither declares one.
+    pub fn text_type(&self) -> Option<String> {
+        self.essence().filter(|essence| is_text(essence)).or_else(|| {
+            let (_, extension) = self.filename?.rsplit_once('.')?;
+            let extension = extension.to_ascii_lowercase();
+            TEXT_EXTENSIONS
+                .iter()
+                .find(|(known, _)| *known == extension)
+                .map(|(_, essence)| (*essence).to_owned())
         })
     }
 
-    /// The type of bytes without any signature: what they are said to be, unless they would be known then.
-    pub fn unsigned(&self) -> Option<String> {
-        self.bare().filter(|bare| {
-            let telling = ["image/", "audio/", "video/", "font/", "model/", "application/"];
-            telling.iter().any(|kind| bare.starts_with(kind)) && !is_text(bare) && !is_known(bare)
+    /// The type for bytes in which no signature was found: the declared one, unless files of that type have a signature.
+    pub fn type_without_signature(&self) -> Option<String> {
+        self.essence().filter(|essence| {
+            let binary = ["image/", "audio/", "video/", "font/", "model/", "application/"];
+            binary.iter().any(|prefix| essence.starts_with(prefix))
+                && !is_text(essence)
+                && !has_signature(essence)
         })
     }
 }
 
-/// Whether files of a type have a signature that would have been found.
-pub fn is_known(bare: &str) -> bool {
-    names(bare).into_iter().any(sniff::knows)
+/// Whether files of a type have a signature that the sniffer detects.
+pub fn has_signature(essence: &str) -> bool {
+    aliases(essence).into_iter().any(sniff::knows)
 }
 
-/// Whether files of a type are written in letters.
-pub fn is_text(bare: &str) -> bool {
-    const LETTERS: [&str; 32] = [
+/// Whether files of a type are text.
+pub fn is_text(essence: &str) -> bool {
+    const TEXT_TYPES: [&str; 32] = [
         "application/csv",
         "application/dart",
         "application/ecmascript",
@@ -204,17 +236,17 @@ pub fn is_text(bare: &str) -> bool {
         "message/rfc822",
         "model/obj",
     ];
-    // What looks like a drawing and is none is not taken for one.
-    let drawing = bare.starts_with("image/svg");
-    !drawing
-        && (bare.starts_with("text/")
-            || ["+json", "+xml", "+yaml", "+json-seq"].iter().any(|suffix| bare.ends_with(suffix))
-            || LETTERS.contains(&bare))
+    // The sniffer detects SVG. Text that it did not detect as SVG must not be stored as such because it is declared so.
+    let is_svg = essence.starts_with("image/svg");
+    !is_svg
+        && (essence.starts_with("text/")
+            || ["+json", "+xml", "+yaml", "+json-seq"].iter().any(|suffix| essence.ends_with(suffix))
+            || TEXT_TYPES.contains(&essence))
 }
 
-/// Endings that tell a kind of text. Those of what a browser runs are not among them: their name alone does not make
-/// plain text anything to be careful with.
-const ENDINGS: [(&str, &str); 24] = [
+/// Filename extensions that declare a type of text. Types that browsers execute are missing on purpose: a filename alone
+/// does not turn plain text into HTML or a script.
+const TEXT_EXTENSIONS: [(&str, &str); 24] = [
     ("csv", "text/csv"),
     ("tsv", "text/tab-separated-values"),
     ("tab", "text/tab-separated-values"),
@@ -245,13 +277,38 @@ const ENDINGS: [(&str, &str); 24] = [
 mod tests {
     use super::*;
 
-    /// No name is in two lists, or which type it means would depend on their order.
+    /// A name in two lists would have the meaning of the first.
     #[test]
-    fn a_name_means_one_type() {
-        let all: Vec<&str> = NAMES.iter().copied().flatten().chain(PAIRS.iter().flatten()).copied().collect();
+    fn each_alias_is_in_one_list() {
+        let all: Vec<&str> =
+            ALIASES.iter().copied().flatten().chain(ALIAS_PAIRS.iter().flatten()).copied().collect();
         for name in &all {
             assert_eq!(all.iter().filter(|other| *other == name).count(), 1, "{name}");
-            assert!(is_type(name) && bare(name) == *name, "{name}");
+            assert!(is_valid(name) && essence(name) == *name, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_is_a_type_or_a_wildcard_of_one() {
+        for good in ["image/png", "image/*", "application/vnd.api+json", "text/x-rust"] {
+            assert!(parse_pattern(good).is_some(), "{good}");
+        }
+        for bad in ["", "image", "image/", "/png", "*/*", "image/png;a=b", "image/p*", "a/b/c", "image /png"]
+        {
+            assert!(parse_pattern(bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn parameters_are_found_by_name() {
+        assert_eq!(essence(" Text/HTML ; charset=utf-8"), "text/html");
+        assert_eq!(
+            parameter("a/b; Charset = UTF-8 ;x;charset=z", "charset").collect::<Vec<_>>(),
+            ["UTF-8", "z"]
+        );
+        for (range, expected) in [("a/b", 1.0), ("a/b;q=0.5", 0.5), ("a/b; x=1; q=0", 0.0), ("a/b;q=x", 1.0)]
+        {
+            assert!((quality(range) - expected).abs() < f32::EPSILON, "{range}");
         }
     }
 }

@@ -1,9 +1,9 @@
-//! What a camera wrote about a photo, typed from the EXIF that is kept of it. Pure functions.
+//! Camera data of a photo: typed values from its stored EXIF.
 
 use chrono::{DateTime, Datelike, FixedOffset, NaiveDateTime, TimeDelta, TimeZone, Utc};
 use serde_json::Value;
 
-/// Camera data of a photo. What is missing or makes no sense is `None`.
+/// Camera data of a photo. Missing and implausible values are `None`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Photo {
     pub make: Option<String>,
@@ -11,18 +11,18 @@ pub struct Photo {
     pub lens: Option<String>,
     pub taken_at: Option<DateTime<Utc>>,
     pub iso: Option<i32>,
-    /// The N of f/N.
+    /// The f-number.
     pub aperture: Option<f64>,
     /// Seconds.
     pub exposure_time: Option<f64>,
     /// Millimetres.
     pub focal_length: Option<f64>,
-    /// 1-8.
+    /// EXIF orientation, 1-8.
     pub orientation: Option<i32>,
     pub location: Option<Location>,
 }
 
-/// A place by WGS 84.
+/// A location in WGS 84.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Location {
     /// Degrees, north positive.
@@ -33,13 +33,13 @@ pub struct Location {
     pub altitude: Option<f64>,
 }
 
-/// Altitudes on Earth that a camera may be at, in metres: from the deepest sea to where airliners fly, and some more.
+/// Plausible altitudes, in metres: from below the deepest sea to above the highest aircraft.
 const ALTITUDES: std::ops::RangeInclusive<f64> = -12_000.0..=50_000.0;
-/// What cameras write as sensitivity when it does not fit into two bytes.
-const ISO_ELSEWHERE: i32 = 65_535;
+/// Value of `ISO` when the sensitivity does not fit into two bytes and is in another tag.
+const ISO_OVERFLOW: i32 = 65_535;
 
-/// Camera data from kept EXIF; `None` when there is none in it.
-pub fn photo(exif: Option<&Value>) -> Option<Photo> {
+/// Camera data from EXIF; `None` if it has none.
+pub fn from_exif(exif: Option<&Value>) -> Option<Photo> {
     let exif = exif?;
     let positive = |tag| number(exif, tag).filter(|number| *number > 0.0);
     let photo = Photo {
@@ -47,44 +47,45 @@ pub fn photo(exif: Option<&Value>) -> Option<Photo> {
         model: text(exif, "Model"),
         lens: text(exif, "LensModel"),
         taken_at: taken_at(Some(exif)),
-        iso: whole(exif, "ISO")
-            .filter(|iso| *iso != ISO_ELSEWHERE)
-            .or_else(|| whole(exif, "ISOSpeed"))
-            .or_else(|| whole(exif, "RecommendedExposureIndex"))
+        iso: integer(exif, "ISO")
+            .filter(|iso| *iso != ISO_OVERFLOW)
+            .or_else(|| integer(exif, "ISOSpeed"))
+            .or_else(|| integer(exif, "RecommendedExposureIndex"))
             .filter(|iso| *iso > 0),
         aperture: positive("FNumber"),
         exposure_time: positive("ExposureTime"),
         focal_length: positive("FocalLength"),
-        orientation: whole(exif, "Orientation").filter(|orientation| (1..=8).contains(orientation)),
+        orientation: integer(exif, "Orientation").filter(|orientation| (1..=8).contains(orientation)),
         location: location(exif),
     };
     (photo != Photo::default()).then_some(photo)
 }
 
-/// When a photo was taken, by `DateTimeOriginal` and `OffsetTimeOriginal`. A camera that tells no offset is taken to
-/// mean UTC: nothing better is known, and the order of one camera's photos is right all the same.
+/// When a photo was taken, by `DateTimeOriginal` and `OffsetTimeOriginal`. Without an offset the time counts as UTC, which
+/// still orders the photos of one camera correctly.
 pub fn taken_at(exif: Option<&Value>) -> Option<DateTime<Utc>> {
     let exif = exif?;
     let local = NaiveDateTime::parse_from_str(&text(exif, "DateTimeOriginal")?, "%Y:%m:%d %H:%M:%S").ok()?;
-    // Before photography, or after every four-digit year: a clock that was never set, or noise.
+    // Earlier than the first photograph, or later than four-digit years: the clock was not set, or the value is damaged.
     if !(1826..=9998).contains(&local.year()) {
         return None;
     }
-    let fraction = text(exif, "SubSecTimeOriginal").and_then(|digits| millis(&digits)).unwrap_or_default();
-    let offset = text(exif, "OffsetTimeOriginal").and_then(|text| offset(&text));
+    let fraction =
+        text(exif, "SubSecTimeOriginal").and_then(|digits| milliseconds(&digits)).unwrap_or_default();
+    let offset = text(exif, "OffsetTimeOriginal").and_then(|text| parse_offset(&text));
     let local = local + TimeDelta::milliseconds(fraction);
     let at = offset.unwrap_or(FixedOffset::east_opt(0)?).from_local_datetime(&local).single()?;
     Some(at.with_timezone(&Utc))
 }
 
-/// Digits after the decimal point of a second, in milliseconds.
-fn millis(digits: &str) -> Option<i64> {
+/// Milliseconds from the digits after the decimal point of a second.
+fn milliseconds(digits: &str) -> Option<i64> {
     let three: String = digits.chars().chain("00".chars()).take(3).collect();
     (three.len() == 3 && three.bytes().all(|byte| byte.is_ascii_digit())).then(|| three.parse().ok())?
 }
 
-/// `+02:00`, `-03:30`, `Z`.
-fn offset(text: &str) -> Option<FixedOffset> {
+/// An offset from UTC such as `+02:00`, `-03:30` or `Z`.
+fn parse_offset(text: &str) -> Option<FixedOffset> {
     if text == "Z" {
         return FixedOffset::east_opt(0);
     }
@@ -95,33 +96,39 @@ fn offset(text: &str) -> Option<FixedOffset> {
     };
     let (hours, minutes) = text.get(1..)?.split_once(':')?;
     let (hours, minutes) = (hours.parse::<u8>().ok()?, minutes.parse::<u8>().ok()?);
-    // The farthest from Greenwich that anybody lives.
+    // No time zone is further than 14 hours from UTC.
     let seconds = i32::from(hours) * 3600 + i32::from(minutes) * 60;
     (minutes < 60 && seconds <= 14 * 3600).then(|| FixedOffset::east_opt(sign * seconds))?
 }
 
-/// `None` unless both coordinates are whole, possible, and measured against WGS 84.
+/// The location; `None` unless both coordinates are complete, possible and in WGS 84.
 fn location(exif: &Value) -> Option<Location> {
     let datum = text(exif, "GPSMapDatum").unwrap_or_default().to_ascii_uppercase();
     let wgs84 = datum.is_empty() || datum.replace([' ', '-', '_'], "") == "WGS84";
-    // "V": the receiver had no fix.
+    // Status "V": the receiver had no position fix.
     if !wgs84 || text(exif, "GPSStatus").is_some_and(|status| status.eq_ignore_ascii_case("V")) {
         return None;
     }
     let latitude = coordinate(exif, "GPSLatitude", "GPSLatitudeRef", ["N", "S"], 90.0)?;
     let longitude = coordinate(exif, "GPSLongitude", "GPSLongitudeRef", ["E", "W"], 180.0)?;
-    // No photo is taken exactly there, but many a receiver without a fix says so.
+    // Receivers without a position fix often write exactly 0, 0.
     if latitude == 0.0 && longitude == 0.0 {
         return None;
     }
-    // 1, and in EXIF 3.0 also 3: below.
-    let below = matches!(whole(exif, "GPSAltitudeRef"), Some(1 | 3));
+    // 1 means below sea level, and so does 3 since EXIF 3.0.
+    let below = matches!(integer(exif, "GPSAltitudeRef"), Some(1 | 3));
     let altitude = number(exif, "GPSAltitude").map(|metres| if below { -metres } else { metres });
     Some(Location { latitude, longitude, altitude: altitude.filter(|metres| ALTITUDES.contains(metres)) })
 }
 
-/// Degrees, minutes and seconds as degrees with a sign; minutes and seconds may be missing.
-fn coordinate(exif: &Value, tag: &str, reference: &str, [plus, minus]: [&str; 2], most: f64) -> Option<f64> {
+/// A coordinate in degrees, from degrees, minutes and seconds, of which the last two may be missing.
+fn coordinate(
+    exif: &Value,
+    tag: &str,
+    reference: &str,
+    [positive, negative]: [&str; 2],
+    max: f64,
+) -> Option<f64> {
     let parts: Vec<f64> = match exif.get(tag)? {
         Value::Array(parts) => parts.iter().map(Value::as_f64).collect::<Option<_>>()?,
         number => vec![number.as_f64()?],
@@ -132,22 +139,22 @@ fn coordinate(exif: &Value, tag: &str, reference: &str, [plus, minus]: [&str; 2]
         [degrees, minutes, seconds] => (degrees, minutes, seconds),
         _ => return None,
     };
-    let sane = degrees >= 0.0 && (0.0..60.0).contains(&minutes) && (0.0..60.0).contains(&seconds);
+    let is_possible = degrees >= 0.0 && (0.0..60.0).contains(&minutes) && (0.0..60.0).contains(&seconds);
     let total = degrees + minutes / 60.0 + seconds / 3600.0;
     let sign = match text(exif, reference)?.to_ascii_uppercase() {
-        side if side == plus => 1.0,
-        side if side == minus => -1.0,
+        side if side == positive => 1.0,
+        side if side == negative => -1.0,
         _ => return None,
     };
-    // Eight decimals are a millimetre.
-    (sane && total <= most).then(|| (sign * total * 1e8).round() / 1e8 + 0.0)
+    // Eight decimals of a degree are about a millimetre.
+    (is_possible && total <= max).then(|| (sign * total * 1e8).round() / 1e8 + 0.0)
 }
 
 fn text(exif: &Value, tag: &str) -> Option<String> {
     exif.get(tag)?.as_str().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
-/// A number, or the first of several.
+/// The number in a tag, or the first of several.
 fn number(exif: &Value, tag: &str) -> Option<f64> {
     match exif.get(tag)? {
         Value::Array(list) => list.first()?.as_f64(),
@@ -155,7 +162,7 @@ fn number(exif: &Value, tag: &str) -> Option<f64> {
     }
 }
 
-fn whole(exif: &Value, tag: &str) -> Option<i32> {
+fn integer(exif: &Value, tag: &str) -> Option<i32> {
     number(exif, tag)
         .filter(|number| number.fract() == 0.0 && number.abs() <= f64::from(i32::MAX))
         .map(|n| n as i32)
@@ -211,20 +218,20 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_possible_or_none() {
-        let place = |change: Value| {
+    fn a_location_is_possible_or_none() {
+        let located = |change: Value| {
             let mut exif = json!({ "GPSLatitude": [43, 28, 2.82], "GPSLatitudeRef": "N",
                 "GPSLongitude": [11, 53, 6.456], "GPSLongitudeRef": "W", "GPSAltitude": 120.5, "GPSAltitudeRef": 1 });
             for (tag, value) in change.as_object().unwrap() {
                 exif[tag] = value.clone();
             }
-            photo(Some(&exif)).and_then(|photo| photo.location)
+            from_exif(Some(&exif)).and_then(|photo| photo.location)
         };
         let expected = Location { latitude: 43.46745, longitude: -11.88512667, altitude: Some(-120.5) };
-        assert_eq!(place(json!({})), Some(expected));
-        assert_eq!(place(json!({ "GPSMapDatum": "WGS-84 " })), Some(expected));
-        assert_eq!(place(json!({ "GPSLatitude": [43, 28.047, 0] })), Some(expected));
-        assert_eq!(place(json!({ "GPSAltitude": 1e9 })), Some(Location { altitude: None, ..expected }));
+        assert_eq!(located(json!({})), Some(expected));
+        assert_eq!(located(json!({ "GPSMapDatum": "WGS-84 " })), Some(expected));
+        assert_eq!(located(json!({ "GPSLatitude": [43, 28.047, 0] })), Some(expected));
+        assert_eq!(located(json!({ "GPSAltitude": 1e9 })), Some(Location { altitude: None, ..expected }));
         for change in [
             json!({ "GPSLatitude": [91, 0, 0] }),
             json!({ "GPSLatitude": [43, 60, 0] }),
@@ -237,12 +244,12 @@ mod tests {
             json!({ "GPSStatus": "V" }),
             json!({ "GPSLatitude": [0, 0, 0], "GPSLongitude": [0, 0, 0] }),
         ] {
-            assert_eq!(place(change.clone()), None, "{change}");
+            assert_eq!(located(change.clone()), None, "{change}");
         }
     }
 
     #[test]
-    fn camera_data_is_typed_and_sane() {
+    fn camera_data_is_typed_and_plausible() {
         let exif = json!({ "Make": " Acme ", "Model": "One", "LensModel": "50mm", "ISO": 65535, "ISOSpeed": 102400,
             "FNumber": 2.8, "ExposureTime": 0.004, "FocalLength": 0, "Orientation": 9 });
         let expected = Photo {
@@ -254,9 +261,9 @@ mod tests {
             exposure_time: Some(0.004),
             ..Photo::default()
         };
-        assert_eq!(photo(Some(&exif)), Some(expected));
-        assert_eq!(photo(Some(&json!({ "Software": "x", "ISO": [200, 100] }))).unwrap().iso, Some(200));
-        assert_eq!(photo(Some(&json!({ "Software": "x" }))), None);
-        assert_eq!(photo(None), None);
+        assert_eq!(from_exif(Some(&exif)), Some(expected));
+        assert_eq!(from_exif(Some(&json!({ "Software": "x", "ISO": [200, 100] }))).unwrap().iso, Some(200));
+        assert_eq!(from_exif(Some(&json!({ "Software": "x" }))), None);
+        assert_eq!(from_exif(None), None);
     }
 }

@@ -1,28 +1,31 @@
-//! CSS colours as they stand in a URL.
+//! CSS colours in URL options.
+//!
+//! The crate `csscolorparser` is not used: it accepts notations that are rejected here (hex digits without `#`, `hwb()`,
+//! `lab()`, angles in turns), and it returns channels, while the URL needs the colour as it was written.
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// A CSS colour in lower case, encoded for a value among URL options; `None` if it is none.
+/// Encodes a CSS colour as the value of a URL option, in lower case; `None` if the text is not a colour.
 ///
-/// `#rgb`, `#rgba`, `#rrggbb`, `#rrggbbaa`, a name, `transparent`, or `rgb()`, `rgba()`, `hsl()`, `hsla()` with
-/// three or four numbers.
-pub fn encoded(text: &str) -> Option<String> {
+/// Accepted are `#rgb`, `#rgba`, `#rrggbb`, `#rrggbbaa`, named colours, `transparent`, and `rgb()`, `rgba()`, `hsl()` and
+/// `hsla()` with three or four numbers.
+pub fn encode(text: &str) -> Option<String> {
     let text = text.trim().to_ascii_lowercase();
     let colour = match (text.strip_prefix('#'), text.strip_suffix(')').and_then(|text| text.split_once('(')))
     {
-        (Some(digits), _) => hexadecimal(digits).then_some(text)?,
-        (None, Some((function, arguments))) => called(function, arguments)?,
-        (None, None) => NAMES.split_whitespace().any(|name| name == text).then_some(text)?,
+        (Some(digits), _) => is_hex(digits).then_some(text)?,
+        (None, Some((function, arguments))) => function_notation(function, arguments)?,
+        (None, None) => NAMED_COLOURS.split_whitespace().any(|name| name == text).then_some(text)?,
     };
     Some(utf8_percent_encode(&colour, NON_ALPHANUMERIC).to_string())
 }
 
-fn hexadecimal(digits: &str) -> bool {
+fn is_hex(digits: &str) -> bool {
     matches!(digits.len(), 3 | 4 | 6 | 8) && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
 }
 
-/// The function in its old spelling, without spaces, which a list of options cannot have.
-fn called(function: &str, arguments: &str) -> Option<String> {
+/// A colour function with its arguments separated by commas: URL options must not contain spaces.
+fn function_notation(function: &str, arguments: &str) -> Option<String> {
     let parts: Vec<&str> = arguments.split([',', '/', ' ']).filter(|part| !part.is_empty()).collect();
     let units: [&str; 3] = match function {
         "rgb" | "rgba" => ["%", "%", "%"],
@@ -30,23 +33,23 @@ fn called(function: &str, arguments: &str) -> Option<String> {
         _ => return None,
     };
     let hsl = function.starts_with("hsl");
-    let fits = matches!(parts.len(), 3 | 4)
+    let is_colour = matches!(parts.len(), 3 | 4)
         && parts.iter().enumerate().all(|(i, part)| {
-            let bare = part.strip_suffix(units.get(i).copied().unwrap_or("%"));
-            // Saturation and lightness are percentages and nothing else.
-            let number = if hsl && matches!(i, 1 | 2) { bare } else { bare.or(Some(part)) };
+            let without_unit = part.strip_suffix(units.get(i).copied().unwrap_or("%"));
+            // Saturation and lightness must be percentages.
+            let number = if hsl && matches!(i, 1 | 2) { without_unit } else { without_unit.or(Some(part)) };
             number.is_some_and(is_number)
         });
-    fits.then(|| format!("{function}({})", parts.join(",")))
+    is_colour.then(|| format!("{function}({})", parts.join(",")))
 }
 
 fn is_number(text: &str) -> bool {
-    let written = text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-'));
-    written && text.len() <= 16 && text.parse::<f64>().is_ok()
+    let is_decimal = text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-'));
+    is_decimal && text.len() <= 16 && text.parse::<f64>().is_ok()
 }
 
 /// The named colours of CSS.
-const NAMES: &str = "aliceblue antiquewhite aqua aquamarine azure beige bisque black blanchedalmond blue blueviolet \
+const NAMED_COLOURS: &str = "aliceblue antiquewhite aqua aquamarine azure beige bisque black blanchedalmond blue blueviolet \
     brown burlywood cadetblue chartreuse chocolate coral cornflowerblue cornsilk crimson cyan darkblue darkcyan \
     darkgoldenrod darkgray darkgreen darkgrey darkkhaki darkmagenta darkolivegreen darkorange darkorchid darkred \
     darksalmon darkseagreen darkslateblue darkslategray darkslategrey darkturquoise darkviolet deeppink deepskyblue \
@@ -83,7 +86,7 @@ mod tests {
             ("red,w=1", None),
             ("", None),
         ] {
-            assert_eq!(encoded(text).as_deref(), expected, "{text}");
+            assert_eq!(encode(text).as_deref(), expected, "{text}");
         }
     }
 }

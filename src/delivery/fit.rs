@@ -1,39 +1,39 @@
-//! Pixel sizes of fitted images.
+//! Pixel sizes of images after they are fitted to a box.
 
 use crate::error::{Error, Result};
 use cloudflare_images::wire;
 
-/// How an image is fitted to its box. Named variants know the first five.
+/// How an image is fitted to a box. Named variants have the first five only.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Fit {
-    /// Inside the box, never enlarged.
+    /// Resized to fit inside the box, never enlarged.
     #[default]
     ScaleDown,
-    /// Inside the box, enlarged if need be.
+    /// Resized to fit inside the box, enlarged if it is smaller.
     Contain,
-    /// Fills the box exactly, the rest is cropped away.
+    /// Resized to fill the box, and cropped to it.
     Cover,
-    /// As `Cover` when larger than the box, as `ScaleDown` when smaller.
+    /// As `Cover` if larger than the box, as `ScaleDown` if smaller.
     Crop,
-    /// As `Contain`, then filled to the box with background.
+    /// As `Contain`, with background added to fill the box.
     Pad,
-    /// Cropped to the ratio of the box, never enlarged.
+    /// Cropped to the aspect ratio of the box, never enlarged.
     AspectCrop,
-    /// Stretched to the box.
+    /// Resized to the box without keeping the aspect ratio.
     Squeeze,
 }
 
 impl Fit {
-    /// Whether something of the image may be cut off.
+    /// Whether parts of the image may be cropped.
     pub fn crops(self) -> bool {
         matches!(self, Fit::Cover | Fit::Crop | Fit::AspectCrop)
     }
 
-    /// The same for a named variant.
+    /// The same fit of a named variant.
     ///
     /// # Errors
-    /// `BAD_USER_INPUT` at `fit` for those that variants do not have.
-    pub fn named(self) -> Result<wire::Fit> {
+    /// `BAD_USER_INPUT` at `fit` for a fit that named variants do not have.
+    pub fn for_variant(self) -> Result<wire::Fit> {
         match self {
             Fit::ScaleDown => Ok(wire::Fit::ScaleDown),
             Fit::Contain => Ok(wire::Fit::Contain),
@@ -41,7 +41,7 @@ impl Fit {
             Fit::Crop => Ok(wire::Fit::Crop),
             Fit::Pad => Ok(wire::Fit::Pad),
             Fit::AspectCrop | Fit::Squeeze => {
-                let message = "A named variant has the fit SCALE_DOWN, CONTAIN, COVER, CROP or PAD.";
+                let message = "The fit of a named variant must be SCALE_DOWN, CONTAIN, COVER, CROP or PAD.";
                 Err(Error::invalid("fit", message))
             }
         }
@@ -60,9 +60,9 @@ impl From<wire::Fit> for Fit {
     }
 }
 
-/// Size in pixels of an image of `source` pixels after fitting it to a box; a side left out follows the aspect ratio.
-/// Source: Cloudflare's "Create variants" and "Features", fit.
-pub fn fitted(fit: Fit, width: Option<u32>, height: Option<u32>, source: (u32, u32)) -> (u32, u32) {
+/// Size in pixels of an image of `source` pixels after it is fitted to a box. A side that is `None` follows from the aspect
+/// ratio. Source: `fit` in Cloudflare's documentation, "Create variants" and "Features".
+pub fn fitted_size(fit: Fit, width: Option<u32>, height: Option<u32>, source: (u32, u32)) -> (u32, u32) {
     let (source_width, source_height) = (f64::from(source.0), f64::from(source.1));
     let (width, height) = match (width.map(f64::from), height.map(f64::from)) {
         (Some(width), Some(height)) => (width, height),
@@ -70,23 +70,23 @@ pub fn fitted(fit: Fit, width: Option<u32>, height: Option<u32>, source: (u32, u
         (None, Some(height)) => (height * source_width / source_height, height),
         (None, None) => return source,
     };
-    let (across, down) = (width / source_width, height / source_height);
+    let (scale_x, scale_y) = (width / source_width, height / source_height);
     let scaled = |scale: f64| (source_width * scale, source_height * scale);
     let (width, height) = match fit {
-        Fit::ScaleDown => scaled(across.min(down).min(1.0)),
-        Fit::Contain => scaled(across.min(down)),
+        Fit::ScaleDown => scaled(scale_x.min(scale_y).min(1.0)),
+        Fit::Contain => scaled(scale_x.min(scale_y)),
         Fit::Cover | Fit::Pad | Fit::Squeeze => (width, height),
-        // Shrunk until it covers the box, never enlarged, and cut where it sticks out.
+        // Reduced until it just covers the box, never enlarged; then cropped to the box.
         Fit::Crop => {
-            let (whole_width, whole_height) = scaled(across.max(down).min(1.0));
-            (width.min(whole_width), height.min(whole_height))
+            let (scaled_width, scaled_height) = scaled(scale_x.max(scale_y).min(1.0));
+            (width.min(scaled_width), height.min(scaled_height))
         }
         Fit::AspectCrop => {
             let shrink = (source_width / width).min(source_height / height).min(1.0);
             (width * shrink, height * shrink)
         }
     };
-    // `as` saturates.
+    // `as` saturates, so a large number does not overflow.
     let pixels = |length: f64| (length.round() as u32).max(1);
     (pixels(width), pixels(height))
 }
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_those_of_cloudflares_examples() {
+    fn sizes_match_cloudflares_examples() {
         for (fit, width, height, source, expected) in [
             (Fit::ScaleDown, Some(500), Some(500), (1080, 720), (500, 333)),
             (Fit::ScaleDown, Some(1366), Some(768), (4000, 3000), (1024, 768)),
@@ -116,7 +116,7 @@ mod tests {
             (Fit::ScaleDown, Some(10), Some(10), (12000, 1), (10, 1)),
         ] {
             assert_eq!(
-                fitted(fit, width, height, source),
+                fitted_size(fit, width, height, source),
                 expected,
                 "{fit:?} {width:?}x{height:?} of {source:?}"
             );

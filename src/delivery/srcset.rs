@@ -1,10 +1,10 @@
-//! The candidates of a `srcset`: which widths, of which variants or transformations.
+//! The candidates of a `srcset`: the widths, and the variants or transformations that deliver them.
 
 use url::Url;
 
-use super::fit::{Fit, fitted};
+use super::fit::{Fit, fitted_size};
 use super::transform::Transform;
-use super::{MAX_WIDTH, Rendition, source};
+use super::{MAX_DELIVERED_SIDE, Rendition, original_size};
 use crate::entity::image::Model;
 use crate::error::{Error, Result};
 use cloudflare_images::wire::Variant;
@@ -13,38 +13,39 @@ use cloudflare_images::wire::Variant;
 pub const MAX_WIDTHS: usize = 12;
 /// Longest `sizes`, in characters.
 const MAX_SIZES: usize = 500;
-/// The widest candidate that a browser without `srcset` is given, in pixels.
+/// Largest width of `src`, which browsers without support for `srcset` load, in pixels.
 const FALLBACK_WIDTH: u32 = 1280;
 
-/// All that an `<img>` needs.
+/// The attributes of a responsive `<img>`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SrcSet {
     pub src: Url,
     pub srcset: String,
     pub sizes: String,
-    /// Width and height in pixels of `src`; `None` when they cannot be told in advance.
+    /// Width and height of `src` in pixels; `None` if they cannot be computed.
     pub size: Option<(u32, u32)>,
-    /// In the order of `srcset`: from the narrowest to the widest.
+    /// In the order of `srcset`, by ascending width.
     pub candidates: Vec<Rendition>,
 }
 
-/// A version with the width that its descriptor says, in pixels; `None` when nobody knows.
+/// A rendition with the width of its descriptor in pixels; `None` if the width is unknown.
 pub type Candidate = (Option<u32>, Rendition);
 
-/// Checks the widths asked for.
+/// Checks the requested widths.
 ///
 /// # Errors
 /// `BAD_USER_INPUT` at `widths`.
 pub fn check_widths(widths: &[i32]) -> Result<()> {
-    if (1..=MAX_WIDTHS).contains(&widths.len()) && widths.iter().all(|width| (1..=MAX_WIDTH).contains(width))
+    if (1..=MAX_WIDTHS).contains(&widths.len())
+        && widths.iter().all(|width| (1..=MAX_DELIVERED_SIDE).contains(width))
     {
         return Ok(());
     }
-    let message = format!("1 to {MAX_WIDTHS} widths are expected, each 1 to {MAX_WIDTH} pixels.");
+    let message = format!("Give 1 to {MAX_WIDTHS} widths, each from 1 to {MAX_DELIVERED_SIDE} pixels.");
     Err(Error::invalid("widths", message))
 }
 
-/// Checks a `sizes` attribute, which is passed through into HTML.
+/// Checks a `sizes` attribute. Clients copy it into HTML, so characters that end an attribute are rejected.
 ///
 /// # Errors
 /// `BAD_USER_INPUT` at `sizes`.
@@ -54,21 +55,21 @@ pub fn check_sizes(sizes: &str) -> Result<()> {
         return Ok(());
     }
     let message = format!(
-        "A `sizes` attribute is expected, such as `(min-width: 60em) 33vw, 100vw`: at most {MAX_SIZES} characters, no \
-         quotes and no control characters."
+        "`sizes` must be an attribute such as `(min-width: 60em) 33vw, 100vw`, of at most {MAX_SIZES} characters, without \
+         quotes and control characters."
     );
     Err(Error::invalid("sizes", message))
 }
 
-/// One transformation per width, ascending, without those wider than the original; the original's own width when
-/// all are. The width and height of `base` are the ratio of each, and fill it unless `base` says another fit. Those that
-/// would be too high are left out, which may be all.
+/// One transformation per requested width, ascending. Widths above that of the original are left out; if all are, the width
+/// of the original is used. `base.width` and `base.height` are an aspect ratio, to which the image is cropped unless
+/// `base.fit` is set. Transformations that would be higher than Cloudflare delivers are left out; the result may be empty.
 ///
 /// # Errors
-/// `BAD_USER_INPUT` under `transform`, for what is wrong whatever the image.
-pub fn transforms(widths: &[i32], base: &Transform, image: &Model) -> Result<Vec<Transform>> {
+/// `BAD_USER_INPUT` under `transform` for options that are invalid for every image.
+pub fn transforms_for_widths(widths: &[i32], base: &Transform, image: &Model) -> Result<Vec<Transform>> {
     if base.dpr.is_some() {
-        let message = "`widths` are the device's pixels already: leave `dpr` out.";
+        let message = "Omit `dpr`: `widths` are in device pixels.";
         return Err(Error::invalid("dpr", message).under("transform"));
     }
     let ratio = match (base.width, base.height) {
@@ -79,67 +80,76 @@ pub fn transforms(widths: &[i32], base: &Transform, image: &Model) -> Result<Vec
             Some(f64::from(height) / f64::from(width))
         }
         _ => {
-            let message = "In a srcset `width` and `height` are the aspect ratio: give both or neither.";
+            let message = "In a srcset, `width` and `height` are the aspect ratio: give both or neither.";
             return Err(Error::invalid("width", message).under("transform"));
         }
     };
-    let of_width = |width: i32| {
+    let with_width = |width: i32| {
         let height = ratio.map(|ratio| (f64::from(width) * ratio).round().max(1.0) as i32);
         let fit = base.fit.or(ratio.map(|_| Fit::Cover));
         Transform { width: Some(width), height, fit, ..base.clone() }
     };
-    of_width(1).check().map_err(|e| e.under("transform"))?;
-    let original = source(image).map(|whole| base.turned_size(whole).0);
-    let transforms = kept(widths, original).into_iter().map(of_width);
+    with_width(1).check().map_err(|e| e.under("transform"))?;
+    let original = original_size(image).map(|original| base.rotated_size(original).0);
+    let transforms = usable_widths(widths, original).into_iter().map(with_width);
     Ok(transforms.filter(|transform| transform.check().is_ok() && transform.is_deliverable(image)).collect())
 }
 
-/// The named variants that show the whole image as it is, one per width asked for: the narrowest that is wide enough,
-/// or else the widest. Ascending, with the width each will have.
-pub fn named<'a>(widths: &[i32], variants: &[&'a Variant], image: &Model) -> Vec<(u32, &'a Variant)> {
-    let Some(original) = source(image) else { return Vec::new() };
-    let fitting = whole(variants, image);
-    let mut chosen: Vec<(u32, &Variant)> = kept(widths, Some(original.0))
+/// The named variants for the requested widths, among those that show the whole image: for each width the narrowest variant
+/// that is wide enough, or else the widest. Ascending, with the width that each has.
+pub fn variants_for_widths<'a>(
+    widths: &[i32],
+    variants: &[&'a Variant],
+    image: &Model,
+) -> Vec<(u32, &'a Variant)> {
+    let Some(original) = original_size(image) else { return Vec::new() };
+    let uncropped = uncropped_variants(variants, image);
+    let mut chosen: Vec<(u32, &Variant)> = usable_widths(widths, Some(original.0))
         .into_iter()
         .filter_map(|wanted| {
-            let wide_enough = fitting.iter().find(|((width, _), _)| *width >= wanted.unsigned_abs());
-            wide_enough.or(fitting.last()).map(|((width, _), variant)| (*width, *variant))
+            let wide_enough = uncropped.iter().find(|((width, _), _)| *width >= wanted.unsigned_abs());
+            wide_enough.or(uncropped.last()).map(|((width, _), variant)| (*width, *variant))
         })
         .collect();
     chosen.dedup_by_key(|(width, _)| *width);
     chosen
 }
 
-/// The named variant that comes nearest to a size in pixels: the smallest that shows the whole image and covers it, or
-/// else the largest.
-pub fn nearest<'a>(wanted: (u32, u32), variants: &[&'a Variant], image: &Model) -> Option<&'a Variant> {
-    let fitting = whole(variants, image);
-    let large_enough = fitting.iter().find(|((width, height), _)| *width >= wanted.0 && *height >= wanted.1);
-    large_enough.or(fitting.last()).map(|(_, variant)| *variant)
+/// The named variant that is nearest to a size in pixels: the smallest variant that shows the whole image and is at least as
+/// large, or else the largest.
+pub fn nearest_variant<'a>(
+    wanted: (u32, u32),
+    variants: &[&'a Variant],
+    image: &Model,
+) -> Option<&'a Variant> {
+    let uncropped = uncropped_variants(variants, image);
+    let large_enough =
+        uncropped.iter().find(|((width, height), _)| *width >= wanted.0 && *height >= wanted.1);
+    large_enough.or(uncropped.last()).map(|(_, variant)| *variant)
 }
 
-/// The named variants that show the whole image as it is and not enlarged, with the size each will have: ascending, one
-/// of each width.
-fn whole<'a>(variants: &[&'a Variant], image: &Model) -> Vec<((u32, u32), &'a Variant)> {
-    let Some(original) = source(image) else { return Vec::new() };
-    let mut fitting: Vec<((u32, u32), &Variant)> = variants
+/// The named variants that show the whole image, unchanged and not enlarged, with the size that each has. Ascending, one
+/// variant per width.
+fn uncropped_variants<'a>(variants: &[&'a Variant], image: &Model) -> Vec<((u32, u32), &'a Variant)> {
+    let Some(original) = original_size(image) else { return Vec::new() };
+    let mut uncropped: Vec<((u32, u32), &Variant)> = variants
         .iter()
         .filter(|variant| variant.options.blur.is_none() && variant.options.other.is_empty())
         .filter_map(|variant| {
             let options = &variant.options;
             let fit = Fit::from(options.fit.known()?);
-            let changes_ratio = options.width.is_some() && options.height.is_some();
-            let keeps = matches!(fit, Fit::ScaleDown | Fit::Contain) || !changes_ratio;
-            let size = fitted(fit, options.width, options.height, original);
-            (keeps && size.0 <= original.0).then_some((size, *variant))
+            let has_both_sides = options.width.is_some() && options.height.is_some();
+            let is_uncropped = matches!(fit, Fit::ScaleDown | Fit::Contain) || !has_both_sides;
+            let size = fitted_size(fit, options.width, options.height, original);
+            (is_uncropped && size.0 <= original.0).then_some((size, *variant))
         })
         .collect();
-    fitting.sort_by(|((a, _), first), ((b, _), second)| a.cmp(b).then_with(|| first.id.cmp(&second.id)));
-    fitting.dedup_by_key(|((width, _), _)| *width);
-    fitting
+    uncropped.sort_by(|((a, _), first), ((b, _), second)| a.cmp(b).then_with(|| first.id.cmp(&second.id)));
+    uncropped.dedup_by_key(|((width, _), _)| *width);
+    uncropped
 }
 
-/// Puts the attributes together. Candidates of the same width are one.
+/// Builds the attributes. Of several candidates with one width, the first is used. `None` without candidates.
 pub fn assemble(mut candidates: Vec<Candidate>, sizes: &str) -> Option<SrcSet> {
     candidates.sort_by_key(|(width, _)| *width);
     candidates.dedup_by_key(|(width, _)| *width);
@@ -148,8 +158,8 @@ pub fn assemble(mut candidates: Vec<Candidate>, sizes: &str) -> Option<SrcSet> {
         None => rendition.url.to_string(),
     });
     let srcset = descriptors.collect::<Vec<_>>().join(", ");
-    let narrow = candidates.iter().rfind(|(width, _)| width.is_none_or(|width| width <= FALLBACK_WIDTH));
-    let (_, src) = narrow.or(candidates.first())?;
+    let fallback = candidates.iter().rfind(|(width, _)| width.is_none_or(|width| width <= FALLBACK_WIDTH));
+    let (_, src) = fallback.or(candidates.first())?;
     Some(SrcSet {
         src: src.url.clone(),
         size: src.size,
@@ -159,13 +169,13 @@ pub fn assemble(mut candidates: Vec<Candidate>, sizes: &str) -> Option<SrcSet> {
     })
 }
 
-fn kept(widths: &[i32], original: Option<u32>) -> Vec<i32> {
-    let most = original.and_then(|width| i32::try_from(width).ok()).unwrap_or(i32::MAX);
-    let mut kept: Vec<i32> = widths.iter().copied().filter(|width| *width <= most).collect();
-    if kept.is_empty() {
-        kept.push(most.min(MAX_WIDTH));
+fn usable_widths(widths: &[i32], original: Option<u32>) -> Vec<i32> {
+    let max = original.and_then(|width| i32::try_from(width).ok()).unwrap_or(i32::MAX);
+    let mut usable: Vec<i32> = widths.iter().copied().filter(|width| *width <= max).collect();
+    if usable.is_empty() {
+        usable.push(max.min(MAX_DELIVERED_SIDE));
     }
-    kept.sort_unstable();
-    kept.dedup();
-    kept
+    usable.sort_unstable();
+    usable.dedup();
+    usable
 }

@@ -1,21 +1,22 @@
-//! Transformations by URL options, Cloudflare's flexible variants: what is accepted, the options in the URL, the size.
+//! Transformations by URL options (Cloudflare's flexible variants): validation, the options in the URL, and the resulting size.
 
+use std::fmt::Display;
 use std::ops::RangeInclusive;
 
-use super::fit::{Fit, fitted};
-use super::{MAX_WIDTH, colour, source};
+use super::fit::{Fit, fitted_size};
+use super::{MAX_DELIVERED_SIDE, colour, original_size};
 use crate::entity::image::{FocalPoint, Format as Encoding, Model};
 use crate::error::{Code, Error, Result};
 use cloudflare_images::wire::{MAX_PIXELS, Metadata, VariantOptions};
 
-/// A transformation as it is asked for; what is left out is Cloudflare's default.
+/// A requested transformation. `None` means Cloudflare's default.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Transform {
-    /// Box in pixels, 1-12000.
+    /// Width of the box in pixels, 1-12000.
     pub width: Option<i32>,
-    /// Box in pixels, 1-12000.
+    /// Height of the box in pixels, 1-12000.
     pub height: Option<i32>,
-    /// Multiplied into the box, 1-4.
+    /// Device pixel ratio, 1-4: width and height are multiplied by it.
     pub dpr: Option<f64>,
     pub fit: Option<Fit>,
     pub gravity: Option<Gravity>,
@@ -23,29 +24,31 @@ pub struct Transform {
     /// 1-100.
     pub quality: Option<i32>,
     pub format: Option<Format>,
-    /// CSS colour.
+    /// A CSS colour, see [`colour::encode`].
     pub background: Option<String>,
     /// 1-250.
     pub blur: Option<i32>,
     /// 0-10.
     pub sharpen: Option<f64>,
-    /// Factors; 1 leaves the image as it is. Cloudflare ignores 0.
+    /// Factor, above 0; 1 changes nothing. Cloudflare ignores 0.
     pub brightness: Option<f64>,
+    /// Factor, above 0; 1 changes nothing. Cloudflare ignores 0.
     pub contrast: Option<f64>,
+    /// Factor, above 0; 1 changes nothing. Cloudflare ignores 0.
     pub gamma: Option<f64>,
-    /// Factor; 0 is grey.
+    /// Factor; 0 makes the image grey.
     pub saturation: Option<f64>,
-    /// Clockwise degrees.
+    /// Clockwise, in degrees: 90, 180 or 270.
     pub rotate: Option<i32>,
     pub flip: Option<Flip>,
-    /// False keeps only the first frame.
+    /// False delivers only the first frame.
     pub animated: Option<bool>,
     pub metadata: Option<Metadata>,
     /// 0-1, with [`Gravity::Face`].
     pub zoom: Option<f64>,
 }
 
-/// What a crop keeps in view.
+/// The part of the image that a crop keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gravity {
     Auto,
@@ -57,7 +60,7 @@ pub enum Gravity {
     Center,
 }
 
-/// Encodings that can be asked for.
+/// Output formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     Auto,
@@ -68,7 +71,7 @@ pub enum Format {
     Png,
 }
 
-/// Which way an image is mirrored, before it is rotated.
+/// The direction in which an image is mirrored, before it is rotated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flip {
     Horizontal,
@@ -76,105 +79,113 @@ pub enum Flip {
     Both,
 }
 
-/// Factors that mean something.
+/// Range of the factors for brightness, contrast and gamma.
 const FACTORS: RangeInclusive<f64> = 0.01..=100.0;
 
 impl Transform {
-    /// Checks every option by itself and against the others.
+    /// Validates each option, and their combination.
     ///
     /// # Errors
-    /// `BAD_USER_INPUT` with the option's field, for what is out of range and for what would have no effect.
+    /// `BAD_USER_INPUT` at the field of an option that is out of range or has no effect; `INVALID_INPUT` without options.
     pub fn check(&self) -> Result<()> {
         if *self == Transform::default() {
-            let message = "A transformation has at least one option, such as `width`.";
+            let message = "A transformation needs at least one option, such as `width`.";
             return Err(Error::refuse(Code::InvalidInput, message));
         }
-        whole("width", self.width, 1..=MAX_WIDTH)?;
-        whole("height", self.height, 1..=MAX_WIDTH)?;
-        whole("quality", self.quality, 1..=100)?;
-        whole("blur", self.blur, 1..=250)?;
-        real("dpr", self.dpr, 1.0..=4.0)?;
-        real("sharpen", self.sharpen, 0.0..=10.0)?;
-        real("brightness", self.brightness, FACTORS)?;
-        real("contrast", self.contrast, FACTORS)?;
-        real("gamma", self.gamma, FACTORS)?;
-        real("saturation", self.saturation, 0.0..=*FACTORS.end())?;
-        real("zoom", self.zoom, 0.0..=1.0)?;
+        check_range("width", self.width, 1..=MAX_DELIVERED_SIDE)?;
+        check_range("height", self.height, 1..=MAX_DELIVERED_SIDE)?;
+        check_range("quality", self.quality, 1..=100)?;
+        check_range("blur", self.blur, 1..=250)?;
+        check_range("dpr", self.dpr, 1.0..=4.0)?;
+        check_range("sharpen", self.sharpen, 0.0..=10.0)?;
+        check_range("brightness", self.brightness, FACTORS)?;
+        check_range("contrast", self.contrast, FACTORS)?;
+        check_range("gamma", self.gamma, FACTORS)?;
+        check_range("saturation", self.saturation, 0.0..=*FACTORS.end())?;
+        check_range("zoom", self.zoom, 0.0..=1.0)?;
         self.focal_point.map_or(Ok(()), FocalPoint::check)?;
         if self.rotate.is_some_and(|degrees| !matches!(degrees, 90 | 180 | 270)) {
-            return Err(Error::invalid("rotate", "An image is rotated by 90, 180 or 270 degrees."));
+            return Err(Error::invalid("rotate", "`rotate` must be 90, 180 or 270 degrees."));
         }
-        if self.background.as_deref().is_some_and(|text| colour::encoded(text).is_none()) {
-            let message = "A CSS colour is expected: #rgb, #rrggbb, #rrggbbaa, rgb(), hsl() or a name.";
+        if self.background.as_deref().is_some_and(|text| colour::encode(text).is_none()) {
+            let message =
+                "`background` must be a CSS colour: #rgb, #rrggbb, #rrggbbaa, rgb(), hsl() or a name.";
             return Err(Error::invalid("background", message));
         }
-        self.check_together()
+        self.check_combination()
     }
 
-    /// An option without effect is refused, not ignored.
-    fn check_together(&self) -> Result<()> {
+    /// Rejects options that exceed a limit together, and options that have no effect without others.
+    fn check_combination(&self) -> Result<()> {
         if self.dpr.is_some() && self.width.is_none() && self.height.is_none() {
-            return Err(Error::invalid("dpr", "`dpr` multiplies `width` and `height`: give one of them."));
+            return Err(Error::invalid(
+                "dpr",
+                "`dpr` multiplies `width` and `height`: give at least one of them.",
+            ));
         }
-        let (width, height) = self.size();
-        if width.max(height).is_some_and(|side| side > MAX_WIDTH.unsigned_abs()) {
-            let message = format!("`width` and `height` times `dpr` are at most {MAX_WIDTH}.");
+        let (width, height) = self.output_box();
+        if width.max(height).is_some_and(|side| side > MAX_DELIVERED_SIDE.unsigned_abs()) {
+            let message =
+                format!("`width` and `height` multiplied by `dpr` must not exceed {MAX_DELIVERED_SIDE}.");
             return Err(Error::invalid("dpr", message));
         }
         if let (Some(width), Some(height), Some(Fit::Cover | Fit::Pad | Fit::Squeeze)) =
             (width, height, self.fit)
             && u64::from(width) * u64::from(height) > MAX_PIXELS
         {
-            let message =
-                format!("At most {MAX_PIXELS} pixels in all are delivered; this is {width} × {height}.");
+            let message = format!(
+                "An image is delivered with at most {MAX_PIXELS} pixels; {width} × {height} is more."
+            );
             return Err(Error::invalid("width", message));
         }
         if self.fit.is_some() && width.is_none() && height.is_none() {
-            return Err(Error::invalid("fit", "`fit` needs a box: give `width`, `height` or both."));
+            return Err(Error::invalid("fit", "`fit` needs `width`, `height` or both."));
         }
         let message =
-            "It says what a crop keeps: give `width` and `height`, and as `fit` COVER, CROP or ASPECT_CROP.";
+            "This option needs a crop: give `width`, `height`, and COVER, CROP or ASPECT_CROP as `fit`.";
         if self.gravity.is_some() && !self.crops() {
             return Err(Error::invalid("gravity", message));
         }
         if self.focal_point.is_some() && !self.crops() {
             return Err(Error::invalid("focalPoint", message));
         }
-        // A point wins over a gravity, and there is no face any more.
+        // A focal point replaces the gravity, so there is no face to zoom to.
         if self.zoom.is_some() && (self.gravity != Some(Gravity::Face) || self.focal_point.is_some()) {
             return Err(Error::invalid("zoom", "`zoom` needs `gravity: FACE` and no `focalPoint`."));
         }
         Ok(())
     }
 
-    /// Whether Cloudflare makes an output this large of this image: at most 12,000 pixels a side and 100 megapixels.
+    /// Whether Cloudflare delivers the result for this image: at most 12,000 pixels per side and 100 megapixels. True for an
+    /// image of unknown size.
     pub fn is_deliverable(&self, image: &Model) -> bool {
         let Some((width, height)) = self.rendered_size(image) else { return true };
-        let fits = width.max(height) <= MAX_WIDTH.unsigned_abs()
+        let fits = width.max(height) <= MAX_DELIVERED_SIDE.unsigned_abs()
             && u64::from(width) * u64::from(height) <= MAX_PIXELS;
         fits || image.format == Encoding::Svg
     }
 
-    /// What a named variant does, without the metadata it may keep; `None` for one with options that we do not know.
-    pub fn of_variant(options: &VariantOptions) -> Option<Transform> {
+    /// The transformation of a named variant, with `metadata: COPYRIGHT`; `None` for a variant with unknown options.
+    pub fn from_variant(options: &VariantOptions) -> Option<Transform> {
         if !options.other.is_empty() {
             return None;
         }
-        let whole = |number: Option<u32>| number.map(|number| i32::try_from(number).unwrap_or(i32::MAX));
-        let sized = options.width.is_some() || options.height.is_some();
+        let to_i32 = |number: Option<u32>| number.map(|number| i32::try_from(number).unwrap_or(i32::MAX));
+        let has_box = options.width.is_some() || options.height.is_some();
         let fit = Fit::from(options.fit.known()?);
         Some(Transform {
-            width: whole(options.width),
-            height: whole(options.height),
-            fit: sized.then_some(fit),
-            blur: whole(options.blur),
+            width: to_i32(options.width),
+            height: to_i32(options.height),
+            fit: has_box.then_some(fit),
+            blur: to_i32(options.blur),
             metadata: Some(Metadata::Copyright),
             ..Transform::default()
         })
     }
 
-    /// Whether it changes what is seen, and not only size, cut and encoding: nothing else may stand in for it then.
-    pub fn changes_picture(&self) -> bool {
+    /// Whether it changes the content of the image, not only its size, crop and encoding. Such a transformation has no
+    /// fallback.
+    pub fn changes_content(&self) -> bool {
         self.blur.is_some()
             || self.rotate.is_some()
             || self.flip.is_some()
@@ -182,75 +193,77 @@ impl Transform {
             || [self.brightness, self.contrast, self.gamma, self.saturation].iter().any(Option::is_some)
     }
 
-    /// The last segment of the delivery URL: one spelling for each transformation. Crops keep the image's focal point
-    /// in view unless something else is asked for.
-    pub fn options(&self, image: &Model) -> String {
-        let (width, height) = self.size();
+    /// The options as the last path segment of a delivery URL. Equal transformations have the same text. A crop keeps the
+    /// image's focal point unless the transformation has a focal point or gravity.
+    pub fn url_options(&self, image: &Model) -> String {
+        let (width, height) = self.output_box();
         let gravity = match (self.focal_point, self.gravity) {
-            (Some(point), _) => Some(self.written(point)),
-            (None, Some(gravity)) => Some(gravity.option().to_owned()),
-            (None, None) => image.focal_point().filter(|_| self.crops()).map(|point| self.written(point)),
+            (Some(point), _) => Some(self.point_option(point)),
+            (None, Some(gravity)) => Some(gravity.url_value().to_owned()),
+            (None, None) => {
+                image.focal_point().filter(|_| self.crops()).map(|point| self.point_option(point))
+            }
         };
         let options = [
             ("w", width.map(|side| side.to_string())),
             ("h", height.map(|side| side.to_string())),
-            ("fit", self.fit.map(|fit| option_of(fit).to_owned())),
+            ("fit", self.fit.map(|fit| fit_url_value(fit).to_owned())),
             ("gravity", gravity),
-            ("zoom", self.zoom.map(number)),
-            ("flip", self.flip.map(|flip| flip.option().to_owned())),
+            ("zoom", self.zoom.map(decimal)),
+            ("flip", self.flip.map(|flip| flip.url_value().to_owned())),
             ("rotate", self.rotate.map(|degrees| degrees.to_string())),
-            ("background", self.background.as_deref().and_then(colour::encoded)),
+            ("background", self.background.as_deref().and_then(colour::encode)),
             ("blur", self.blur.map(|radius| radius.to_string())),
-            ("sharpen", self.sharpen.map(number)),
-            ("brightness", self.brightness.map(number)),
-            ("contrast", self.contrast.map(number)),
-            ("gamma", self.gamma.map(number)),
-            ("saturation", self.saturation.map(number)),
+            ("sharpen", self.sharpen.map(decimal)),
+            ("brightness", self.brightness.map(decimal)),
+            ("contrast", self.contrast.map(decimal)),
+            ("gamma", self.gamma.map(decimal)),
+            ("saturation", self.saturation.map(decimal)),
             ("anim", self.animated.map(|animated| animated.to_string())),
-            ("metadata", self.metadata.map(|metadata| metadata_option(metadata).to_owned())),
+            ("metadata", self.metadata.map(|metadata| metadata_url_value(metadata).to_owned())),
             ("quality", self.quality.map(|quality| quality.to_string())),
-            ("format", self.format.map(|format| format.option().to_owned())),
+            ("format", self.format.map(|format| format.url_value().to_owned())),
         ];
-        let given = options.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?)));
-        given.collect::<Vec<_>>().join(",")
+        let present = options.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?)));
+        present.collect::<Vec<_>>().join(",")
     }
 
-    /// Width and height in pixels of the outcome; `None` for an image of unknown size, and for HEIC, whose encoding
-    /// after conversion is Cloudflare's own affair.
+    /// Width and height in pixels of the result; `None` for an image of unknown size, and for HEIC, which Cloudflare converts
+    /// in a way it does not document.
     pub fn rendered_size(&self, image: &Model) -> Option<(u32, u32)> {
-        let whole = source(image)?;
+        let original = original_size(image)?;
         match image.format {
             // Cloudflare never resizes SVG.
-            Encoding::Svg => Some(whole),
+            Encoding::Svg => Some(original),
             Encoding::Heic => None,
-            _ => Some(self.fitted(whole)),
+            _ => Some(self.fitted_size(original)),
         }
     }
 
-    /// Width and height of the outcome for an upright source of this size.
-    pub fn fitted(&self, whole: (u32, u32)) -> (u32, u32) {
-        let (width, height) = self.size();
-        fitted(self.fit.unwrap_or_default(), width, height, self.turned_size(whole))
+    /// Width and height of the result for an original of this size.
+    pub fn fitted_size(&self, original: (u32, u32)) -> (u32, u32) {
+        let (width, height) = self.output_box();
+        fitted_size(self.fit.unwrap_or_default(), width, height, self.rotated_size(original))
     }
 
-    /// The size an upright source has once it is rotated, which is what the box is for.
-    pub fn turned_size(&self, (width, height): (u32, u32)) -> (u32, u32) {
+    /// The size of an original after `rotate`, which is applied before the image is fitted to the box.
+    pub fn rotated_size(&self, (width, height): (u32, u32)) -> (u32, u32) {
         if matches!(self.rotate, Some(90 | 270)) { (height, width) } else { (width, height) }
     }
 
-    /// The box in pixels of the output.
-    fn size(&self) -> (Option<u32>, Option<u32>) {
+    /// Width and height of the box in output pixels.
+    fn output_box(&self) -> (Option<u32>, Option<u32>) {
         let scaled = |side: i32| (f64::from(side) * self.dpr.unwrap_or(1.0)).round() as u32;
         (self.width.map(scaled), self.height.map(scaled))
     }
 
-    /// Whether something may be cut off.
+    /// Whether parts of the image may be cropped.
     fn crops(&self) -> bool {
         self.fit.is_some_and(Fit::crops) && self.width.is_some() && self.height.is_some()
     }
 
-    /// A point of the image, where it is once the image is flipped and then rotated.
-    fn written(&self, FocalPoint { x, y }: FocalPoint) -> String {
+    /// The URL value of a point of the original: its position after the image is mirrored and then rotated.
+    fn point_option(&self, FocalPoint { x, y }: FocalPoint) -> String {
         let x = if matches!(self.flip, Some(Flip::Horizontal | Flip::Both)) { 1.0 - x } else { x };
         let y = if matches!(self.flip, Some(Flip::Vertical | Flip::Both)) { 1.0 - y } else { y };
         let (x, y) = match self.rotate {
@@ -259,12 +272,12 @@ impl Transform {
             Some(270) => (y, 1.0 - x),
             _ => (x, y),
         };
-        format!("{}x{}", number(x), number(y))
+        format!("{}x{}", decimal(x), decimal(y))
     }
 }
 
 impl Gravity {
-    fn option(self) -> &'static str {
+    fn url_value(self) -> &'static str {
         match self {
             Gravity::Auto => "auto",
             Gravity::Face => "face",
@@ -272,14 +285,14 @@ impl Gravity {
             Gravity::Right => "right",
             Gravity::Top => "top",
             Gravity::Bottom => "bottom",
-            // Cloudflare documents no name for it in URLs.
+            // Cloudflare documents no name for the centre in URLs.
             Gravity::Center => "0.5x0.5",
         }
     }
 }
 
 impl Format {
-    fn option(self) -> &'static str {
+    fn url_value(self) -> &'static str {
         match self {
             Format::Auto => "auto",
             Format::Avif => "avif",
@@ -292,7 +305,7 @@ impl Format {
 }
 
 impl Flip {
-    fn option(self) -> &'static str {
+    fn url_value(self) -> &'static str {
         match self {
             Flip::Horizontal => "h",
             Flip::Vertical => "v",
@@ -301,7 +314,7 @@ impl Flip {
     }
 }
 
-fn option_of(fit: Fit) -> &'static str {
+fn fit_url_value(fit: Fit) -> &'static str {
     match fit {
         Fit::ScaleDown => "scale-down",
         Fit::Contain => "contain",
@@ -313,7 +326,7 @@ fn option_of(fit: Fit) -> &'static str {
     }
 }
 
-fn metadata_option(metadata: Metadata) -> &'static str {
+fn metadata_url_value(metadata: Metadata) -> &'static str {
     match metadata {
         Metadata::Keep => "keep",
         Metadata::Copyright => "copyright",
@@ -321,22 +334,20 @@ fn metadata_option(metadata: Metadata) -> &'static str {
     }
 }
 
-/// At most four decimals, so that a point in a crop does not make a string of its own out of rounding noise.
-fn number(number: f64) -> String {
-    // Adding zero takes the sign off a negative zero.
+/// A number with at most four decimals, so that rounding errors do not lead to different URLs.
+fn decimal(number: f64) -> String {
+    // Adding zero turns a negative zero into zero.
     ((number * 1e4).round() / 1e4 + 0.0).to_string()
 }
 
-fn whole(field: &str, value: Option<i32>, range: RangeInclusive<i32>) -> Result<()> {
+fn check_range<T: PartialOrd + Display>(
+    field: &str,
+    value: Option<T>,
+    range: RangeInclusive<T>,
+) -> Result<()> {
     if value.is_none_or(|value| range.contains(&value)) {
         return Ok(());
     }
-    Err(Error::invalid(field, format!("`{field}` is {} to {}.", range.start(), range.end())))
-}
-
-fn real(field: &str, value: Option<f64>, range: RangeInclusive<f64>) -> Result<()> {
-    if value.is_none_or(|value| range.contains(&value)) {
-        return Ok(());
-    }
-    Err(Error::invalid(field, format!("`{field}` is {} to {}.", range.start(), range.end())))
+    let message = format!("`{field}` must be from {} to {}.", range.start(), range.end());
+    Err(Error::invalid(field, message))
 }

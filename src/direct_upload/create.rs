@@ -10,7 +10,7 @@ use super::{EXPIRES_IN, GRACE, WRITE_SCOPES};
 use crate::app::App;
 use crate::auth::Viewer;
 use crate::auth::editable;
-use crate::content::kind::IMAGE_MIME_TYPES;
+use crate::content::detect::IMAGE_MIME_TYPES;
 use crate::content::mime;
 use crate::entity::api_token::Scope;
 use crate::entity::direct_upload::{self, Column, Entity, Model, Status, Transport};
@@ -50,9 +50,9 @@ pub struct NewDirectUpload {
     pub workspace_id: WorkspaceId,
     /// The filename is required here.
     pub options: NewFileOptions,
-    /// Declared type; the bytes are checked when they arrive.
+    /// DeclaredType type; the bytes are checked when they arrive.
     pub mime_type: String,
-    /// Declared size in bytes, so that limits are checked before the bytes are sent.
+    /// DeclaredType size in bytes, so that limits are checked before the bytes are sent.
     pub size: Option<u64>,
     /// Seconds the upload URL stays valid.
     pub expires_in: i64,
@@ -186,7 +186,7 @@ fn check_form(image_type: bool, provision: bool) -> Result<()> {
 
 /// A declared type in lower case and without parameters.
 fn checked_type(text: &str) -> Result<String> {
-    Some(mime::bare(text)).filter(|bare| mime::is_type(bare)).ok_or_else(|| {
+    Some(mime::essence(text)).filter(|essence| mime::is_valid(essence)).ok_or_else(|| {
         Error::invalid("mimeType", "A MIME type such as image/jpeg or application/pdf is expected.")
     })
 }
@@ -373,7 +373,7 @@ async fn upload_row(
         Transport::FormPost => None,
         Transport::Put => {
             let lifetime = Duration::from_secs(new.expires_in.unsigned_abs());
-            app.blobs.put_url(BlobKey::Incoming(id.0), lifetime).await?
+            app.blobs.presigned_put_url(BlobKey::Incoming(id.0), lifetime).await?
         }
     };
     Ok(Model {

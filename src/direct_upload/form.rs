@@ -4,8 +4,8 @@ use futures_util::TryStreamExt;
 
 use super::{expired, incomplete, reject_bytes, workspace_and_file};
 use crate::app::App;
-use crate::content::kind::ContentKind;
-use crate::content::mime::{self, Declared};
+use crate::content::detect::DetectedContent;
+use crate::content::mime::{self, DeclaredType};
 use crate::entity::direct_upload::Model;
 use crate::error::{Code, Error, Refusal, Result};
 use crate::ingest::expected_file::ExpectedFile;
@@ -74,8 +74,8 @@ async fn read_bytes(app: &App, id: &str) -> Result<Spool> {
     if spool.size == 0 || length.is_some_and(|length| length != spool.size) {
         return Err(inconsistent("an image is empty or not of the declared size"));
     }
-    let kind = ContentKind::of(&spool, Declared::default()).await.map_err(unreadable)?;
-    if kind.picture.is_none() || !mime::names(&kind.mime_type).contains(&declared) {
+    let kind = DetectedContent::detect(&spool, DeclaredType::default()).await.map_err(unreadable)?;
+    if kind.picture.is_none() || !mime::aliases(&kind.mime_type).contains(&declared) {
         return Err(inconsistent("an image is not of the declared type"));
     }
     Ok(spool)
@@ -101,7 +101,7 @@ async fn fill(app: &App, upload: &Model, spool: &Spool, uploaded: &AccountImage)
     let expected = ExpectedFile {
         workspace: &workspace,
         intent: file.intent.unwrap_or_default(),
-        declared: Declared::default(),
+        declared: DeclaredType::default(),
         image_id: upload.image_id,
         signed: uploaded.image.require_signed_urls,
         in_account: Some(uploaded),

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::{GRACE, cancelled, expired, failed, incomplete, reject_bytes, workspace_and_file};
 use crate::app::App;
 use crate::auth::url_signature;
-use crate::content::mime::Declared;
+use crate::content::mime::DeclaredType;
 use crate::entity::direct_upload::{self, Column, Entity, Model, Status, Transport};
 use crate::entity::file;
 use crate::entity::image as image_entity;
@@ -233,7 +233,7 @@ async fn fill(app: &App, upload: &Model, spool: &Spool, stored: Option<Uuid>) ->
     let expected = ExpectedFile {
         workspace: &workspace,
         intent,
-        declared: Declared { mime_type: mime_type.as_deref(), filename: Some(&file.filename) },
+        declared: DeclaredType { mime_type: mime_type.as_deref(), filename: Some(&file.filename) },
         image_id: upload.image_id,
         signed: upload.require_signed_urls,
         in_account: None,

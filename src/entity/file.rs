@@ -67,7 +67,7 @@ pub struct Model {
     pub id: FileId,
     pub workspace_id: WorkspaceId,
     pub created_by: Option<UserId>,
-    /// In composed form: see [`spelling`](crate::spelling).
+    /// In NFC: see [`normalization`](crate::normalization).
     pub filename: String,
     /// The name as it was sent, if it differs from its composed form.
     pub filename_sent: Option<String>,

@@ -50,7 +50,7 @@ pub async fn follow(
     // Subscribes before the table is read, so that no event in between is missed.
     let latest_seq = app.event_notifier.subscribe(workspace);
     let seq = match after {
-        Some(text) => cursor::place(text, workspace, app.clock.now())?,
+        Some(text) => cursor::seq(text, workspace, app.clock.now())?,
         None => newest_seq(app, workspace).await?,
     };
     let follower = Follower {

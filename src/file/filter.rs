@@ -8,7 +8,7 @@ use crate::entity::file::{self, Column, ImageStatus, Status};
 use crate::error::{Error, Result};
 use crate::id::UserId;
 use crate::ingest::description::check_sha256;
-use crate::query::filter::{Bounds, Period, TagFilter, TextFilter, check_max_values, column};
+use crate::query::filter::{NumberRange, TagFilter, TextFilter, TimeRange, check_max_values, column};
 
 /// Conditions on files. All that are given must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,10 +24,10 @@ pub struct FileFilter {
     pub has_image: Option<bool>,
     pub tags: Option<TagFilter>,
     /// In bytes.
-    pub size: Option<Bounds>,
+    pub size: Option<NumberRange>,
     /// Lower-case hex.
     pub sha256: Option<String>,
-    pub created_at: Option<Period>,
+    pub created_at: Option<TimeRange>,
     pub created_by: Option<UserId>,
     /// Match files in the trash instead of those outside it.
     pub trashed: bool,
@@ -84,17 +84,15 @@ impl FileFilter {
 fn mime_types(column: &Expr, types: &[String]) -> Result<Condition> {
     let mut any = Condition::any().add(Expr::cust("1 = 0"));
     for pattern in check_max_values(types, "mimeTypes")? {
-        let pattern = mime::bare(pattern);
-        let Some((kind, subtype)) = pattern.split_once('/').filter(|(kind, subtype)| {
-            pattern.len() <= 255 && mime::is_name(kind) && (mime::is_name(subtype) || *subtype == "*")
-        }) else {
+        let pattern = mime::essence(pattern);
+        let Some((kind, subtype)) = mime::parse_pattern(&pattern) else {
             let message = "A type such as image/png is expected, or a wildcard such as image/*.";
             return Err(Error::invalid("mimeTypes", message));
         };
         any = any.add(match subtype {
             // A range of the index over all values that begin with `image/`: the byte after `/` is `0`.
-            "*" => column.clone().gte(format!("{kind}/")).and(column.clone().lt(format!("{kind}0"))),
-            _ => column.clone().is_in(mime::names(&pattern)),
+            None => column.clone().gte(format!("{kind}/")).and(column.clone().lt(format!("{kind}0"))),
+            Some(_) => column.clone().is_in(mime::aliases(&pattern)),
         });
     }
     Ok(any)

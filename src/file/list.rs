@@ -10,7 +10,9 @@ use crate::entity::file::{self, Column, Entity, Model};
 use crate::error::Result;
 use crate::file::filter::FileFilter;
 use crate::id::{FileId, WorkspaceId};
-use crate::query::page::{self, Count, Key, KeyKind, Keyed, ListOrder, Page, PageArgs, Range};
+use crate::query::page::{
+    self, Count, IndexRange, KeysetRow, ListOrder, Page, PageArgs, SortKey, SortKeyType,
+};
 use crate::query::search;
 use crate::query::usage;
 
@@ -26,26 +28,16 @@ pub struct FileList {
     pub both_ends: bool,
 }
 
-/// Newest first, the default order.
-pub const BY_CREATION: ListOrder<Column> =
-    ListOrder { name: "files:CREATED_AT", column: None, kind: KeyKind::Text, descending: true };
+/// Newest first: the order of every list unless told otherwise.
+pub const BY_CREATION: ListOrder<Column> = ListOrder::by_creation("files:CREATED_AT", true);
 /// By time of the last change.
-pub const BY_UPDATE: ListOrder<Column> = ListOrder {
-    name: "files:UPDATED_AT",
-    column: Some(Column::UpdatedAt),
-    kind: KeyKind::Time,
-    descending: true,
-};
+pub const BY_UPDATE: ListOrder<Column> =
+    ListOrder::by("files:UPDATED_AT", Column::UpdatedAt, SortKeyType::Time, true);
 /// By name, byte by byte.
-pub const BY_FILENAME: ListOrder<Column> = ListOrder {
-    name: "files:FILENAME",
-    column: Some(Column::Filename),
-    kind: KeyKind::Text,
-    descending: true,
-};
+pub const BY_FILENAME: ListOrder<Column> =
+    ListOrder::by("files:FILENAME", Column::Filename, SortKeyType::Text, true);
 /// By size in bytes.
-pub const BY_SIZE: ListOrder<Column> =
-    ListOrder { name: "files:SIZE", column: Some(Column::Size), kind: KeyKind::Number, descending: true };
+pub const BY_SIZE: ListOrder<Column> = ListOrder::by("files:SIZE", Column::Size, SortKeyType::Number, true);
 
 /// A page of files.
 ///
@@ -53,9 +45,9 @@ pub const BY_SIZE: ListOrder<Column> =
 /// `FORBIDDEN`, `BAD_USER_INPUT`.
 pub async fn list(app: &App, viewer: &Viewer, list: FileList) -> Result<Page<Model>> {
     viewer.require(Scope::FilesRead)?;
-    let window = list.page.clone().window()?;
+    let request = list.page.clone().validate()?;
     let ranges = ranges(app, viewer, &list).await?;
-    page::page(&app.db.read, &ranges, list.order, window, list.both_ends).await
+    page::page(&app.db.read, &ranges, list.order, request, list.both_ends).await
 }
 
 /// Number and total bytes of the files on all pages of a list. Without conditions the numbers come from counters and are
@@ -79,40 +71,40 @@ pub async fn count(app: &App, viewer: &Viewer, list: &FileList) -> Result<Count>
     page::count(&app.db.read, &ranges, Some(Column::Size), Some(app.config.max_count)).await
 }
 
-async fn ranges(app: &App, viewer: &Viewer, list: &FileList) -> Result<Vec<Range<Entity>>> {
+async fn ranges(app: &App, viewer: &Viewer, list: &FileList) -> Result<Vec<IndexRange<Entity>>> {
     let filter = &list.filter;
     let access = viewer.access().narrowed_to(list.workspace_id);
     let rows = match filter.trashed {
         true => file::trashed(access),
         false => file::listed(access),
     };
-    let mut ranges = Range::of_visible(rows);
+    let mut ranges = IndexRange::of_visible(rows);
     let db = &app.db.read;
     let condition = filter.condition(db.get_database_backend()).map_err(|e| e.under("filter"))?;
     ranges = ranges.into_iter().map(|range| range.filter(condition.clone())).collect();
     if let Some(ids) = &list.ids {
         let of_ids = file::COLUMN.id.is_in(ids.iter().copied());
-        ranges = ranges.into_iter().map(|range| range.filter(of_ids.clone()).looked_up()).collect();
+        ranges = ranges.into_iter().map(|range| range.filter(of_ids.clone()).selective()).collect();
     }
     match &filter.search {
         None => Ok(ranges),
         Some(text) => {
             let words = search::words(text).map_err(|e| e.under("filter"))?;
-            search::within(db, ranges, &words).await
+            search::filter(db, ranges, &words).await
         }
     }
 }
 
-impl Keyed<Column> for Model {
+impl KeysetRow<Column> for Model {
     fn id(&self) -> Uuid {
         self.id.0
     }
 
-    fn key(&self, column: Column) -> Key {
+    fn sort_key(&self, column: Column) -> SortKey {
         match column {
-            Column::Size => Key::Number(self.size),
-            Column::UpdatedAt => Key::Time(self.updated_at),
-            _ => Key::Text(self.filename.clone()),
+            Column::Size => SortKey::Number(self.size),
+            Column::UpdatedAt => SortKey::Time(self.updated_at),
+            _ => SortKey::Text(self.filename.clone()),
         }
     }
 }

@@ -15,12 +15,12 @@ use crate::error::Result;
 use crate::id::FileId;
 use crate::ingest::description::{self, Tags};
 use crate::ingest::filename::checked_filename;
+use crate::normalization::{original_unless_nfc, to_nfc};
 use crate::rows;
 use crate::rows::file::require_not_trashed;
 use crate::rows::revision::conflict;
 use crate::rows::revision::next_updated_at;
 use crate::rows::revision::require_unchanged;
-use crate::spelling::{as_sent, composed};
 
 /// Changes to a file; `None` leaves a field unchanged.
 #[derive(Debug, Clone, Default)]
@@ -77,10 +77,10 @@ fn statements(
     let mut image_copy =
         image_entity::Entity::update_many().col_expr(image_entity::Column::UpdatedAt, Expr::val(now));
     if let Some(filename) = filename {
-        let stored = composed(filename);
+        let stored = to_nfc(filename);
         update = update
             .col_expr(Column::Filename, Expr::val(stored.as_ref()))
-            .col_expr(Column::FilenameSent, Expr::val(as_sent(filename)));
+            .col_expr(Column::FilenameSent, Expr::val(original_unless_nfc(filename)));
         image_copy = image_copy.col_expr(image_entity::Column::Filename, Expr::val(stored.as_ref()));
     }
     if let Some(tags) = tags {

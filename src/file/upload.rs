@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::auth::Viewer;
 use crate::auth::editable;
-use crate::content::mime::Declared;
+use crate::content::mime::DeclaredType;
 use crate::entity::api_token::Scope;
 use crate::entity::workspace::{DuplicatePolicy, Model as Workspace};
 use crate::error::Result;
@@ -86,7 +86,7 @@ async fn ingest_upload(
 ) -> Result<IngestOutcome> {
     let options = new.options.validate(workspace)?;
     let filename = options.filename.as_deref().or(new.declared_filename.as_deref());
-    let declared = Declared { mime_type: new.declared_type.as_deref(), filename };
+    let declared = DeclaredType { mime_type: new.declared_type.as_deref(), filename };
     let (sha256, provision) = (options.sha256.as_ref(), new.options.image.provision);
     let kind = policy::checked_kind(app, workspace, &new.spool, sha256, declared, provision)
         .await

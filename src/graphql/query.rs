@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_graphql::{ComplexObject, Context, ID, Interface, Object, SimpleObject};
 use futures_util::future::join_all;
 
-use crate::content::kind::IMAGE_MIME_TYPES;
+use crate::content::detect::IMAGE_MIME_TYPES;
 use crate::error::Error;
 use crate::graphql::cost::{QueryCost, RateLimit};
 use crate::graphql::error::{from_loader, top_level};

@@ -1,41 +1,41 @@
 //! Conditional and range requests: preconditions in the order of RFC 9110, 13.2.2, then `Range`.
 //!
-//! `headers::Range` is not used: it drops `bytes=-99` of a file with fewer bytes, which is the whole file, takes `+1-2` for a
-//! range, knows units in lower case only, and does not merge ranges.
+//! `headers::Range` is not used: it ignores `bytes=-99` for a file of fewer bytes, which means the whole file, accepts `+1-2`,
+//! accepts units in lower case only, and does not merge ranges.
 
 use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::http::{HeaderMap, HeaderName, Method, header};
 
-/// Most ranges of a request that is answered with a part: a request with more is answered with the whole file.
+/// Most ranges in a request. With more, the response is the whole file.
 const MAX_RANGES: usize = 16;
 
-/// How a request for a file is answered.
+/// The kind of response to a request for a file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// 200, with the whole file.
     Full,
     /// 206, with these bytes.
     Partial(Range<u64>),
-    /// 416: every range begins behind the end of the file.
+    /// 416: all ranges start after the end of the file.
     RangeNotSatisfiable,
-    /// 304: the client has the file.
+    /// 304: the client's copy of the file is current.
     NotModified,
-    /// 412: the file is not in the state that the client expects.
+    /// 412: a precondition of the request is false.
     PreconditionFailed,
 }
 
 /// The validators of a file (RFC 9110, 8.8).
 pub(super) struct Validators<'a> {
-    /// A strong entity tag, with its quotes.
+    /// A strong entity tag, including the quotes.
     pub(super) etag: &'a str,
     /// In whole seconds.
     pub(super) modified: SystemTime,
 }
 
 impl<'a> Validators<'a> {
-    /// `modified` in seconds since 1970.
+    /// `modified` is in seconds since 1970.
     pub(super) fn new(etag: &'a str, modified: i64) -> Validators<'a> {
         let modified = UNIX_EPOCH + Duration::from_secs(u64::try_from(modified).unwrap_or_default());
         Validators { etag, modified }
@@ -46,22 +46,23 @@ impl<'a> Validators<'a> {
         httpdate::fmt_http_date(self.modified)
     }
 
-    /// Whether a list of entity tags contains this one. A weak tag matches in the weak comparison only.
+    /// Whether a list of entity tags contains this one. Weak tags match only in a weak comparison.
     fn matches(&self, tags: &str, weak: bool) -> bool {
-        // Splitting a foreign tag at a comma in it is harmless: our tags have no comma.
+        // A tag that contains a comma is split, but cannot match: our tags contain none.
         tags.split(',').map(str::trim).any(|tag| {
             let tag = if weak { tag.strip_prefix("W/").unwrap_or(tag) } else { tag };
             tag == "*" || tag == self.etag
         })
     }
 
-    /// Whether `If-Range` is satisfied: by the same tag or exactly the same date.
+    /// Whether the validator in `If-Range` matches: the same tag or exactly the same date.
     fn if_range(&self, validator: &str) -> bool {
         validator == self.etag || date(validator) == Some(self.modified)
     }
 }
 
 impl Outcome {
+    /// Evaluates the headers of a request for a file of `size` bytes.
     pub(super) fn evaluate(
         method: &Method,
         headers: &HeaderMap,
@@ -85,7 +86,7 @@ impl Outcome {
         }
         let range_applies =
             text(headers, header::IF_RANGE).is_none_or(|validator| validators.if_range(&validator));
-        // RFC 9110, 14.2: ranges are defined for GET only.
+        // Ranges are defined for GET only (RFC 9110, 14.2).
         match text(headers, header::RANGE).filter(|_| range_applies && *method == Method::GET) {
             Some(range) => Outcome::range(&range, size),
             None => Outcome::Full,
@@ -120,7 +121,7 @@ impl Outcome {
     }
 }
 
-/// A range-spec, clipped to the file; empty behind its end. `None` for a malformed one.
+/// Parses a range-spec and limits it to the file. The range is empty if it starts after the end. `None` for malformed text.
 fn parse_range_spec(spec: &str, size: u64) -> Option<Range<u64>> {
     let (first, last) = spec.split_once('-')?;
     let number = |text: &str| -> Option<u64> {
@@ -137,7 +138,7 @@ fn parse_range_spec(spec: &str, size: u64) -> Option<Range<u64>> {
     }
 }
 
-/// The value of a header; several field lines are joined to one list (RFC 9110, 5.3).
+/// The value of a header. Several field lines are joined with commas (RFC 9110, 5.3).
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
     let lines: Vec<_> =
         headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes())).collect();

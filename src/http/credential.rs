@@ -1,4 +1,4 @@
-//! The bearer token of a request, and the viewer it stands for.
+//! The bearer token of a request, and its viewer.
 
 use axum::extract::FromRequestParts;
 use axum::http::{HeaderMap, header, request};
@@ -10,7 +10,7 @@ use crate::auth::rate;
 use crate::auth::{self, Viewer};
 use crate::error::Result;
 
-/// The viewer for handlers that need one. Takes one point of the token's rate limit.
+/// Extracts the viewer, and takes one point from the rate limit of the token.
 impl FromRequestParts<App> for Viewer {
     type Rejection = Response;
 
@@ -19,20 +19,20 @@ impl FromRequestParts<App> for Viewer {
             Some(viewer) => Ok(viewer.clone()),
             None => viewer(app, &parts.headers).await,
         };
-        let admitted = viewer.and_then(|viewer| rate::take(app, &viewer, 1).map(|_| viewer));
-        admitted.map_err(|problem| error::respond::<()>(Err(problem), RequestId::of(parts)))
+        let viewer = viewer.and_then(|viewer| rate::take(app, &viewer, 1).map(|_| viewer));
+        viewer.map_err(|error| error::respond::<()>(Err(error), RequestId::of(parts)))
     }
 }
 
 /// The viewer whose token is in `Authorization`.
 ///
 /// # Errors
-/// `UNAUTHENTICATED` without a usable token.
+/// `UNAUTHENTICATED` without a valid token.
 pub async fn viewer(app: &App, headers: &HeaderMap) -> Result<Viewer> {
     let secret = bearer_token(headers).ok_or_else(auth::unauthenticated)?;
     let now = app.clock.now();
     let viewer = Viewer::from_secret(&app.db.read, secret, now).await?;
-    app.token_uses.note(viewer.token.id, now);
+    app.token_uses.record(viewer.token.id, now);
     Ok(viewer)
 }
 

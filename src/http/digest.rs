@@ -15,7 +15,7 @@ const REPR_DIGEST: HeaderName = HeaderName::from_static("repr-digest");
 /// The SHA-256 in the headers of a request. Other algorithms are ignored, as the RFC allows.
 ///
 /// # Errors
-/// `BAD_USER_INPUT` for one that is not 32 bytes in base64.
+/// `BAD_USER_INPUT` for a digest that is not 32 bytes in base64.
 pub(super) fn expected_sha256(headers: &HeaderMap) -> Result<Option<[u8; 32]>> {
     let encoded = headers.contains_key(header::CONTENT_ENCODING);
     // Without a content coding, the content and the representation are the same bytes.
@@ -23,8 +23,8 @@ pub(super) fn expected_sha256(headers: &HeaderMap) -> Result<Option<[u8; 32]>> {
     let values = names.iter().flat_map(|name| headers.get_all(name));
     let members =
         values.filter_map(|value: &HeaderValue| value.to_str().ok()).flat_map(|text| text.split(','));
-    let mut sent = members.filter_map(|member| member.trim().strip_prefix("sha-256="));
-    sent.next().map(|value| parse(value).ok_or_else(malformed)).transpose()
+    let mut digests = members.filter_map(|member| member.trim().strip_prefix("sha-256="));
+    digests.next().map(|value| parse(value).ok_or_else(malformed)).transpose()
 }
 
 fn parse(value: &str) -> Option<[u8; 32]> {
@@ -33,11 +33,11 @@ fn parse(value: &str) -> Option<[u8; 32]> {
 }
 
 fn malformed() -> Error {
-    let message = "A digest has the form `sha-256=:…:`, with 32 bytes in base64 between the colons.";
+    let message = "A digest must have the form `sha-256=:…:`, with 32 bytes in base64 between the colons.";
     Error::invalid("Content-Digest", message)
 }
 
-/// The same chunks, followed by an error if their SHA-256 is not the expected one.
+/// Passes the chunks on, and ends with an error if their SHA-256 is not the expected one.
 pub(super) fn verify<S>(sha256: Option<[u8; 32]>, chunks: S) -> BoxStream<'static, Result<Bytes>>
 where
     S: Stream<Item = Result<Bytes>> + Send + Unpin + 'static,
@@ -51,7 +51,7 @@ where
                 hasher.update(&chunk);
                 Some((Ok(chunk), Some((chunks, hasher))))
             }
-            Some(Err(problem)) => Some((Err(problem), None)),
+            Some(Err(error)) => Some((Err(error), None)),
             None if hasher.finalize()[..] == sha256[..] => None,
             None => Some((Err(mismatch()), None)),
         }
@@ -60,6 +60,6 @@ where
 }
 
 fn mismatch() -> Error {
-    let message = "The body does not have the SHA-256 of Content-Digest; send the whole file again.";
+    let message = "The SHA-256 of the body differs from Content-Digest. Send the whole file again.";
     Error::refuse(Code::ChecksumMismatch, message)
 }

@@ -2,8 +2,8 @@
 //!
 //! A short remainder is read concurrently with the response, so that the connection can be used again. A long one is not
 //! read here: the response has `Connection: close`, and [`super::lingering_close`] closes the connection. A client that
-//! waits for `100 Continue` (RFC 9110, 10.1.1) receives the response in its place, because hyper sends `100 Continue`
-//! when a body is first polled, and nothing polls it.
+//! waits for `100 Continue` (RFC 9110, 10.1.1) receives the response instead: hyper sends `100 Continue` when the body is first
+//! polled, and here it is not polled.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,12 +18,12 @@ use axum::response::Response;
 use futures_util::StreamExt;
 use http_body::{Frame, SizeHint};
 
-/// The longest remainder that is read, in bytes.
+/// Longest remainder that is read, in bytes.
 const MAX_DRAINED: u64 = 64 * 1024;
-/// How long it is read for.
+/// Longest time for which the remainder is read.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Sends the response of a handler as soon as there is one, and drains the body or closes the connection.
+/// Sends the response of a handler without waiting for the end of the body, and drains the body or closes the connection.
 pub(super) async fn respond_before_body_ends(request: Request, next: Next) -> Response {
     if request.body().is_end_stream() {
         return next.run(request).await;
@@ -50,9 +50,9 @@ struct SharedBody(Arc<Mutex<State>>);
 
 struct State {
     body: Body,
-    /// Bytes to come by `Content-Length`; `None` without one.
+    /// Bytes that are still expected by `Content-Length`; `None` without it.
     remaining: Option<u64>,
-    /// The body was polled, so a client that waits for `100 Continue` was sent it.
+    /// The body was polled, so `100 Continue` was sent to a client that waits for it.
     polled: bool,
     ended: bool,
 }
@@ -67,14 +67,14 @@ impl SharedBody {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether everything has been read.
+    /// Whether the whole body has been read.
     fn is_read(&self) -> bool {
         let state = self.state();
         state.ended || state.remaining == Some(0)
     }
 
-    /// Whether reading the remainder is cheaper than a new connection. The length of a chunked body is not known: a
-    /// handler that succeeded has read it to its end or almost so, and one that failed may have read nothing.
+    /// Whether reading the remainder is cheaper than a new connection. The length of a chunked body is unknown: a handler that
+    /// succeeded has read nearly all of it, and one that failed may have read nothing.
     fn should_drain(&self, waiting: bool, succeeded: bool) -> bool {
         let state = self.state();
         let not_sent = waiting && !state.polled;

@@ -1,5 +1,5 @@
-//! Content codings of request bodies: only `identity` is taken, so that the limits on a body hold for the bytes that
-//! arrive.
+//! Content codings of request bodies: only `identity` is accepted, so that limits on the size of a body apply to the bytes on the
+//! wire.
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
@@ -8,9 +8,9 @@ use axum::response::Response;
 
 use super::{RequestId, error};
 
-/// `Accept-Encoding` of the error (RFC 9110, 12.5.3).
+/// `Accept-Encoding` in the error response (RFC 9110, 12.5.3).
 pub const ACCEPT_ENCODING: &str = "identity";
-/// Message of the error.
+/// Message of the error response.
 pub const MESSAGE: &str = "Content-Encoding is not supported: send the body uncompressed, as `identity`.";
 
 /// Whether `Content-Encoding` names a coding other than `identity`.
@@ -22,7 +22,7 @@ pub fn is_encoded(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Answers 415 (RFC 9110, 15.5.16) to a request with an encoded body.
+/// Rejects a request with an encoded body with 415 (RFC 9110, 15.5.16).
 pub async fn reject_encoded(id: RequestId, request: Request, next: Next) -> Response {
     let has_no_body = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     if has_no_body || !is_encoded(request.headers()) {

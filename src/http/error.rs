@@ -1,4 +1,4 @@
-//! Error answers: `{"error": {"code", "message", "field", "requestId"}}`, with the status that the code asks for.
+//! Error responses: `{"error": {"code", "message", "field", "requestId"}}`, with the HTTP status of the code.
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -34,7 +34,7 @@ pub struct ErrorDetail {
     request_id: String,
 }
 
-/// A result as JSON. Logs an error: this is where it is answered.
+/// The JSON response for a result. An error is logged here.
 pub fn respond<T: Serialize>(result: Result<T>, id: RequestId) -> Response {
     let problem = match result {
         Ok(value) => return Json(value).into_response(),
@@ -55,12 +55,12 @@ pub fn respond<T: Serialize>(result: Result<T>, id: RequestId) -> Response {
     response
 }
 
-/// An error that HTTP has a status for and the domain no code.
+/// An error response with a code that exists only in HTTP, not in the domain.
 pub fn reject(status: StatusCode, code: &'static str, message: &str, id: RequestId) -> Response {
     body(status, code, message.to_owned(), None, id)
 }
 
-/// An error for a client of either face: its body has `error`, as REST has it, and `errors`, as GraphQL has it.
+/// An error response for clients of GraphQL and of REST: its body has `error` for REST, and `errors` for GraphQL.
 pub(super) fn for_both_faces(status: StatusCode, code: &str, message: &str, id: RequestId) -> Response {
     let id = id.to_string();
     let body = json!({
@@ -70,14 +70,14 @@ pub(super) fn for_both_faces(status: StatusCode, code: &str, message: &str, id: 
     (status, Json(body)).into_response()
 }
 
-/// The answer for a path that is no route.
+/// The response for a path without a route.
 pub async fn route_not_found(_: crate::auth::Viewer, id: RequestId) -> Response {
     respond::<()>(Err(Error::not_found("route")), id)
 }
 
-/// The answer for a method that a route does not have. The router adds `Allow`.
+/// The response for a method that the route does not support. The router adds `Allow`.
 pub async fn method_not_allowed(id: RequestId) -> Response {
-    let message = "This route does not take this method; Allow lists those it takes.";
+    let message = "This route does not support this method. The supported methods are in the header Allow.";
     reject(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", message, id)
 }
 

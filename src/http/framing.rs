@@ -1,4 +1,4 @@
-//! Rejects requests whose headers give the body a meaning that the server does not honour.
+//! Rejects requests whose headers give the body a meaning that the server does not support.
 
 use axum::Json;
 use axum::extract::Request;
@@ -27,7 +27,7 @@ pub(super) async fn reject_unsupported(request: Request, next: Next) -> Response
     }
 }
 
-/// Rejects bodies that `Content-Range` says are a part, and bodies with two types.
+/// Rejects partial bodies, which have `Content-Range`, and bodies with two types.
 pub async fn reject_partial(request: Request, next: Next) -> Response {
     let has_body = [Method::PUT, Method::POST, Method::PATCH].contains(request.method());
     let headers = request.headers();
@@ -45,7 +45,7 @@ fn transfer_coding(headers: &HeaderMap) -> Option<FramingError> {
         status: StatusCode::NOT_IMPLEMENTED,
         code: "NOT_IMPLEMENTED",
         header: header::TRANSFER_ENCODING,
-        message: "The only transfer coding that is supported is `chunked`.".to_owned(),
+        message: "The only supported transfer coding is `chunked`.".to_owned(),
     })
 }
 
@@ -58,7 +58,7 @@ fn expectation(version: Version, headers: &HeaderMap) -> Option<FramingError> {
         status: StatusCode::EXPECTATION_FAILED,
         code: "EXPECTATION_FAILED",
         header: header::EXPECT,
-        message: "The only expectation that is supported is `100-continue`.".to_owned(),
+        message: "The only supported expectation is `100-continue`.".to_owned(),
     })
 }
 
@@ -79,15 +79,15 @@ fn content_type(headers: &HeaderMap) -> Option<FramingError> {
         status: StatusCode::BAD_REQUEST,
         code: "BAD_USER_INPUT",
         header: header::CONTENT_TYPE,
-        message: "Content-Type is given twice: a body has one type.".to_owned(),
+        message: "Content-Type must be sent once.".to_owned(),
     })
 }
 
 impl FramingError {
-    /// In the form of both faces, because the request has not been routed to one.
+    /// The response, in the forms of GraphQL and REST, because the request has not been routed to one of them.
     fn response(self, request: &Request) -> Response {
         let mut error = json!({ "code": self.code, "message": self.message, "field": self.header.as_str() });
-        // `reject_unsupported` runs before requests are given their ids.
+        // `reject_unsupported` runs before the request has an id.
         if let Some(id) = request.extensions().get::<RequestId>() {
             error["requestId"] = json!(id.to_string());
         }

@@ -1,8 +1,8 @@
-//! Lingering close (RFC 9112, 9.6): the last response on a connection reaches the client.
+//! Lingering close (RFC 9112, 9.6), so that the last response on a connection reaches the client.
 //!
-//! Closing a socket that has unread bytes resets the connection, and a client that receives a reset may discard a
-//! response it has not read. So the write half is closed first, and what the client still sends is read and discarded for
-//! a while.
+//! Closing a socket with unread bytes resets the connection, and a client that receives a reset may discard a response that it
+//! has not read. So only the write half is closed at first, and the bytes that the client still sends are read and discarded
+//! for some time.
 
 use std::future::Future;
 use std::io;
@@ -17,11 +17,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, Sleep, sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-/// How long a connection lingers at most.
+/// Longest time for which a connection lingers.
 const LINGER_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long it lingers without receiving anything.
+/// Longest time for which it lingers without receiving bytes.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How many bytes are discarded at most.
+/// Most bytes that are discarded.
 const MAX_DISCARDED: usize = 256 * 1024 * 1024;
 /// Size of one read, in bytes.
 const BUFFER_SIZE: usize = 16 * 1024;
@@ -46,7 +46,7 @@ impl Listener for LingeringListener {
     }
 }
 
-/// A connection.
+/// A TCP connection that closes lingeringly.
 pub(super) struct Connection {
     stream: TcpStream,
     stop: CancellationToken,
@@ -58,6 +58,7 @@ struct LingeringClose {
     timeout: Pin<Box<Sleep>>,
     idle: Pin<Box<Sleep>>,
     stop: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// How many more bytes may be discarded.
     budget: usize,
 }
 
@@ -71,7 +72,7 @@ impl LingeringClose {
         })
     }
 
-    /// Ready when the client has closed its half, or a limit is reached.
+    /// Ready when the client has closed its half, when a limit is reached, or when the server stops.
     fn poll(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let expired = self.timeout.as_mut().poll(cx).is_ready()

@@ -1,4 +1,4 @@
-//! Panics while a request is handled: logged, and answered as an internal error.
+//! Panics of request handlers: they are logged, and the response is an internal error.
 
 use std::any::Any;
 
@@ -12,17 +12,17 @@ use crate::error::{Code, FAULT_MESSAGE};
 
 type PanicHandler = fn(Box<dyn Any + Send>) -> axum::http::Response<Body>;
 
-/// Answers panics of the layers below. Every response that needs headers of its own, such as those of CORS, has this layer
-/// below the one that adds them.
+/// Catches panics in the services that it wraps. A layer that adds headers to responses, such as CORS, must wrap this layer, so
+/// that the response to a panic has them too.
 pub fn layer() -> CatchPanicLayer<PanicHandler> {
     CatchPanicLayer::custom(handle as PanicHandler)
 }
 
-/// Marks the response to a request whose handler panicked, until [`response`] takes its place.
+/// Marks the response to a request whose handler panicked, until [`response`] replaces it.
 #[derive(Clone)]
 struct Panicked;
 
-/// The message of a panic may hold anything, so it goes to the log and not to the client.
+/// Logs the message of a panic. It is not sent to the client, because it may contain secrets.
 fn handle(cause: Box<dyn Any + Send>) -> axum::http::Response<Body> {
     let cause = cause
         .downcast_ref::<String>()
@@ -40,7 +40,7 @@ pub(super) fn is_panic(response: &Response) -> bool {
     response.extensions().get::<Panicked>().is_some()
 }
 
-/// The answer to a request whose handler panicked.
+/// The response to a request whose handler panicked.
 pub(super) fn response(id: RequestId) -> Response {
     error::for_both_faces(StatusCode::INTERNAL_SERVER_ERROR, Code::Internal.as_str(), FAULT_MESSAGE, id)
 }

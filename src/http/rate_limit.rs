@@ -6,12 +6,12 @@ use crate::app::App;
 use crate::auth::Viewer;
 use crate::auth::rate;
 
-/// The points a token has left, and the time until all are back.
+/// The remaining points of a token, and the time until all are restored.
 pub const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
-/// The points a token has per minute.
+/// The points of a token per minute.
 pub const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// Adds the headers to a response; none when the server has no rate limit.
+/// Adds the headers to a response, if the server has a rate limit.
 pub fn add_headers(headers: &mut HeaderMap, app: &App, viewer: &Viewer) {
     let Some(balance) = rate::balance(app, viewer) else { return };
     let reset = (balance.reset_at - app.clock.now()).num_milliseconds().max(0).cast_unsigned().div_ceil(1000);

@@ -12,7 +12,7 @@ use super::panic;
 /// The response header.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Id of a request, drawn at random.
+/// Random id of a request.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestId(Uuid);
 
@@ -23,7 +23,7 @@ impl std::fmt::Display for RequestId {
 }
 
 impl RequestId {
-    /// The id that [`assign`] has given a request; nil outside of the server's router.
+    /// The id that [`assign`] has set; nil for a request that did not pass it.
     pub(super) fn of(parts: &request::Parts) -> Self {
         parts.extensions.get().copied().unwrap_or(RequestId(Uuid::nil()))
     }
@@ -37,12 +37,12 @@ impl<S: Sync> FromRequestParts<S> for RequestId {
     }
 }
 
-/// Gives each request an id, which is also in its log span and its response. The layers of tower-http are not used: they keep
-/// an id that the client has sent, which could then be that of another request.
+/// Gives each request an id, and sets it in the log span and in the response. The request id layers of tower-http are not used,
+/// because they keep an id that the client sends, which may not be unique.
 pub async fn assign(mut request: Request, next: Next) -> Response {
     let id = RequestId(Uuid::new_v4());
     request.extensions_mut().insert(id);
-    // The path without its query: a signature in a query string is a secret.
+    // Without the query, because signatures in it are secrets.
     let path = path_without_secrets(request.uri().path());
     let span = tracing::info_span!("request", %id, method = %request.method(), path);
     let mut response = async move {
@@ -61,7 +61,7 @@ pub async fn assign(mut request: Request, next: Next) -> Response {
     response
 }
 
-/// A path for the log. The one-time upload URLs of the emulator have their secret in the path.
+/// The path for the log, without the secret that the emulator's one-time upload URLs have in it.
 fn path_without_secrets(path: &str) -> &str {
     let upload = path.match_indices("/upload/").next();
     upload.map_or(path, |(start, found)| &path[..start + found.len()])

@@ -1,4 +1,4 @@
-//! Uploads by PUT and downloads by GET, at signed URLs that need no token.
+//! Uploads by PUT and downloads by GET at signed URLs, which need no token.
 
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -18,7 +18,7 @@ use crate::direct_upload::put as uploads;
 use crate::download::{self, Download};
 use crate::error::{Code, Error, Result};
 
-/// All but the `attr-char` of RFC 8187, which an extended value does not encode.
+/// All characters except `attr-char` of RFC 8187, which are not encoded in an extended value.
 const NOT_ATTR_CHAR: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'!')
     .remove(b'#')
@@ -33,7 +33,7 @@ const NOT_ATTR_CHAR: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'|')
     .remove(b'~');
 
-/// Characters that need escapes in a quoted string, or that some file system reserves.
+/// Characters that need an escape in a quoted string, or that a file system reserves.
 const RESERVED: [char; 10] = ['"', '\\', '%', '/', ':', '*', '?', '<', '>', '|'];
 
 /// Routes for direct uploads by PUT and for downloads.
@@ -47,14 +47,14 @@ pub fn router() -> Router<App> {
         .layer(panic::layer())
 }
 
-/// Query string of an upload URL.
+/// The query of an upload URL.
 #[derive(Deserialize)]
 struct UploadQuery {
     expires: i64,
     signature: String,
 }
 
-/// Response to a PUT.
+/// The response to a PUT.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct UploadResponse {
@@ -82,11 +82,11 @@ async fn put_upload(
         let length =
             headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let chunks = body.into_data_stream().map_err(|_| {
-            Error::refuse(Code::UploadIncomplete, "The body ended early; send the whole file again.")
+            Error::refuse(Code::UploadIncomplete, "The body ended early. Send the whole file again.")
         });
         let chunks = match headers.contains_key(header::IF_MATCH) {
-            // The file has no bytes and so no entity tag. An error in the stream, so that it comes after the checks of
-            // the signature and of the upload.
+            // The file has no bytes yet and so no entity tag. The error is in the stream, so that the signature and the upload
+            // are checked before it is returned.
             true => stream::once(std::future::ready(Err(if_match()))).boxed(),
             false => digest::verify(digest::expected_sha256(&headers)?, chunks),
         };
@@ -108,25 +108,25 @@ async fn put_upload(
 }
 
 fn if_match() -> Error {
-    Error::invalid("If-Match", "The file has no bytes yet, so `If-Match` matches nothing.")
+    Error::invalid("If-Match", "The file has no bytes yet, so `If-Match` cannot match.")
 }
 
-/// A multipart body would be stored as it is, boundaries included.
+/// Rejects a multipart form, which would be stored as it is, including its boundaries.
 fn reject_form(headers: &HeaderMap) -> Result<()> {
     let sent = headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     if !sent.get(..10).is_some_and(|start| start.eq_ignore_ascii_case(b"multipart/")) {
         return Ok(());
     }
-    let message = "The body of a PUT is the file itself: send it without a multipart form.";
+    let message = "The body of a PUT must be the file itself, not a multipart form.";
     Err(Error::refuse(Code::UnsupportedMimeType, message))
 }
 
 fn precondition_failed(request_id: RequestId) -> Response {
-    let message = "The file is not in the state that the preconditions of this request name.";
+    let message = "A precondition of this request is false for the current state of the file.";
     error::reject(StatusCode::PRECONDITION_FAILED, "PRECONDITION_FAILED", message, request_id)
 }
 
-/// Query string of a download URL.
+/// The query of a download URL.
 #[derive(Deserialize)]
 struct DownloadQuery {
     expires: i64,
@@ -142,7 +142,7 @@ async fn get_file(
     query: std::result::Result<Query<DownloadQuery>, QueryRejection>,
     headers: HeaderMap,
 ) -> Response {
-    let sent = async {
+    let response = async {
         let Query(query) = query.map_err(|_| bad_signature())?;
         let id = id.parse().map_err(|_| bad_signature())?;
         let signed = download::SignedDownload {
@@ -153,8 +153,8 @@ async fn get_file(
         let found = download::find(&app, id, &signed).await?;
         respond(&app, &found, &method, &headers, request_id).await
     };
-    sent.await.unwrap_or_else(|problem| {
-        let mut response = error::respond::<()>(Err(problem), request_id);
+    response.await.unwrap_or_else(|error| {
+        let mut response = error::respond::<()>(Err(error), request_id);
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     })
@@ -163,7 +163,7 @@ async fn get_file(
 fn bad_signature() -> Error {
     Error::refuse(
         Code::Forbidden,
-        "The signature of this URL is missing or damaged: use the URL exactly as the API returned it.",
+        "The signature of this URL is missing or malformed. Use the URL exactly as the API returned it.",
     )
 }
 
@@ -195,32 +195,32 @@ async fn respond(
         false => Body::from_stream(download::read(app, found, range.clone()).await?),
     };
     let mut response = (status, body).into_response();
-    let answer = response.headers_mut();
-    set_file_headers(answer, found, &validators)?;
-    set(answer, header::CONTENT_LENGTH, &length.to_string())?;
+    let response_headers = response.headers_mut();
+    set_file_headers(response_headers, found, &validators)?;
+    set(response_headers, header::CONTENT_LENGTH, &length.to_string())?;
     if status == StatusCode::PARTIAL_CONTENT {
         let text = format!("bytes {}-{}/{}", range.start, range.end - 1, found.size);
-        set(answer, header::CONTENT_RANGE, &text)?;
+        set(response_headers, header::CONTENT_RANGE, &text)?;
     }
     Ok(response)
 }
 
 fn range_not_satisfiable(found: &Download, request_id: RequestId) -> Result<Response> {
-    let message = format!("The file has {} bytes; the range begins behind its end.", found.size);
+    let message = format!("The range starts after the end of the file, which has {} bytes.", found.size);
     let status = StatusCode::RANGE_NOT_SATISFIABLE;
     let mut response = error::reject(status, "RANGE_NOT_SATISFIABLE", &message, request_id);
     set(response.headers_mut(), header::CONTENT_RANGE, &format!("bytes */{}", found.size))?;
     Ok(response)
 }
 
-/// Adds the current entity tag, so that the client can repeat the request with it.
+/// Adds the entity tag, so that the client can repeat the request with it.
 fn with_etag(mut response: Response, found: &Download) -> Result<Response> {
     set(response.headers_mut(), header::ETAG, &found.etag)?;
     set(response.headers_mut(), header::CACHE_CONTROL, "no-store")?;
     Ok(response)
 }
 
-fn set_file_headers(answer: &mut HeaderMap, found: &Download, validators: &Validators<'_>) -> Result<()> {
+fn set_file_headers(headers: &mut HeaderMap, found: &Download, validators: &Validators<'_>) -> Result<()> {
     let left = (found.expires_at - found.now).num_seconds().max(0);
     let disposition = if found.attachment { "attachment" } else { "inline" };
     for (name, value) in [
@@ -232,29 +232,29 @@ fn set_file_headers(answer: &mut HeaderMap, found: &Download, validators: &Valid
         (header::CONTENT_DISPOSITION, &content_disposition(disposition, &found.filename)),
         // Scripts in an uploaded HTML or SVG file must not run with the origin of the API.
         (header::CONTENT_SECURITY_POLICY, "sandbox; default-src 'none'"),
-        // The signed URL is the permission, so pages of any origin may embed the file.
+        // Whoever has the signed URL may read the file, so pages of any origin may embed it.
         (HeaderName::from_static("cross-origin-resource-policy"), "cross-origin"),
         (header::REFERRER_POLICY, "no-referrer"),
     ] {
-        set(answer, name, value)?;
+        set(headers, name, value)?;
     }
     Ok(())
 }
 
 fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) -> Result<()> {
-    let value = HeaderValue::from_str(value).map_err(|problem| Error::fault("writing a header", problem))?;
+    let value = HeaderValue::from_str(value).map_err(|error| Error::fault("setting a header", error))?;
     headers.insert(name, value);
     Ok(())
 }
 
-/// RFC 6266: the name in ASCII for old clients, and in full in the encoding of RFC 8187.
+/// `Content-Disposition` (RFC 6266) with the filename in ASCII for old clients, and in full, encoded as in RFC 8187.
 fn content_disposition(disposition: &str, filename: &str) -> String {
-    let plain: String = filename
+    let ascii: String = filename
         .chars()
         .map(|c| if matches!(c, ' '..='~') && !RESERVED.contains(&c) { c } else { '_' })
         .collect();
     let extended = utf8_percent_encode(filename, NOT_ATTR_CHAR);
-    format!("{disposition}; filename=\"{plain}\"; filename*=UTF-8''{extended}")
+    format!("{disposition}; filename=\"{ascii}\"; filename*=UTF-8''{extended}")
 }
 
 #[cfg(test)]
@@ -262,7 +262,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_filename_has_two_forms() {
+    fn a_filename_is_sent_in_ascii_and_in_full() {
         let written = content_disposition("inline", "na\u{ef}ve \"50%\".png");
         assert_eq!(
             written,

@@ -1,5 +1,5 @@
-//! Images ready to show: signed and sized delivery URLs. What the account must be asked for is asked once a minute, so
-//! that a page of any length costs no call and no statement.
+//! Renditions of images: delivery URLs of variants and transformations, with their sizes and signatures. The account's variants,
+//! signing keys and settings are cached for a minute, so a page of images needs neither a call to Cloudflare nor a statement.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,96 +18,88 @@ use crate::provision::refusal;
 use crate::provision::settings::METADATA_FIELD;
 use cloudflare_images::wire::{self, Metadata, Variant};
 
-/// The variant that every account has and nobody can delete.
+/// The variant that every account has; it cannot be deleted.
 const PUBLIC: &str = "public";
 
-/// What is asked for of one image's rendition: a named variant or a transformation.
+/// Arguments of a rendition: a named variant or a transformation.
 #[derive(Debug, Clone)]
 pub struct RenditionRequest {
     pub variant: Option<String>,
     pub transform: Option<Transform>,
-    /// Seconds a signed URL stays valid at least.
+    /// Minimum validity of a signed URL in seconds.
     pub expires_in: Option<i64>,
 }
 
-/// What is asked for of one image's `srcset`.
+/// Arguments of a `srcset`.
 #[derive(Debug, Clone)]
 pub struct SrcSetRequest {
     pub widths: Vec<i32>,
     pub sizes: String,
     pub transform: Option<Transform>,
-    /// Seconds a signed URL stays valid at least.
+    /// Minimum validity of a signed URL in seconds.
     pub expires_in: Option<i64>,
 }
 
-/// The URL of the `public` variant and, for a private image, when it stops working. Where that variant keeps metadata
-/// that the workspace's policy does not let out, the URL is that of what comes nearest.
+/// The URL of the `public` variant and, for a private image, when it expires. If that variant keeps metadata that the
+/// workspace's policy does not allow, the URL is that of a fallback.
 ///
 /// # Errors
-/// `UPSTREAM_ERROR` for a private image while the account has never told its signing keys, and when there is nothing to
-/// stand in for a variant that keeps metadata.
+/// `UPSTREAM_ERROR` for a private image while the account's signing keys are unknown, and if there is no fallback for a variant
+/// that keeps metadata.
 pub async fn url(
     app: &App,
     image: &Model,
     policy: impl Future<Output = ExifPolicy>,
 ) -> Result<(Url, Option<DateTime<Utc>>)> {
-    let mut lets_out = LetsOut::new(image, policy);
-    // While the account has never told its variants, `public` counts as Cloudflare makes it, which delivers no metadata: a
-    // gallery does not go blank because the account's API is down.
+    let renderer = Renderer { app, image, expires_in: None };
+    let mut metadata = MetadataPolicy::new(image, policy);
+    // If the account's variants are unknown, `public` is assumed to be as Cloudflare creates it, which delivers no metadata.
+    // So images stay visible while the account's API is down.
     let variants = variants(app).await.ok();
     let public = variants.iter().flat_map(|known| known.iter()).find(|known| known.id == PUBLIC);
     if let Some(public) = public.filter(|public| delivery::keeps_metadata(public))
-        && !lets_out.everything().await
+        && !metadata.allows_all().await
     {
-        let made = without_metadata(app, image, public, None, &mut lets_out).await?;
-        return made.map(|made| (made.url, made.expires_at)).ok_or_else(all_keep_metadata);
+        let fallback = renderer.variant_without_metadata(public, &mut metadata).await?;
+        return fallback
+            .map(|rendition| (rendition.url, rendition.expires_at))
+            .ok_or_else(all_variants_keep_metadata);
     }
-    let signer = signer(app, image.require_signed_urls, None).await?;
+    let signer = renderer.signer(image.require_signed_urls).await?;
     Ok(delivery::url(&app.config.cloudflare_delivery_url, image, PUBLIC, signer.as_ref()))
 }
 
-/// One sized version of an image: of a named variant or of a transformation. Where this very one cannot be had of this
-/// image, it is the named variant that comes nearest, and says so; `None` when nothing does.
+/// A rendition of an image: a named variant or a transformation. If it cannot be delivered for this image, the result is the
+/// nearest named variant, with `exact` false; `None` if no variant is suitable.
 ///
 /// # Errors
-/// `BAD_USER_INPUT` for both or neither, an unknown variant, and an option out of range; `UPSTREAM_ERROR` while the
-/// account does not tell what is needed.
+/// `BAD_USER_INPUT` for both or neither, for an unknown variant, and for an option out of range; `UPSTREAM_ERROR` while
+/// variants or signing keys of the account are unknown.
 pub async fn rendition(
     app: &App,
     image: &Model,
     request: &RenditionRequest,
     policy: impl Future<Output = ExifPolicy>,
 ) -> Result<Option<Rendition>> {
-    check_lifetime(request.expires_in)?;
-    let mut lets_out = LetsOut::new(image, policy);
+    check_expires_in(request.expires_in)?;
+    let renderer = Renderer { app, image, expires_in: request.expires_in };
+    let mut metadata = MetadataPolicy::new(image, policy);
     match (&request.variant, &request.transform) {
-        (Some(name), None) => {
-            let variants = variants(app).await?;
-            let Some(variant) = variants.iter().find(|known| known.id == *name) else {
-                let known: Vec<_> = variants.iter().map(|known| known.id.as_str()).collect();
-                let message = format!("There is no such variant; the account has {}.", known.join(", "));
-                return Err(Error::invalid("variant", message));
-            };
-            if delivery::keeps_metadata(variant) && !lets_out.everything().await {
-                return without_metadata(app, image, variant, request.expires_in, &mut lets_out).await;
-            }
-            of_variant(app, image, variant, request.expires_in).await.map(Some)
-        }
+        (Some(name), None) => renderer.named_variant(name, &mut metadata).await,
         (None, Some(transform)) => {
             transform.check().map_err(|e| at_or_under("transform", e))?;
-            let requested = lets_out.clamped(transform).await;
-            let made = nearest_to(app, image, &requested, request.expires_in, &mut lets_out).await?;
-            let same = requested == *transform;
-            Ok(made.map(|made| Rendition { exact: made.exact && same, ..made }))
+            let allowed = metadata.restrict(transform).await;
+            let rendition = renderer.transform_or_fallback(&allowed, &mut metadata).await?;
+            let is_allowed = allowed == *transform;
+            Ok(rendition.map(|rendition| Rendition { exact: rendition.exact && is_allowed, ..rendition }))
         }
-        (Some(_), Some(_)) => {
-            Err(Error::invalid("transform", "Give `variant` or `transform`, not both of them."))
-        }
+        (Some(_), Some(_)) => Err(Error::invalid("transform", "Give `variant` or `transform`, not both.")),
         (None, None) => Err(Error::invalid("variant", "Give `variant` or `transform`.")),
     }
 }
 
-/// Every named variant of an image, by name, less those that keep metadata which the workspace's policy does not let out.
+/// The renditions of all named variants, by name, without those that keep metadata that the workspace's policy does not
+/// allow.
 ///
 /// # Errors
 /// As [`rendition`].
@@ -117,18 +109,20 @@ pub async fn renditions(
     expires_in: Option<i64>,
     policy: impl Future<Output = ExifPolicy>,
 ) -> Result<Vec<Rendition>> {
-    check_lifetime(expires_in)?;
+    check_expires_in(expires_in)?;
+    let renderer = Renderer { app, image, expires_in };
+    let mut metadata = MetadataPolicy::new(image, policy);
     let variants = variants(app).await?;
     let mut renditions = Vec::new();
-    for variant in LetsOut::new(image, policy).of(&variants).await {
-        renditions.push(of_variant(app, image, variant, expires_in).await?);
+    for variant in metadata.allowed_variants(&variants).await {
+        renditions.push(renderer.variant(variant).await?);
     }
     Ok(renditions)
 }
 
-/// All that an `<img>` needs. Where transformations by URL are not to be had - for private images, and while the account
-/// has them switched off - the candidates are the named variants that show the whole image. `None` when there is none,
-/// or none may stand in for the transformation that is wanted of each.
+/// The attributes of a responsive `<img>`. If transformations cannot be delivered, because the image is private or the account
+/// has them disabled, the candidates are named variants that show the whole image. `None` if there are none, or if they are
+/// no fallback for the requested transformation.
 ///
 /// # Errors
 /// `BAD_USER_INPUT`, `UPSTREAM_ERROR`.
@@ -138,29 +132,30 @@ pub async fn src_set(
     request: &SrcSetRequest,
     policy: impl Future<Output = ExifPolicy>,
 ) -> Result<Option<SrcSet>> {
-    check_lifetime(request.expires_in)?;
+    check_expires_in(request.expires_in)?;
     srcset::check_widths(&request.widths)?;
     srcset::check_sizes(&request.sizes)?;
-    let mut lets_out = LetsOut::new(image, policy);
-    let asked = request.transform.clone().unwrap_or_default();
-    let requested = lets_out.clamped(&asked).await;
-    let transforms = srcset::transforms(&request.widths, &requested, image)?;
-    // A vector image fits every width as it is.
-    let sizable = image.format != Format::Svg && image.width.is_some();
-    let mut candidates = match sizable && !transforms.is_empty() && is_transformed(app, image).await? {
-        true => transformed(app, image, &transforms),
-        false if sizable && requested.changes_picture() => return Ok(None),
-        false => named(app, image, request, &mut lets_out).await?,
+    let renderer = Renderer { app, image, expires_in: request.expires_in };
+    let mut metadata = MetadataPolicy::new(image, policy);
+    let requested = request.transform.clone().unwrap_or_default();
+    let allowed = metadata.restrict(&requested).await;
+    let transforms = srcset::transforms_for_widths(&request.widths, &allowed, image)?;
+    // An SVG is delivered unchanged, whatever the width.
+    let is_resizable = image.format != Format::Svg && image.width.is_some();
+    let mut candidates = match is_resizable && !transforms.is_empty() && renderer.can_transform().await? {
+        true => renderer.transform_candidates(&transforms),
+        false if is_resizable && allowed.changes_content() => return Ok(None),
+        false => renderer.variant_candidates(&request.widths, &mut metadata).await?,
     };
     for (_, candidate) in &mut candidates {
-        let stands_in = request.transform.is_some() && candidate.variant.is_some();
-        candidate.exact = !stands_in && requested == asked;
+        let is_fallback = request.transform.is_some() && candidate.variant.is_some();
+        candidate.exact = !is_fallback && allowed == requested;
     }
     Ok(srcset::assemble(candidates, &request.sizes))
 }
 
-/// The delivery URLs that the account tells of an image, less those of variants that keep metadata which the policy of
-/// its workspace does not let out. `policy` answers `None` for what is no image of ours.
+/// The delivery URLs in the account's record of an image, without those of variants that keep metadata that the workspace's
+/// policy does not allow. `policy` returns `None` for an image that is not in the database.
 pub async fn account_urls(
     app: &App,
     image: &wire::Image,
@@ -171,9 +166,9 @@ pub async fn account_urls(
     if !variants.iter().any(delivery::keeps_metadata) {
         return urls.collect();
     }
-    // One that carries our id and is none of ours any more is on its way out.
-    let marked = image.meta.as_ref().is_some_and(|meta| meta.contains_key(METADATA_FIELD));
-    if policy.await.map_or(!marked, |policy| policy == ExifPolicy::KeepAll) {
+    // An image with our id in its metadata that is not in the database is being deleted. Its policy is unknown.
+    let was_ours = image.meta.as_ref().is_some_and(|meta| meta.contains_key(METADATA_FIELD));
+    if policy.await.map_or(!was_ours, |policy| policy == ExifPolicy::KeepAll) {
         return urls.collect();
     }
     let keeps = |url: &Url| {
@@ -186,11 +181,11 @@ pub async fn account_urls(
 /// The account's named variants, by name.
 ///
 /// # Errors
-/// `UPSTREAM_ERROR` while the account has never told them.
+/// `UPSTREAM_ERROR` while they are unknown because the account does not answer.
 pub async fn variants(app: &App) -> Result<Arc<Vec<Variant>>> {
     let account = app.cloudflare.clone();
     let fetch = async move {
-        let list = account.variants().await.map_err(|problem| refusal::from_account_error(&problem))?;
+        let list = account.variants().await.map_err(|error| refusal::from_account_error(&error))?;
         Ok(list.variants.into_values().collect())
     };
     app.variants.get(fetch).await
@@ -199,209 +194,234 @@ pub async fn variants(app: &App) -> Result<Arc<Vec<Variant>>> {
 /// Whether the account delivers transformations by URL options.
 ///
 /// # Errors
-/// `UPSTREAM_ERROR` while the account has never told.
+/// `UPSTREAM_ERROR` while this is unknown because the account does not answer.
 pub async fn flexible_variants(app: &App) -> Result<bool> {
-    if let Some(told) = app.config.cloudflare_flexible_variants.filter(|_| !app.config.emulated()) {
-        return Ok(told);
+    if let Some(configured) = app.config.cloudflare_flexible_variants.filter(|_| !app.config.emulated()) {
+        return Ok(configured);
     }
     let account = app.cloudflare.clone();
     let fetch = async move {
         match account.config().await {
             Ok(config) => Ok(config.flexible_variants.unwrap_or(false)),
-            Err(problem) if problem.is_transient() => Err(refusal::from_account_error(&problem)),
-            // Reading the switch is undocumented. Off is the safe side: no URL that would be refused.
+            Err(error) if error.is_transient() => Err(refusal::from_account_error(&error)),
+            // The call that reads this setting is undocumented. Without it, transformations count as disabled, so that no URL
+            // is returned that Cloudflare rejects.
             Err(_) => Ok(false),
         }
     };
     app.flexible_variants.get(fetch).await.map(|on| *on)
 }
 
-/// What the workspace's policy lets out of an image's metadata, looked up when it matters: for most pages it does not.
-struct LetsOut<F> {
+/// What the workspace's policy allows of an image's metadata. The policy is read only if a variant or transformation keeps
+/// metadata, which is rare.
+struct MetadataPolicy<F> {
+    /// `None` after it was read.
     policy: Option<F>,
-    everything: bool,
+    allows_all: bool,
 }
 
-impl<F: Future<Output = ExifPolicy>> LetsOut<F> {
-    /// A drawing has no EXIF, whatever a variant keeps.
+impl<F: Future<Output = ExifPolicy>> MetadataPolicy<F> {
+    /// An SVG has no EXIF, so all its variants are allowed.
     fn new(image: &Model, policy: F) -> Self {
-        let drawing = image.format == Format::Svg;
-        LetsOut { policy: (!drawing).then_some(policy), everything: drawing }
+        let is_svg = image.format == Format::Svg;
+        MetadataPolicy { policy: (!is_svg).then_some(policy), allows_all: is_svg }
     }
 
-    async fn everything(&mut self) -> bool {
+    /// Whether URLs may deliver all metadata.
+    async fn allows_all(&mut self) -> bool {
         if let Some(policy) = self.policy.take() {
-            self.everything = policy.await == ExifPolicy::KeepAll;
+            self.allows_all = policy.await == ExifPolicy::KeepAll;
         }
-        self.everything
+        self.allows_all
     }
 
-    /// Those of the variants whose URLs may be handed out.
-    async fn of<'a>(&mut self, variants: &'a [Variant]) -> Vec<&'a Variant> {
-        let all = !variants.iter().any(delivery::keeps_metadata) || self.everything().await;
+    /// The variants whose metadata is allowed.
+    async fn allowed_variants<'a>(&mut self, variants: &'a [Variant]) -> Vec<&'a Variant> {
+        let all = !variants.iter().any(delivery::keeps_metadata) || self.allows_all().await;
         variants.iter().filter(|variant| all || !delivery::keeps_metadata(variant)).collect()
     }
 
-    /// A transformation with as much metadata as may be handed out: the copyright notice at most.
-    async fn clamped(&mut self, transform: &Transform) -> Transform {
-        let mut clamped = transform.clone();
-        if transform.metadata == Some(Metadata::Keep) && !self.everything().await {
-            clamped.metadata = Some(Metadata::Copyright);
+    /// The transformation with the metadata that is allowed: at most the copyright notice if the policy restricts it.
+    async fn restrict(&mut self, transform: &Transform) -> Transform {
+        let mut allowed = transform.clone();
+        if transform.metadata == Some(Metadata::Keep) && !self.allows_all().await {
+            allowed.metadata = Some(Metadata::Copyright);
         }
-        clamped
+        allowed
     }
 }
 
-/// Whether transformations of this image are delivered.
-async fn is_transformed(app: &App, image: &Model) -> Result<bool> {
-    Ok(!image.require_signed_urls && flexible_variants(app).await?)
+/// Computes the renditions of one image.
+struct Renderer<'a> {
+    app: &'a App,
+    image: &'a Model,
+    /// Minimum validity of a signed URL in seconds.
+    expires_in: Option<i64>,
 }
 
-/// What a variant shows, with less metadata.
-async fn without_metadata<F: Future<Output = ExifPolicy>>(
-    app: &App,
-    image: &Model,
-    variant: &Variant,
-    expires_in: Option<i64>,
-    lets_out: &mut LetsOut<F>,
-) -> Result<Option<Rendition>> {
-    let requested = match Transform::of_variant(&variant.options) {
-        Some(requested) if requested.check().is_ok() => requested,
-        _ => return stand_in(app, image, &Transform::default(), expires_in, lets_out).await,
-    };
-    let made = nearest_to(app, image, &requested, expires_in, lets_out).await?;
-    Ok(made.map(|made| Rendition { exact: false, ..made }))
-}
-
-/// A transformation, or the variant that stands in for it.
-async fn nearest_to<F: Future<Output = ExifPolicy>>(
-    app: &App,
-    image: &Model,
-    requested: &Transform,
-    expires_in: Option<i64>,
-    lets_out: &mut LetsOut<F>,
-) -> Result<Option<Rendition>> {
-    if requested.is_deliverable(image) && is_transformed(app, image).await? {
-        return Ok(Some(of_transform(app, image, requested)));
+impl Renderer<'_> {
+    /// Whether transformations of this image can be delivered.
+    async fn can_transform(&self) -> Result<bool> {
+        Ok(!self.image.require_signed_urls && flexible_variants(self.app).await?)
     }
-    stand_in(app, image, requested, expires_in, lets_out).await
-}
 
-/// The named variant that comes nearest to a transformation that cannot be had; `None` if none shows the whole image, or
-/// the transformation would show something else.
-async fn stand_in<F: Future<Output = ExifPolicy>>(
-    app: &App,
-    image: &Model,
-    requested: &Transform,
-    expires_in: Option<i64>,
-    lets_out: &mut LetsOut<F>,
-) -> Result<Option<Rendition>> {
-    let variants = variants(app).await?;
-    let offered = lets_out.of(&variants).await;
-    let variant = match delivery::source(image).filter(|_| image.format != Format::Svg) {
-        Some(_) if requested.changes_picture() => None,
-        Some(whole) => srcset::nearest(requested.fitted(whole), &offered, image),
-        None => unsized_variant(&offered),
-    };
-    let Some(variant) = variant else { return Ok(None) };
-    let made = of_variant(app, image, variant, expires_in).await?;
-    Ok(Some(Rendition { exact: false, ..made }))
-}
-
-/// For an image of unknown size: the variant that every account has, whatever it makes of the image.
-fn unsized_variant<'a>(offered: &[&'a Variant]) -> Option<&'a Variant> {
-    offered.iter().find(|known| known.id == PUBLIC).or(offered.first()).copied()
-}
-
-fn of_transform(app: &App, image: &Model, transform: &Transform) -> Rendition {
-    // Cloudflare leaves drawings as they are, and refuses to turn them into another format.
-    let (variant, last) = match image.format {
-        Format::Svg => (Some(PUBLIC.to_owned()), PUBLIC.to_owned()),
-        _ => (None, transform.options(image)),
-    };
-    let (url, expires_at) = delivery::url(&app.config.cloudflare_delivery_url, image, &last, None);
-    let exact = variant.is_none();
-    Rendition { variant, url, size: transform.rendered_size(image), expires_at, exact }
-}
-
-async fn of_variant(
-    app: &App,
-    image: &Model,
-    variant: &Variant,
-    expires_in: Option<i64>,
-) -> Result<Rendition> {
-    let signed = image.require_signed_urls && !variant.never_require_signed_urls;
-    let signer = signer(app, signed, expires_in).await?;
-    let delivery = &app.config.cloudflare_delivery_url;
-    let (url, expires_at) = delivery::url(delivery, image, &variant.id, signer.as_ref());
-    let size = delivery::rendered_size(image, &variant.options);
-    Ok(Rendition { variant: Some(variant.id.clone()), url, size, expires_at, exact: true })
-}
-
-fn transformed(app: &App, image: &Model, transforms: &[Transform]) -> Vec<Candidate> {
-    let candidates = transforms.iter().map(|transform| {
-        let width = delivery::source(image).map(|whole| transform.fitted(whole).0);
-        (width, of_transform(app, image, transform))
-    });
-    candidates.collect()
-}
-
-async fn named<F: Future<Output = ExifPolicy>>(
-    app: &App,
-    image: &Model,
-    request: &SrcSetRequest,
-    lets_out: &mut LetsOut<F>,
-) -> Result<Vec<Candidate>> {
-    let variants = variants(app).await?;
-    let offered = lets_out.of(&variants).await;
-    let mut candidates = Vec::new();
-    if image.format != Format::Svg {
-        for (width, variant) in srcset::named(&request.widths, &offered, image) {
-            candidates.push((Some(width), of_variant(app, image, variant, request.expires_in).await?));
+    /// The variant with this name, or its fallback if it keeps metadata that is not allowed.
+    async fn named_variant(
+        &self,
+        name: &str,
+        metadata: &mut MetadataPolicy<impl Future<Output = ExifPolicy>>,
+    ) -> Result<Option<Rendition>> {
+        let variants = variants(self.app).await?;
+        let Some(variant) = variants.iter().find(|known| known.id == name) else {
+            let known: Vec<_> = variants.iter().map(|known| known.id.as_str()).collect();
+            let message = format!("This variant does not exist; the account has {}.", known.join(", "));
+            return Err(Error::invalid("variant", message));
+        };
+        if delivery::keeps_metadata(variant) && !metadata.allows_all().await {
+            return self.variant_without_metadata(variant, metadata).await;
         }
+        self.variant(variant).await.map(Some)
     }
-    if candidates.is_empty()
-        && let Some(variant) = unsized_variant(&offered)
-    {
-        let rendition = of_variant(app, image, variant, request.expires_in).await?;
-        candidates.push((rendition.size.map(|(width, _)| width), rendition));
+
+    /// The fallback for a variant that keeps metadata: the same as a transformation, or another variant.
+    async fn variant_without_metadata(
+        &self,
+        variant: &Variant,
+        metadata: &mut MetadataPolicy<impl Future<Output = ExifPolicy>>,
+    ) -> Result<Option<Rendition>> {
+        let transform = match Transform::from_variant(&variant.options) {
+            Some(transform) if transform.check().is_ok() => transform,
+            _ => return self.fallback_variant(&Transform::default(), metadata).await,
+        };
+        let rendition = self.transform_or_fallback(&transform, metadata).await?;
+        Ok(rendition.map(|rendition| Rendition { exact: false, ..rendition }))
     }
-    Ok(candidates)
+
+    /// A transformation if it can be delivered, or else its fallback.
+    async fn transform_or_fallback(
+        &self,
+        requested: &Transform,
+        metadata: &mut MetadataPolicy<impl Future<Output = ExifPolicy>>,
+    ) -> Result<Option<Rendition>> {
+        if requested.is_deliverable(self.image) && self.can_transform().await? {
+            return Ok(Some(self.transform(requested)));
+        }
+        self.fallback_variant(requested, metadata).await
+    }
+
+    /// The named variant that is nearest to a transformation; `None` if none shows the whole image, or if the transformation
+    /// changes the content of the image.
+    async fn fallback_variant(
+        &self,
+        requested: &Transform,
+        metadata: &mut MetadataPolicy<impl Future<Output = ExifPolicy>>,
+    ) -> Result<Option<Rendition>> {
+        let variants = variants(self.app).await?;
+        let allowed = metadata.allowed_variants(&variants).await;
+        let resizable_size = delivery::original_size(self.image).filter(|_| self.image.format != Format::Svg);
+        let variant = match resizable_size {
+            Some(_) if requested.changes_content() => None,
+            Some(original) => srcset::nearest_variant(requested.fitted_size(original), &allowed, self.image),
+            None => default_variant(&allowed),
+        };
+        let Some(variant) = variant else { return Ok(None) };
+        let rendition = self.variant(variant).await?;
+        Ok(Some(Rendition { exact: false, ..rendition }))
+    }
+
+    fn transform(&self, transform: &Transform) -> Rendition {
+        // Cloudflare delivers an SVG unchanged, and rejects its conversion to another format.
+        let (variant, segment) = match self.image.format {
+            Format::Svg => (Some(PUBLIC.to_owned()), PUBLIC.to_owned()),
+            _ => (None, transform.url_options(self.image)),
+        };
+        let delivery_url = &self.app.config.cloudflare_delivery_url;
+        let (url, expires_at) = delivery::url(delivery_url, self.image, &segment, None);
+        let exact = variant.is_none();
+        Rendition { variant, url, size: transform.rendered_size(self.image), expires_at, exact }
+    }
+
+    async fn variant(&self, variant: &Variant) -> Result<Rendition> {
+        let is_signed = self.image.require_signed_urls && !variant.never_require_signed_urls;
+        let signer = self.signer(is_signed).await?;
+        let delivery_url = &self.app.config.cloudflare_delivery_url;
+        let (url, expires_at) = delivery::url(delivery_url, self.image, &variant.id, signer.as_ref());
+        let size = delivery::rendered_size(self.image, &variant.options);
+        Ok(Rendition { variant: Some(variant.id.clone()), url, size, expires_at, exact: true })
+    }
+
+    fn transform_candidates(&self, transforms: &[Transform]) -> Vec<Candidate> {
+        let candidates = transforms.iter().map(|transform| {
+            let width = delivery::original_size(self.image).map(|original| transform.fitted_size(original).0);
+            (width, self.transform(transform))
+        });
+        candidates.collect()
+    }
+
+    async fn variant_candidates(
+        &self,
+        widths: &[i32],
+        metadata: &mut MetadataPolicy<impl Future<Output = ExifPolicy>>,
+    ) -> Result<Vec<Candidate>> {
+        let variants = variants(self.app).await?;
+        let allowed = metadata.allowed_variants(&variants).await;
+        let mut candidates = Vec::new();
+        if self.image.format != Format::Svg {
+            for (width, variant) in srcset::variants_for_widths(widths, &allowed, self.image) {
+                candidates.push((Some(width), self.variant(variant).await?));
+            }
+        }
+        if candidates.is_empty()
+            && let Some(variant) = default_variant(&allowed)
+        {
+            let rendition = self.variant(variant).await?;
+            candidates.push((rendition.size.map(|(width, _)| width), rendition));
+        }
+        Ok(candidates)
+    }
+
+    /// What signs a URL, if `signed`.
+    async fn signer(&self, signed: bool) -> Result<Option<Signer>> {
+        if !signed {
+            return Ok(None);
+        }
+        let account = self.app.cloudflare.clone();
+        let fetch = async move {
+            account.keys().await.map(|list| list.keys).map_err(|error| refusal::from_account_error(&error))
+        };
+        let keys = self.app.keys.get(fetch).await?;
+        let key = keys.iter().find(|key| key.name == "default").or(keys.first()).cloned();
+        let key = key.ok_or_else(|| Error::fault("signing a URL", "the account has no signing key"))?;
+        let ttl = match self.expires_in {
+            Some(seconds) => Duration::from_secs(seconds.unsigned_abs()),
+            None => self.app.config.signed_url_ttl,
+        };
+        Ok(Some(Signer { key, ttl, now: self.app.clock.now() }))
+    }
 }
 
-fn all_keep_metadata() -> Error {
+/// The variant for an image of unknown size: `public`, or another if that is not allowed.
+fn default_variant<'a>(allowed: &[&'a Variant]) -> Option<&'a Variant> {
+    allowed.iter().find(|known| known.id == PUBLIC).or(allowed.first()).copied()
+}
+
+fn all_variants_keep_metadata() -> Error {
     let message = "Every variant of the account that shows the whole image keeps metadata, which the workspace's EXIF \
-                   policy does not let out. Have an admin set `metadata` of `public` to `STRIP` with `updateVariant`.";
+                   policy does not allow. An admin can set `metadata` of `public` to `STRIP` with `updateVariant`.";
     Error::refuse(Code::UpstreamError, message)
 }
 
-fn check_lifetime(expires_in: Option<i64>) -> Result<()> {
+fn check_expires_in(expires_in: Option<i64>) -> Result<()> {
     if expires_in.is_none_or(|seconds| (60..=604_800).contains(&seconds)) {
         return Ok(());
     }
-    Err(Error::invalid("expiresIn", "A signed URL stays valid for 60 to 604800 seconds."))
+    Err(Error::invalid("expiresIn", "`expiresIn` must be from 60 to 604800 seconds."))
 }
 
-/// Names the option, or the transformation as a whole.
-fn at_or_under(field: &str, problem: Error) -> Error {
-    match problem.public().field {
-        Some(_) => problem.under(field),
-        None => problem.at(field),
+/// Adds the argument of a transformation to the path of an error: as the parent of an option, or by itself.
+fn at_or_under(field: &str, error: Error) -> Error {
+    match error.public().field {
+        Some(_) => error.under(field),
+        None => error.at(field),
     }
-}
-
-async fn signer(app: &App, signed: bool, expires_in: Option<i64>) -> Result<Option<Signer>> {
-    if !signed {
-        return Ok(None);
-    }
-    let account = app.cloudflare.clone();
-    let fetch = async move {
-        account.keys().await.map(|list| list.keys).map_err(|problem| refusal::from_account_error(&problem))
-    };
-    let keys = app.keys.get(fetch).await?;
-    let key = keys.iter().find(|key| key.name == "default").or(keys.first()).cloned();
-    let key = key.ok_or_else(|| Error::fault("signing a URL", "the account has no signing key"))?;
-    let ttl =
-        expires_in.map_or(app.config.signed_url_ttl, |seconds| Duration::from_secs(seconds.unsigned_abs()));
-    Ok(Some(Signer { key, ttl, now: app.clock.now() }))
 }

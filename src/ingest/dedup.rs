@@ -14,7 +14,7 @@ use crate::entity::workspace::DuplicatePolicy;
 use crate::error::{Error, Result};
 use crate::id::{WorkspaceId, uuid_v7};
 use crate::storage::spool::Spool;
-use crate::storage::{BlobKey, Stored};
+use crate::storage::{BlobKey, StoredObject};
 
 /// Blobs that a new file can have.
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +46,7 @@ pub async fn store(app: &App, spool: &Spool) -> Result<Uuid> {
     let blob_id = uuid_v7(app.clock.now());
     let key = BlobKey::Original(blob_id);
     let stored = app.blobs.put(key, spool.chunks()).await?;
-    let received = Stored { size: spool.size, sha256: spool.sha256 };
+    let received = StoredObject { size: spool.size, sha256: spool.sha256 };
     if stored != received || app.blobs.size(key).await? != Some(spool.size) {
         discard(app, blob_id).await;
         return Err(Error::fault("storing an upload", "the store has other bytes than were received"));

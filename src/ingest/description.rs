@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 
 use crate::entity::StringList;
 use crate::error::{Error, Result};
+use crate::normalization::{self, to_nfc};
 use crate::provision::settings;
-use crate::spelling::{self, composed};
 
 /// Maximum number of tags of a file.
 pub const MAX_TAGS: usize = 50;
@@ -19,7 +19,7 @@ const MAX_METADATA_DEPTH: usize = 64;
 /// Tags as they are stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tags {
-    /// In composed form.
+    /// In NFC.
     pub stored: StringList,
     /// As they were sent, if one of them differs from its composed form.
     pub sent: Option<StringList>,
@@ -32,11 +32,11 @@ pub struct Tags {
 pub fn check_tags(tags: &[String]) -> Result<Tags> {
     let (mut kept, mut sent): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
     for tag in tags.iter().map(|tag| tag.trim()) {
-        if !(1..=MAX_TAG).contains(&spelling::length(tag)) || tag.chars().any(char::is_control) {
+        if !(1..=MAX_TAG).contains(&normalization::nfc_length(tag)) || tag.chars().any(char::is_control) {
             let message = format!("A tag has 1 to {MAX_TAG} characters and no control characters.");
             return Err(Error::invalid("tags", message));
         }
-        let stored = composed(tag);
+        let stored = to_nfc(tag);
         if kept.iter().any(|known| *known == stored) {
             continue;
         }

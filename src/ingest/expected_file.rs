@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::content::mime::Declared;
+use crate::content::mime::DeclaredType;
 use crate::entity::file::Intent;
 use crate::entity::workspace::Model as Workspace;
 use crate::error::Result;
@@ -18,7 +18,7 @@ pub struct ExpectedFile<'a> {
     /// The options of the request that inserted the row.
     pub intent: Intent,
     /// Type and name that the source states.
-    pub declared: Declared<'a>,
+    pub declared: DeclaredType<'a>,
     pub image_id: ImageId,
     /// Whether its image requires signed URLs.
     pub signed: bool,

@@ -3,7 +3,7 @@
 use unicode_segmentation::UnicodeSegmentation;
 
 use crate::error::{Error, Result};
-use crate::spelling::{self, composed};
+use crate::normalization::{self, to_nfc};
 
 /// Maximum length of a file name, in characters.
 const MAX_FILENAME: usize = 255;
@@ -16,7 +16,7 @@ const MAX_EXTENSION: usize = 20;
 /// `BAD_USER_INPUT` at `filename` for a name that is empty, too long, `.` or `..`, or has slashes, control characters, line
 /// separators or bidirectional formatting characters.
 pub fn checked_filename(name: &str) -> Result<String> {
-    let length = spelling::length(name);
+    let length = normalization::nfc_length(name);
     if matches!(name.trim(), "" | "." | "..")
         || length > MAX_FILENAME
         || name.contains(['/', '\\'])
@@ -57,11 +57,11 @@ fn is_invisible(c: char) -> bool {
 
 /// Shortens a name to its maximum length, without splitting a grapheme.
 fn shortened(name: &str) -> String {
-    if spelling::length(name) <= MAX_FILENAME {
+    if normalization::nfc_length(name) <= MAX_FILENAME {
         return name.to_owned();
     }
     // Canonically equivalent names are shortened to equivalent names.
-    let name = &*composed(name);
+    let name = &*to_nfc(name);
     let length = |text: &str| text.chars().count();
     let (stem, extension) = match name.rsplit_once('.') {
         Some((stem, extension)) if !stem.is_empty() && length(extension) <= MAX_EXTENSION => {

@@ -11,8 +11,8 @@ use crate::error::Result;
 use crate::id::{FileId, UserId};
 use crate::ingest::description::{Tags, check_metadata, check_sha256, check_tags};
 use crate::ingest::filename::checked_filename;
+use crate::normalization::{original_unless_nfc, to_nfc};
 use crate::provision::settings;
-use crate::spelling::{as_sent, composed};
 
 /// Options of a new file, for uploads, direct uploads and imports alike.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -74,8 +74,8 @@ impl ValidatedOptions {
             id: FileId::new(now),
             workspace_id: workspace.id,
             created_by: Some(user),
-            filename_sent: as_sent(&filename),
-            filename: composed(&filename).into_owned(),
+            filename_sent: original_unless_nfc(&filename),
+            filename: to_nfc(&filename).into_owned(),
             status: Status::AwaitingUpload,
             mime_type: None,
             size: 0,

@@ -1,8 +1,8 @@
 //! What a workspace accepts, for uploads, direct uploads and imports alike.
 
 use crate::app::App;
-use crate::content::kind::ContentKind;
-use crate::content::mime::{self, Declared};
+use crate::content::detect::DetectedContent;
+use crate::content::mime::{self, DeclaredType};
 use crate::entity::workspace::Model as Workspace;
 use crate::error::{Code, Error, Result};
 use crate::storage::spool::{Spool, too_large};
@@ -28,11 +28,11 @@ pub fn check_type(workspace: &Workspace, mime_type: &str) -> Result<()> {
 
 /// Whether a MIME type, or an alias of it, matches a pattern such as `image/png`, `image/*` or `*/*`.
 pub fn matches(pattern: &str, mime_type: &str) -> bool {
-    let (pattern, mime_type) = (mime::bare(pattern), mime::bare(mime_type));
+    let (pattern, mime_type) = (mime::essence(pattern), mime::essence(mime_type));
     match pattern.strip_suffix("/*") {
         Some("*") => true,
         Some(kind) => mime_type.split_once('/').is_some_and(|(found, _)| found == kind),
-        None => mime::names(&pattern).contains(&mime_type.as_str()),
+        None => mime::aliases(&pattern).contains(&mime_type.as_str()),
     }
 }
 
@@ -46,9 +46,9 @@ pub async fn checked_kind(
     workspace: &Workspace,
     spool: &Spool,
     sha256: Option<&[u8; 32]>,
-    declared: Declared<'_>,
+    declared: DeclaredType<'_>,
     provision: bool,
-) -> Result<ContentKind> {
+) -> Result<DetectedContent> {
     if spool.size == 0 {
         return Err(Error::refuse(Code::EmptyFile, "The file has no bytes."));
     }
@@ -61,8 +61,8 @@ pub async fn checked_kind(
             "The received bytes do not have the given SHA-256: they were changed or truncated in transit.";
         return Err(Error::refuse(Code::ChecksumMismatch, message));
     }
-    let kind = ContentKind::of(spool, declared).await?;
-    kind.check_claim(declared)?;
+    let kind = DetectedContent::detect(spool, declared).await?;
+    kind.check_declared(declared)?;
     check_type(workspace, &kind.mime_type)?;
     if provision {
         kind.check_image(spool.size)?;

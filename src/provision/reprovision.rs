@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 use sea_orm::{ColumnTrait, QueryFilter, sea_query::Expr};
 
 use crate::app::App;
-use crate::content::kind::{ContentKind, Picture};
-use crate::content::mime::Declared;
+use crate::content::detect::{DetectedContent, Picture};
+use crate::content::mime::DeclaredType;
 use crate::entity::event::EventKind;
 use crate::entity::file::{self, ImageStatus};
 use crate::entity::image::{Model, NewImage};
@@ -93,7 +93,7 @@ async fn read_picture(app: &App, file: &file::Model) -> Result<Picture> {
     }
     let bytes = stored_bytes::read(app, file).await.map_err(|e| e.at("fileId"))?;
     let spool = Spool::receive(&app.config.data_dir, u64::MAX, bytes).await?;
-    let kind = ContentKind::of(&spool, Declared::default()).await?;
+    let kind = DetectedContent::detect(&spool, DeclaredType::default()).await?;
     kind.check_image(spool.size).map_err(|e| e.at("fileId"))?;
     kind.picture.ok_or_else(not_an_image)
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use crate::entity::image::{FocalPoint, NewImage};
 use crate::error::{Code, Error, Result};
-use crate::spelling;
+use crate::normalization;
 use cloudflare_images::wire::MAX_METADATA_BYTES;
 
 /// Maximum length of an alternative text, in characters.
@@ -52,7 +52,7 @@ fn check_fields(new: &NewImage, signed: bool) -> Result<()> {
 /// # Errors
 /// `BAD_USER_INPUT` at `alt`.
 pub fn check_alt(alt: Option<&str>) -> Result<()> {
-    let fits = |text: &str| spelling::length(text) <= MAX_ALT && !text.contains('\0');
+    let fits = |text: &str| normalization::nfc_length(text) <= MAX_ALT && !text.contains('\0');
     if alt.is_none_or(fits) {
         return Ok(());
     }

@@ -1,30 +1,30 @@
-//! Search for words in a text of each row, by an index of its trigrams.
+//! Text search by trigram indexes.
 //!
-//! PostgreSQL keeps the text in a column with a trigram index, and knows how often a word occurs. SQLite keeps it in a
-//! full text table of trigrams and does not know; it is asked first.
+//! On PostgreSQL the searched text is a column with a trigram index, and the planner estimates the number of matches. On
+//! SQLite it is in a full-text table with a trigram tokenizer, and the planner has no estimate, so the matches are counted
+//! first.
 
 use sea_orm::sea_query::Expr;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, Statement};
 
 use crate::error::{Error, Result};
+use crate::normalization::to_nfc;
 use crate::query::filter::contains;
-use crate::query::page::Range;
-use crate::spelling::composed;
+use crate::query::page::IndexRange;
 
 /// Longest search, in characters.
 const MAX_SEARCH: usize = 200;
 /// Most words of a search.
 const MAX_WORDS: usize = 20;
-/// Rows up to which SQLite looks up what its full text table found and sorts it. If there are more, the next ones of
-/// the list are soon found by walking along it.
-const MAX_LOOKED_UP: i64 = 5_000;
+/// Most matches that are sorted on SQLite. If there are more, reading along the list finds the next match soon.
+const MAX_SORTED_MATCHES: i64 = 5_000;
 
-/// The words of a search, all of which must occur, spelled as texts are stored.
+/// The words of a search, normalized as the searched texts are. A row matches if all of them occur in it.
 ///
 /// # Errors
 /// `BAD_USER_INPUT` at `search`.
 pub fn words(search: &str) -> Result<Vec<String>> {
-    let search = composed(search);
+    let search = to_nfc(search);
     let words: Vec<String> = search.split_whitespace().map(str::to_owned).collect();
     let length = search.chars().count();
     if words.is_empty() || length > MAX_SEARCH || search.chars().any(|c| c.is_control() && !c.is_whitespace())
@@ -38,59 +38,69 @@ pub fn words(search: &str) -> Result<Vec<String>> {
     Ok(words)
 }
 
-/// Those rows of a table's ranges in whose text all words occur.
-pub async fn within<E: EntityTrait>(
+/// Restricts ranges to the rows in whose text all words occur.
+pub async fn filter<E: EntityTrait>(
     db: &DatabaseConnection,
-    mut ranges: Vec<Range<E>>,
+    mut ranges: Vec<IndexRange<E>>,
     words: &[String],
-) -> Result<Vec<Range<E>>> {
+) -> Result<Vec<IndexRange<E>>> {
     let table = E::default().table_name();
-    if db.get_database_backend() != DbBackend::Sqlite {
-        for word in words {
-            let occurs = contains(DbBackend::Postgres, Expr::col((table, "search_text")), word);
-            ranges = ranges.into_iter().map(|range| range.filter(occurs.clone())).collect();
-        }
-        return Ok(ranges);
+    if db.get_database_backend() == DbBackend::Sqlite {
+        return filter_on_sqlite(db, table, ranges, words).await;
     }
-    // Shorter ones have no trigram.
+    for word in words {
+        ranges = filter_all(ranges, &contains(DbBackend::Postgres, Expr::col((table, "search_text")), word));
+    }
+    Ok(ranges)
+}
+
+/// The same on SQLite, where words of three characters and more are found by the full-text table.
+async fn filter_on_sqlite<E: EntityTrait>(
+    db: &DatabaseConnection,
+    table: &str,
+    mut ranges: Vec<IndexRange<E>>,
+    words: &[String],
+) -> Result<Vec<IndexRange<E>>> {
+    // A word of fewer than three characters has no trigram.
     let (long, short): (Vec<&String>, Vec<&String>) =
         words.iter().partition(|word| word.chars().count() >= 3);
     for word in short {
         let occurs = contains(DbBackend::Sqlite, Expr::col("body"), word);
         let sql = format!("EXISTS (SELECT 1 FROM {table}_text WHERE {table}_text.id = {table}.id AND ?)");
-        let occurs = Expr::cust_with_expr(sql, occurs);
-        ranges = ranges.into_iter().map(|range| range.filter(occurs.clone())).collect();
+        ranges = filter_all(ranges, &Expr::cust_with_expr(sql, occurs));
     }
     if long.is_empty() {
         return Ok(ranges);
     }
     let phrases: Vec<_> = long.iter().map(|word| format!("\"{}\"", word.replace('"', "\"\""))).collect();
     let phrases = phrases.join(" ");
-    let found = found(db, table, &phrases).await?;
-    if found > MAX_LOOKED_UP {
+    if count_matches(db, table, &phrases).await? > MAX_SORTED_MATCHES {
         let sql = format!(
             "EXISTS (SELECT 1 FROM {table}_search WHERE {table}_search MATCH ?
              AND rowid = (SELECT n FROM {table}_text WHERE {table}_text.id = {table}.id))"
         );
-        let occurs = Expr::cust_with_values(sql, [phrases]);
-        return Ok(ranges.into_iter().map(|range| range.filter(occurs.clone())).collect());
+        return Ok(filter_all(ranges, &Expr::cust_with_values(sql, [phrases])));
     }
     let sql = format!(
         "{table}.id IN (SELECT id FROM {table}_text WHERE n IN
          (SELECT rowid FROM {table}_search WHERE {table}_search MATCH ?))"
     );
-    let occurs = Expr::cust_with_values(sql, [phrases]);
-    Ok(ranges.into_iter().map(|range| range.filter(occurs.clone()).looked_up()).collect())
+    ranges = filter_all(ranges, &Expr::cust_with_values(sql, [phrases]));
+    Ok(ranges.into_iter().map(IndexRange::selective).collect())
 }
 
-/// In how many rows the phrases occur; one more than are looked up stands for more.
-async fn found(db: &DatabaseConnection, table: &str, phrases: &str) -> Result<i64> {
+fn filter_all<E: EntityTrait>(ranges: Vec<IndexRange<E>>, condition: &Expr) -> Vec<IndexRange<E>> {
+    ranges.into_iter().map(|range| range.filter(condition.clone())).collect()
+}
+
+/// The number of rows in which the phrases occur, counted up to one more than [`MAX_SORTED_MATCHES`].
+async fn count_matches(db: &DatabaseConnection, table: &str, phrases: &str) -> Result<i64> {
     let sql = format!(
-        "SELECT count(*) AS found FROM
+        "SELECT count(*) AS matches FROM
          (SELECT 1 FROM {table}_search WHERE {table}_search MATCH ? LIMIT {})",
-        MAX_LOOKED_UP + 1
+        MAX_SORTED_MATCHES + 1
     );
     let statement = Statement::from_sql_and_values(DbBackend::Sqlite, sql, [phrases.into()]);
     let row = db.query_one_raw(statement).await?;
-    Ok(row.map(|row| row.try_get("", "found")).transpose()?.unwrap_or(0))
+    Ok(row.map(|row| row.try_get("", "matches")).transpose()?.unwrap_or(0))
 }

@@ -1,4 +1,4 @@
-//! What workspaces use: read from counters, at a cost that does not grow with what is counted.
+//! Storage usage of workspaces, read from counters that triggers maintain.
 
 use sea_orm::sea_query::Expr;
 use sea_orm::{ColumnTrait, FromQueryResult, IdenStatic, QueryFilter, QuerySelect};
@@ -10,7 +10,7 @@ use crate::entity::workspace_usage::{self, Column, Model};
 use crate::error::Result;
 use crate::id::WorkspaceId;
 
-/// Sums over several workspaces. The trash is part of the files.
+/// Sums over several workspaces. Files in the trash are included in `file_count` and `file_bytes`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromQueryResult)]
 pub struct Totals {
     pub file_count: i64,
@@ -21,7 +21,7 @@ pub struct Totals {
     pub image_bytes: i64,
 }
 
-/// What each of the given workspaces uses, as far as the viewer may see them, in no order.
+/// The usage of each of the given workspaces that the viewer may see, in no particular order.
 ///
 /// # Errors
 /// `FORBIDDEN` without `FILES_READ`.
@@ -31,11 +31,11 @@ pub async fn find_many(app: &App, viewer: &Viewer, ids: &[WorkspaceId]) -> Resul
     Ok(workspace_usage::visible_to(&viewer.access()).filter(of_ids).all(&app.db.read).await?)
 }
 
-/// What all workspaces of the viewer use together, or one of them, in one statement.
-pub async fn totals(app: &App, viewer: &Viewer, only: Option<WorkspaceId>) -> Result<Totals> {
+/// The usage of one workspace, or the sum over all workspaces that the viewer may see, in one statement.
+pub async fn totals(app: &App, viewer: &Viewer, workspace: Option<WorkspaceId>) -> Result<Totals> {
     let mut select = workspace_usage::visible_to(&viewer.access()).select_only();
-    if let Some(only) = only {
-        select = select.filter(workspace_usage::COLUMN.workspace_id.eq(only));
+    if let Some(workspace) = workspace {
+        select = select.filter(workspace_usage::COLUMN.workspace_id.eq(workspace));
     }
     for column in [
         Column::FileCount,
@@ -46,7 +46,7 @@ pub async fn totals(app: &App, viewer: &Viewer, only: Option<WorkspaceId>) -> Re
         Column::ImageBytes,
     ] {
         let name = column.as_str();
-        // A sum of big integers is no big integer on PostgreSQL.
+        // PostgreSQL returns the sum of a `bigint` column as `numeric`.
         let sum = Expr::cust(format!("CAST(coalesce(sum({name}), 0) AS bigint)"));
         select = select.expr_as(sum, name);
     }

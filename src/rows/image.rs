@@ -6,14 +6,14 @@ use sea_orm::{
 };
 
 use crate::app::App;
-use crate::content::kind::Picture;
+use crate::content::detect::Picture;
 use crate::content::{exif, photo};
 use crate::entity::file::{self, ImageStatus};
 use crate::entity::image::{self, Column, Entity, FocalPoint, Model, NewImage, State};
 use crate::entity::{Failure, StringList, workspace};
 use crate::error::Result;
 use crate::id::{FileId, ImageId};
-use crate::spelling::{as_sent, composed};
+use crate::normalization::{original_unless_nfc, to_nfc};
 
 /// Inserts the row of an image, claimed by the caller for its first attempt.
 pub async fn insert_claimed(
@@ -32,7 +32,7 @@ pub async fn insert_claimed(
 /// Inserts an image row, with the part of its EXIF that the workspace's policy keeps. All image rows are inserted here.
 pub async fn insert(transaction: &impl ConnectionTrait, mut image: Model) -> Result<Model> {
     let policy = workspace::exif_policy(transaction, image.workspace_id).await?;
-    image.exif = image.exif.and_then(|exif| exif::kept(exif, policy));
+    image.exif = image.exif.and_then(|exif| exif::apply_policy(exif, policy));
     image.taken_at = photo::taken_at(image.exif.as_ref());
     let row: image::ActiveModel = image.into();
     Ok(row.reset_all().insert(transaction).await?)
@@ -63,8 +63,8 @@ pub fn row(
         has_alpha: None,
         taken_at: None,
         tags: file.tags.clone(),
-        alt: new.alt.as_deref().map(|alt| composed(alt).into_owned()),
-        alt_sent: new.alt.as_deref().and_then(as_sent),
+        alt: new.alt.as_deref().map(|alt| to_nfc(alt).into_owned()),
+        alt_sent: new.alt.as_deref().and_then(original_unless_nfc),
         focal_x: new.focal_point.map(|point| point.x),
         focal_y: new.focal_point.map(|point| point.y),
         creator: new.creator.clone(),
@@ -121,8 +121,8 @@ pub fn set_status_on_file(
 /// Sets the alternative text, in composed form and as it was sent.
 pub fn set_alt(update: UpdateMany<Entity>, alt: Option<&str>) -> UpdateMany<Entity> {
     update
-        .col_expr(Column::Alt, Expr::val(alt.map(|alt| composed(alt).into_owned())))
-        .col_expr(Column::AltSent, Expr::val(alt.and_then(as_sent)))
+        .col_expr(Column::Alt, Expr::val(alt.map(|alt| to_nfc(alt).into_owned())))
+        .col_expr(Column::AltSent, Expr::val(alt.and_then(original_unless_nfc)))
 }
 
 /// Sets the focal point.

@@ -78,7 +78,7 @@ pub async fn verified_blob_of(app: &App, file: &Model) -> Result<Option<Uuid>> {
 /// begins with the newest file; each further one continues where the last one ended.
 pub async fn check_some(app: &App) -> Result<()> {
     for _ in 0..MAX_PAGES {
-        let before = *app.checked_down_to.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = *app.last_checked_file.lock().unwrap_or_else(PoisonError::into_inner);
         let page = file::stored_unscoped(before).order_by_desc(Column::Id).limit(PAGE_SIZE);
         let files = page.all(&app.db.read).await?;
         let last = files.last().map(|file| file.id);
@@ -93,7 +93,7 @@ pub async fn check_some(app: &App) -> Result<()> {
             // A single object that cannot be checked does not stop the check of the others.
             problem.log();
         }
-        *app.checked_down_to.lock().unwrap_or_else(PoisonError::into_inner) = last;
+        *app.last_checked_file.lock().unwrap_or_else(PoisonError::into_inner) = last;
         if last.is_none() {
             break;
         }

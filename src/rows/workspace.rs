@@ -6,7 +6,7 @@ use sea_orm::{ActiveModelTrait, ActiveValue::Set, ConnectionTrait};
 use crate::entity::{StringList, membership, workspace};
 use crate::error::Result;
 use crate::id::{MembershipId, UserId, WorkspaceId};
-use crate::spelling::{as_sent, composed};
+use crate::normalization::{original_unless_nfc, to_nfc};
 
 /// Inserts a workspace with the default policy.
 pub async fn insert(
@@ -16,8 +16,8 @@ pub async fn insert(
 ) -> Result<workspace::Model> {
     let row = workspace::ActiveModel {
         id: Set(WorkspaceId::new(now)),
-        name: Set(composed(name).into_owned()),
-        name_sent: Set(as_sent(name)),
+        name: Set(to_nfc(name).into_owned()),
+        name_sent: Set(original_unless_nfc(name)),
         allowed_mime_types: Set(StringList::default()),
         max_file_size: Set(None),
         private_by_default: Set(false),

@@ -30,7 +30,7 @@ fn render(app: &App) -> String {
     let recorder = PrometheusBuilder::new().build_recorder();
     metrics::with_local_recorder(&recorder, || {
         describe_counter!(SQL_STATEMENTS, "SQL statements run.");
-        counter!(SQL_STATEMENTS).absolute(app.db.statements());
+        counter!(SQL_STATEMENTS).absolute(app.db.statement_count());
         describe_gauge!(CONNECTIONS, "Open WebSockets and event streams.");
         gauge!(CONNECTIONS).set(app.connections.count() as f64);
         describe_gauge!(FOLLOWERS, "Subscriptions that follow a workspace.");

@@ -18,7 +18,7 @@ use crate::bootstrap::{self, FirstStart};
 use crate::config::{Config, Durability};
 use crate::folder;
 use crate::http;
-use crate::storage::{self, Blobs};
+use crate::storage::{self, BlobStore};
 use crate::{event, tls, worker};
 use cloudflare_images::client::Client;
 
@@ -71,7 +71,7 @@ pub async fn start(mut config: Config, clock: Clock) -> Result<Running, StartErr
     };
     config.public_url = Some(public_url.clone());
     let db = open_database(&config).await?;
-    let blobs = Blobs::open(&config)?;
+    let blobs = BlobStore::open(&config)?;
     // The server reaches its own emulator at the address it listens on; URLs for clients have the public one.
     let account = Account::open(&config, &public_url, &own_url(address)).await?;
     config.cloudflare_delivery_url = account.delivery.clone();
@@ -151,9 +151,9 @@ fn make_data_dir(config: &Config) -> Result<(), StartError> {
     let own_files = ["blobs", "emulator", "imagegraph.sqlite"];
     // The permissions of a folder that a server did not create are not changed, because other programs may use it.
     if own_files.iter().any(|name| config.data_dir.join(name).exists()) {
-        folder::close(&config.data_dir).map_err(unusable)?;
+        folder::make_private(&config.data_dir).map_err(unusable)?;
     }
-    folder::make(&config.data_dir, config.durability == Durability::Full).map_err(unusable)?;
+    folder::create(&config.data_dir, config.durability == Durability::Full).map_err(unusable)?;
     tempfile::tempfile_in(&config.data_dir).map_err(unusable)?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Bytes on their way in: streamed to a nameless temporary file, counted and hashed as they arrive.
+//! Received bytes in temporary files, counted and hashed while they arrive.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -12,10 +12,10 @@ use tokio::io::AsyncWriteExt;
 
 use crate::error::{Code, Error, Result};
 
-/// How much is read at once.
-const CHUNK: usize = 1024 * 1024;
+/// Size of the chunks that are read, in bytes.
+const CHUNK_SIZE: usize = 1024 * 1024;
 
-/// Received bytes. The file behind it has no name, so nothing is left when the process dies.
+/// Received bytes in a temporary file without a name: the operating system removes it even if the process is killed.
 #[derive(Clone)]
 pub struct Spool {
     file: Arc<File>,
@@ -24,18 +24,18 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// Receives a stream, at most `max` bytes of it, in a temporary file of `folder`.
+    /// Writes a stream to a temporary file in `folder`.
     ///
     /// # Errors
-    /// `FILE_TOO_LARGE` as soon as the limit is passed; whatever `chunks` fails with.
+    /// `FILE_TOO_LARGE` as soon as more than `max` bytes have arrived; errors of `chunks`.
     pub async fn receive<S, E>(folder: &Path, max: u64, mut chunks: S) -> Result<Spool>
     where
         S: Stream<Item = std::result::Result<Bytes, E>> + Unpin,
         Error: From<E>,
     {
         let file =
-            tempfile::tempfile_in(folder).map_err(|io| Error::outage("making a temporary file", io))?;
-        let mut to = tokio::fs::File::from_std(file);
+            tempfile::tempfile_in(folder).map_err(|io| Error::outage("creating a temporary file", io))?;
+        let mut output = tokio::fs::File::from_std(file);
         let (mut size, mut hasher) = (0u64, Sha256::new());
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk?;
@@ -44,25 +44,26 @@ impl Spool {
                 return Err(too_large(max));
             }
             hasher.update(&chunk);
-            to.write_all(&chunk).await.map_err(|io| Error::outage("spooling an upload", io))?;
+            output.write_all(&chunk).await.map_err(|io| Error::outage("writing a temporary file", io))?;
         }
-        to.flush().await.map_err(|io| Error::outage("spooling an upload", io))?;
-        let file = Arc::new(to.into_std().await);
+        output.flush().await.map_err(|io| Error::outage("writing a temporary file", io))?;
+        let file = Arc::new(output.into_std().await);
         Ok(Spool { file, size, sha256: hasher.finalize().into() })
     }
 
-    /// Reads the bytes from the start. Each reader has a position of its own: any number reads at once.
-    pub fn reader(&self) -> Reader {
-        Reader { file: Arc::clone(&self.file), size: self.size, at: 0 }
+    /// A reader at the start of the bytes. Each reader has its own position.
+    pub fn reader(&self) -> SpoolReader {
+        SpoolReader { file: Arc::clone(&self.file), size: self.size, position: 0 }
     }
 
-    /// The bytes from the start, in chunks; reading them blocks nobody.
+    /// The bytes in chunks of up to 1 MiB, read on the pool for blocking operations.
     pub fn chunks(&self) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
         stream::try_unfold(self.reader(), |mut reader| async move {
             let read = tokio::task::spawn_blocking(move || {
-                let mut chunk =
-                    Vec::with_capacity(CHUNK.min(usize::try_from(reader.left()).unwrap_or(CHUNK)));
-                let read = reader.by_ref().take(CHUNK as u64).read_to_end(&mut chunk);
+                let mut chunk = Vec::with_capacity(
+                    CHUNK_SIZE.min(usize::try_from(reader.remaining()).unwrap_or(CHUNK_SIZE)),
+                );
+                let read = reader.by_ref().take(CHUNK_SIZE as u64).read_to_end(&mut chunk);
                 read.map(|_| (Bytes::from(chunk), reader))
             });
             let (chunk, reader) = read.await.map_err(io::Error::other)??;
@@ -71,46 +72,46 @@ impl Spool {
     }
 }
 
-/// Reads spooled bytes. It never moves the position of the file, which all readers of it share.
+/// Reads a [`Spool`] with its own position, because the position of the file is shared by all readers.
 #[derive(Debug)]
-pub struct Reader {
+pub struct SpoolReader {
     file: Arc<File>,
     size: u64,
-    at: u64,
+    position: u64,
 }
 
-impl Reader {
-    fn left(&self) -> u64 {
-        self.size.saturating_sub(self.at)
+impl SpoolReader {
+    fn remaining(&self) -> u64 {
+        self.size.saturating_sub(self.position)
     }
 }
 
-impl Read for Reader {
+impl Read for SpoolReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         #[cfg(unix)]
-        let read = std::os::unix::fs::FileExt::read_at(&*self.file, buffer, self.at)?;
-        // Moves the shared position too, which no reader looks at.
+        let read = std::os::unix::fs::FileExt::read_at(&*self.file, buffer, self.position)?;
+        // This moves the shared position too, but no reader uses it.
         #[cfg(windows)]
-        let read = std::os::windows::fs::FileExt::seek_read(&*self.file, buffer, self.at)?;
-        self.at += read as u64;
+        let read = std::os::windows::fs::FileExt::seek_read(&*self.file, buffer, self.position)?;
+        self.position += read as u64;
         Ok(read)
     }
 }
 
-impl Seek for Reader {
+impl Seek for SpoolReader {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let (base, offset) = match to {
-            SeekFrom::Start(at) => (at, 0),
+            SeekFrom::Start(position) => (position, 0),
             SeekFrom::End(offset) => (self.size, offset),
-            SeekFrom::Current(offset) => (self.at, offset),
+            SeekFrom::Current(offset) => (self.position, offset),
         };
-        let before_start = || io::Error::new(io::ErrorKind::InvalidInput, "a seek before the start");
-        self.at = base.checked_add_signed(offset).ok_or_else(before_start)?;
-        Ok(self.at)
+        let before_start = || io::Error::new(io::ErrorKind::InvalidInput, "seek to a negative position");
+        self.position = base.checked_add_signed(offset).ok_or_else(before_start)?;
+        Ok(self.position)
     }
 }
 
-/// The refusal of a file above the limit.
+/// `FILE_TOO_LARGE` for a limit of `max` bytes.
 pub fn too_large(max: u64) -> Error {
-    Error::refuse(Code::FileTooLarge, format!("The file is larger than the {max} bytes that are accepted."))
+    Error::refuse(Code::FileTooLarge, format!("The file is larger than the limit of {max} bytes."))
 }

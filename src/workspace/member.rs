@@ -15,15 +15,14 @@ use crate::entity::membership::{self, Column, Entity, Model, Role};
 use crate::entity::{user, workspace};
 use crate::error::{Code, Error, Result};
 use crate::id::{MembershipId, UserId, WorkspaceId};
-use crate::query::page::{self, Count, Key, KeyKind, Keyed, ListOrder, Page, PageArgs, Range};
+use crate::query::page::{self, Count, IndexRange, KeysetRow, ListOrder, Page, PageArgs, SortKey};
 use crate::rows;
 
 /// Any of these lets a token read members; `UPLOADS_CREATE` alone does not.
 const READ_SCOPES: [Scope; 3] = [Scope::FilesRead, Scope::ImagesRead, Scope::WorkspaceAdmin];
 
 /// Longest membership first.
-const BY_JOINING: ListOrder<Column> =
-    ListOrder { name: "members:JOINED_AT", column: None, kind: KeyKind::Text, descending: false };
+const BY_JOINING: ListOrder<Column> = ListOrder::by_creation("members:JOINED_AT", false);
 
 /// Which members are listed.
 #[derive(Debug, Clone)]
@@ -38,7 +37,7 @@ pub struct MemberList {
 pub async fn list(app: &App, viewer: &Viewer, list: MemberList) -> Result<Page<Model>> {
     viewer.require_any(&READ_SCOPES)?;
     let ranges = ranges(viewer, &list);
-    page::page(&app.db.read, &ranges, BY_JOINING, list.page.window()?, list.both_ends).await
+    page::page(&app.db.read, &ranges, BY_JOINING, list.page.validate()?, list.both_ends).await
 }
 
 /// How many members a workspace has.
@@ -149,19 +148,19 @@ async fn require_another_owner(transaction: &impl ConnectionTrait, owner: &Model
     Err(Error::refuse(Code::Conflict, message).at("userId"))
 }
 
-fn ranges(viewer: &Viewer, list: &MemberList) -> Vec<Range<Entity>> {
+fn ranges(viewer: &Viewer, list: &MemberList) -> Vec<IndexRange<Entity>> {
     match viewer.sees(list.workspace_id) {
-        true => vec![Range::within(membership::visible_to(&viewer.access()), list.workspace_id)],
+        true => vec![IndexRange::of_workspace(membership::visible_to(&viewer.access()), list.workspace_id)],
         false => Vec::new(),
     }
 }
 
-impl Keyed<Column> for Model {
+impl KeysetRow<Column> for Model {
     fn id(&self) -> Uuid {
         self.id.0
     }
 
-    fn key(&self, _: Column) -> Key {
-        Key::Text(String::new())
+    fn sort_key(&self, _: Column) -> SortKey {
+        SortKey::Text(String::new())
     }
 }

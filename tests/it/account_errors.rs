@@ -308,9 +308,9 @@ both! {
         for call in ["keys.list", "variants.list", "config.get"] {
             server.fault(json!({ "call": call, "fault": { "kind": "delay", "ms": 60_000 } })).await;
         }
-        app.variants.expire();
-        app.keys.expire();
-        app.flexible_variants.expire();
+        app.variants.mark_stale();
+        app.keys.mark_stale();
+        app.flexible_variants.mark_stale();
         let begun = Instant::now();
         for shown in futures_util::future::join_all((0..8).map(|_| server.query(GALLERY, json!({})))).await {
             assert_eq!(shown, before);

@@ -276,7 +276,7 @@ fn malicious_images_are_refused_without_decoding() {
         let mut file = tempfile::tempfile().unwrap();
         std::io::Write::write_all(&mut file, bytes).unwrap();
         std::io::Seek::rewind(&mut file).unwrap();
-        analysis::look(file, format).map_err(|problem| problem.to_string())
+        analysis::analyse_bytes(file, format).map_err(|problem| problem.to_string())
     };
     let most_memory = || {
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -143,7 +143,7 @@ both! {
         let mut fault = json!({ "call": "variants.list" });
         fault["fault"] = answer(&json!({ "variants": strange_variants() }));
         server.fault(fault).await;
-        server.running.app.variants.forget();
+        server.running.app.variants.invalidate();
         let query = "query($id: ID!) {
             variants { name fit width height metadata }
             image(id: $id) { renditions { variant width height } }

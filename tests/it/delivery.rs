@@ -33,7 +33,7 @@ both! {
                 server.running.app.cloudflare.create_variant(&variant).await.unwrap();
             }
         }
-        server.running.app.variants.forget();
+        server.running.app.variants.invalidate();
         for (name, bytes) in [
             ("wide.jpg", picture(200, 100, ImageFormat::Jpeg)),
             ("tall.png", picture(45, 101, ImageFormat::Png)),
@@ -145,7 +145,7 @@ both! {
         assert_eq!(answer["errors"][0]["extensions"]["code"], "UPSTREAM_ERROR");
         server.remove_faults().await;
         // A failed request for the keys is cached for some seconds.
-        server.running.app.keys.forget();
+        server.running.app.keys.invalidate();
         let found = server.query("{ images { nodes { url } } }", json!({})).await;
         assert!(found["images"]["nodes"][0]["url"].as_str().unwrap().contains("sig="));
     }

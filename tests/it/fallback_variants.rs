@@ -22,7 +22,7 @@ async fn variant(server: &Server, name: &str, fit: Fit, side: u32) {
     };
     let variant = Variant { id: name.to_owned(), options, never_require_signed_urls: false };
     server.running.app.cloudflare.create_variant(&variant).await.unwrap();
-    server.running.app.variants.forget();
+    server.running.app.variants.invalidate();
 }
 
 async fn image(server: &Server, name: &str, bytes: Vec<u8>, private: bool) -> Value {

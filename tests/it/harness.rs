@@ -147,9 +147,9 @@ impl Server {
     /// Waits until the worker has finished its first round, whose statements would be counted.
     pub(crate) async fn quiet(&self) {
         for _ in 0..100 {
-            let before = self.running.app.db.statements();
+            let before = self.running.app.db.statement_count();
             tokio::time::sleep(Duration::from_millis(300)).await;
-            if self.running.app.db.statements() == before {
+            if self.running.app.db.statement_count() == before {
                 return;
             }
         }
@@ -289,9 +289,9 @@ impl Server {
 
     /// Number of SQL statements for answering a query, its authentication included.
     pub(crate) async fn statements(&self, query: &str, variables: Value) -> u64 {
-        let before = self.running.app.db.statements();
+        let before = self.running.app.db.statement_count();
         self.query(query, variables).await;
-        self.running.app.db.statements() - before
+        self.running.app.db.statement_count() - before
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use image::{ImageFormat, RgbImage};
 use imagegraph::entity::image::Format;
-use imagegraph::image::analysis::{self, Findings};
+use imagegraph::image::analysis::{self, Analysis};
 
 use crate::golden::{flexible, get, put};
 use crate::hostile::Emulator;
@@ -30,11 +30,11 @@ fn reference(jpeg: &std::path::Path) -> RgbImage {
     RgbImage::from_raw(width.parse().unwrap(), height.parse().unwrap(), pixels).unwrap()
 }
 
-fn look(bytes: &[u8], format: Format) -> Result<Findings, String> {
+fn look(bytes: &[u8], format: Format) -> Result<Analysis, String> {
     let mut file = tempfile::tempfile().unwrap();
     std::io::Write::write_all(&mut file, bytes).unwrap();
     std::io::Seek::rewind(&mut file).unwrap();
-    analysis::look(file, format)
+    analysis::analyse_bytes(file, format)
 }
 
 /// Every subsampling, scan order and coding is delivered with djpeg's pixels, and analysed with their colours.

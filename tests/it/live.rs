@@ -186,10 +186,10 @@ both! {
             server.file(&format!("{n}.txt"), vec![b'a'; n + 1]).await;
         }
         let mut socket = Socket::connect(&server, ADMIN).await;
-        let before = server.running.app.db.statements();
+        let before = server.running.app.db.statement_count();
         socket.subscribe("a", FOLLOW, from(&server, &beginning(&server))).await;
         assert_eq!(socket.events(40).await.len(), 40);
-        let statements = server.running.app.db.statements() - before;
+        let statements = server.running.app.db.statement_count() - before;
         // Three statements for the viewer, at the beginning and for each of two reads; two reads; the files; their
         // images; one look-up in between.
         assert!(statements <= 20, "{statements}");
@@ -239,7 +239,7 @@ both! {
         socket.subscribe("a", FOLLOW, from(&server, &cursor)).await;
         let message = socket.message().await;
         assert_eq!(message["payload"][0]["extensions"]["code"], "BAD_USER_INPUT");
-        assert!(message["payload"][0]["message"].as_str().unwrap().contains("read the lists anew"), "{message:#}");
+        assert!(message["payload"][0]["message"].as_str().unwrap().contains("read the lists again"), "{message:#}");
     }
 
     /// Every close code of a WebSocket.

@@ -172,11 +172,11 @@ both! {
         assert!(one <= bare + 1, "{one} instead of {bare}");
         // REST, where every URL is now of a variant that keeps metadata.
         let list = async || {
-            let before = server.running.app.db.statements();
+            let before = server.running.app.db.statement_count();
             let request = server.http.get(format!("{}/api/images", server.url)).bearer_auth(ADMIN);
             let page: Value = request.send().await.unwrap().json().await.unwrap();
             assert_eq!(page["data"].as_array().unwrap().len(), 20);
-            server.running.app.db.statements() - before
+            server.running.app.db.statement_count() - before
         };
         server.quiet().await;
         let (bare, _) = (list().await, set_metadata_of_public(&server, "KEEP").await);

@@ -113,7 +113,7 @@ async fn every_fit_of_every_size() {
                     assert_eq!(delivered, expected, "{source:?} {fit}");
                 }
                 if let Some(fit) = named(fit) {
-                    let told = delivery::fit::fitted(fit.into(), size.0, size.1, source);
+                    let told = delivery::fit::fitted_size(fit.into(), size.0, size.1, source);
                     assert_eq!(delivered, told, "{source:?} {fit:?} {size:?}");
                 }
             }
@@ -137,7 +137,7 @@ async fn sizes_of_any_source_in_any_box() {
         for (i, fit) in ["scale-down", "contain", "cover", "crop", "pad"].iter().cycle().take(25).enumerate()
         {
             let size = (Some(side(400)).filter(|_| i % 3 != 1), Some(side(400)).filter(|_| i % 4 != 2));
-            let told = delivery::fit::fitted(named(fit).unwrap().into(), size.0, size.1, source);
+            let told = delivery::fit::fitted_size(named(fit).unwrap().into(), size.0, size.1, source);
             let options = format!("{},f=json", options(size, fit));
             let delivered = get(&server, &base, &options, "*/*").await;
             let info: serde_json::Value = serde_json::from_slice(&delivered.bytes).unwrap();

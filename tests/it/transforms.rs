@@ -355,7 +355,7 @@ both! {
         let app = &server.running.app;
         let asked = json!({ "id": id, "t": { "width": 10 } });
         server.fault(json!({ "call": "config.get", "fault": { "kind": "status", "status": 404, "code": 7003, "message": "No route for that URI" } })).await;
-        app.flexible_variants.forget();
+        app.flexible_variants.invalidate();
         assert_eq!(server.query(RENDITION, asked.clone()).await["image"]["rendition"]["exact"], false);
         let credentials = std::fs::read_to_string(server.dir.path().join("emulator/credentials.json")).unwrap();
         let credentials: Value = serde_json::from_str(&credentials).unwrap();
@@ -437,7 +437,7 @@ both! {
             let variant = Variant { id: name.to_owned(), options, never_require_signed_urls: never };
             server.running.app.cloudflare.create_variant(&variant).await.unwrap();
         }
-        server.running.app.variants.forget();
+        server.running.app.variants.invalidate();
         let private = json!({ "requireSignedUrls": true });
         let id = image(&server, "a.png", picture(200, 100, ImageFormat::Png), private).await;
         for (widths, expected) in [

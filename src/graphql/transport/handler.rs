@@ -15,6 +15,7 @@ use futures_util::future::join_all;
 
 use crate::app::App;
 use crate::auth::{Credential, Viewer, rate};
+use crate::content::mime;
 use crate::graphql::transport::multipart::{self, FileParts};
 use crate::graphql::transport::negotiation::{Accepted, EVENT_STREAM, GRAPHQL_RESPONSE, JSON};
 use crate::graphql::transport::request::{self, PERSISTED_QUERY, RequestBody, RequestRejection};
@@ -39,7 +40,7 @@ pub async fn handle(State(service): State<GraphqlService>, id: RequestId, reques
         Err(problem) => return response::from_error(problem, id).with_media_type(accepted.media_type),
     };
     // Checked before the body is read, so that a token without points uploads no files.
-    let mut response = match rate::admit(&service.app, &viewer) {
+    let mut response = match rate::check(&service.app, &viewer) {
         Ok(()) => respond(&service, &viewer, &accepted, head, body, id).await,
         Err(problem) => response::from_error(problem, id).with_media_type(accepted.media_type),
     };
@@ -123,9 +124,8 @@ async fn read_body(
     }
     let content_type =
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let (essence, parameters) = content_type.split_once(';').unwrap_or((content_type, ""));
-    match essence.trim().to_ascii_lowercase().as_str() {
-        JSON if is_utf8(parameters) => {
+    match mime::essence(content_type).as_str() {
+        JSON if is_utf8(content_type) => {
             Ok((request::from_json(&app.config, body).await?, FileParts::default()))
         }
         "multipart/form-data" => {
@@ -141,9 +141,7 @@ async fn read_body(
     }
 }
 
-fn is_utf8(parameters: &str) -> bool {
-    parameters.split(';').filter_map(|parameter| parameter.split_once('=')).all(|(name, value)| {
-        !name.trim().eq_ignore_ascii_case("charset")
-            || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
-    })
+fn is_utf8(content_type: &str) -> bool {
+    mime::parameter(content_type, "charset")
+        .all(|charset| charset.trim_matches('"').eq_ignore_ascii_case("utf-8"))
 }

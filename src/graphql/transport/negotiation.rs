@@ -4,6 +4,7 @@ use async_graphql::Request;
 use async_graphql::parser::types::OperationType;
 use axum::http::{HeaderMap, header};
 
+use crate::content::mime;
 use crate::graphql::document::Documents;
 use crate::graphql::transport::service::operation_type;
 
@@ -57,16 +58,11 @@ impl Accepted {
 
 /// Our type for a media range, with its weight; `None` for a range that covers none.
 fn weighted(range: &str) -> Option<(&'static str, f32)> {
-    let (essence, parameters) = range.split_once(';').unwrap_or((range, ""));
-    let media_type = match essence.trim().to_ascii_lowercase().as_str() {
+    let media_type = match mime::essence(range).as_str() {
         GRAPHQL_RESPONSE => GRAPHQL_RESPONSE,
         EVENT_STREAM => EVENT_STREAM,
         JSON | "application/*" | "*/*" => JSON,
         _ => return None,
     };
-    let weight = parameters
-        .split(';')
-        .filter_map(|parameter| parameter.trim().strip_prefix("q="))
-        .find_map(|weight| weight.trim().parse().ok());
-    Some((media_type, weight.unwrap_or(1.0)))
+    Some((media_type, mime::quality(range)))
 }

@@ -214,21 +214,21 @@ impl From<TagFilter> for filter::TagFilter {
     }
 }
 
-impl From<IntRange> for filter::Bounds {
+impl From<IntRange> for filter::NumberRange {
     fn from(range: IntRange) -> Self {
-        filter::Bounds { min: range.min.map(i64::from), max: range.max.map(i64::from) }
+        filter::NumberRange { min: range.min.map(i64::from), max: range.max.map(i64::from) }
     }
 }
 
-impl From<ByteSizeRange> for filter::Bounds {
+impl From<ByteSizeRange> for filter::NumberRange {
     fn from(range: ByteSizeRange) -> Self {
         let bytes = |size: ByteSize| i64::try_from(size.0).unwrap_or(i64::MAX);
-        filter::Bounds { min: range.min.map(bytes), max: range.max.map(bytes) }
+        filter::NumberRange { min: range.min.map(bytes), max: range.max.map(bytes) }
     }
 }
 
-impl From<DateTimeRange> for filter::Period {
+impl From<DateTimeRange> for filter::TimeRange {
     fn from(range: DateTimeRange) -> Self {
-        filter::Period { from: range.from.map(|time| time.0), to: range.to.map(|time| time.0) }
+        filter::TimeRange { from: range.from.map(|time| time.0), to: range.to.map(|time| time.0) }
     }
 }

@@ -228,7 +228,7 @@ impl Image {
 
     /// Base64 ThumbHash, about 30 characters. Null before the analysis, and for vector images and HEIC.
     async fn thumbhash(&self) -> Option<String> {
-        self.0.thumbhash.as_deref().map(placeholder::text)
+        self.0.thumbhash.as_deref().map(placeholder::to_base64)
     }
 
     /// BlurHash, about 30 characters. Null before the analysis, and for vector images and HEIC.
@@ -259,7 +259,7 @@ impl Image {
 
     /// Camera data in typed form. Null when the file has none, and when the workspace's policy dropped it.
     async fn photo(&self) -> Option<PhotoInfo> {
-        photo::photo(self.0.exif.as_ref()).map(Into::into)
+        photo::from_exif(self.0.exif.as_ref()).map(Into::into)
     }
 
     /// The image service's `creator` field.

@@ -175,7 +175,7 @@ pub enum TransformFit {
 /// # Errors
 /// `BAD_USER_INPUT` at `fit` for those that variants do not have.
 pub fn named_fit(fit: Option<TransformFit>) -> Result<Option<wire::Fit>> {
-    fit.map(|fit| Fit::from(fit).named()).transpose()
+    fit.map(|fit| Fit::from(fit).for_variant()).transpose()
 }
 
 /// What a crop keeps in view. More may be added: clients need a default branch.
