@@ -129,7 +129,8 @@ async fn ensure_member(
     if membership.is_some() {
         return Ok(());
     }
-    rows::workspace::insert_member(transaction, user, workspace, role, now).await.map(drop)
+    rows::workspace::insert_member(transaction, user, workspace, role, now).await?;
+    Ok(())
 }
 
 /// The user with this e-mail address, renamed if a name is given; inserted as a `MEMBER` if there is none.
