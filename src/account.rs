@@ -1,4 +1,4 @@
-//! The Cloudflare Images account as admins see and change it: every call of Cloudflare's API that nothing else here makes.
+//! The Cloudflare Images account, for admins: settings, signing keys, variants, and all images of the account.
 
 use crate::app::App;
 use crate::auth::Viewer;
@@ -15,9 +15,9 @@ use cloudflare_images::{Error as AccountError, client};
 /// Most images of one page.
 pub const MAX_PAGE: u32 = 1000;
 
-/// Which images of the account are listed.
+/// Which images of the account are listed, and how.
 #[derive(Debug, Clone, Default)]
-pub struct ImageList {
+pub struct AccountImageList {
     pub first: Option<u32>,
     pub after: Option<String>,
     pub oldest_first: bool,
@@ -26,15 +26,15 @@ pub struct ImageList {
     pub conditions: Vec<MetaFilter>,
 }
 
-/// A page of the account's images, each with the cursor that leads behind it.
+/// A page of the account's images, each with the cursor of the position after it.
 #[derive(Debug, Clone)]
-pub struct ImagePage {
+pub struct AccountImagePage {
     pub rows: Vec<(String, wire::Image)>,
     pub has_next: bool,
     pub has_previous: bool,
 }
 
-/// Changes to a variant; what is left out stays.
+/// Changes to a variant; `None` leaves an option unchanged.
 #[derive(Debug, Clone, Default)]
 pub struct VariantChange {
     pub fit: Option<Fit>,
@@ -44,7 +44,7 @@ pub struct VariantChange {
     pub never_require_signed_urls: Option<bool>,
 }
 
-/// Demands an admin.
+/// Requires an admin whose token is not limited to a workspace.
 ///
 /// # Errors
 /// `FORBIDDEN`.
@@ -62,64 +62,64 @@ pub fn require_admin(viewer: &Viewer) -> Result<()> {
 pub async fn hash(app: &App, viewer: &Viewer) -> Result<Option<String>> {
     require_admin(viewer)?;
     let query = ListQuery { per_page: Some(1), ..ListQuery::default() };
-    let page = app.cloudflare.list(&query).await.map_err(refused)?;
+    let page = app.cloudflare.list(&query).await.map_err(account_error)?;
     Ok(page.images.first().and_then(cloudflare_images::signing::account_hash))
 }
 
-/// Images stored against the allowance.
+/// How many images the account stores, and how many it may store.
 pub async fn stats(app: &App, viewer: &Viewer) -> Result<Stats> {
     require_admin(viewer)?;
-    app.cloudflare.stats().await.map_err(refused)
+    app.cloudflare.stats().await.map_err(account_error)
 }
 
-/// Account-wide switches.
+/// The settings of the account.
 pub async fn config(app: &App, viewer: &Viewer) -> Result<AccountConfig> {
     require_admin(viewer)?;
-    app.cloudflare.config().await.map_err(refused)
+    app.cloudflare.config().await.map_err(account_error)
 }
 
 /// Switches flexible variants on or off.
 pub async fn switch_flexible_variants(app: &App, viewer: &Viewer, on: bool) -> Result<AccountConfig> {
     require_admin(viewer)?;
     let change = AccountConfig { flexible_variants: Some(on), ..AccountConfig::default() };
-    run_on(app, async move |app| {
+    change_account(app, async move |app| {
         let config = app.cloudflare.edit_config(&change).await;
-        // Lost answers too: the change may have been made.
+        // Also after an error: the change may have been made although the response was lost.
         app.flexible_variants.invalidate();
-        config.map_err(refused)
+        config.map_err(account_error)
     })
     .await
 }
 
-/// The account's signing keys. The values are for signing and never leave the server.
+/// The account's signing keys. Their values are used for signing only, and no API returns them.
 pub async fn signing_keys(app: &App, viewer: &Viewer) -> Result<Vec<Key>> {
     require_admin(viewer)?;
-    Ok(app.cloudflare.keys().await.map_err(refused)?.keys)
+    Ok(app.cloudflare.keys().await.map_err(account_error)?.keys)
 }
 
-/// Makes a signing key, or gives an existing one a new value.
+/// Creates a signing key, or gives an existing one a new value.
 pub async fn put_signing_key(app: &App, viewer: &Viewer, name: &str) -> Result<Vec<Key>> {
     require_admin(viewer)?;
     checked_name(name, 20)?;
     let name = name.to_owned();
-    run_on(app, async move |app| {
+    change_account(app, async move |app| {
         let keys = app.cloudflare.put_key(&name).await;
-        // A URL signed with a value of yesterday would be refused.
+        // The account rejects URLs signed with a former value.
         app.keys.invalidate();
         keys.map(|list| list.keys).map_err(|problem| {
-            let message = "The account has two signing keys, which is all it may have. Delete one first.";
-            limited(problem, Code::SigningKeyLimitReached, message)
+            let message = "The account has two signing keys, the most that are possible. Delete one first.";
+            limit_error(problem, Code::SigningKeyLimitReached, message)
         })
     })
     .await
 }
 
-/// Deletes a signing key; URLs it signed stop working.
+/// Deletes a signing key. URLs that were signed with it stop working.
 pub async fn delete_signing_key(app: &App, viewer: &Viewer, name: &str) -> Result<Vec<Key>> {
     require_admin(viewer)?;
     checked_name(name, 20)?;
     let name = name.to_owned();
-    run_on(app, async move |app| {
+    change_account(app, async move |app| {
         let keys = app.cloudflare.delete_key(&name).await;
         app.keys.invalidate();
         keys.map(|list| list.keys).map_err(|problem| not_found(problem, "signing key"))
@@ -127,7 +127,7 @@ pub async fn delete_signing_key(app: &App, viewer: &Viewer, name: &str) -> Resul
     .await
 }
 
-/// Makes a named variant.
+/// Creates a named variant.
 ///
 /// # Errors
 /// `FORBIDDEN`, `BAD_USER_INPUT`, `CONFLICT` for a name that is taken, `VARIANT_LIMIT_REACHED`, `UPSTREAM_ERROR`.
@@ -136,18 +136,18 @@ pub async fn create_variant(app: &App, viewer: &Viewer, variant: &Variant) -> Re
     checked_name(&variant.id, 99)?;
     checked_sides(variant.options.width, variant.options.height)?;
     let variant = variant.clone();
-    run_on(app, async move |app| {
-        let made = app.cloudflare.create_variant(&variant).await;
+    change_account(app, async move |app| {
+        let created = app.cloudflare.create_variant(&variant).await;
         app.variants.invalidate();
-        made.map_err(|problem| {
-            let message = "The account has as many variants as it may have: 100. Delete one first.";
-            limited(problem, Code::VariantLimitReached, message)
+        created.map_err(|problem| {
+            let message = "The account has 100 variants, the most that are possible. Delete one first.";
+            limit_error(problem, Code::VariantLimitReached, message)
         })
     })
     .await
 }
 
-/// Changes a named variant; purges the cache of every image.
+/// Updates a named variant. Cloudflare then purges the cache of every image.
 pub async fn update_variant(
     app: &App,
     viewer: &Viewer,
@@ -158,10 +158,10 @@ pub async fn update_variant(
     checked_name(name, 99)?;
     checked_sides(change.width, change.height)?;
     let name = name.to_owned();
-    run_on(app, async move |app| {
-        let found = app.cloudflare.find_variant(&name).await.map_err(refused)?;
+    change_account(app, async move |app| {
+        let found = app.cloudflare.find_variant(&name).await.map_err(account_error)?;
         let old = found.ok_or_else(|| Error::not_found("variant").at("name"))?;
-        // The API takes the options as a whole.
+        // Cloudflare replaces the options as a whole.
         let options = VariantOptions {
             fit: change.fit.map_or(old.options.fit, Into::into),
             width: change.width.or(old.options.width),
@@ -177,18 +177,21 @@ pub async fn update_variant(
     .await
 }
 
-/// Deletes a named variant; purges the cache of every image.
+/// Deletes a named variant. Cloudflare then purges the cache of every image.
 pub async fn delete_variant(app: &App, viewer: &Viewer, name: &str) -> Result<()> {
     require_admin(viewer)?;
     checked_name(name, 99)?;
     if name == "public" {
-        return Err(Error::invalid("name", "The variant `public` is part of every account and stays."));
+        return Err(Error::invalid(
+            "name",
+            "The variant `public` is part of every account and cannot be deleted.",
+        ));
     }
     let name = name.to_owned();
-    run_on(app, async move |app| {
+    change_account(app, async move |app| {
         let deleted = app.cloudflare.delete_variant(&name).await;
         app.variants.invalidate();
-        match deleted.map_err(refused)? {
+        match deleted.map_err(account_error)? {
             client::DeleteOutcome::Deleted => Ok(()),
             client::DeleteOutcome::NotFound => Err(Error::not_found("variant").at("name")),
         }
@@ -196,17 +199,17 @@ pub async fn delete_variant(app: &App, viewer: &Viewer, name: &str) -> Result<()
     .await
 }
 
-/// One image of the account by Cloudflare's id, drafts too.
+/// One image of the account by its Cloudflare id; it may be a draft.
 pub async fn find_image(app: &App, viewer: &Viewer, id: &str) -> Result<Option<wire::Image>> {
     require_admin(viewer)?;
-    app.cloudflare.find(id).await.map_err(refused)
+    app.cloudflare.find(id).await.map_err(account_error)
 }
 
-/// A page of the account's images, going forward only, as Cloudflare pages.
+/// A page of the account's images. Only forward paging is possible, as in Cloudflare's API.
 ///
-/// Cloudflare gives a token for the end of a page and none for its rows. A cursor of ours is the token its page began
-/// with and the number of rows before it, so that every row can be gone on from.
-pub async fn list_images(app: &App, viewer: &Viewer, list: ImageList) -> Result<ImagePage> {
+/// Cloudflare has a continuation token for the end of a page, and none for a row within it. The cursor of a row holds the
+/// token at which its page started and the position of the row on that page, so that a page can start after any row.
+pub async fn list_images(app: &App, viewer: &Viewer, list: AccountImageList) -> Result<AccountImagePage> {
     require_admin(viewer)?;
     let first = list.first.unwrap_or(100);
     if !(1..=MAX_PAGE).contains(&first) {
@@ -223,7 +226,7 @@ pub async fn list_images(app: &App, viewer: &Viewer, list: ImageList) -> Result<
         creator: list.creator,
         meta: list.conditions,
     };
-    let page = app.cloudflare.list(&query).await.map_err(refused)?;
+    let page = app.cloudflare.list(&query).await.map_err(account_error)?;
     let total = u32::try_from(page.images.len()).unwrap_or(MAX_PAGE);
     let next = page.continuation_token;
     let rows = page.images.into_iter().zip(1u32..).skip(skip as usize).map(|(image, place)| {
@@ -233,7 +236,11 @@ pub async fn list_images(app: &App, viewer: &Viewer, list: ImageList) -> Result<
         };
         (cursor, image)
     });
-    Ok(ImagePage { rows: rows.collect(), has_next: next.is_some(), has_previous: list.after.is_some() })
+    Ok(AccountImagePage {
+        rows: rows.collect(),
+        has_next: next.is_some(),
+        has_previous: list.after.is_some(),
+    })
 }
 
 fn encode(token: Option<&str>, skip: u32) -> String {
@@ -263,42 +270,43 @@ fn checked_sides(width: Option<u32>, height: Option<u32>) -> Result<()> {
     Ok(())
 }
 
+/// The refusal of a name that the account does not have, or of any other error.
 fn not_found(problem: AccountError, what: &str) -> Error {
     match problem {
         AccountError::NotFound(_) => Error::not_found(what).at("name"),
-        other => refused(other),
+        other => account_error(other),
     }
 }
 
-/// Changes the account and what is kept of it, even if the client leaves in between.
-async fn run_on<T: Send + 'static, F>(app: &App, change: impl FnOnce(App) -> F) -> Result<T>
+/// Runs a change of the account to its end even if the client disconnects, so that the caches are updated, too.
+async fn change_account<T: Send + 'static, F>(app: &App, change: impl FnOnce(App) -> F) -> Result<T>
 where
     F: Future<Output = Result<T>> + Send + 'static,
 {
     job::run_to_end(change(app.clone())).await
 }
 
-/// A refusal of something of which the account has only so many.
-fn limited(problem: AccountError, code: Code, message: &str) -> Error {
+/// The refusal for a call that failed because a limit of the account is reached (error 5453), or for any other error.
+fn limit_error(problem: AccountError, code: Code, message: &str) -> Error {
     match problem.code() {
         Some(5453) => Error::refuse(code, message).at("name"),
-        _ => refused(problem),
+        _ => account_error(problem),
     }
 }
 
-/// What the account refused, as a refusal: here the input is the admin's own, so the account's words are for them.
-#[expect(clippy::needless_pass_by_value, reason = "the shape map_err wants")]
-fn refused(problem: AccountError) -> Error {
+/// An error of the account as a refusal with the text of Cloudflare: the caller is an admin and may read it.
+#[expect(clippy::needless_pass_by_value, reason = "the signature that map_err expects")]
+fn account_error(problem: AccountError) -> Error {
     match &problem {
-        AccountError::Invalid(said) => {
-            Error::refuse(Code::InvalidInput, format!("Cloudflare Images refused it: {said}."))
+        AccountError::Invalid(text) => {
+            Error::refuse(Code::InvalidInput, format!("Cloudflare Images rejected the request: {text}."))
         }
         AccountError::Conflict(_) => {
-            Error::refuse(Code::Conflict, "The account has something of this name.").at("name")
+            Error::refuse(Code::Conflict, "This name is already in use in the account.").at("name")
         }
-        // The admin may be the one who can mend it.
-        AccountError::Account(said) | AccountError::Unauthorized(said) => {
-            Error::refuse(Code::UpstreamError, format!("The Cloudflare account does not allow it: {said}."))
+        // The admin may be able to fix this.
+        AccountError::Account(text) | AccountError::Unauthorized(text) => {
+            Error::refuse(Code::UpstreamError, format!("The Cloudflare account does not allow this: {text}."))
         }
         _ => Error::Refusal(refusal::from_account_error(&problem)),
     }

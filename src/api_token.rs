@@ -1,4 +1,4 @@
-//! API tokens: making, listing and revoking them.
+//! API tokens: creating, listing and revoking them.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
@@ -16,17 +16,17 @@ use crate::rows::api_token::TokenRow;
 
 /// Longest name, in characters.
 const MAX_NAME: usize = 100;
-/// How exact `last_used_at` is: uses within this time are written down once.
-const USE_STEP: TimeDelta = TimeDelta::minutes(1);
+/// Precision of `last_used_at`: several uses within this time cause one write.
+const USE_PRECISION: TimeDelta = TimeDelta::minutes(1);
 
 /// Newest first.
 const BY_CREATION: ListOrder<Column> = ListOrder::by_creation("apiTokens:CREATED_AT", true);
 
-/// A token to be made.
+/// A token to create.
 #[derive(Debug, Clone)]
-pub struct NewToken {
+pub struct NewApiToken {
     pub name: String,
-    /// Limits the token to one workspace; `None` takes every workspace of the viewer.
+    /// Limits the token to one workspace; `None` allows every workspace of the viewer.
     pub workspace_id: Option<WorkspaceId>,
     pub scopes: Vec<Scope>,
     pub expires_at: Option<DateTime<Utc>>,
@@ -35,20 +35,20 @@ pub struct NewToken {
 /// Which tokens are listed.
 #[derive(Debug, Clone)]
 pub struct TokenList {
-    /// Those limited to this workspace, whoever's they are; otherwise the viewer's own.
+    /// Lists the tokens of all users that are limited to this workspace; `None` lists the viewer's own tokens.
     pub workspace_id: Option<WorkspaceId>,
     pub page: PageArgs,
-    /// Look up both ends of the page.
+    /// Find out for both ends of the page whether there are more rows.
     pub both_ends: bool,
 }
 
-/// Makes a token of the viewer's; answers it and its secret, which is to be had nowhere else. It may never do more, or
-/// longer, than the token in use.
+/// Creates a token of the viewer. Returns it with its secret, of which only a hash is stored. The new token has at most the
+/// scopes, the workspaces and the lifetime of the token in use.
 ///
 /// # Errors
-/// `FORBIDDEN` without `WORKSPACE_ADMIN` and for scopes, a workspace or a time beyond the token in use; `NOT_FOUND` for a
-/// workspace out of sight; `BAD_USER_INPUT`.
-pub async fn create(app: &App, viewer: &Viewer, new: NewToken) -> Result<(Model, String)> {
+/// `FORBIDDEN` without `WORKSPACE_ADMIN`, and for scopes, a workspace or an expiry beyond those of the token in use;
+/// `NOT_FOUND` for a workspace that the viewer may not see; `BAD_USER_INPUT`.
+pub async fn create(app: &App, viewer: &Viewer, new: NewApiToken) -> Result<(Model, String)> {
     viewer.require(Scope::WorkspaceAdmin)?;
     let now = app.clock.now();
     check(viewer, &new, now)?;
@@ -74,10 +74,10 @@ pub async fn create(app: &App, viewer: &Viewer, new: NewToken) -> Result<(Model,
     Ok((rows::api_token::insert(&app.db.write, row, &secret, now).await?, secret))
 }
 
-/// Revokes a token: it works no more from the next request on. Repeating it changes nothing.
+/// Revokes a token, with effect from its next request. Repeating the call changes nothing.
 ///
 /// # Errors
-/// `NOT_FOUND` for one the viewer may not see, `FORBIDDEN` without `WORKSPACE_ADMIN`.
+/// `NOT_FOUND` for a token that the viewer may not see, `FORBIDDEN` without `WORKSPACE_ADMIN`.
 pub async fn revoke(app: &App, viewer: &Viewer, id: ApiTokenId) -> Result<Model> {
     viewer.require(Scope::WorkspaceAdmin)?;
     let find = || {
@@ -95,7 +95,7 @@ pub async fn revoke(app: &App, viewer: &Viewer, id: ApiTokenId) -> Result<Model>
     find().await?.ok_or_else(|| Error::not_found("API token").at("id"))
 }
 
-/// Those of the given tokens that the viewer may see, in no order.
+/// Those of the given tokens that the viewer may see, in no particular order.
 pub async fn find_many(app: &App, viewer: &Viewer, ids: &[ApiTokenId]) -> Result<Vec<Model>> {
     viewer.require(Scope::WorkspaceAdmin)?;
     let of_ids = api_token::COLUMN.id.is_in(ids.iter().copied());
@@ -123,9 +123,9 @@ pub fn may_list(viewer: &Viewer, workspace: WorkspaceId) -> bool {
     viewer.require(Scope::WorkspaceAdmin).is_ok() && viewer.require_owner(workspace).is_ok()
 }
 
-/// Writes down which tokens were used since the last time. Uses are noted in memory, so that no request waits for it.
+/// Stores the times at which tokens were last used. Requests record them in memory only, so that none waits for this write.
 pub async fn write_uses(app: &App) -> Result<()> {
-    for (id, at) in app.token_uses.take(app.clock.now(), USE_STEP) {
+    for (id, at) in app.token_uses.take(app.clock.now(), USE_PRECISION) {
         Entity::update_many()
             .col_expr(Column::LastUsedAt, Expr::val(at))
             .filter(api_token::COLUMN.id.eq(id))
@@ -135,7 +135,8 @@ pub async fn write_uses(app: &App) -> Result<()> {
     Ok(())
 }
 
-fn check(viewer: &Viewer, new: &NewToken, now: DateTime<Utc>) -> Result<()> {
+/// Checks the input against the limits of a token and those of the token in use.
+fn check(viewer: &Viewer, new: &NewApiToken, now: DateTime<Utc>) -> Result<()> {
     let name = new.name.trim();
     if !(1..=MAX_NAME).contains(&name.chars().count()) || name.chars().any(char::is_control) {
         let message = format!("A token's name has 1 to {MAX_NAME} characters and no control character.");
@@ -144,23 +145,23 @@ fn check(viewer: &Viewer, new: &NewToken, now: DateTime<Utc>) -> Result<()> {
     if new.scopes.is_empty() {
         return Err(Error::invalid("scopes", "A token has at least one scope."));
     }
-    let beyond = |message: &str, field: &str| Err(Error::refuse(Code::Forbidden, message).at(field));
+    let forbidden = |message: &str, field: &str| Err(Error::refuse(Code::Forbidden, message).at(field));
     if !new.scopes.iter().all(|scope| viewer.token.scopes.0.contains(scope)) {
-        return beyond("A token can only be given scopes that the token in use has.", "scopes");
+        return forbidden("A token can only be given scopes that the token in use has.", "scopes");
     }
     if viewer.token.workspace_id.is_some() && viewer.token.workspace_id != new.workspace_id {
-        return beyond(
-            "The token in use is limited to one workspace; the new one has to be, too.",
+        return forbidden(
+            "The token in use is limited to one workspace; limit the new token to the same one.",
             "workspaceId",
         );
     }
     if new.expires_at.is_some_and(|at| at <= now) {
-        return Err(Error::invalid("expiresAt", "A token expires in the future."));
+        return Err(Error::invalid("expiresAt", "The expiry of a token has to be in the future."));
     }
     if let Some(end) = viewer.token.expires_at
         && new.expires_at.is_none_or(|at| at > end)
     {
-        return beyond("A token cannot outlive the token in use; give an earlier time.", "expiresAt");
+        return forbidden("A token cannot outlive the token in use; give an earlier time.", "expiresAt");
     }
     Ok(())
 }

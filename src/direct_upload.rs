@@ -1,9 +1,10 @@
-//! Direct uploads: bytes that come without a token of ours, by form to Cloudflare or by PUT to us or our byte store.
+//! Direct uploads: a client without an API token sends the bytes, by form to Cloudflare or by PUT to this server or its byte
+//! store.
 //!
-//! Create makes the rows, then, for a form, the account's draft, then writes down where the bytes go. Complete looks
-//! whether they arrived, copies them, and settles file, image and upload in one transaction; a PUT to this server does
-//! so by itself. Both ends may be cut off anywhere: a draft that is never filled expires by itself, and what was sent
-//! but never reported is completed by the worker when the upload runs out.
+//! [`create`] inserts the rows, requests a draft from the account (form uploads only), and stores the upload URL.
+//! [`complete`] checks that the bytes arrived, copies them, and completes file, image and upload in one transaction; a PUT
+//! to this server does the same without a further call. Each of them may be interrupted at any point: a draft without bytes
+//! expires in the account, and the worker completes an upload whose bytes were sent but never reported.
 
 pub mod create;
 
@@ -22,7 +23,7 @@ use crate::auth::Viewer;
 use crate::entity::api_token::Scope;
 use crate::entity::direct_upload::{self, Entity, Model, Status, Transport};
 use crate::entity::event::EventKind;
-use crate::entity::{Failure, file};
+use crate::entity::{Failure, file, workspace};
 use crate::error::{Code, Error, Refusal, Result};
 use crate::id::{DirectUploadId, FileId};
 use crate::job;
@@ -33,29 +34,37 @@ use crate::storage::BlobKey;
 
 /// Shortest and longest life of an upload URL, in seconds, as Cloudflare has them.
 pub const EXPIRES_IN: std::ops::RangeInclusive<i64> = 120..=21_600;
-/// After its end an upload is looked at once more, for bytes that were on their way.
+/// How long after the expiry of its URL an upload is checked once more, for bytes that were still in transit.
 const GRACE: TimeDelta = TimeDelta::minutes(1);
 
+/// Any of these lets a token read direct uploads.
+const READ_SCOPES: [Scope; 3] = [Scope::UploadsCreate, Scope::FilesWrite, Scope::FilesRead];
+/// Any of these lets a token create, complete and cancel them.
+const WRITE_SCOPES: [Scope; 2] = [Scope::UploadsCreate, Scope::FilesWrite];
+
 /// One direct upload, if the viewer may see it.
+///
+/// # Errors
+/// `FORBIDDEN` without one of the scopes that may read it.
 pub async fn find(app: &App, viewer: &Viewer, id: DirectUploadId) -> Result<Option<Model>> {
-    viewer.require_any(&[Scope::UploadsCreate, Scope::FilesWrite, Scope::FilesRead])?;
+    viewer.require_any(&READ_SCOPES)?;
     Ok(direct_upload::visible_to(&viewer.access())
         .filter(direct_upload::COLUMN.id.eq(id))
         .one(&app.db.read)
         .await?)
 }
 
-/// Those of the given direct uploads that the viewer may see, in no order.
+/// Those of the given direct uploads that the viewer may see, in no particular order.
 pub async fn find_many(app: &App, viewer: &Viewer, ids: &[DirectUploadId]) -> Result<Vec<Model>> {
-    viewer.require_any(&[Scope::UploadsCreate, Scope::FilesWrite, Scope::FilesRead])?;
+    viewer.require_any(&READ_SCOPES)?;
     let of_ids = direct_upload::COLUMN.id.is_in(ids.iter().copied());
     Ok(direct_upload::visible_to(&viewer.access()).filter(of_ids).all(&app.db.read).await?)
 }
 
-/// Where the bytes go, for those who may send them: whoever knows the URL can. `None` once the upload is over.
+/// Where the bytes are sent. `None` for a viewer who may not upload, because the URL is all that sending them takes, and for
+/// an upload that is no longer open.
 pub async fn upload_url(app: &App, viewer: &Viewer, upload: &Model) -> Result<Option<Url>> {
-    let may = viewer.require_any(&[Scope::UploadsCreate, Scope::FilesWrite]).is_ok()
-        && viewer.require_editor(upload.workspace_id).is_ok();
+    let may = viewer.require_any(&WRITE_SCOPES).is_ok() && viewer.require_editor(upload.workspace_id).is_ok();
     if !may || upload.status != Status::Open {
         return Ok(None);
     }
@@ -66,172 +75,198 @@ pub async fn upload_url(app: &App, viewer: &Viewer, upload: &Model) -> Result<Op
     }
 }
 
-/// What a client was told where it sent the bytes.
+/// The response that a client received when it sent the bytes, as it reports it.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Told {
+pub struct ReportedResponse {
     /// HTTP status.
     pub status: Option<i64>,
-    /// The image service's number for an error, such as 5455.
-    pub number: Option<i64>,
+    /// The error number of the image service, such as 5455.
+    pub error_code: Option<i64>,
 }
 
-impl Told {
-    /// Why the bytes were refused, if that is what the client was told.
+impl ReportedResponse {
+    /// Why the bytes were rejected; `None` if the response does not say that they were.
     ///
     /// # Errors
-    /// `BAD_USER_INPUT` for what is no status or no number.
+    /// `BAD_USER_INPUT` for a status or an error number out of range.
     fn refusal(self) -> Result<Option<Refusal>> {
         if self.status.is_some_and(|status| !(100..=599).contains(&status)) {
             return Err(Error::invalid("uploadStatus", "An HTTP status is a number from 100 to 599."));
         }
-        if self.number.is_some_and(|number| !(1000..=99_999).contains(&number)) {
-            let message = "The number of an error of the image service has 4 or 5 digits.";
+        if self.error_code.is_some_and(|number| !(1000..=99_999).contains(&number)) {
+            let message = "An error number of the image service has 4 or 5 digits.";
             return Err(Error::invalid("uploadErrorCode", message));
         }
-        let known = match (self.number.and_then(|number| u32::try_from(number).ok()), self.status) {
+        let rejection = match (self.error_code.and_then(|number| u32::try_from(number).ok()), self.status) {
             (Some(number), _) => refusal::from_upload_error_code(number),
             (None, Some(413)) => refusal::from_upload_error_code(5413),
             (None, Some(415)) => refusal::from_upload_error_code(5455),
-            // FetchError on the way, or an upload that is over: the same bytes may be taken the next time.
+            // A failed transfer or an expired upload: the same bytes may be accepted another time.
             _ => None,
         };
-        Ok(known.map(|(code, message)| Error::refuse(code, message).public()))
+        Ok(rejection.map(|(code, message)| Error::refuse(code, message).public()))
     }
 }
 
-/// Checks that the bytes arrived, reads them, and settles file and image; or, where none have arrived because they were
-/// refused, settles that. Repeating it changes nothing and answers the same.
+/// Completes an upload: checks that the bytes arrived, reads them, and completes the file and its image. If none arrived and
+/// `response` says that they were rejected, the upload fails with that reason. A repeated call changes nothing and returns
+/// the same result.
 ///
 /// # Errors
 /// `NOT_FOUND`, `FORBIDDEN`, `UPLOAD_INCOMPLETE` while there are no bytes, `UPLOAD_EXPIRED`, `CONFLICT` for a cancelled
-/// one, what [`policy::checked_kind`](crate::ingest::policy::checked_kind) refuses, and `UPSTREAM_ERROR` while the account does not answer.
-pub async fn complete(app: &App, viewer: &Viewer, id: DirectUploadId, told: Told) -> Result<Model> {
-    let upload = find_changeable(app, viewer, id).await.map_err(|e| e.at("id"))?;
-    let refused = told.refusal()?;
-    let settled = match upload.status {
+/// one, what [`policy::checked_kind`](crate::ingest::policy::checked_kind) refuses, and `UPSTREAM_ERROR` while the account
+/// does not respond.
+pub async fn complete(
+    app: &App,
+    viewer: &Viewer,
+    id: DirectUploadId,
+    response: ReportedResponse,
+) -> Result<Model> {
+    let upload = find_editable(app, viewer, id).await.map_err(|e| e.at("id"))?;
+    let rejection = response.refusal()?;
+    let completed = match upload.status {
         Status::Open => {
             let task_app = app.clone();
-            // What has begun comes to its end, even if the client has left.
-            job::run_to_end(async move { settle_as_told(&task_app, &upload, refused).await }).await
+            // Runs to its end even if the client disconnects.
+            job::run_to_end(async move { complete_or_reject(&task_app, &upload, rejection).await }).await
         }
         _ => Ok(()),
     };
-    // However this attempt ended, what counts is how the upload did: somebody else may have ended it in the meantime.
+    // The state of the row decides, and not the result of this call: another request may have ended the upload first.
     let upload = find(app, viewer, id).await?.ok_or_else(|| Error::not_found("direct upload").at("id"))?;
-    let over = match upload.status {
+    let error = match upload.status {
         Status::Completed => return Ok(upload),
         Status::Failed => failed(&upload),
         Status::Expired => expired(),
         Status::Cancelled => cancelled(),
-        Status::Open => match settled {
+        Status::Open => match completed {
             Err(Error::Refusal(why)) => Error::Refusal(why),
             Err(fault) => return Err(fault),
-            Ok(()) => Error::refuse(Code::Conflict, "Somebody else is completing this upload; try again."),
+            Ok(()) => Error::refuse(Code::Conflict, "Another request is completing this upload; try again."),
         },
     };
-    Err(over.at("id"))
+    Err(error.at("id"))
 }
 
-async fn settle_as_told(app: &App, upload: &Model, refused: Option<Refusal>) -> Result<()> {
-    match (settle(app, upload).await, refused) {
-        // Nothing has arrived, as the client says.
-        (Err(Error::Refusal(Refusal { code: Code::UploadIncomplete, .. })), Some(why)) => {
-            refuse_bytes(app, upload, why).await
+async fn complete_or_reject(app: &App, upload: &Model, rejection: Option<Refusal>) -> Result<()> {
+    match (complete_open(app, upload).await, rejection) {
+        // No bytes have arrived, which agrees with the reported rejection.
+        (Err(Error::Refusal(Refusal { code: Code::UploadIncomplete, .. })), Some(reason)) => {
+            reject_bytes(app, upload, reason).await
         }
-        (settled, _) => settled,
+        (completed, _) => completed,
     }
 }
 
-/// Gives up an upload and its half-made file. Answers the file that is gone; `None` if it was given up before.
+/// Cancels an upload and deletes its incomplete file. Returns the id of the file; `None` if the upload had ended before.
 ///
 /// # Errors
 /// `NOT_FOUND`, `FORBIDDEN`, `CONFLICT` for a completed one.
 pub async fn cancel(app: &App, viewer: &Viewer, id: DirectUploadId) -> Result<(Model, Option<FileId>)> {
-    let upload = find_changeable(app, viewer, id).await.map_err(|e| e.at("id"))?;
-    let gone = match upload.status {
+    let upload = find_editable(app, viewer, id).await.map_err(|e| e.at("id"))?;
+    let deleted_file = match upload.status {
         Status::Completed => None,
         _ => {
             let (task_app, upload) = (app.clone(), upload.clone());
-            job::run_to_end(async move { give_up(&task_app, &upload, Status::Cancelled).await }).await?
+            job::run_to_end(async move { end_without_file(&task_app, &upload, Status::Cancelled).await })
+                .await?
         }
     };
     let upload = find(app, viewer, id).await?.ok_or_else(|| Error::not_found("direct upload").at("id"))?;
     if upload.status == Status::Completed {
-        let message = "This upload is completed; delete its file instead.";
+        let message = "This upload is completed and cannot be cancelled; delete its file instead.";
         return Err(Error::refuse(Code::Conflict, message).at("id"));
     }
-    Ok((upload, gone))
+    Ok((upload, deleted_file))
 }
 
-/// Does what a claimed upload is due for: completes what was sent and never reported, ends what was never sent,
-/// and removes from the account what an ended upload left there.
+/// The worker's step for a claimed upload: completes one whose bytes were sent but not reported, expires one whose bytes were
+/// not sent, and removes what an ended upload has left in the account and the byte store.
 pub async fn run_due(app: &App, upload: Model) -> Result<()> {
     if upload.status != Status::Open {
-        return remove_draft(app, &upload).await;
+        return remove_leftovers(app, &upload).await;
     }
-    match settle(app, &upload).await {
+    match complete_open(app, &upload).await {
         Ok(()) => Ok(()),
-        Err(Error::Refusal(why)) if matches!(why.code, Code::UpstreamError | Code::UpstreamRateLimited) => {
+        Err(Error::Refusal(reason))
+            if matches!(reason.code, Code::UpstreamError | Code::UpstreamRateLimited) =>
+        {
             let now = app.clock.now();
-            let patience = TimeDelta::from_std(app.config.provision_time).unwrap_or(TimeDelta::MAX);
-            if upload.attempts >= app.config.provision_attempts || now - upload.expires_at >= patience {
-                // What the account has of it, if it has anything, stays there: nobody has seen it.
-                return fail(app, &upload, why, None).await.map(drop);
+            let max_time = TimeDelta::from_std(app.config.provision_time).unwrap_or(TimeDelta::MAX);
+            if upload.attempts >= app.config.provision_attempts || now - upload.expires_at >= max_time {
+                // The image stays in the account, if there is one: its bytes were never checked.
+                return end_as_failed(app, &upload, reason, None).await.map(drop);
             }
             job::retry_later::<Entity>(app, &upload).await
         }
-        // The byte store is asked twice: one that finds nothing for a moment must not cost anybody what they sent.
-        Err(Error::Refusal(why))
-            if why.code == Code::UploadExpired
+        // The byte store is checked twice, because a store may not show an object at once.
+        Err(Error::Refusal(reason))
+            if reason.code == Code::UploadExpired
                 && upload.transport == Transport::Put
                 && app.blobs.can_presign()
                 && upload.attempts < 2 =>
         {
             job::reschedule::<Entity>(app, &upload, Some(app.clock.now() + app.config.stray_check)).await
         }
-        Err(Error::Refusal(why)) if matches!(why.code, Code::UploadIncomplete | Code::UploadExpired) => {
-            give_up(app, &upload, Status::Expired).await.map(drop)
+        Err(Error::Refusal(reason))
+            if matches!(reason.code, Code::UploadIncomplete | Code::UploadExpired) =>
+        {
+            end_without_file(app, &upload, Status::Expired).await.map(drop)
         }
-        // Refused bytes have ended the upload already.
+        // The bytes were rejected, which has ended the upload.
         Err(Error::Refusal(_)) => Ok(()),
         Err(problem) => Err(problem),
     }
 }
 
-async fn find_changeable(app: &App, viewer: &Viewer, id: DirectUploadId) -> Result<Model> {
-    viewer.require_any(&[Scope::UploadsCreate, Scope::FilesWrite])?;
+/// A direct upload that the viewer may change.
+async fn find_editable(app: &App, viewer: &Viewer, id: DirectUploadId) -> Result<Model> {
+    viewer.require_any(&WRITE_SCOPES)?;
     let Some(upload) = find(app, viewer, id).await? else { return Err(Error::not_found("direct upload")) };
     viewer.require_editor(upload.workspace_id)?;
     Ok(upload)
 }
 
-/// Completes an open upload, if its bytes are there.
-async fn settle(app: &App, upload: &Model) -> Result<()> {
+/// Completes an open upload, if its bytes have arrived.
+async fn complete_open(app: &App, upload: &Model) -> Result<()> {
     match (upload.transport, &upload.upload_url) {
-        (Transport::FormPost, _) => form::settle(app, upload).await,
-        (Transport::Put, Some(_)) => put::settle_presigned(app, upload).await,
-        // Sent to this server, the bytes settle the upload as they arrive.
+        (Transport::FormPost, _) => form::complete(app, upload).await,
+        (Transport::Put, Some(_)) => put::complete_presigned(app, upload).await,
+        // A PUT to this server completes its upload itself.
         (Transport::Put, None) if app.clock.now() > upload.expires_at => Err(expired()),
         (Transport::Put, None) => Err(incomplete()),
     }
 }
 
-/// Ends an upload whose bytes are not accepted: the file stays and says why, and what the account and the byte store have
-/// of it is removed.
+/// The workspace and the file of an upload; `None` when one of them has been deleted.
+async fn workspace_and_file(app: &App, upload: &Model) -> Result<Option<(workspace::Model, file::Model)>> {
+    let Some(file_id) = upload.file_id else { return Ok(None) };
+    let workspace = workspace::by_id_unscoped(upload.workspace_id).one(&app.db.read).await?;
+    let file = file::by_id_unscoped(file_id).one(&app.db.read).await?;
+    Ok(workspace.zip(file))
+}
+
+/// Ends an upload whose bytes are not accepted: the file stays and shows the reason, and the bytes are removed from the account
+/// and the byte store.
 ///
 /// # Errors
-/// The refusal, unless somebody else ended the upload first: then that counts.
-async fn refuse_bytes(app: &App, upload: &Model, why: Refusal) -> Result<()> {
-    match fail(app, upload, why.clone(), Some(app.clock.now())).await? {
-        true => Err(Error::Refusal(why)),
+/// The given refusal; none if another request has ended the upload before.
+async fn reject_bytes(app: &App, upload: &Model, reason: Refusal) -> Result<()> {
+    match end_as_failed(app, upload, reason.clone(), Some(app.clock.now())).await? {
+        true => Err(Error::Refusal(reason)),
         false => Ok(()),
     }
 }
 
-/// Ends an open upload as failed, with its file; false if somebody else ended it first.
-async fn fail(app: &App, upload: &Model, why: Refusal, due_at: Option<DateTime<Utc>>) -> Result<bool> {
+/// Sets an open upload and its file to `FAILED`; false if another request has ended the upload before.
+async fn end_as_failed(
+    app: &App,
+    upload: &Model,
+    reason: Refusal,
+    due_at: Option<DateTime<Utc>>,
+) -> Result<bool> {
     let now = app.clock.now();
-    let failure = Failure::from(Refusal { retry_after: None, ..why });
+    let failure = Failure::from(Refusal { retry_after: None, ..reason });
     let transaction = app.db.begin().await?;
     if let Some(file_id) = upload.file_id {
         file::Entity::update_many()
@@ -253,8 +288,8 @@ async fn fail(app: &App, upload: &Model, why: Refusal, due_at: Option<DateTime<U
     Ok(true)
 }
 
-/// Ends an open upload and removes its file, which never had bytes; answers the file if this call removed it.
-async fn give_up(app: &App, upload: &Model, status: Status) -> Result<Option<FileId>> {
+/// Ends an open upload and deletes its file, which has no bytes. Returns the id of the file if this call deleted it.
+async fn end_without_file(app: &App, upload: &Model, status: Status) -> Result<Option<FileId>> {
     let now = app.clock.now();
     let transaction = app.db.begin().await?;
     rows::direct_upload::delete_file_row(&transaction, upload, now).await?;
@@ -266,8 +301,8 @@ async fn give_up(app: &App, upload: &Model, status: Status) -> Result<Option<Fil
     Ok(upload.file_id)
 }
 
-/// Removes from the account and the byte store what an ended upload left there.
-async fn remove_draft(app: &App, upload: &Model) -> Result<()> {
+/// Removes the draft or the bytes that an ended upload has left in the account and the byte store.
+async fn remove_leftovers(app: &App, upload: &Model) -> Result<()> {
     if let (Some(id), true) = (&upload.cf_image_id, upload.status != Status::Completed)
         && remove::delete_from_account(app, id, upload.image_id).await.is_err()
     {
@@ -278,7 +313,7 @@ async fn remove_draft(app: &App, upload: &Model) -> Result<()> {
             Error::from(problem).log();
             return job::retry_later::<Entity>(app, upload).await;
         }
-        // Until it expires the URL takes bytes, wanted or not.
+        // The store accepts bytes at the URL until that expires, so they are removed once more after that.
         let end = upload.expires_at + GRACE;
         return job::reschedule::<Entity>(app, upload, (app.clock.now() < end).then_some(end)).await;
     }
@@ -286,12 +321,12 @@ async fn remove_draft(app: &App, upload: &Model) -> Result<()> {
 }
 
 fn incomplete() -> Error {
-    let message = "No bytes have arrived: send them to `uploadUrl`, then complete again. If they were refused there, say \
-                   with which status.";
+    let message = "No bytes have arrived: send them to `uploadUrl`, then complete the upload again. If they were rejected \
+                   there, give `uploadStatus`.";
     Error::refuse(Code::UploadIncomplete, message)
 }
 
-/// The refusal with which an upload ended.
+/// The refusal that is recorded on a failed upload.
 fn failed(upload: &Model) -> Error {
     let failure = upload.failure.as_ref().map(Failure::refusal);
     failure.map_or_else(|| Error::refuse(Code::Conflict, "This upload failed."), Error::Refusal)
@@ -302,5 +337,5 @@ fn cancelled() -> Error {
 }
 
 fn expired() -> Error {
-    Error::refuse(Code::UploadExpired, "This upload has expired; create another one.")
+    Error::refuse(Code::UploadExpired, "This upload has expired; create a new one.")
 }

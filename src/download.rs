@@ -1,4 +1,4 @@
-//! Signed, short-lived URLs of the original bytes, served by this server.
+//! Downloads: signed, short-lived URLs at which this server sends the original bytes.
 
 use std::ops::Range;
 
@@ -17,11 +17,11 @@ use crate::error::{Code, Error, Result};
 use crate::id::FileId;
 use crate::rows::stored_bytes;
 
-/// Shortest and longest life of a download URL, in seconds. Rounding may double it.
+/// Shortest and longest lifetime of a download URL, in seconds. Rounding up the expiry may double it.
 pub const EXPIRES_IN: std::ops::RangeInclusive<i64> = 60..=86_400;
 
-/// Types a browser shows and never runs: only these are served to be shown. PDF is not among them, because a browser's
-/// viewer does not work under the sandbox these answers have.
+/// MIME types, besides audio and video, that are sent with the disposition `inline`: browsers display them without running
+/// scripts. PDF is missing because the viewers of browsers do not work in the sandbox that the response sets.
 const INLINE: [&str; 10] = [
     "image/apng",
     "image/avif",
@@ -35,37 +35,38 @@ const INLINE: [&str; 10] = [
     "text/plain",
 ];
 
-/// What a download URL permits.
+/// The signed query parameters of a download URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Permit {
-    /// Unix time.
+pub struct SignedDownload {
+    /// Unix time in seconds.
     pub expires: i64,
     pub attachment: bool,
     pub signature: String,
 }
 
-/// A file that may be downloaded.
+/// A file to send in response to a download URL.
 #[derive(Debug)]
 pub struct Download {
     pub filename: String,
-    /// With its character set, where it has one.
+    /// With the parameter `charset` for text.
     pub content_type: String,
     pub size: u64,
-    /// Strong validator, in quotes.
+    /// Strong entity tag, in quotes.
     pub etag: String,
-    /// Since then the bytes are these.
+    /// For `Last-Modified`: bytes never change.
     pub created_at: DateTime<Utc>,
-    /// Serve it to be saved and not to be shown.
+    /// Send it with the disposition `attachment` instead of `inline`.
     pub attachment: bool,
-    /// Until then the URL works.
+    /// When the URL expires.
     pub expires_at: DateTime<Utc>,
     pub now: DateTime<Utc>,
     file: Model,
 }
 
-/// The URL of a file's bytes; `None` while it has none to give, and in the trash.
+/// The download URL of a file; `None` while it has no bytes, and in the trash.
 ///
-/// The expiry is rounded up, so that everybody who asks within a window of `expires_in` seconds gets the same string.
+/// The expiry is rounded up to a multiple of `expires_in`, so that all URLs made within that time are equal and caches can
+/// use them.
 ///
 /// # Errors
 /// `FORBIDDEN` without the scope, `BAD_USER_INPUT` at `expiresIn`.
@@ -103,31 +104,35 @@ pub async fn url(
 /// The file behind a download URL.
 ///
 /// # Errors
-/// `FORBIDDEN` for a signature that is not ours, `URL_EXPIRED` when its time is over,
-/// `NOT_FOUND` once the file is deleted or in the trash.
-pub async fn find(app: &App, id: FileId, permit: &Permit) -> Result<Download> {
-    let message = message(id, permit.expires, permit.attachment);
-    if !url_signature::verify(app, &message, &permit.signature).await? {
-        let message = "The signature of this URL does not fit: use it exactly as it was handed out.";
-        return Err(Error::refuse(Code::Forbidden, message));
-    }
+/// `FORBIDDEN` for an invalid signature, `URL_EXPIRED`, `NOT_FOUND` for a file that is deleted or in the trash.
+pub async fn find(app: &App, id: FileId, signed: &SignedDownload) -> Result<Download> {
+    let message = message(id, signed.expires, signed.attachment);
+    url_signature::require_valid(app, &message, &signed.signature).await?;
     let now = app.clock.now();
-    let expires_at = DateTime::from_timestamp(permit.expires, 0).unwrap_or(now);
+    let expires_at = DateTime::from_timestamp(signed.expires, 0).unwrap_or(now);
     if expires_at <= now {
-        let message = "This URL has expired; ask for another one.";
+        let message = "This URL has expired; request a new one.";
         return Err(Error::refuse(Code::UrlExpired, message));
     }
     let found = file::by_id_unscoped(id).one(&app.db.read).await?;
-    let standing = found.filter(|file| file.removed_at.is_none() && file.deleted_at.is_none());
-    let Some(file) = standing.filter(|file| file.blob_id.is_some()) else {
-        return Err(Error::refuse(Code::NotFound, "There is no such file any more."));
+    let Some(file) = found.filter(has_bytes) else {
+        return Err(Error::refuse(Code::NotFound, "This file no longer exists."));
     };
+    Ok(to_download(file, signed.attachment, expires_at, now))
+}
+
+/// Whether a file is neither deleted nor in the trash, and has bytes.
+fn has_bytes(file: &Model) -> bool {
+    file.removed_at.is_none() && file.deleted_at.is_none() && file.blob_id.is_some()
+}
+
+fn to_download(file: Model, attachment: bool, expires_at: DateTime<Utc>, now: DateTime<Utc>) -> Download {
     let mime_type = file.mime_type.clone().unwrap_or_else(|| "application/octet-stream".to_owned());
     let inline = INLINE.contains(&mime_type.as_str())
         || mime_type.starts_with("audio/")
         || mime_type.starts_with("video/");
-    let hash: String = file.sha256.iter().flatten().map(|byte| format!("{byte:02x}")).collect();
-    Ok(Download {
+    let hash = file.sha256.as_ref().map(hex::encode).unwrap_or_default();
+    Download {
         filename: file.filename_sent.clone().unwrap_or_else(|| file.filename.clone()),
         content_type: if mime_type == "text/plain" {
             format!("{mime_type}; charset=utf-8")
@@ -137,14 +142,14 @@ pub async fn find(app: &App, id: FileId, permit: &Permit) -> Result<Download> {
         size: u64::try_from(file.size).unwrap_or_default(),
         etag: format!("\"{hash}\""),
         created_at: file.created_at,
-        attachment: permit.attachment || !inline,
+        attachment: attachment || !inline,
         expires_at,
         now,
         file,
-    })
+    }
 }
 
-/// Bytes of a download as they come out of the store.
+/// Streams a range of the bytes from the byte store.
 ///
 /// # Errors
 /// `BYTES_MISSING`.
@@ -156,7 +161,7 @@ pub async fn read(
     stored_bytes::read_range(app, &download.file, range).await
 }
 
-/// Checks that [`read`] would find the bytes.
+/// Checks that the byte store has the bytes, without reading them.
 ///
 /// # Errors
 /// `BYTES_MISSING`.
@@ -164,6 +169,7 @@ pub async fn check(app: &App, download: &Download) -> Result<()> {
     stored_bytes::require(app, &download.file).await
 }
 
+/// The text that is signed.
 fn message(id: FileId, expires: i64, attachment: bool) -> String {
     format!("download\n{id}\n{expires}\n{attachment}")
 }

@@ -1,4 +1,4 @@
-//! Events: following what happens in a workspace.
+//! Events: following the changes of files and images in a workspace.
 
 mod cursor;
 
@@ -9,8 +9,8 @@ mod watch;
 use chrono::TimeDelta;
 
 pub use cursor::cursor;
-pub use follow::{Batch, follow, still_allowed};
+pub use follow::{EventBatch, follow, still_allowed};
 pub use watch::run;
 
 /// How long a cursor can be used.
-const KEPT: TimeDelta = TimeDelta::hours(24);
+const CURSOR_LIFETIME: TimeDelta = TimeDelta::hours(24);

@@ -1,4 +1,4 @@
-//! Files: finding them, and what the worker does with one that is due. Uploading, changing, trashing and listing are below.
+//! Files: reading them, and the work on a file that is due. The submodules upload, update, list and trash files.
 
 pub mod filter;
 
@@ -24,12 +24,23 @@ use crate::ingest::dedup;
 use crate::{job, provision};
 
 /// One file, if the viewer may see it.
+///
+/// # Errors
+/// `FORBIDDEN` without the scope `FILES_READ`.
 pub async fn find(app: &App, viewer: &Viewer, id: FileId) -> Result<Option<Model>> {
     viewer.require(Scope::FilesRead)?;
+    find_visible(app, viewer, id).await
+}
+
+/// As [`find`], without a required scope: an operation returns the file that it wrote even if the token may only write.
+pub async fn find_visible(app: &App, viewer: &Viewer, id: FileId) -> Result<Option<Model>> {
     Ok(file::visible_to(&viewer.access()).filter(file::COLUMN.id.eq(id)).one(&app.db.read).await?)
 }
 
-/// Those of the given files that the viewer may see, in no order.
+/// Those of the given files that the viewer may see, in no particular order.
+///
+/// # Errors
+/// `FORBIDDEN` without the scope `FILES_READ`.
 pub async fn find_many(app: &App, viewer: &Viewer, ids: &[FileId]) -> Result<Vec<Model>> {
     viewer.require(Scope::FilesRead)?;
     Ok(file::visible_to(&viewer.access())
@@ -38,7 +49,8 @@ pub async fn find_many(app: &App, viewer: &Viewer, ids: &[FileId]) -> Result<Vec
         .await?)
 }
 
-/// Does what a claimed file is due for: removes it, empties it out of the trash, or provisions its image again.
+/// The worker's step for a claimed file: finishes its removal, deletes it when its time in the trash is over, or provisions
+/// the image of a restored file.
 pub async fn run_due(app: &App, file: &Model) -> Result<()> {
     if file.removed_at.is_some() {
         return remove(app, file).await;
@@ -56,29 +68,29 @@ pub async fn run_due(app: &App, file: &Model) -> Result<()> {
     job::reschedule::<Entity>(app, file, None).await
 }
 
-/// Removes the image of a deleted file from the account, then its bytes and, when nothing depends on it any more, the row.
-/// Each part may be gone already; what cannot be removed now is removed when the row is due again.
+/// Removes the image of a deleted file from the account, then the bytes, and finally the row, once nothing else is left.
+/// Each part may be gone already. If one cannot be removed now, the row is due again later.
 async fn remove(app: &App, claimed: &Model) -> Result<()> {
     let now = app.clock.now();
     let Some(file) = file::by_id_unscoped(claimed.id).one(&app.db.read).await? else { return Ok(()) };
-    let mut left = false;
+    let mut incomplete = false;
     for image in image::of_file_unscoped(file.id).all(&app.db.read).await? {
-        // An image that is not due may be on its way into the account, or out of it, at this moment.
+        // While an image is not due, another task may be adding it to the account or removing it.
         let removed = match image.due_at.is_some_and(|due| due <= now) {
             true => provision::remove::remove(app, &image).await.inspect_err(Error::log).unwrap_or(false),
             false => false,
         };
-        left |= !removed;
+        incomplete |= !removed;
     }
     app.crash_point("image-removed").await;
     if let Some(blob_id) = file.blob_id
         && let Err(problem) = dedup::release(app, blob_id).await
     {
         problem.log();
-        left = true;
+        incomplete = true;
     }
     app.crash_point("bytes-removed").await;
-    if left {
+    if incomplete {
         return job::retry_later::<Entity>(app, claimed).await;
     }
     Entity::delete_by_id(file.id).exec(&app.db.write).await?;

@@ -1,7 +1,7 @@
-//! Keys by which a repeated request is told from a new one.
+//! Idempotency keys: a repeated request gets the result of the first one.
 //!
-//! The row of a key is written in the transaction that writes what the request makes: there is one exactly when there is
-//! the other.
+//! The row of a key is written in the transaction that writes the result of the request, so neither exists without the
+//! other.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{
@@ -17,25 +17,30 @@ use crate::entity::idempotency_key::{self, Entity, Model};
 use crate::error::{Code, Error, Result};
 use crate::id::{DirectUploadId, FileId, UserId};
 
-/// How long a key is remembered.
-const KEPT: TimeDelta = TimeDelta::hours(24);
+/// How long a key is kept.
+const RETENTION: TimeDelta = TimeDelta::hours(24);
 /// Longest key, in characters.
 const MAX_KEY: usize = 255;
 
-/// A key, and what was asked for under it.
+/// A key and the request that has it.
 #[derive(Debug, Clone)]
-pub struct Key {
+pub struct IdempotencyKey {
     user: UserId,
     text: String,
     request_hash: Vec<u8>,
 }
 
-impl Key {
-    /// The key a request came with, if it came with one. `request` is everything that makes it another request.
+impl IdempotencyKey {
+    /// The key of a request, if it has one. `request` holds all of its input: a request with the same key and other input is
+    /// not a repetition.
     ///
     /// # Errors
     /// `BAD_USER_INPUT` at `idempotencyKey`.
-    pub fn new(viewer: &Viewer, text: Option<&str>, request: &impl Serialize) -> Result<Option<Key>> {
+    pub fn new(
+        viewer: &Viewer,
+        text: Option<&str>,
+        request: &impl Serialize,
+    ) -> Result<Option<IdempotencyKey>> {
         let Some(text) = text else { return Ok(None) };
         if !(1..=MAX_KEY).contains(&text.chars().count()) || text.chars().any(char::is_control) {
             let message =
@@ -45,33 +50,33 @@ impl Key {
         let request =
             serde_json::to_vec(request).map_err(|problem| Error::fault("hashing a request", problem))?;
         let request_hash = Sha256::digest(request).to_vec();
-        Ok(Some(Key { user: viewer.user.id, text: text.to_owned(), request_hash }))
+        Ok(Some(IdempotencyKey { user: viewer.user.id, text: text.to_owned(), request_hash }))
     }
 
-    /// What the first request with this key made, if there was one.
+    /// The row that the first request with this key has written, if there is one.
     ///
     /// # Errors
-    /// `CONFLICT` at `idempotencyKey` if that one asked for something else.
-    pub async fn first(&self, app: &App) -> Result<Option<Model>> {
+    /// `CONFLICT` at `idempotencyKey` if that request had other input.
+    pub async fn find_first_request(&self, app: &App) -> Result<Option<Model>> {
         let found = idempotency_key::of_user(self.user, &self.text).one(&app.db.read).await?;
-        let Some(found) = found.filter(|found| found.created_at > app.clock.now() - KEPT) else {
+        let Some(found) = found.filter(|found| found.created_at > app.clock.now() - RETENTION) else {
             return Ok(None);
         };
         if found.request_hash != self.request_hash {
-            let message = "This key was used for another request; a new request needs a key of its own.";
+            let message = "This key was used for a request with other input; use another key.";
             return Err(Error::refuse(Code::Conflict, message).at("idempotencyKey"));
         }
         Ok(Some(found))
     }
 
-    /// Whether a request with this key has made something, as a transaction sees it that decides on the same content.
+    /// Whether a request with this key has been completed, as the given transaction sees it.
     pub async fn used(&self, transaction: &impl ConnectionTrait, now: DateTime<Utc>) -> Result<bool> {
         let found = idempotency_key::of_user(self.user, &self.text).one(transaction).await?;
-        Ok(found.is_some_and(|found| found.created_at > now - KEPT))
+        Ok(found.is_some_and(|found| found.created_at > now - RETENTION))
     }
 
-    /// Writes down what the request made; false if another one with the same key was faster, and then nothing may be
-    /// committed.
+    /// Inserts the row of the key with the result of its request; false if another request with the same key has done so
+    /// before. The transaction must then be rolled back.
     pub async fn insert(
         &self,
         transaction: &impl ConnectionTrait,
@@ -83,7 +88,7 @@ impl Key {
         Entity::delete_many()
             .filter(idempotency_key::COLUMN.user_id.eq(self.user))
             .filter(idempotency_key::COLUMN.key.eq(self.text.as_str()))
-            .filter(idempotency_key::COLUMN.created_at.lte(now - KEPT))
+            .filter(idempotency_key::COLUMN.created_at.lte(now - RETENTION))
             .exec(transaction)
             .await?;
         let row = Model {
@@ -102,8 +107,8 @@ impl Key {
         Ok(matches!(inserted, TryInsertResult::Inserted(rows) if rows > 0))
     }
 
-    /// Forgets a request that came to nothing, so that it can be repeated.
-    pub async fn forget(&self, transaction: &impl ConnectionTrait, upload: DirectUploadId) -> Result<()> {
+    /// Deletes the row of a request that has failed, so that it can be repeated.
+    pub async fn delete(&self, transaction: &impl ConnectionTrait, upload: DirectUploadId) -> Result<()> {
         Entity::delete_many()
             .filter(idempotency_key::COLUMN.user_id.eq(self.user))
             .filter(idempotency_key::COLUMN.key.eq(self.text.as_str()))
@@ -114,14 +119,14 @@ impl Key {
     }
 }
 
-/// The refusal of a repetition whose first result is gone.
-pub fn gone() -> Error {
-    let message = "What the first request with this key made was deleted since; use another key.";
+/// The refusal of a repetition after the first result was deleted.
+pub fn result_deleted() -> Error {
+    let message = "The result of the first request with this key has been deleted; use another key.";
     Error::refuse(Code::Conflict, message).at("idempotencyKey")
 }
 
-/// Forgets keys older than a day.
+/// Deletes the keys whose retention time is over.
 pub async fn purge(db: &impl ConnectionTrait, now: DateTime<Utc>) -> Result<()> {
-    Entity::delete_many().filter(idempotency_key::COLUMN.created_at.lte(now - KEPT)).exec(db).await?;
+    Entity::delete_many().filter(idempotency_key::COLUMN.created_at.lte(now - RETENTION)).exec(db).await?;
     Ok(())
 }

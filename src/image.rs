@@ -1,4 +1,4 @@
-//! Images: find, provision, delete; what else is done to them is below.
+//! Images: reading, provisioning and deleting them. The submodules list, filter, update, render and analyse images.
 
 pub mod update;
 
@@ -41,7 +41,7 @@ pub async fn find(app: &App, viewer: &Viewer, id: ImageId) -> Result<Option<Mode
     Ok(image::visible_to(&viewer.access()).filter(image::COLUMN.id.eq(id)).one(&app.db.read).await?)
 }
 
-/// Those of the given images that the viewer may see, in no order.
+/// Those of the given images that the viewer may see, in no particular order.
 pub async fn find_many(app: &App, viewer: &Viewer, ids: &[ImageId]) -> Result<Vec<Model>> {
     viewer.require(Scope::ImagesRead)?;
     Ok(image::visible_to(&viewer.access())
@@ -50,64 +50,64 @@ pub async fn find_many(app: &App, viewer: &Viewer, ids: &[ImageId]) -> Result<Ve
         .await?)
 }
 
-/// The images bound to the given files, as far as the viewer may see them, in no order.
+/// The images of the given files, as far as the viewer may see them, in no particular order.
 pub async fn find_by_files(app: &App, viewer: &Viewer, files: &[FileId]) -> Result<Vec<Model>> {
     viewer.require(Scope::ImagesRead)?;
     let of_files = image::COLUMN.file_id.is_in(files.iter().copied());
     Ok(image::visible_to(&viewer.access()).filter(of_files).all(&app.db.read).await?)
 }
 
-/// The images with these ids of Cloudflare's, as far as the viewer may see them, in no order.
+/// The images with these Cloudflare ids, as far as the viewer may see them, in no particular order.
 pub async fn find_by_account_ids(app: &App, viewer: &Viewer, ids: &[&str]) -> Result<Vec<Model>> {
     viewer.require(Scope::ImagesRead)?;
     let of_ids = image::COLUMN.cf_image_id.is_in(ids.iter().copied());
     Ok(image::visible_to(&viewer.access()).filter(of_ids).all(&app.db.read).await?)
 }
 
-/// The image bound to a file, if there is one and the viewer may see it.
+/// The image of a file, if there is one and the viewer may see it.
 pub async fn find_by_file(app: &App, viewer: &Viewer, file: FileId) -> Result<Option<Model>> {
     Ok(find_by_files(app, viewer, &[file]).await?.pop())
 }
 
-/// What the workspaces of some images keep of metadata, read in one statement when it first matters.
+/// The EXIF policies of the workspaces of some images, read in one statement when the first of them is needed.
 pub struct ExifPolicies<'a> {
     app: &'a App,
     workspaces: HashSet<WorkspaceId>,
-    read: OnceCell<HashMap<WorkspaceId, ExifPolicy>>,
+    policies: OnceCell<HashMap<WorkspaceId, ExifPolicy>>,
 }
 
 impl<'a> ExifPolicies<'a> {
-    /// Those of these workspaces.
+    /// The policies of the given workspaces; reads nothing yet.
     pub fn of(app: &'a App, workspaces: impl IntoIterator<Item = WorkspaceId>) -> Self {
-        ExifPolicies { app, workspaces: workspaces.into_iter().collect(), read: OnceCell::new() }
+        ExifPolicies { app, workspaces: workspaces.into_iter().collect(), policies: OnceCell::new() }
     }
 
-    /// That of one of them; the strictest while it cannot be found out.
+    /// The policy of one of the workspaces. If it cannot be read, the strictest one.
     pub async fn get(&self, id: WorkspaceId) -> ExifPolicy {
         let read = || async {
             let workspaces = self.workspaces.iter().copied();
             workspace::exif_policies(&self.app.db.read, workspaces).await.map_err(Error::from)
         };
-        let policies = self.read.get_or_try_init(read).await.inspect_err(|problem| problem.log()).ok();
+        let policies = self.policies.get_or_try_init(read).await.inspect_err(|problem| problem.log()).ok();
         policies.and_then(|policies| policies.get(&id).copied()).unwrap_or(ExifPolicy::StripAll)
     }
 }
 
-/// A file whose image was to be provisioned.
+/// The result of [`provision`].
 #[derive(Debug, Clone)]
 pub struct Provisioned {
     pub file: file::Model,
-    /// Once it is there.
+    /// Once it is provisioned.
     pub image: Option<Model>,
-    /// Why there will be none.
+    /// Why provisioning has failed.
     pub refusal: Option<Refusal>,
 }
 
-/// Provisions, or tries again to provision, the image of a file.
+/// Provisions the image of a file, also after a failure.
 ///
 /// # Errors
-/// `NOT_FOUND`, `FORBIDDEN`, `NOT_READY` while the bytes are not there, `NOT_AN_IMAGE`, `ALREADY_PROVISIONED`,
-/// `CUSTOM_ID_TAKEN`, and what Cloudflare Images would refuse.
+/// `NOT_FOUND`, `FORBIDDEN`, `NOT_READY` while the bytes have not arrived, `NOT_AN_IMAGE`, `ALREADY_PROVISIONED`,
+/// `CUSTOM_ID_TAKEN`, and the code of any check that Cloudflare Images would fail.
 pub async fn provision(app: &App, viewer: &Viewer, file_id: FileId, new: &NewImage) -> Result<Provisioned> {
     viewer.require(Scope::ImagesWrite)?;
     let file = editable::find_file(app, viewer, file_id).await.map_err(|e| e.at("fileId"))?;
@@ -115,7 +115,7 @@ pub async fn provision(app: &App, viewer: &Viewer, file_id: FileId, new: &NewIma
     if !new.provision {
         return Err(Error::invalid(
             "image.provision",
-            "To provision an image, leave this out or set it to true.",
+            "To provision an image, omit this field or set it to true.",
         ));
     }
     let workspace = editable::find_workspace(app, viewer, file.workspace_id).await?;
@@ -140,8 +140,8 @@ pub async fn provision(app: &App, viewer: &Viewer, file_id: FileId, new: &NewIma
     Ok(Provisioned { file, image, refusal })
 }
 
-/// Deletes an image and leaves its file. The image is invisible when this returns; its copy in the account is removed now or by
-/// the worker.
+/// Deletes an image and keeps its file. When this returns, the image is hidden; its copy in the account is removed now or
+/// later by the worker.
 ///
 /// # Errors
 /// `NOT_FOUND`, `FORBIDDEN`.
@@ -149,7 +149,7 @@ pub async fn delete(app: &App, viewer: &Viewer, id: ImageId) -> Result<FileId> {
     viewer.require(Scope::ImagesWrite)?;
     let image = editable::find_image(app, viewer, id).await.map_err(|e| e.at("id"))?;
     let task_app = app.clone();
-    let (file_id, marked) = job::run_to_end(async move { mark(&task_app, image).await }).await?;
+    let (file_id, marked) = job::run_to_end(async move { mark_removing(&task_app, image).await }).await?;
     let marked = marked.ok_or_else(|| Error::not_found("image").at("id"))?;
     app.crash_point("image-marked").await;
     let task_app = app.clone();
@@ -157,8 +157,8 @@ pub async fn delete(app: &App, viewer: &Viewer, id: ImageId) -> Result<FileId> {
     Ok(file_id)
 }
 
-/// Makes an image invisible, to be removed from the account; `None` if somebody else did so first.
-async fn mark(app: &App, image: Model) -> Result<(FileId, Option<Model>)> {
+/// Sets an image to `REMOVING`, which hides it; `None` if another request has done so before.
+async fn mark_removing(app: &App, image: Model) -> Result<(FileId, Option<Model>)> {
     let (id, now) = (image.id, app.clock.now());
     let transaction = app.db.begin().await?;
     rows::image::show_on_file(&transaction, image.file_id, ImageStatus::Removed, None, now).await?;
@@ -172,15 +172,7 @@ async fn mark(app: &App, image: Model) -> Result<(FileId, Option<Model>)> {
         .exec_with_returning(&transaction)
         .await?;
     let Some(marked) = marked.into_iter().next() else { return Ok((image.file_id, None)) };
-    rows::event::append(
-        &transaction,
-        EventKind::ImageDeleted,
-        image.workspace_id,
-        image.file_id,
-        Some(id),
-        now,
-    )
-    .await?;
+    rows::event::append_for_image(&transaction, EventKind::ImageDeleted, &image, now).await?;
     transaction.commit().await?;
     Ok((image.file_id, Some(marked)))
 }

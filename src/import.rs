@@ -1,4 +1,4 @@
-//! Files fetched from elsewhere. The request writes down what is wanted and answers at once; the worker fetches.
+//! Imports: files fetched from a URL. The request inserts the file and returns at once; the worker fetches the bytes.
 
 pub mod address;
 
@@ -21,7 +21,7 @@ use crate::entity::file::{self, Column, Entity, Intent, Model, Status};
 use crate::entity::{Failure, workspace as workspace_entity};
 use crate::error::{Code, Error, Refusal, Result};
 use crate::id::{ImageId, WorkspaceId};
-use crate::idempotency::{self, Key};
+use crate::idempotency::{self, IdempotencyKey};
 use crate::import::fetch::FetchError;
 use crate::ingest::expected_file::ExpectedFile;
 use crate::ingest::filename::cleaned_filename;
@@ -31,14 +31,16 @@ use crate::provision;
 use crate::provision::refusal;
 use crate::rows;
 
-/// How often a source that does not answer properly is asked.
+/// Most attempts while the source fails.
 const MAX_ATTEMPTS: i32 = 4;
-/// Gives up after this many internal failures, about four hours.
-const MAX_FAULTS: i32 = 30;
-/// Longest URL that is taken, in bytes.
+/// Most attempts while this server fails: about four hours.
+const MAX_INTERNAL_FAILURES: i32 = 30;
+/// Longest URL, in bytes.
 const MAX_URL: usize = 4096;
+/// Longest `Retry-After` of a source that is followed.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
-/// A file to be fetched.
+/// A file to fetch.
 #[derive(Debug, Clone)]
 pub struct NewImport {
     pub workspace_id: WorkspaceId,
@@ -46,12 +48,12 @@ pub struct NewImport {
     pub options: NewFileOptions,
 }
 
-/// Makes a file that the worker fills with what it finds at a URL. It comes back as `PROCESSING`, and once it is over as
-/// `READY`, or `FAILED` with the reason.
+/// Creates a file that the worker fills with the bytes at a URL. Its status is `PROCESSING`, and later `READY`, or `FAILED`
+/// with the reason.
 ///
 /// # Errors
-/// `NOT_FOUND`, `FORBIDDEN`, `SOURCE_FORBIDDEN` and `BAD_USER_INPUT` at `url` for one that can be refused unseen, and
-/// what the options are refused for.
+/// `NOT_FOUND`, `FORBIDDEN`, `SOURCE_FORBIDDEN` and `BAD_USER_INPUT` at `url` for a URL that can be refused without a
+/// request to it, and what [`NewFileOptions::validate`] refuses.
 pub async fn import(app: &App, viewer: &Viewer, new: NewImport) -> Result<Uploaded> {
     viewer.require(Scope::FilesWrite)?;
     let workspace =
@@ -59,32 +61,21 @@ pub async fn import(app: &App, viewer: &Viewer, new: NewImport) -> Result<Upload
     let mut url = new.url;
     url.set_fragment(None);
     let request = ("importFile", workspace.id.to_string(), &new.options, url.as_str());
-    let key = Key::new(viewer, new.options.idempotency_key.as_deref(), &request)?;
-    if let Some(first) = first_result(app, viewer, key.as_ref()).await? {
-        return Ok(first);
+    let key = IdempotencyKey::new(viewer, new.options.idempotency_key.as_deref(), &request)?;
+    if let Some(result) = first_result(app, viewer, key.as_ref()).await? {
+        return Ok(result);
     }
-    if url.as_str().len() > MAX_URL {
-        return Err(Error::invalid("url", format!("A URL has at most {MAX_URL} bytes.")));
-    }
-    address::check_url(&url, app.config.import_allow_loopback).map_err(|e| e.at("url"))?;
+    check_source(app, &url).map_err(|e| e.at("url"))?;
     let options = new.options.validate(&workspace)?;
     if options.image.provision {
         refusal::require_free_id(app, options.image.custom_id.as_deref(), None).await?;
     }
     let now = app.clock.now();
-    let named = options.filename.is_some();
-    let filename = options.filename.clone().unwrap_or_else(|| name_in(&url));
-    let intent = Intent {
-        image: Some(options.image.clone()),
-        on_duplicate: new.options.on_duplicate,
-        sha256: new.options.sha256.clone(),
-        mime_type: None,
-        named,
-    };
+    let filename = options.filename.clone().unwrap_or_else(|| filename_from_url(&url));
     let row = Model {
         status: Status::Processing,
         source_url: Some(url.into()),
-        intent: Some(intent),
+        intent: Some(intent(&new.options)),
         due_at: Some(now),
         ..options.row(&workspace, viewer.user.id, filename, now)
     };
@@ -94,15 +85,33 @@ pub async fn import(app: &App, viewer: &Viewer, new: NewImport) -> Result<Upload
         && !key.insert(&transaction, file.id, None, false, now).await?
     {
         transaction.rollback().await?;
-        return first_result(app, viewer, Some(key)).await?.ok_or_else(idempotency::gone);
+        return first_result(app, viewer, Some(key)).await?.ok_or_else(idempotency::result_deleted);
     }
-    rows::event::append(&transaction, EventKind::FileCreated, file.workspace_id, file.id, None, now).await?;
+    rows::event::append_for_file(&transaction, EventKind::FileCreated, &file, now).await?;
     transaction.commit().await?;
     app.imports.notify_one();
     Ok(Uploaded::new(file, false))
 }
 
-/// The worker's claim of files that are due to be fetched, at most `most`. The lease outlasts the attempt.
+fn check_source(app: &App, url: &Url) -> Result<()> {
+    if url.as_str().len() > MAX_URL {
+        return Err(Error::invalid("url", format!("A URL has at most {MAX_URL} bytes.")));
+    }
+    address::check_url(url, app.config.import_allow_loopback)
+}
+
+/// What the worker has to know of the options when it fetches the file.
+fn intent(options: &NewFileOptions) -> Intent {
+    Intent {
+        image: Some(options.image.clone()),
+        on_duplicate: options.on_duplicate,
+        sha256: options.sha256.clone(),
+        mime_type: None,
+        named: options.filename.is_some(),
+    }
+}
+
+/// Claims at most `most` files that are due to be fetched, for the worker. The lease is longer than one attempt can take.
 pub async fn claim_due(app: &App, most: u64) -> Result<Vec<Model>> {
     let now = app.clock.now();
     let due = file::imports_unscoped()
@@ -129,26 +138,25 @@ pub async fn claim_due(app: &App, most: u64) -> Result<Vec<Model>> {
     Ok(claimed)
 }
 
-/// Fetches a claimed file, which is `READY` or `FAILED` then, or due again later.
+/// The worker's step for a claimed file: fetches it. After that it is `READY` or `FAILED`, or due again later.
 pub async fn run_due(app: &App, file: &Model) -> Result<()> {
     match fill(app, file).await {
         Ok(()) => Ok(()),
-        Err(FetchError::Final(why)) => settle_failed(app, file, why).await,
-        Err(FetchError::Passing(why, _)) if file.attempts >= MAX_ATTEMPTS => {
-            settle_failed(app, file, why).await
+        Err(FetchError::Permanent(reason)) => fail(app, file, reason).await,
+        Err(FetchError::Transient(reason, _)) if file.attempts >= MAX_ATTEMPTS => {
+            fail(app, file, reason).await
         }
-        Err(FetchError::Passing(_, delay)) => {
-            let backoff = job::backoff(file.attempts);
-            let asked =
-                delay.and_then(|delay| TimeDelta::from_std(delay.min(Duration::from_secs(3600))).ok());
-            retry_at(app, file, app.clock.now() + asked.unwrap_or(backoff).max(backoff)).await
+        Err(FetchError::Transient(_, retry_after)) => {
+            let requested =
+                retry_after.and_then(|delay| TimeDelta::from_std(delay.min(MAX_RETRY_AFTER)).ok());
+            retry(app, file, requested.unwrap_or_default()).await
         }
-        Err(FetchError::Fault(problem)) => {
+        Err(FetchError::Internal(problem)) => {
             problem.log();
-            if file.attempts >= MAX_FAULTS {
-                return settle_failed(app, file, problem.public()).await;
+            if file.attempts >= MAX_INTERNAL_FAILURES {
+                return fail(app, file, problem.public()).await;
             }
-            retry_at(app, file, app.clock.now() + job::backoff(file.attempts)).await
+            retry(app, file, TimeDelta::zero()).await
         }
     }
 }
@@ -164,8 +172,9 @@ async fn fill(app: &App, file: &Model) -> std::result::Result<(), FetchError> {
     let signed = intent.image.as_ref().and_then(|image| image.require_signed_urls);
     let fetched = fetch::fetch(app, &url, policy::max_size(app, &workspace)).await?;
     app.crash_point("fetched").await;
-    let better = fetched.filename.filter(|_| !intent.named);
-    let filename = Some(better.clone().unwrap_or_else(|| file.filename.clone()));
+    // A name that the caller gave is kept.
+    let new_filename = fetched.filename.filter(|_| !intent.named);
+    let filename = Some(new_filename.clone().unwrap_or_else(|| file.filename.clone()));
     let expected = ExpectedFile {
         workspace: &workspace,
         intent,
@@ -174,7 +183,7 @@ async fn fill(app: &App, file: &Model) -> std::result::Result<(), FetchError> {
         signed: signed.unwrap_or(workspace.private_by_default),
         in_account: None,
         stored: None,
-        target: Target::Import(file, better),
+        target: Target::Import(file, new_filename),
     };
     if let IngestOutcome::Ready(_, Some(image)) = expected.fill(app, &fetched.spool).await? {
         provision::provision(app, *image).await?;
@@ -182,13 +191,14 @@ async fn fill(app: &App, file: &Model) -> std::result::Result<(), FetchError> {
     Ok(())
 }
 
-async fn settle_failed(app: &App, file: &Model, why: Refusal) -> Result<()> {
+/// Sets a claimed file to `FAILED`, unless it was filled, deleted or claimed again in the meantime.
+async fn fail(app: &App, file: &Model, reason: Refusal) -> Result<()> {
     let now = app.clock.now();
-    tracing::info!(file = %file.id, code = why.code.as_str(), "an import did not work");
+    tracing::info!(file = %file.id, code = reason.code.as_str(), "import failed");
     let transaction = app.db.begin().await?;
     let failed = Entity::update_many()
         .col_expr(Column::Status, Status::Failed.into())
-        .col_expr(Column::Failure, Expr::val(Failure::from(why)))
+        .col_expr(Column::Failure, Expr::val(Failure::from(reason)))
         .col_expr(Column::SourceUrl, Expr::val(None::<String>))
         .col_expr(Column::DueAt, Expr::val(None::<DateTime<Utc>>))
         .col_expr(Column::UpdatedAt, Expr::val(now))
@@ -202,13 +212,14 @@ async fn settle_failed(app: &App, file: &Model, why: Refusal) -> Result<()> {
     if failed.rows_affected == 0 {
         return Ok(transaction.rollback().await?);
     }
-    rows::event::append(&transaction, EventKind::FileFailed, file.workspace_id, file.id, None, now).await?;
+    rows::event::append_for_file(&transaction, EventKind::FileFailed, file, now).await?;
     Ok(transaction.commit().await?)
 }
 
-/// Sets when a file is fetched again, unless it was filled or deleted since.
-async fn retry_at(app: &App, file: &Model, due_at: DateTime<Utc>) -> Result<()> {
-    job::reschedule_statement::<Entity>(file, Some(due_at))
+/// Makes a file due again after its backoff, but not before `min_delay`, unless it was filled or deleted in the meantime.
+async fn retry(app: &App, file: &Model, min_delay: TimeDelta) -> Result<()> {
+    let delay = job::backoff(file.attempts).max(min_delay);
+    job::reschedule_statement::<Entity>(file, Some(app.clock.now() + delay))
         .filter(Column::Status.eq(Status::Processing))
         .filter(file::COLUMN.deleted_at.is_null())
         .exec(&app.db.write)
@@ -216,8 +227,8 @@ async fn retry_at(app: &App, file: &Model, due_at: DateTime<Utc>) -> Result<()> 
     Ok(())
 }
 
-/// The name in the last part of a URL's path.
-fn name_in(url: &Url) -> String {
+/// The last segment of a URL's path as a filename.
+fn filename_from_url(url: &Url) -> String {
     let last = url.path().rsplit('/').next().unwrap_or_default();
     cleaned_filename(&percent_decode_str(last).decode_utf8_lossy())
 }
@@ -225,13 +236,13 @@ fn name_in(url: &Url) -> String {
 impl From<Error> for FetchError {
     fn from(problem: Error) -> Self {
         match problem {
-            Error::Refusal(why) => FetchError::Final(why),
-            fault @ Error::Fault { .. } => FetchError::Fault(fault),
+            Error::Refusal(reason) => FetchError::Permanent(reason),
+            fault @ Error::Fault { .. } => FetchError::Internal(fault),
         }
     }
 }
 
-/// The refusal of a source that does not answer with a file.
-fn unreachable(message: impl Into<String>) -> Refusal {
+/// The refusal of a source that cannot be reached or does not return a file.
+fn source_unreachable(message: impl Into<String>) -> Refusal {
     Error::refuse(Code::SourceUnreachable, message).public()
 }

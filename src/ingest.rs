@@ -30,7 +30,7 @@ use crate::entity::image::{self as image_entity, NewImage, State};
 use crate::entity::workspace::{DuplicatePolicy, Model as Workspace};
 use crate::error::{Code, Error, Result};
 use crate::id::{FileId, ImageId};
-use crate::idempotency::Key;
+use crate::idempotency::IdempotencyKey;
 use crate::ingest::dedup::{CandidateBlobs, ContentLookup};
 use crate::normalization::{original_unless_nfc, to_nfc};
 use crate::rows::{self, stored_bytes};
@@ -68,7 +68,7 @@ pub struct AccountImage {
 /// The file row that gets the bytes.
 pub enum Target<'a> {
     /// A new row to insert, and the idempotency key of its request.
-    New(Box<Model>, Option<&'a Key>),
+    New(Box<Model>, Option<&'a IdempotencyKey>),
     /// The row of an import, claimed for this attempt, and a file name from the source that replaces the one in the row.
     Import(&'a Model, Option<String>),
     /// The row of a direct upload's file.

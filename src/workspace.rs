@@ -1,4 +1,4 @@
-//! Workspaces: reading them; making and changing them, and who belongs to them, is below.
+//! Workspaces: reading them. The submodules edit workspaces and their members.
 
 pub mod edit;
 
@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::auth::Viewer;
 use crate::entity::user;
 use crate::entity::workspace::{self, Column, Entity, Model};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::id::{UserId, WorkspaceId};
 use crate::query::page::{
     self, Count, IndexRange, KeysetRow, ListOrder, Page, PageArgs, SortKey, SortKeyType,
@@ -23,11 +23,11 @@ use crate::query::page::{
 pub struct WorkspaceList {
     pub page: PageArgs,
     pub order: ListOrder<Column>,
-    /// Look up both ends of the page.
+    /// Find out for both ends of the page whether there are more rows.
     pub both_ends: bool,
 }
 
-/// Orders of workspaces.
+/// By name, the default order.
 pub const BY_NAME: ListOrder<Column> =
     ListOrder::by("workspaces:NAME", Column::Name, SortKeyType::Text, false);
 /// By time of creation.
@@ -38,28 +38,18 @@ pub async fn find(app: &App, viewer: &Viewer, id: WorkspaceId) -> Result<Option<
     Ok(workspace::visible_to(&viewer.access()).filter(workspace::COLUMN.id.eq(id)).one(&app.db.read).await?)
 }
 
-/// Those of the given workspaces that the viewer may see, in no order.
+/// Those of the given workspaces that the viewer may see, in no particular order.
 pub async fn find_many(app: &App, viewer: &Viewer, ids: &[WorkspaceId]) -> Result<Vec<Model>> {
     let of_ids = workspace::COLUMN.id.is_in(ids.iter().copied());
     Ok(workspace::visible_to(&viewer.access()).filter(of_ids).all(&app.db.read).await?)
 }
 
-/// Those of the given users that the viewer may see, in no order.
+/// Those of the given users that the viewer may see, in no particular order.
 pub async fn find_users(app: &App, viewer: &Viewer, ids: &[UserId]) -> Result<Vec<user::Model>> {
     Ok(user::visible_to(&viewer.access(), viewer.user.id)
         .filter(user::COLUMN.id.is_in(ids.iter().copied()))
         .all(&app.db.read)
         .await?)
-}
-
-/// A workspace the viewer may change things in.
-///
-/// # Errors
-/// `NOT_FOUND` when out of sight, `FORBIDDEN` when the viewer may only read.
-pub async fn find_editable(app: &App, viewer: &Viewer, id: WorkspaceId) -> Result<Model> {
-    let Some(found) = find(app, viewer, id).await? else { return Err(Error::not_found("workspace")) };
-    viewer.require_editor(id)?;
-    Ok(found)
 }
 
 /// A page of the viewer's workspaces.

@@ -9,7 +9,7 @@ use sha2::Sha256;
 
 use crate::app::App;
 use crate::entity::secret;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 
 /// Name of the secret in the table of secrets.
 const SECRET_NAME: &str = "url-signing";
@@ -19,10 +19,18 @@ pub async fn sign(app: &App, message: &str) -> Result<String> {
     Ok(BASE64_URL_SAFE_NO_PAD.encode(mac(app, message).await?.finalize().into_bytes()))
 }
 
-/// Whether a signature is that of a message, compared in constant time.
-pub async fn verify(app: &App, message: &str, signature: &str) -> Result<bool> {
-    let Ok(signature) = BASE64_URL_SAFE_NO_PAD.decode(signature) else { return Ok(false) };
-    Ok(mac(app, message).await?.verify_slice(&signature).is_ok())
+/// Requires that a signature is the one of the message. The comparison takes constant time.
+///
+/// # Errors
+/// `FORBIDDEN`.
+pub async fn require_valid(app: &App, message: &str, signature: &str) -> Result<()> {
+    let mac = mac(app, message).await?;
+    let decoded = BASE64_URL_SAFE_NO_PAD.decode(signature);
+    if decoded.is_ok_and(|signature| mac.verify_slice(&signature).is_ok()) {
+        return Ok(());
+    }
+    let message = "The signature of this URL is not valid: use the URL exactly as the API returned it.";
+    Err(Error::refuse(Code::Forbidden, message))
 }
 
 async fn mac(app: &App, message: &str) -> Result<Hmac<Sha256>> {

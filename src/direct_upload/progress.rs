@@ -1,4 +1,4 @@
-//! Following one direct upload until it is over.
+//! Following one direct upload until it ends.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,16 +13,17 @@ use crate::entity::direct_upload::{Model, Status};
 use crate::error::{Error, Result};
 use crate::id::DirectUploadId;
 
-/// Shortest time between two looks: twice a second.
-const SHORTEST: Duration = Duration::from_millis(500);
-/// Longest time between two looks at an upload to which nothing happens.
-const LONGEST: Duration = Duration::from_secs(2);
+/// Shortest time between two reads of the upload.
+const MIN_INTERVAL: Duration = Duration::from_millis(500);
+/// Longest time between two reads of an upload that does not change.
+const MAX_INTERVAL: Duration = Duration::from_secs(2);
 
-/// An upload as it is at first, and again whenever it has changed, at most twice a second; ends after the first that is
-/// over. With who was looked up to see it.
+/// Streams the current state of an upload and then each change of it, at most twice a second. The stream ends after the first
+/// state that is not `OPEN`. Each item has the viewer whose rights were checked for it.
 ///
 /// # Errors
-/// At first and later on: what [`super::find`] refuses, `NOT_FOUND` when it is out of sight, `UNAUTHENTICATED`.
+/// At the start and in the stream: what [`super::find`] refuses, `NOT_FOUND` when the viewer may not see the upload,
+/// `UNAUTHENTICATED`.
 pub async fn follow(
     app: &App,
     credential: &Arc<Credential>,
@@ -32,67 +33,68 @@ pub async fn follow(
     let Some(first) = super::find(app, &viewer, id).await? else {
         return Err(Error::not_found("direct upload").at("id"));
     };
-    let news = app.event_notifier.subscribe(first.workspace_id);
+    let latest_event = app.event_notifier.subscribe(first.workspace_id);
     let follower = Follower {
         app: app.clone(),
         credential: Arc::clone(credential),
-        news,
-        shown: first.clone(),
-        read: Instant::now(),
-        pause: SHORTEST,
+        latest_event,
+        sent: first.clone(),
+        read_at: Instant::now(),
+        interval: MIN_INTERVAL,
     };
     Ok(stream::unfold(Next::First(first, viewer, follower), |next| async move {
-        let (shown, follower) = match next {
-            Next::Over => return None,
+        let (item, follower) = match next {
+            Next::End => return None,
             Next::First(upload, viewer, follower) => (Ok((upload, viewer)), follower),
             Next::Change(mut follower) => (follower.next().await, follower),
         };
-        let open = shown.as_ref().is_ok_and(|(upload, _)| upload.status == Status::Open);
-        Some((shown, if open { Next::Change(follower) } else { Next::Over }))
+        let open = item.as_ref().is_ok_and(|(upload, _)| upload.status == Status::Open);
+        Some((item, if open { Next::Change(follower) } else { Next::End }))
     }))
 }
 
-#[expect(clippy::large_enum_variant, reason = "one of it per subscription, moved a few times")]
+#[expect(clippy::large_enum_variant, reason = "one value per subscription, moved a few times")]
 enum Next {
     First(Model, Arc<Viewer>, Follower),
     Change(Follower),
-    Over,
+    End,
 }
 
 struct Follower {
     app: App,
     credential: Arc<Credential>,
-    /// An upload that ends appends an event.
-    news: watch::Receiver<i64>,
-    shown: Model,
-    read: Instant,
-    pause: Duration,
+    /// Sequence number of the newest event of the workspace. Every end of an upload appends an event.
+    latest_event: watch::Receiver<i64>,
+    /// The state that was sent last.
+    sent: Model,
+    read_at: Instant,
+    interval: Duration,
 }
 
 impl Follower {
     async fn next(&mut self) -> Result<(Model, Arc<Viewer>)> {
         loop {
-            let (soonest, latest) = (self.read + SHORTEST, self.read + self.pause);
+            let (earliest, latest) = (self.read_at + MIN_INTERVAL, self.read_at + self.interval);
             tokio::select! {
                 () = tokio::time::sleep_until(latest) => {}
-                Ok(()) = self.news.changed() => tokio::time::sleep_until(soonest).await,
+                Ok(()) = self.latest_event.changed() => tokio::time::sleep_until(earliest).await,
             }
-            self.read = Instant::now();
+            self.read_at = Instant::now();
             let viewer = self.credential.viewer(&self.app, Credential::MAX_AGE).await?;
-            let found = super::find(&self.app, &viewer, self.shown.id).await?;
+            let found = super::find(&self.app, &viewer, self.sent.id).await?;
             let found = found.ok_or_else(|| Error::not_found("direct upload").at("id"))?;
-            if seen_of(&found) != seen_of(&self.shown) {
-                self.pause = SHORTEST;
-                self.shown = found.clone();
+            if visible_fields(&found) != visible_fields(&self.sent) {
+                self.interval = MIN_INTERVAL;
+                self.sent = found.clone();
                 return Ok((found, viewer));
             }
-            self.pause = (self.pause * 2).min(LONGEST);
+            self.interval = (self.interval * 2).min(MAX_INTERVAL);
         }
     }
 }
 
-/// What a change of is worth telling.
-fn seen_of(upload: &Model) -> impl PartialEq {
+/// The fields whose changes are sent.
+fn visible_fields(upload: &Model) -> impl PartialEq {
     let Model { status, bytes_received, file_id, upload_url, failure, expires_at, .. } = upload.clone();
     (status, bytes_received, file_id, upload_url, failure, expires_at)
 }

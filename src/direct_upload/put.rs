@@ -1,4 +1,4 @@
-//! Direct uploads by PUT: the raw bytes, to this server at a URL it signed, or straight to its byte store.
+//! Direct uploads by PUT: the client sends the raw bytes to a signed URL of this server, or directly to its byte store.
 
 use std::sync::PoisonError;
 
@@ -10,14 +10,13 @@ use tokio::time::{Duration, Instant};
 use url::Url;
 use uuid::Uuid;
 
-use super::{GRACE, cancelled, expired, failed, incomplete, refuse_bytes};
+use super::{GRACE, cancelled, expired, failed, incomplete, reject_bytes, workspace_and_file};
 use crate::app::App;
 use crate::auth::url_signature;
 use crate::content::mime::DeclaredType;
 use crate::entity::direct_upload::{self, Column, Entity, Model, Status, Transport};
-use crate::entity::file::{self};
+use crate::entity::file;
 use crate::entity::image as image_entity;
-use crate::entity::workspace as workspace_entity;
 use crate::error::{Code, Error, Result};
 use crate::id::{DirectUploadId, uuid_v7};
 use crate::ingest::dedup;
@@ -28,22 +27,22 @@ use crate::provision;
 use crate::storage::BlobKey;
 use crate::storage::spool::{Spool, too_large};
 
-/// Longest silence of a client in the middle of its bytes.
-const MAX_SILENCE: Duration = Duration::from_secs(60);
-/// How often a request looks whether the one before it is over.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// How often the number of bytes that have arrived is written down.
-const PROGRESS: Duration = Duration::from_millis(500);
+/// How long a client may pause while it sends the body.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often a request checks whether an earlier one for the same upload has ended.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// How often the number of received bytes is recorded.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
-/// What the URL of an upload permits.
+/// The signed query parameters of an upload URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Permit {
-    /// Unix time.
+pub struct SignedUpload {
+    /// Unix time in seconds.
     pub expires: i64,
     pub signature: String,
 }
 
-/// Where the bytes of an upload by PUT are sent, if they are sent to this server.
+/// The signed URL at which this server receives the bytes of an upload.
 pub async fn url(app: &App, upload: &Model) -> Result<Url> {
     let expires = upload.expires_at.timestamp();
     let signature = url_signature::sign(app, &message(upload.id, expires)).await?;
@@ -55,36 +54,36 @@ pub async fn url(app: &App, upload: &Model) -> Result<Url> {
     Ok(url)
 }
 
-/// Receives the bytes of an upload and settles it; the URL is the permission. It can be repeated: the bytes that have
-/// filled the file are answered with that file again, for as long as the URL is good.
+/// Receives the bytes of an upload and completes it; the signed URL is the authorization. Until the URL expires, a repeated
+/// request with the same bytes returns the same file.
 ///
 /// # Errors
-/// `FORBIDDEN` for a signature that is not ours, `UPLOAD_EXPIRED`, `CONFLICT` for other bytes than those that came first,
-/// `UPLOAD_INCOMPLETE` and `CHECKSUM_MISMATCH` for bytes to be sent again, and what ends the upload: `DUPLICATE_CONTENT`
-/// and what [`policy::checked_kind`](crate::ingest::policy::checked_kind) refuses.
+/// `FORBIDDEN` for an invalid signature, `UPLOAD_EXPIRED`, `CONFLICT` for bytes that differ from those received first;
+/// `UPLOAD_INCOMPLETE` and `CHECKSUM_MISMATCH`, after which the bytes can be sent again. The following end the upload:
+/// `DUPLICATE_CONTENT` and what [`policy::checked_kind`](crate::ingest::policy::checked_kind) refuses.
 pub async fn receive<S>(
     app: &App,
     id: DirectUploadId,
-    permit: &Permit,
+    signed: &SignedUpload,
     length: Option<u64>,
     chunks: S,
 ) -> Result<(Model, file::Model)>
 where
     S: Stream<Item = Result<Bytes>> + Send + Unpin,
 {
-    permitted(app, id, permit).await?;
-    let turn = UploadGuard::take(app, id).await?;
-    // As it is now: the request before this one may have ended it.
-    let upload = permitted(app, id, permit).await?;
+    find_signed(app, id, signed).await?;
+    let guard = UploadGuard::acquire(app, id).await?;
+    // Read again: an earlier request may have ended the upload.
+    let upload = find_signed(app, id, signed).await?;
     let spool = receive_bytes(app, &upload, length, chunks).await?;
     app.crash_point("upload-received").await;
     let sha256 = spool.sha256;
     if upload.status == Status::Open {
         let task_app = app.clone();
-        // All the bytes are here: they are settled, even if the client has left.
+        // Runs to its end even if the client disconnects.
         job::run_to_end(async move {
-            let image = settle(&task_app, &upload, &spool, None).await?;
-            drop((spool, turn));
+            let image = complete_received(&task_app, &upload, &spool, None).await?;
+            drop((spool, guard));
             provision(&task_app, image).await;
             Ok(())
         })
@@ -96,49 +95,50 @@ where
         (Status::Completed, Some(file)) => file::by_id_unscoped(file).one(&app.db.read).await?,
         _ => None,
     };
-    // Other bytes came first, or somebody gave the upload up while these were on their way.
-    let these = file.filter(|file| file.removed_at.is_none() && file.sha256.as_deref() == Some(&sha256[..]));
-    let Some(file) = these else { return Err(over(&upload)) };
+    // The file has other bytes if another request was first, and none if the upload was cancelled in the meantime.
+    let filled = file.filter(|file| file.removed_at.is_none() && file.sha256.as_deref() == Some(&sha256[..]));
+    let Some(file) = filled else { return Err(closed(&upload)) };
     Ok((upload, file))
 }
 
-/// Receives the body of a PUT.
+/// Receives the body of a PUT, and checks its size against the declared size and the limit of the upload.
 async fn receive_bytes<S>(app: &App, upload: &Model, length: Option<u64>, chunks: S) -> Result<Spool>
 where
     S: Stream<Item = Result<Bytes>> + Send + Unpin,
 {
-    let most = u64::try_from(upload.size.unwrap_or(upload.max_size)).unwrap_or_default();
-    if length.is_some_and(|length| length > most) {
-        return Err(too_large(most));
+    let max_size = u64::try_from(upload.size.unwrap_or(upload.max_size)).unwrap_or_default();
+    if length.is_some_and(|length| length > max_size) {
+        return Err(too_large(max_size));
     }
-    let left = (upload.expires_at + GRACE - app.clock.now()).to_std().unwrap_or_default();
-    let chunks = Box::pin(counted(app, upload.id, chunks));
-    let received = tokio::time::timeout(left, Spool::receive(&app.config.data_dir, most, chunks));
+    let time_left = (upload.expires_at + GRACE - app.clock.now()).to_std().unwrap_or_default();
+    let chunks = Box::pin(with_progress(app, upload.id, chunks));
+    let received = tokio::time::timeout(time_left, Spool::receive(&app.config.data_dir, max_size, chunks));
     let spool = received.await.unwrap_or_else(|_| Err(expired()))?;
     if upload.size.is_some_and(|size| u64::try_from(size).is_ok_and(|size| spool.size < size))
         || spool.size == 0
     {
-        return Err(not_all());
+        return Err(incomplete_body());
     }
     Ok(spool)
 }
 
-/// Held while a body is received or copied: the holder of one URL fills the disk with one body at a time.
+/// Held while the bytes of an upload are received or copied: with one URL, a client can fill the disk with one body at a time.
 struct UploadGuard(App, DirectUploadId);
 
 impl UploadGuard {
-    /// Waits for the body that is being received, as long as an answer may wait.
-    async fn take(app: &App, id: DirectUploadId) -> Result<UploadGuard> {
-        let until = Instant::now() + app.config.provision_wait;
+    /// Waits until no other request holds the guard of this upload, but no longer than `provision_wait`.
+    async fn acquire(app: &App, id: DirectUploadId) -> Result<UploadGuard> {
+        let deadline = Instant::now() + app.config.provision_wait;
         loop {
             if app.receiving.lock().unwrap_or_else(PoisonError::into_inner).insert(id) {
                 return Ok(UploadGuard(app.clone(), id));
             }
-            if Instant::now() >= until {
-                let message = "The bytes of this upload are arriving by another request; wait for its end.";
+            if Instant::now() >= deadline {
+                let message =
+                    "Another request is sending the bytes of this upload; try again when it has ended.";
                 return Err(Error::refuse(Code::Conflict, message));
             }
-            tokio::time::sleep(LOOK_AGAIN).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 }
@@ -149,42 +149,45 @@ impl Drop for UploadGuard {
     }
 }
 
-/// Completes an upload whose bytes were sent straight to the byte store, if they are there.
-pub(super) async fn settle_presigned(app: &App, upload: &Model) -> Result<()> {
-    // A copy and a spool each: one request at a time makes them.
-    let _turn = UploadGuard::take(app, upload.id).await?;
-    let upload_now = direct_upload::by_id_unscoped(upload.id).one(&app.db.read).await?;
-    if upload_now.is_none_or(|now| now.status != Status::Open) {
+/// Completes an upload whose bytes were sent directly to the byte store, if they have arrived.
+///
+/// # Errors
+/// `UPLOAD_INCOMPLETE` and `UPLOAD_EXPIRED` while there are no bytes, and what [`reject_bytes`] returns.
+pub(super) async fn complete_presigned(app: &App, upload: &Model) -> Result<()> {
+    // Each call makes a copy in the store and one on disk, so calls for one upload run one after the other.
+    let _guard = UploadGuard::acquire(app, upload.id).await?;
+    let current = direct_upload::by_id_unscoped(upload.id).one(&app.db.read).await?;
+    if current.is_none_or(|current| current.status != Status::Open) {
         return Ok(());
     }
     let incoming = BlobKey::Incoming(upload.id.0);
-    let late = app.clock.now() > upload.expires_at;
+    let is_expired = app.clock.now() > upload.expires_at;
     let Some(size) = app.blobs.size(incoming).await? else {
-        return Err(if late { expired() } else { incomplete() });
+        return Err(if is_expired { expired() } else { incomplete() });
     };
-    let most = u64::try_from(upload.max_size).unwrap_or_default();
-    if size > most {
-        return refuse_bytes(app, upload, too_large(most).public()).await;
+    let max_size = u64::try_from(upload.max_size).unwrap_or_default();
+    if size > max_size {
+        return reject_bytes(app, upload, too_large(max_size).public()).await;
     }
-    if upload.size.is_some_and(|claimed| u64::try_from(claimed) != Ok(size)) {
-        return Err(not_all());
+    if upload.size.is_some_and(|declared| u64::try_from(declared) != Ok(size)) {
+        return Err(incomplete_body());
     }
-    // The URL works until it expires: from here on the bytes are those of a copy that nobody else can change.
+    // The client can overwrite the object until the URL expires, so all that follows reads a copy.
     let blob_id = uuid_v7(app.clock.now());
     match app.blobs.copy(incoming, BlobKey::Original(blob_id)).await {
-        // The worker removed them at this moment.
+        // The worker has removed the object in the meantime.
         Err(object_store::Error::NotFound { .. }) => return Err(incomplete()),
         copied => copied?,
     }
     app.crash_point("upload-copied").await;
     let bytes = app.blobs.get(BlobKey::Original(blob_id)).await?;
-    let spool = Spool::receive(&app.config.data_dir, most, bytes).await?;
+    let spool = Spool::receive(&app.config.data_dir, max_size, bytes).await?;
     if spool.size != size {
-        // Nothing is concluded from a store that contradicts itself.
+        // A fault and not a rejection: the store reported one size and returned another.
         dedup::discard(app, blob_id).await;
-        return Err(Error::fault("reading an upload", "the byte store hands out another number of bytes"));
+        return Err(Error::fault("reading an upload", "the byte store returned a different number of bytes"));
     }
-    let image = settle(app, upload, &spool, Some(blob_id)).await?;
+    let image = complete_received(app, upload, &spool, Some(blob_id)).await?;
     app.due.notify_one();
     provision(app, image).await;
     Ok(())
@@ -196,9 +199,9 @@ async fn provision(app: &App, image: Option<Box<image_entity::Model>>) {
     }
 }
 
-/// Settles received bytes; answers the image to be provisioned, if they are one. Those that are not accepted end the
-/// upload, unless they were damaged on their way.
-async fn settle(
+/// Completes an upload with received bytes, and returns the image to provision, if they are one. Bytes that are not accepted
+/// end the upload, unless a checksum shows that they were damaged in transit.
+async fn complete_received(
     app: &App,
     upload: &Model,
     spool: &Spool,
@@ -209,25 +212,22 @@ async fn settle(
         Ok(_) => return Ok(None),
         Err(problem) => problem,
     };
-    // After a fault the commit may have happened all the same; the sweep finds out whether somebody owns the bytes.
+    // After a fault the transaction may have been committed nevertheless. The sweep removes bytes that no file owns.
     if let (Some(blob_id), Error::Refusal(_)) = (stored, &problem) {
         dedup::discard(app, blob_id).await;
     }
     match problem {
-        Error::Refusal(why) if why.code != Code::ChecksumMismatch || stored.is_some() => {
-            refuse_bytes(app, upload, why).await.map(|()| None)
+        Error::Refusal(reason) if reason.code != Code::ChecksumMismatch || stored.is_some() => {
+            reject_bytes(app, upload, reason).await.map(|()| None)
         }
         problem => Err(problem),
     }
 }
 
 async fn fill(app: &App, upload: &Model, spool: &Spool, stored: Option<Uuid>) -> Result<IngestOutcome> {
-    let workspace = workspace_entity::by_id_unscoped(upload.workspace_id).one(&app.db.read).await?;
-    let file = match upload.file_id {
-        Some(file) => file::by_id_unscoped(file).one(&app.db.read).await?,
-        None => None,
+    let Some((workspace, file)) = workspace_and_file(app, upload).await? else {
+        return Ok(IngestOutcome::TooLate);
     };
-    let (Some(workspace), Some(file)) = (workspace, file) else { return Ok(IngestOutcome::TooLate) };
     let intent = file.intent.unwrap_or_default();
     let mime_type = intent.mime_type.clone();
     let expected = ExpectedFile {
@@ -243,67 +243,62 @@ async fn fill(app: &App, upload: &Model, spool: &Spool, stored: Option<Uuid>) ->
     expected.fill(app, spool).await
 }
 
-/// The upload that a URL of ours permits to fill, or to fill again with the same bytes.
-async fn permitted(app: &App, id: DirectUploadId, permit: &Permit) -> Result<Model> {
-    if !url_signature::verify(app, &message(id, permit.expires), &permit.signature).await? {
-        let message = "The signature of this URL does not fit: use it exactly as it was handed out.";
-        return Err(Error::refuse(Code::Forbidden, message));
-    }
+/// The upload of a signed URL, if it is open or completed.
+async fn find_signed(app: &App, id: DirectUploadId, signed: &SignedUpload) -> Result<Model> {
+    url_signature::require_valid(app, &message(id, signed.expires), &signed.signature).await?;
     let found = direct_upload::by_id_unscoped(id).one(&app.db.read).await?;
     let Some(upload) = found.filter(|upload| upload.transport == Transport::Put) else {
         return Err(Error::not_found("direct upload"));
     };
     if !matches!(upload.status, Status::Open | Status::Completed) {
-        return Err(over(&upload));
+        return Err(closed(&upload));
     }
-    if DateTime::from_timestamp(permit.expires, 0).is_none_or(|until| until <= app.clock.now()) {
+    if DateTime::from_timestamp(signed.expires, 0).is_none_or(|until| until <= app.clock.now()) {
         return Err(expired());
     }
     Ok(upload)
 }
 
-fn not_all() -> Error {
-    Error::refuse(
-        Code::UploadIncomplete,
-        "These are not the bytes that were announced; send them again, all of them.",
-    )
+fn incomplete_body() -> Error {
+    let message = "The body is incomplete or not of the declared size; send all of the bytes again.";
+    Error::refuse(Code::UploadIncomplete, message)
 }
 
-/// Why no bytes are taken any more.
-fn over(upload: &Model) -> Error {
+/// The refusal of bytes for an upload that accepts no more.
+fn closed(upload: &Model) -> Error {
     match upload.status {
         Status::Expired => expired(),
         Status::Cancelled => cancelled(),
         Status::Failed => failed(upload),
         Status::Completed | Status::Open => {
-            Error::refuse(Code::Conflict, "The bytes of this upload have arrived already.")
+            Error::refuse(Code::Conflict, "This upload has already received its bytes.")
         }
     }
 }
 
-/// The same chunks; now and then the row is told how many bytes they were.
-fn counted<S>(app: &App, id: DirectUploadId, chunks: S) -> impl Stream<Item = Result<Bytes>> + Send
+/// The same chunks. Records the number of received bytes at intervals, and ends with an error after [`IDLE_TIMEOUT`].
+fn with_progress<S>(app: &App, id: DirectUploadId, chunks: S) -> impl Stream<Item = Result<Bytes>> + Send
 where
     S: Stream<Item = Result<Bytes>> + Send + Unpin,
 {
     let start = (chunks, 0i64, Instant::now(), app.clone());
-    stream::unfold(start, move |(mut chunks, mut bytes, mut told, app)| async move {
-        let chunk = match tokio::time::timeout(MAX_SILENCE, chunks.next()).await {
+    stream::unfold(start, move |(mut chunks, mut bytes, mut recorded_at, app)| async move {
+        let chunk = match tokio::time::timeout(IDLE_TIMEOUT, chunks.next()).await {
             Ok(chunk) => chunk?,
-            Err(_) => Err(not_all()),
+            Err(_) => Err(incomplete_body()),
         };
         bytes += chunk.as_ref().map_or(0, |chunk| i64::try_from(chunk.len()).unwrap_or(0));
-        if told.elapsed() > PROGRESS {
-            if let Err(problem) = note(&app, id, bytes).await {
+        if recorded_at.elapsed() > PROGRESS_INTERVAL {
+            if let Err(problem) = record_progress(&app, id, bytes).await {
                 problem.log();
             }
-            told = Instant::now();
+            recorded_at = Instant::now();
         }
-        Some((chunk, (chunks, bytes, told, app)))
+        Some((chunk, (chunks, bytes, recorded_at, app)))
     })
 }
 
-async fn note(app: &App, id: DirectUploadId, bytes: i64) -> Result<()> {
+async fn record_progress(app: &App, id: DirectUploadId, bytes: i64) -> Result<()> {
     Entity::update_many()
         .col_expr(Column::BytesReceived, Expr::val(bytes))
         .filter(direct_upload::COLUMN.id.eq(id))
@@ -313,6 +308,7 @@ async fn note(app: &App, id: DirectUploadId, bytes: i64) -> Result<()> {
     Ok(())
 }
 
+/// The text that is signed.
 fn message(id: DirectUploadId, expires: i64) -> String {
     format!("upload\n{id}\n{expires}")
 }

@@ -1,4 +1,4 @@
-//! Following the events of a workspace: first what was missed, then what happens, in the order of commits.
+//! Following the events of a workspace in the order of commits: first those after a cursor, then new ones.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,48 +16,49 @@ use crate::entity::workspace as workspace_entity;
 use crate::error::{Error, Result};
 use crate::id::WorkspaceId;
 
-/// Most events read at once.
-const BATCH: u64 = 100;
-/// How often in a row the database may fail before a follower is let go, and how long to wait each time.
-const PATIENCE: u32 = 10;
-const PAUSE: Duration = Duration::from_secs(1);
+/// Most events of one read.
+const MAX_BATCH: u64 = 100;
+/// How often in a row the database may fail before the stream ends with an error.
+const MAX_FAILURES: u32 = 10;
+/// How long to wait after such a failure.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// Events of one read, oldest first, at least one; and who was looked up to see them.
-pub struct Batch {
+/// The events of one read, oldest first, at least one; and the viewer whose rights were checked for them.
+pub struct EventBatch {
     pub events: Vec<Model>,
     pub viewer: Arc<Viewer>,
 }
 
-/// Follows a workspace from now on or, with a cursor, from the event after it. The stream ends only with an error: the
-/// viewer's rights are looked up before each read.
+/// Streams the events of a workspace from now on or, with a cursor, those after it. The stream ends only with an error. The
+/// rights of the viewer are checked before each read.
 ///
 /// # Errors
-/// At first and later on: `FORBIDDEN` without the scope `FILES_READ`, `NOT_FOUND` for a workspace out of sight,
-/// `UNAUTHENTICATED`. At first: `BAD_USER_INPUT` for a cursor that cannot be used.
+/// At the start and in the stream: `FORBIDDEN` without the scope `FILES_READ`, `NOT_FOUND` for a workspace that the viewer
+/// may not see, `UNAUTHENTICATED`. At the start: `BAD_USER_INPUT` for a cursor that cannot be used.
 pub async fn follow(
     app: &App,
     credential: &Arc<Credential>,
     workspace: WorkspaceId,
     after: Option<&str>,
-) -> Result<impl Stream<Item = Result<Batch>> + Send + use<>> {
+) -> Result<impl Stream<Item = Result<EventBatch>> + Send + use<>> {
     let viewer = credential.viewer(app, Credential::MAX_AGE).await?;
     check(&viewer, workspace)?;
-    // An admin sees every workspace, but only those that there are.
+    // `check` accepts any id from an admin, so whether the workspace exists is looked up here.
     let visible =
         workspace_entity::visible_to(&viewer.access()).filter(workspace_entity::COLUMN.id.eq(workspace));
     visible.one(&app.db.read).await?.ok_or_else(not_found)?;
-    // Before the table is looked at: what is appended after that wakes us.
-    let news = app.event_notifier.subscribe(workspace);
-    let place = match after {
-        Some(text) => cursor::place(text, workspace, app.clock.now())?,
-        None => newest(app, workspace).await?,
+    // Subscribes before the table is read, so that no event in between is missed.
+    let latest_seq = app.event_notifier.subscribe(workspace);
+    let seq = match after {
+        Some(text) => cursor::seq(text, workspace, app.clock.now())?,
+        None => newest_seq(app, workspace).await?,
     };
     let follower = Follower {
         app: app.clone(),
         credential: Arc::clone(credential),
         workspace,
-        news,
-        place,
+        latest_seq,
+        seq,
         failures: 0,
     };
     Ok(stream::unfold(Some(follower), |follower| async move {
@@ -73,66 +74,68 @@ struct Follower {
     app: App,
     credential: Arc<Credential>,
     workspace: WorkspaceId,
-    news: watch::Receiver<i64>,
-    /// Number of the last event read.
-    place: i64,
+    /// Sequence number of the newest event of the workspace.
+    latest_seq: watch::Receiver<i64>,
+    /// Sequence number of the last event read.
+    seq: i64,
+    /// Failures of the database since the last successful read.
     failures: u32,
 }
 
 impl Follower {
-    /// The next events, however long that takes.
-    async fn next(&mut self) -> Result<Batch> {
+    /// Waits for the next events without a time limit.
+    async fn next(&mut self) -> Result<EventBatch> {
         loop {
             match self.read().await {
                 Ok(Some(batch)) => return Ok(batch),
                 Ok(None) => self.wait().await?,
-                // The database may be back in a moment; nothing is delivered meanwhile, and nothing is skipped.
-                Err(fault @ Error::Fault { .. }) if self.failures < PATIENCE => {
+                // The database may recover soon. Until then nothing is delivered, and nothing is skipped.
+                Err(fault @ Error::Fault { .. }) if self.failures < MAX_FAILURES => {
                     fault.log();
                     self.failures += 1;
-                    tokio::time::sleep(PAUSE).await;
+                    tokio::time::sleep(RETRY_DELAY).await;
                 }
                 Err(problem) => return Err(problem),
             }
         }
     }
 
-    async fn read(&mut self) -> Result<Option<Batch>> {
+    /// The events after the last one read; `None` if there are none.
+    async fn read(&mut self) -> Result<Option<EventBatch>> {
         let viewer = self.credential.viewer(&self.app, Duration::ZERO).await?;
         check(&viewer, self.workspace)?;
         let db = &self.app.db.read;
-        let events =
-            event::visible_to(&viewer.access(), self.workspace, self.place, db.get_database_backend());
-        let events = events.ok_or_else(not_found)?.limit(BATCH).all(db).await?;
+        let events = event::visible_to(&viewer.access(), self.workspace, self.seq, db.get_database_backend());
+        let events = events.ok_or_else(not_found)?.limit(MAX_BATCH).all(db).await?;
         self.failures = 0;
         let Some(last) = events.last() else { return Ok(None) };
-        self.place = last.seq;
-        Ok(Some(Batch { events, viewer }))
+        self.seq = last.seq;
+        Ok(Some(EventBatch { events, viewer }))
     }
 
-    /// Waits for news, and looks now and then whether the viewer still may have them.
+    /// Waits for a new event, and checks at intervals whether the viewer may still follow the workspace.
     async fn wait(&mut self) -> Result<()> {
-        let place = self.place;
+        let seq = self.seq;
         loop {
-            let news = async { self.news.wait_for(|newest| *newest > place).await.map(drop) };
-            match tokio::time::timeout(Credential::MAX_AGE, news).await {
+            let new_event = async { self.latest_seq.wait_for(|latest| *latest > seq).await.map(drop) };
+            match tokio::time::timeout(Credential::MAX_AGE, new_event).await {
                 Ok(Ok(())) => return Ok(()),
-                Ok(Err(gone)) => return Err(Error::fault("following events", gone)),
+                Ok(Err(closed)) => return Err(Error::fault("following events", closed)),
                 Err(_) => still_allowed(&self.app, &self.credential, self.workspace).await?,
             }
         }
     }
 }
 
-/// Whether the rights to follow a workspace still stand, as of a few seconds ago: also before each event of a batch, which
-/// a client may take slowly.
+/// Checks whether the credential may still follow a workspace; a result of a few seconds ago may be reused. Also called
+/// before each event of a batch, because a slow client may take long to receive them.
 ///
 /// # Errors
 /// Those of [`follow`].
 pub async fn still_allowed(app: &App, credential: &Credential, workspace: WorkspaceId) -> Result<()> {
     match credential.viewer(app, Credential::MAX_AGE).await {
         Ok(viewer) => check(&viewer, workspace),
-        // The next read, or the next look, will tell.
+        // A fault does not end the stream: the next read or check decides.
         Err(fault @ Error::Fault { .. }) => {
             fault.log();
             Ok(())
@@ -141,7 +144,7 @@ pub async fn still_allowed(app: &App, credential: &Credential, workspace: Worksp
     }
 }
 
-/// Whether a viewer may follow a workspace.
+/// Checks whether a viewer may follow a workspace.
 fn check(viewer: &Viewer, workspace: WorkspaceId) -> Result<()> {
     viewer.require(Scope::FilesRead)?;
     if viewer.sees(workspace) { Ok(()) } else { Err(not_found()) }
@@ -151,7 +154,8 @@ fn not_found() -> Error {
     Error::not_found("workspace").at("workspaceId")
 }
 
-async fn newest(app: &App, workspace: WorkspaceId) -> Result<i64> {
+/// Sequence number of the newest event of a workspace; 0 if there is none.
+async fn newest_seq(app: &App, workspace: WorkspaceId) -> Result<i64> {
     let Some(statement) = event::newest_of(&[workspace], app.db.read.get_database_backend()) else {
         return Ok(0);
     };

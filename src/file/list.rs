@@ -1,4 +1,4 @@
-//! Lists of files: which, in what order, and how many.
+//! Lists of files: filters, orders, pages and counts.
 
 use sea_orm::ColumnTrait;
 use uuid::Uuid;
@@ -24,7 +24,7 @@ pub struct FileList {
     pub filter: FileFilter,
     pub page: PageArgs,
     pub order: ListOrder<Column>,
-    /// Look up both ends of the page.
+    /// Find out for both ends of the page whether there are more rows.
     pub both_ends: bool,
 }
 
@@ -50,8 +50,8 @@ pub async fn list(app: &App, viewer: &Viewer, list: FileList) -> Result<Page<Mod
     page::page(&app.db.read, &ranges, list.order, request, list.both_ends).await
 }
 
-/// How many files a list has and how many bytes they are, all pages together. A list without conditions is read from
-/// counters, and exact; otherwise counting stops at a cap.
+/// Number and total bytes of the files on all pages of a list. Without conditions the numbers come from counters and are
+/// exact; otherwise counting stops at `max_count`.
 ///
 /// # Errors
 /// `FORBIDDEN`, `BAD_USER_INPUT`.

@@ -12,7 +12,7 @@ use crate::auth::Credential;
 use crate::direct_upload::progress;
 use crate::entity::event;
 use crate::error::Error;
-use crate::event::{self as events, Batch};
+use crate::event::{self as events, EventBatch};
 use crate::graphql::error::{from_loader, top_level};
 use crate::graphql::subscription::delivery::SubscriptionContext;
 use crate::graphql::types::direct_upload::DirectUpload;
@@ -118,7 +118,7 @@ struct Preload {
 
 /// Begins a delivery with the events of the given kinds.
 async fn deliver(
-    Batch { mut events, viewer }: Batch,
+    EventBatch { mut events, viewer }: EventBatch,
     kinds: Option<&[event::EventKind]>,
     preload: Preload,
     subscription: &SubscriptionContext,

@@ -77,7 +77,7 @@ async fn put_upload(
     let received = async {
         let Query(UploadQuery { expires, signature }) = query.map_err(|_| bad_signature())?;
         let id = id.parse().map_err(|_| Error::not_found("direct upload"))?;
-        let permit = uploads::Permit { expires, signature };
+        let signed = uploads::SignedUpload { expires, signature };
         reject_form(&headers)?;
         let length =
             headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
@@ -90,14 +90,14 @@ async fn put_upload(
             true => stream::once(std::future::ready(Err(if_match()))).boxed(),
             false => digest::verify(digest::expected_sha256(&headers)?, chunks),
         };
-        let (upload, file) = uploads::receive(&app, id, &permit, length, chunks).await?;
+        let (upload, file) = uploads::receive(&app, id, &signed, length, chunks).await?;
         Ok(UploadResponse {
             upload_id: upload.id.to_string(),
             file_id: file.id.to_string(),
             filename: file.filename_sent.unwrap_or(file.filename),
             mime_type: file.mime_type,
             size: file.size,
-            sha256: file.sha256.map(|hash| hash.iter().map(|byte| format!("{byte:02x}")).collect()),
+            sha256: file.sha256.map(hex::encode),
         })
     };
     let received: Result<UploadResponse> = received.await;
@@ -145,12 +145,12 @@ async fn get_file(
     let response = async {
         let Query(query) = query.map_err(|_| bad_signature())?;
         let id = id.parse().map_err(|_| bad_signature())?;
-        let permit = download::Permit {
+        let signed = download::SignedDownload {
             expires: query.expires,
             attachment: query.attachment.as_deref() == Some("1"),
             signature: query.signature,
         };
-        let found = download::find(&app, id, &permit).await?;
+        let found = download::find(&app, id, &signed).await?;
         respond(&app, &found, &method, &headers, request_id).await
     };
     response.await.unwrap_or_else(|error| {

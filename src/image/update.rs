@@ -1,4 +1,4 @@
-//! Changing an image.
+//! Updating images.
 
 use crate::app::App;
 use crate::auth::{Viewer, editable};
@@ -11,13 +11,13 @@ pub use crate::provision::update::ImageChange;
 use crate::provision::update::{change_in_account, write};
 use crate::rows::revision::require_unchanged;
 
-/// Changes an image. Switching its access purges the account's caches, and every URL answered from then on has the new
+/// Updates an image. Changing `requireSignedURLs` purges the account's caches, and later delivery URLs have a new Cloudflare
 /// id.
 ///
 /// # Errors
-/// `NOT_FOUND`, `FORBIDDEN`, `BAD_USER_INPUT`, `METADATA_TOO_LARGE`, `CUSTOM_ID_NOT_ALLOWED`; `CONFLICT` when somebody
-/// else was faster or is at it; `UPSTREAM_ERROR` and `UPSTREAM_RATE_LIMITED` while the account does not answer, and then
-/// nothing is changed, or the worker finds out.
+/// `NOT_FOUND`, `FORBIDDEN`, `BAD_USER_INPUT`, `METADATA_TOO_LARGE`, `CUSTOM_ID_NOT_ALLOWED`; `CONFLICT` when the
+/// image has changed in the meantime or another change is in progress; `UPSTREAM_ERROR` and `UPSTREAM_RATE_LIMITED` while
+/// the account does not respond. In that case nothing has changed, or the worker completes the change.
 pub async fn update(app: &App, viewer: &Viewer, id: ImageId, change: ImageChange) -> Result<Model> {
     viewer.require(Scope::ImagesWrite)?;
     let image = editable::find_image(app, viewer, id).await.map_err(|e| e.at("id"))?;
@@ -27,6 +27,6 @@ pub async fn update(app: &App, viewer: &Viewer, id: ImageId, change: ImageChange
         return write(app, &image, &change, None).await;
     }
     let task_app = app.clone();
-    // A change that has begun is carried out and written down, even if the client has left.
+    // Runs to its end even if the client disconnects.
     job::run_to_end(async move { change_in_account(&task_app, &image, &change).await }).await
 }

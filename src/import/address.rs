@@ -1,4 +1,4 @@
-//! Which addresses are fetched from: those of the public internet and no others.
+//! Which addresses files are fetched from: only those of the public internet.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -6,8 +6,8 @@ use url::{Host, Url};
 
 use crate::error::{Code, Error, Result};
 
-/// Checks what a URL says by itself: scheme, credentials, and an address written in it. Other spellings of an address
-/// (decimal, octal, hexadecimal, shortened) are addresses by the time a URL is parsed.
+/// Checks the scheme, the credentials, and an IP address as host. `Url` has parsed other notations of an address (decimal,
+/// octal, hexadecimal, shortened) into addresses.
 ///
 /// # Errors
 /// `SOURCE_FORBIDDEN`.
@@ -16,18 +16,18 @@ pub fn check_url(url: &Url, allow_loopback: bool) -> Result<()> {
         return Err(forbidden("A file is imported from an http:// or https:// URL."));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(forbidden("A URL to import from has no user name and no password in it."));
+        return Err(forbidden("The URL of an import must not contain a user name or a password."));
     }
     let address = match url.host() {
         Some(Host::Ipv4(address)) => IpAddr::V4(address),
         Some(Host::Ipv6(address)) => IpAddr::V6(address),
         Some(Host::Domain(name)) if !name.is_empty() => return Ok(()),
-        _ => return Err(forbidden("A URL to import from names a host.")),
+        _ => return Err(forbidden("The URL of an import needs a host.")),
     };
     check(address, allow_loopback)
 }
 
-/// Checks an address that is about to be connected to.
+/// Checks an address before a connection to it is opened.
 ///
 /// # Errors
 /// `SOURCE_FORBIDDEN`.
@@ -35,15 +35,15 @@ pub fn check(address: IpAddr, allow_loopback: bool) -> Result<()> {
     if is_public(address) || (allow_loopback && address.is_loopback()) {
         return Ok(());
     }
-    Err(forbidden("Files are imported from public addresses only, and this is none."))
+    Err(forbidden("Files are imported from public addresses only; this address is not public."))
 }
 
-/// The refusal of a source.
+/// The refusal of a URL or address that files are not imported from.
 pub fn forbidden(message: &str) -> Error {
     Error::refuse(Code::SourceForbidden, message)
 }
 
-/// Whether an address is one of the public internet's hosts.
+/// Whether an address can be that of a host on the public internet.
 /// Source: IANA's registries of special-purpose addresses for IPv4 and IPv6.
 fn is_public(address: IpAddr) -> bool {
     match address {
@@ -54,19 +54,19 @@ fn is_public(address: IpAddr) -> bool {
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
     let [a, b, c, _] = address.octets();
-    // Public by number, and yet inside every machine of one cloud, with its metadata.
+    // A public address that Azure reserves for services inside its virtual networks, such as instance metadata.
     const AZURE: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
     address != AZURE
         && !matches!(
             (a, b, c),
             // This network, private, loopback.
             (0 | 10 | 127, ..)
-            // Between a carrier and its customers.
+            // Carrier-grade NAT.
             | (100, 64..=127, _)
-            // Link-local, with the metadata services of clouds.
+            // Link-local, which includes the metadata services of clouds.
             | (169, 254, _)
             | (172, 16..=31, _)
-            // Protocol assignments, documentation, the former relays of 6to4.
+            // Protocol assignments, documentation, and the deprecated 6to4 relays.
             | (192, 0, 0 | 2)
             | (192, 88, 99)
             | (192, 168, _)
@@ -81,11 +81,11 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let [a, b, ..] = address.segments();
-    if let Some(embedded) = nat64(address) {
+    if let Some(embedded) = nat64_target(address) {
         return is_public_v4(embedded);
     }
-    // Global unicast is 2000::/3. Outside it lie the unspecified and the loopback address, unique local, link-local and
-    // multicast ones, and those that carry an IPv4 address: mapped, compatible, and translated for a local network.
+    // Global unicast is 2000::/3. Outside of it are the unspecified and the loopback address, the unique local, link-local
+    // and multicast addresses, and those that contain an IPv4 address: mapped, compatible, and translated for local use.
     (0x2000..=0x3fff).contains(&a)
         // Protocol assignments: Teredo, benchmarks, ORCHID.
         && !(a == 0x2001 && b < 0x0200)
@@ -96,8 +96,8 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         && a != 0x2002
 }
 
-/// The IPv4 address that a network's translator will connect to for an address below 64:ff9b::/96.
-fn nat64(address: Ipv6Addr) -> Option<Ipv4Addr> {
+/// The IPv4 address to which a NAT64 translator connects for an address in 64:ff9b::/96.
+fn nat64_target(address: Ipv6Addr) -> Option<Ipv4Addr> {
     match address.segments() {
         [0x0064, 0xff9b, 0, 0, 0, 0, high, low] => {
             let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());

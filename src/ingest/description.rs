@@ -68,19 +68,11 @@ pub fn check_metadata(metadata: &Map<String, Value>) -> Result<()> {
 /// `BAD_USER_INPUT` at `sha256`.
 pub fn check_sha256(text: &str) -> Result<[u8; 32]> {
     let wrong = || Error::invalid("sha256", "A SHA-256 is written as 64 lower-case hexadecimal digits.");
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Ok(byte - b'0'),
-        b'a'..=b'f' => Ok(byte - b'a' + 10),
-        _ => Err(wrong()),
-    };
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    if pairs.len() != 32 || !rest.is_empty() {
+    if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
         return Err(wrong());
     }
     let mut hash = [0; 32];
-    for (byte, [high, low]) in hash.iter_mut().zip(pairs) {
-        *byte = digit(*high)? << 4 | digit(*low)?;
-    }
+    hex::decode_to_slice(text, &mut hash).map_err(|_| wrong())?;
     Ok(hash)
 }
 

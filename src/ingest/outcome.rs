@@ -7,7 +7,7 @@ use crate::auth::Viewer;
 use crate::entity::Failure;
 use crate::entity::file::{self, ImageStatus, Model};
 use crate::error::{Refusal, Result};
-use crate::idempotency::{self, Key};
+use crate::idempotency::{self, IdempotencyKey};
 
 /// The file of an upload or import: a new one, or one that the workspace had.
 #[derive(Debug, Clone)]
@@ -31,13 +31,17 @@ impl Uploaded {
 ///
 /// # Errors
 /// `CONFLICT` at `idempotencyKey` if that request was a different one, or if its file was deleted.
-pub async fn first_result(app: &App, viewer: &Viewer, key: Option<&Key>) -> Result<Option<Uploaded>> {
+pub async fn first_result(
+    app: &App,
+    viewer: &Viewer,
+    key: Option<&IdempotencyKey>,
+) -> Result<Option<Uploaded>> {
     let Some(key) = key else { return Ok(None) };
-    let Some(first) = key.first(app).await? else { return Ok(None) };
+    let Some(first) = key.find_first_request(app).await? else { return Ok(None) };
     let found = file::visible_to(&viewer.access())
         .filter(file::COLUMN.id.eq(first.file_id))
         .one(&app.db.read)
         .await?;
-    let file = found.ok_or_else(idempotency::gone)?;
+    let file = found.ok_or_else(idempotency::result_deleted)?;
     Ok(Some(Uploaded::new(file, first.deduplicated)))
 }

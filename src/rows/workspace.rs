@@ -37,7 +37,7 @@ pub async fn insert_member(
     workspace: WorkspaceId,
     role: membership::Role,
     now: DateTime<Utc>,
-) -> Result<()> {
+) -> Result<membership::Model> {
     let row = membership::ActiveModel {
         id: Set(MembershipId::new(now)),
         workspace_id: Set(workspace),
@@ -45,6 +45,5 @@ pub async fn insert_member(
         role: Set(role),
         created_at: Set(now),
     };
-    row.insert(transaction).await?;
-    Ok(())
+    Ok(row.insert(transaction).await?)
 }

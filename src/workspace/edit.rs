@@ -1,4 +1,4 @@
-//! Making and changing workspaces: name and policy.
+//! Creating workspaces, and updating their names and policies.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{ActiveModelTrait, ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter};
@@ -17,17 +17,17 @@ use crate::rows;
 
 /// Longest name, in characters.
 const MAX_NAME: usize = 100;
-/// Most accepted types of a policy.
+/// Most MIME types of a policy.
 const MAX_TYPES: usize = 50;
-/// Longest stay in the trash, in days.
+/// Longest retention time of the trash, in days.
 const MAX_TRASH_DAYS: i32 = 365;
 
-/// What to change of a policy; `None` leaves it as it is.
+/// Changes to a policy; `None` leaves a field unchanged.
 #[derive(Debug, Clone, Default)]
 pub struct PolicyChange {
-    /// MIME types, `image/*` style wildcards among them; empty means any.
+    /// MIME types; wildcards such as `image/*` are allowed. An empty list allows any type.
     pub allowed_mime_types: Option<Vec<String>>,
-    /// Bytes.
+    /// In bytes.
     pub max_file_size: Option<u64>,
     pub private_by_default: Option<bool>,
     pub exif_policy: Option<ExifPolicy>,
@@ -35,14 +35,14 @@ pub struct PolicyChange {
     pub trash_days: Option<i32>,
 }
 
-/// Makes a workspace, with the viewer as its owner.
+/// Creates a workspace with the viewer as its owner.
 ///
 /// # Errors
 /// `FORBIDDEN`, also for a token limited to a workspace; `BAD_USER_INPUT`.
 pub async fn create(app: &App, viewer: &Viewer, name: &str, policy: &PolicyChange) -> Result<Model> {
     viewer.require(Scope::WorkspaceAdmin)?;
     if viewer.token.workspace_id.is_some() {
-        let message = "The token in use is limited to one workspace and cannot make another.";
+        let message = "The token in use is limited to one workspace and cannot create another.";
         return Err(Error::refuse(Code::Forbidden, message));
     }
     let name = checked_name(name)?;
@@ -52,13 +52,13 @@ pub async fn create(app: &App, viewer: &Viewer, name: &str, policy: &PolicyChang
     let workspace = rows::workspace::insert(&transaction, &name, now).await?;
     rows::workspace::insert_member(&transaction, viewer.user.id, workspace.id, membership::Role::Owner, now)
         .await?;
-    let workspace = changed(workspace, None, policy, now).update(&transaction).await?;
+    let workspace = with_changes(workspace, None, policy, now).update(&transaction).await?;
     transaction.commit().await?;
     viewer.add_membership(workspace.id, membership::Role::Owner);
     Ok(workspace)
 }
 
-/// Changes name or policy of a workspace.
+/// Updates the name or the policy of a workspace.
 ///
 /// # Errors
 /// `NOT_FOUND`, `FORBIDDEN`, `BAD_USER_INPUT`.
@@ -72,19 +72,20 @@ pub async fn update(
     let workspace = find_owned(app, viewer, id).await.map_err(|e| e.at("id"))?;
     let name = name.map(checked_name).transpose()?;
     check_policy(app, policy)?;
-    let changed = changed(workspace, name, policy, app.clock.now());
+    let row = with_changes(workspace, name, policy, app.clock.now());
     let updated = Entity::update_many()
-        .set(changed)
+        .set(row)
         .filter(workspace::COLUMN.id.eq(id))
         .exec_with_returning(&app.db.write)
         .await?;
     updated.into_iter().next().ok_or_else(|| Error::not_found("workspace").at("id"))
 }
 
-/// A workspace the viewer may manage: as its owner, or as an admin.
+/// A workspace that the viewer may manage, as its owner or as an admin.
 ///
 /// # Errors
-/// `NOT_FOUND` when out of sight, `FORBIDDEN` for others, and for a token without `WORKSPACE_ADMIN`.
+/// `NOT_FOUND` when the viewer may not see it, `FORBIDDEN` when the viewer is neither, or the token has not the scope
+/// `WORKSPACE_ADMIN`.
 pub async fn find_owned(app: &App, viewer: &Viewer, id: WorkspaceId) -> Result<Model> {
     viewer.require(Scope::WorkspaceAdmin)?;
     let Some(workspace) = find(app, viewer, id).await? else { return Err(Error::not_found("workspace")) };
@@ -92,7 +93,7 @@ pub async fn find_owned(app: &App, viewer: &Viewer, id: WorkspaceId) -> Result<M
     Ok(workspace)
 }
 
-fn changed(
+fn with_changes(
     workspace: Model,
     name: Option<String>,
     policy: &PolicyChange,
@@ -146,9 +147,9 @@ fn check_policy(app: &App, policy: &PolicyChange) -> Result<()> {
         );
         return Err(Error::invalid("policy.allowedMimeTypes", message));
     }
-    let most = app.config.max_file_size;
-    if policy.max_file_size.is_some_and(|size| !(1..=most).contains(&size)) {
-        let message = format!("The largest file has 1 to {most} bytes, the server's limit.");
+    let max_size = app.config.max_file_size;
+    if policy.max_file_size.is_some_and(|size| !(1..=max_size).contains(&size)) {
+        let message = format!("The largest file has 1 to {max_size} bytes, the limit of this server.");
         return Err(Error::invalid("policy.maxFileSize", message));
     }
     if policy.trash_days.is_some_and(|days| !(0..=MAX_TRASH_DAYS).contains(&days)) {

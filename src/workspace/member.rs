@@ -16,9 +16,10 @@ use crate::entity::{user, workspace};
 use crate::error::{Code, Error, Result};
 use crate::id::{MembershipId, UserId, WorkspaceId};
 use crate::query::page::{self, Count, IndexRange, KeysetRow, ListOrder, Page, PageArgs, SortKey};
+use crate::rows;
 
-/// Who may see members: not a token that only makes uploads.
-const READING: [Scope; 3] = [Scope::FilesRead, Scope::ImagesRead, Scope::WorkspaceAdmin];
+/// Any of these lets a token read members; `UPLOADS_CREATE` alone does not.
+const READ_SCOPES: [Scope; 3] = [Scope::FilesRead, Scope::ImagesRead, Scope::WorkspaceAdmin];
 
 /// Longest membership first.
 const BY_JOINING: ListOrder<Column> = ListOrder::by_creation("members:JOINED_AT", false);
@@ -28,34 +29,34 @@ const BY_JOINING: ListOrder<Column> = ListOrder::by_creation("members:JOINED_AT"
 pub struct MemberList {
     pub workspace_id: WorkspaceId,
     pub page: PageArgs,
-    /// Look up both ends of the page.
+    /// Find out for both ends of the page whether there are more rows.
     pub both_ends: bool,
 }
 
 /// A page of a workspace's members, longest membership first.
 pub async fn list(app: &App, viewer: &Viewer, list: MemberList) -> Result<Page<Model>> {
-    viewer.require_any(&READING)?;
+    viewer.require_any(&READ_SCOPES)?;
     let ranges = ranges(viewer, &list);
     page::page(&app.db.read, &ranges, BY_JOINING, list.page.validate()?, list.both_ends).await
 }
 
 /// How many members a workspace has.
 pub async fn count(app: &App, viewer: &Viewer, list: &MemberList) -> Result<Count> {
-    viewer.require_any(&READING)?;
+    viewer.require_any(&READ_SCOPES)?;
     page::count(&app.db.read, &ranges(viewer, list), None, None).await
 }
 
-/// Those of the given memberships that the viewer may see, in no order.
+/// Those of the given memberships that the viewer may see, in no particular order.
 pub async fn find_many(app: &App, viewer: &Viewer, ids: &[MembershipId]) -> Result<Vec<Model>> {
-    viewer.require_any(&READING)?;
+    viewer.require_any(&READ_SCOPES)?;
     let of_ids = membership::COLUMN.id.is_in(ids.iter().copied());
     Ok(membership::visible_to(&viewer.access()).filter(of_ids).all(&app.db.read).await?)
 }
 
-/// Makes a user a member, or changes their role.
+/// Adds a user to a workspace, or changes the role of a member.
 ///
 /// # Errors
-/// `NOT_FOUND` for workspace or user, `FORBIDDEN` for who is neither owner nor admin, `CONFLICT` for the last owner.
+/// `NOT_FOUND` for workspace or user, `FORBIDDEN` for a viewer who is neither owner nor admin, `CONFLICT` for the last owner.
 pub async fn set(
     app: &App,
     viewer: &Viewer,
@@ -64,13 +65,13 @@ pub async fn set(
     role: Role,
 ) -> Result<Model> {
     find_owned(app, viewer, workspace_id).await.map_err(|e| e.at("workspaceId"))?;
-    // Whoever was told the id of a user may invite them: it cannot be guessed.
+    // A user id cannot be guessed, so knowing it is enough to add the user.
     if !user::exists(&app.db.read, user_id).await? {
         return Err(Error::not_found("user").at("userId"));
     }
     let now = app.clock.now();
     let transaction = app.db.begin().await?;
-    take_turns(&transaction, workspace_id).await?;
+    lock_workspace(&transaction, workspace_id).await?;
     let member = match find_member(&transaction, workspace_id, user_id).await? {
         Some(member) => {
             if member.role == Role::Owner && role != Role::Owner {
@@ -80,25 +81,16 @@ pub async fn set(
             row.role = Set(role);
             row.update(&transaction).await?
         }
-        None => {
-            let row = membership::ActiveModel {
-                id: Set(MembershipId::new(now)),
-                workspace_id: Set(workspace_id),
-                user_id: Set(user_id),
-                role: Set(role),
-                created_at: Set(now),
-            };
-            row.insert(&transaction).await?
-        }
+        None => rows::workspace::insert_member(&transaction, user_id, workspace_id, role, now).await?,
     };
     transaction.commit().await?;
     Ok(member)
 }
 
-/// Removes a member; everybody may leave by themselves. What the member may do ends with the next request.
+/// Removes a member. Every member may remove themselves. The removal takes effect with the member's next request.
 ///
 /// # Errors
-/// `NOT_FOUND` for workspace or member, `FORBIDDEN` for who is neither owner nor admin, `CONFLICT` for the last owner.
+/// `NOT_FOUND` for workspace or member, `FORBIDDEN` for a viewer who is neither owner nor admin, `CONFLICT` for the last owner.
 pub async fn remove(
     app: &App,
     viewer: &Viewer,
@@ -112,7 +104,7 @@ pub async fn remove(
         viewer.require_owner(workspace_id).map_err(|e| e.at("workspaceId"))?;
     }
     let transaction = app.db.begin().await?;
-    take_turns(&transaction, workspace_id).await?;
+    lock_workspace(&transaction, workspace_id).await?;
     let Some(member) = find_member(&transaction, workspace_id, user_id).await? else {
         return Err(Error::not_found("member").at("userId"));
     };
@@ -124,8 +116,9 @@ pub async fn remove(
     Ok(member.id)
 }
 
-/// Changes of one workspace's members come one after the other: two owners who demote each other at once would leave none.
-async fn take_turns(transaction: &impl ConnectionTrait, id: WorkspaceId) -> Result<()> {
+/// Locks the row of a workspace until the end of the transaction. Without this, two owners who remove each other at the same
+/// time could leave none.
+async fn lock_workspace(transaction: &impl ConnectionTrait, id: WorkspaceId) -> Result<()> {
     workspace::Entity::update_many()
         .col_expr(workspace::Column::Name, Expr::col(workspace::Column::Name))
         .filter(workspace::COLUMN.id.eq(id))
@@ -143,6 +136,10 @@ async fn find_member(
     Ok(membership::of_user(user).filter(of_workspace).one(transaction).await?)
 }
 
+/// Requires that a workspace has an owner besides this one.
+///
+/// # Errors
+/// `CONFLICT` at `userId`.
 async fn require_another_owner(transaction: &impl ConnectionTrait, owner: &Model) -> Result<()> {
     if membership::has_other_owner(transaction, owner).await? {
         return Ok(());

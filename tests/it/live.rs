@@ -239,7 +239,7 @@ both! {
         socket.subscribe("a", FOLLOW, from(&server, &cursor)).await;
         let message = socket.message().await;
         assert_eq!(message["payload"][0]["extensions"]["code"], "BAD_USER_INPUT");
-        assert!(message["payload"][0]["message"].as_str().unwrap().contains("read the lists anew"), "{message:#}");
+        assert!(message["payload"][0]["message"].as_str().unwrap().contains("read the lists again"), "{message:#}");
     }
 
     /// Every close code of a WebSocket.

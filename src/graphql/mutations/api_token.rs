@@ -2,7 +2,7 @@
 
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 
-use crate::api_token::{self as tokens, NewToken};
+use crate::api_token::{self as tokens, NewApiToken};
 use crate::graphql::error::{UserError, outcome};
 use crate::graphql::types::api_token::ApiToken;
 use crate::graphql::types::scalar::DateTime;
@@ -26,7 +26,7 @@ impl TokenMutation {
         let created = async {
             let workspace_id =
                 input.workspace_id.as_ref().map(|id| parse_id(id, "workspaceId")).transpose()?;
-            let new = NewToken {
+            let new = NewApiToken {
                 name: input.name,
                 workspace_id,
                 scopes: input.scopes.into_iter().map(Into::into).collect(),

@@ -3,8 +3,8 @@
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 use futures_util::StreamExt;
 
-use crate::direct_upload::create::{self, Created, NewDirectUpload};
-use crate::direct_upload::{self, Told};
+use crate::direct_upload::create::{self, CreatedUpload, NewDirectUpload};
+use crate::direct_upload::{self, ReportedResponse};
 use crate::error::{Error, Result};
 use crate::graphql::error::{UserError, outcome};
 use crate::graphql::mutations::upload::new_file_options;
@@ -89,7 +89,7 @@ impl DirectUploadMutation {
     }
 }
 
-async fn create_direct_upload(ctx: &Context<'_>, input: CreateDirectUploadInput) -> Result<Created> {
+async fn create_direct_upload(ctx: &Context<'_>, input: CreateDirectUploadInput) -> Result<CreatedUpload> {
     let new = NewDirectUpload {
         workspace_id: parse_id(&input.workspace_id, "workspaceId")?,
         options: NewFileOptions {
@@ -121,7 +121,7 @@ async fn create_direct_uploads(
     }
     let entries: Vec<_> =
         input.uploads.into_iter().enumerate().map(|(index, entry)| create_entry(ctx, index, entry)).collect();
-    Ok(futures_util::stream::iter(entries).buffered(create::AT_ONCE).collect().await)
+    Ok(futures_util::stream::iter(entries).buffered(create::BATCH_CONCURRENCY).collect().await)
 }
 
 /// Creates one direct upload of a batch. A fault is reported for it alone, and the others are created.
@@ -144,9 +144,11 @@ type Completed =
 async fn complete_direct_upload(ctx: &Context<'_>, input: &CompleteDirectUploadInput) -> Result<Completed> {
     let (app, viewer) = (ctx.app(), ctx.viewer());
     let id: DirectUploadId = parse_id(&input.id, "id")?;
-    let told =
-        Told { status: input.upload_status.map(i64::from), number: input.upload_error_code.map(i64::from) };
-    let upload = direct_upload::complete(app, viewer, id, told).await?;
+    let response = ReportedResponse {
+        status: input.upload_status.map(i64::from),
+        error_code: input.upload_error_code.map(i64::from),
+    };
+    let upload = direct_upload::complete(app, viewer, id, response).await?;
     let Some(file_id) = upload.file_id else { return Ok((Some(upload), None, None)) };
     // The upload is complete even if the token may not read the file or the image.
     let file = file::find(app, viewer, file_id).await.ok().flatten();
@@ -199,7 +201,7 @@ pub struct CreateDirectUploadPayload {
 }
 
 impl CreateDirectUploadPayload {
-    fn of(created: Option<Created>, user_errors: Vec<UserError>) -> Self {
+    fn of(created: Option<CreatedUpload>, user_errors: Vec<UserError>) -> Self {
         let deduplicated = created.as_ref().is_some_and(|created| created.upload.is_none());
         let (upload, file) = created.map_or((None, None), |created| (created.upload, Some(created.file)));
         CreateDirectUploadPayload {

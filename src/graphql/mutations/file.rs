@@ -50,9 +50,9 @@ impl FileMutation {
         };
         Some(outcome(deleted.await).map(|(deleted, user_errors)| DeleteFilePayload {
             success: deleted.is_some(),
-            deleted_file_id: deleted.as_ref().map(|deleted| deleted.file.to_string().into()),
+            deleted_file_id: deleted.as_ref().map(|deleted| deleted.id.to_string().into()),
             deleted_image_id:
-                deleted.as_ref().and_then(|deleted| deleted.image).map(|id| id.to_string().into()),
+                deleted.as_ref().and_then(|deleted| deleted.image_id).map(|id| id.to_string().into()),
             file: readable_file(ctx, deleted.and_then(|deleted| deleted.trashed)),
             user_errors,
         }))

@@ -81,8 +81,8 @@ async fn upload_file(ctx: &Context<'_>, input: UploadFileInput) -> Result<Upload
         workspace_id,
         spool: part.spool,
         options,
-        sent_filename: part.filename,
-        sent_type: part.content_type,
+        declared_filename: part.filename,
+        declared_type: part.content_type,
     };
     upload(ctx.app(), ctx.viewer(), new).await
 }

@@ -79,7 +79,7 @@ impl CloudflareAccount {
             if conditions.len() > 5 {
                 return Err(Error::invalid("metadata", "At most five conditions are accepted."));
             }
-            let list = account::ImageList {
+            let list = account::AccountImageList {
                 first: first.map(|first| u32::try_from(first).unwrap_or(0)),
                 after,
                 oldest_first: direction == Some(OrderDirection::Asc),
@@ -191,7 +191,7 @@ impl CloudflareImage {
 }
 
 /// A page of the account's images.
-pub struct CloudflareImageConnection(account::ImagePage);
+pub struct CloudflareImageConnection(account::AccountImagePage);
 
 /// A page of the account's images.
 #[Object]

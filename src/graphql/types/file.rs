@@ -68,7 +68,7 @@ impl File {
 
     /// Lower-case hex SHA-256 of the bytes. Null until they have arrived.
     async fn sha256(&self) -> Option<String> {
-        self.0.sha256.as_ref().map(|hash| hash.iter().map(|byte| format!("{byte:02x}")).collect())
+        self.0.sha256.as_ref().map(hex::encode)
     }
 
     /// State of its bytes.
