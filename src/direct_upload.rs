@@ -114,7 +114,7 @@ impl ReportedResponse {
 ///
 /// # Errors
 /// `NOT_FOUND`, `FORBIDDEN`, `UPLOAD_INCOMPLETE` while there are no bytes, `UPLOAD_EXPIRED`, `CONFLICT` for a cancelled
-/// one, what [`policy::checked_kind`](crate::ingest::policy::checked_kind) refuses, and `UPSTREAM_ERROR` while the account
+/// one, what [`policy::check_content`](crate::ingest::policy::check_content) refuses, and `UPSTREAM_ERROR` while the account
 /// does not respond.
 pub async fn complete(
     app: &App,

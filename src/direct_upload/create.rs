@@ -416,7 +416,7 @@ async fn add_draft(
             return Err(Error::Refusal(refusal::from_account_error(&problem)));
         }
     };
-    app.crash_point("draft-made").await;
+    app.crash_point("draft-created").await;
     let opened = Entity::update_many()
         .col_expr(Column::CfImageId, Expr::val(draft.id.as_str()))
         .col_expr(Column::UploadUrl, Expr::val(draft.upload_url))

@@ -25,7 +25,7 @@ pub(super) async fn complete(app: &App, upload: &Model) -> Result<()> {
     let uploaded = find_uploaded(app, upload).await?;
     let spool = read_bytes(app, &uploaded.image.id).await?;
     let filled = fill(app, upload, &spool, &uploaded).await;
-    app.crash_point("upload-settled").await;
+    app.crash_point("upload-completed").await;
     let Err(Error::Refusal(reason)) = filled else { return filled };
     // A rejection deletes the only copy of the bytes, so they are read once more to be sure that they were read correctly.
     let second = read_bytes(app, &uploaded.image.id).await?;

@@ -60,7 +60,7 @@ pub async fn url(app: &App, upload: &Model) -> Result<Url> {
 /// # Errors
 /// `FORBIDDEN` for an invalid signature, `UPLOAD_EXPIRED`, `CONFLICT` for bytes that differ from those received first;
 /// `UPLOAD_INCOMPLETE` and `CHECKSUM_MISMATCH`, after which the bytes can be sent again. The following end the upload:
-/// `DUPLICATE_CONTENT` and what [`policy::checked_kind`](crate::ingest::policy::checked_kind) refuses.
+/// `DUPLICATE_CONTENT` and what [`policy::check_content`](crate::ingest::policy::check_content) refuses.
 pub async fn receive<S>(
     app: &App,
     id: DirectUploadId,

@@ -39,7 +39,7 @@ pub struct NewFile {
 ///
 /// # Errors
 /// `NOT_FOUND`, `FORBIDDEN`, `BAD_USER_INPUT`, `METADATA_TOO_LARGE`, `CUSTOM_ID_NOT_ALLOWED`, `CUSTOM_ID_TAKEN`,
-/// `CONFLICT` for an idempotency key of another request, `DUPLICATE_CONTENT`, and what [`policy::checked_kind`] refuses.
+/// `CONFLICT` for an idempotency key of another request, `DUPLICATE_CONTENT`, and what [`policy::check_content`] refuses.
 pub async fn upload(app: &App, viewer: &Viewer, new: NewFile) -> Result<Uploaded> {
     viewer.require(Scope::FilesWrite)?;
     let workspace =
@@ -88,7 +88,7 @@ async fn ingest_upload(
     let filename = options.filename.as_deref().or(new.declared_filename.as_deref());
     let declared = DeclaredType { mime_type: new.declared_type.as_deref(), filename };
     let (sha256, provision) = (options.sha256.as_ref(), new.options.image.provision);
-    let kind = policy::checked_kind(app, workspace, &new.spool, sha256, declared, provision)
+    let kind = policy::check_content(app, workspace, &new.spool, sha256, declared, provision)
         .await
         .map_err(|e| e.at("file"))?;
     app.crash_point("spooled").await;

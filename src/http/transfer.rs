@@ -232,7 +232,7 @@ fn set_file_headers(headers: &mut HeaderMap, found: &Download, validators: &Vali
         (header::CONTENT_DISPOSITION, &content_disposition(disposition, &found.filename)),
         // Scripts in an uploaded HTML or SVG file must not run with the origin of the API.
         (header::CONTENT_SECURITY_POLICY, "sandbox; default-src 'none'"),
-        // Whoever has the signed URL may read the file, so pages of any origin may embed it.
+        // Anybody with the signed URL may read the file, so pages of any origin may embed it.
         (HeaderName::from_static("cross-origin-resource-policy"), "cross-origin"),
         (header::REFERRER_POLICY, "no-referrer"),
     ] {

@@ -34,14 +34,14 @@ impl ExpectedFile<'_> {
     /// Checks the bytes and makes the file ready.
     ///
     /// # Errors
-    /// What [`policy::checked_kind`] and [`ingest`] refuse.
+    /// What [`policy::check_content`] and [`ingest`] refuse.
     pub async fn fill(self, app: &App, spool: &Spool) -> Result<IngestOutcome> {
         let Intent { image, on_duplicate, sha256, .. } = self.intent;
         let image = image.unwrap_or_default();
         let sha256 = sha256.as_deref().map(check_sha256).transpose()?;
         let provision = image.provision && self.in_account.is_none();
         let kind =
-            policy::checked_kind(app, self.workspace, spool, sha256.as_ref(), self.declared, provision)
+            policy::check_content(app, self.workspace, spool, sha256.as_ref(), self.declared, provision)
                 .await?;
         let received = ReceivedFile {
             workspace: self.workspace,

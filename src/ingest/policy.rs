@@ -41,7 +41,7 @@ pub fn matches(pattern: &str, mime_type: &str) -> bool {
 /// # Errors
 /// `EMPTY_FILE`, `FILE_TOO_LARGE`, `CHECKSUM_MISMATCH`, `MIME_TYPE_MISMATCH`, `UNSUPPORTED_MIME_TYPE`, `CORRUPT_IMAGE`;
 /// with `provision` also the limits of Cloudflare Images.
-pub async fn checked_kind(
+pub async fn check_content(
     app: &App,
     workspace: &Workspace,
     spool: &Spool,

@@ -294,7 +294,7 @@ both! {
     async fn killed_while_uploading_directly(database: Database) {
         let create = "mutation($w: ID!) { createDirectUpload(input: { workspaceId: $w, filename: \"a.jpg\", mimeType: \"image/jpeg\", expiresIn: 120, onDuplicate: REJECT }) { directUpload { id uploadUrl } userErrors { code } } }";
         let complete = "mutation($id: ID!) { completeDirectUpload(input: { id: $id }) { directUpload { status } file { status image { id } } userErrors { code } } }";
-        for step in ["upload-inserted", "draft-made"] {
+        for step in ["upload-inserted", "draft-created"] {
             let setup = Setup::new(database).await;
             let server = setup.start(Some(step)).await;
             let workspace = setup.workspace(&server).await;
@@ -307,7 +307,7 @@ both! {
             assert_eq!(found, json!({ "files": { "nodes": [{ "status": "AWAITING_UPLOAD" }] }, "images": { "totalCount": 0 } }), "{step}");
             assert_eq!(setup.account_images().await, 0);
         }
-        for step in ["bytes-stored", "rows-written", "upload-settled"] {
+        for step in ["bytes-stored", "rows-written", "upload-completed"] {
             let setup = Setup::new(database).await;
             let server = setup.start(Some(step)).await;
             let workspace = setup.workspace(&server).await;
@@ -330,7 +330,7 @@ both! {
     async fn an_interrupted_creation_continues_with_its_key(database: Database) {
         let create = "mutation($w: ID!) { createDirectUpload(input: { workspaceId: $w, filename: \"a.jpg\", mimeType: \"image/jpeg\", idempotencyKey: \"k\", image: { cfImageId: \"mine/a\" } }) { directUpload { id uploadUrl } userErrors { code message } } }";
         let complete = "mutation($id: ID!) { completeDirectUpload(input: { id: $id }) { file { status } image { cfImageId } userErrors { code } } }";
-        for step in ["upload-inserted", "draft-made"] {
+        for step in ["upload-inserted", "draft-created"] {
             let setup = Setup::new(database).await;
             let server = setup.start(Some(step)).await;
             let workspace = setup.workspace(&server).await;

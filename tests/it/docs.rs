@@ -123,8 +123,8 @@ async fn the_guides_are_correct() {
 #[test]
 fn every_block_is_tested() {
     for page in pages() {
-        // The crate's own test runs the commands of this page.
-        if page == Path::new("crates/cloudflare-images-emulator/README.md") {
+        // The crates' own tests run the commands of their pages, and compile their examples.
+        if page.starts_with("crates") {
             continue;
         }
         let runs = ["README.md", "docs/tour.md"].iter().chain(&GUIDES).any(|run| page == Path::new(run));

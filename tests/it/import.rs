@@ -29,7 +29,7 @@ async fn import(server: &Server, url: &str, more: Value) -> Value {
 }
 
 /// Waits until a file has been fetched or has failed.
-async fn settled(server: &Server, id: &Value) -> Value {
+async fn finished(server: &Server, id: &Value) -> Value {
     eventually("the import is over", || async {
         let file = server.query(FIND, json!({ "id": id })).await["file"].clone();
         (file["status"] != "PROCESSING").then_some(file)
@@ -46,7 +46,7 @@ async fn imported(server: &Server, url: &str, more: Value) -> Value {
         (&json!("PROCESSING"), &Value::Null),
         "{url}"
     );
-    settled(server, &payload["file"]["id"]).await
+    finished(server, &payload["file"]["id"]).await
 }
 
 /// A source of files on a loopback address.
@@ -270,7 +270,7 @@ both! {
         }
         let other = import(&server, &format!("{}/named", source.url), json!({ "idempotencyKey": "k" })).await;
         assert_eq!((&other["userErrors"][0]["code"], &other["userErrors"][0]["field"]), (&json!("CONFLICT"), &json!(["input", "idempotencyKey"])));
-        assert_eq!(settled(&server, &answers[0]["file"]["id"]).await["status"], "READY");
+        assert_eq!(finished(&server, &answers[0]["file"]["id"]).await["status"], "READY");
         let slow = import(&server, &format!("{}/slow", source.url), json!({})).await;
         server.query("mutation($id: ID!) { deleteFile(input: { id: $id }) { success } }", json!({ "id": slow["file"]["id"] })).await;
         let files = server.query("{ files { totalCount } }", json!({})).await;

@@ -318,6 +318,17 @@ fn the_architecture_names_what_is_there() {
             missing.push(name);
         }
     }
+    // `path`: `name` …: the name is in that file.
+    for pair in prose.split("`: `").collect::<Vec<_>>().windows(2) {
+        let (path, name) =
+            (pair[0].rsplit('`').next().unwrap_or_default(), pair[1].split('`').next().unwrap_or_default());
+        let Ok(text) = std::fs::read_to_string(root.join(path)) else { continue };
+        let name = name.rsplit("::").next().unwrap_or_default();
+        looked_at += 1;
+        if !text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == name) {
+            missing.push(name);
+        }
+    }
     assert!(looked_at > 40, "{looked_at} names are too few: is the page read as it is written?");
     assert!(missing.is_empty(), "ARCHITECTURE.md names what is not there: {missing:?}");
 

@@ -236,9 +236,9 @@ both! {
         let gone = upload(&server, input.clone(), b"text").await;
         assert_eq!(code(&gone), (&json!("CONFLICT"), &json!(["input", "idempotencyKey"])));
         server.clock.advance(Duration::from_secs(24 * 3600 + 1));
-        let anew = upload(&server, input, b"text").await;
-        assert_eq!(anew["userErrors"], json!([]));
-        assert_ne!(anew["file"]["id"], first["file"]["id"]);
+        let second = upload(&server, input, b"text").await;
+        assert_eq!(second["userErrors"], json!([]));
+        assert_ne!(second["file"]["id"], first["file"]["id"]);
     }
 
     /// Concurrent repetitions create one file. A repetition under REUSE reports `deduplicated` again.

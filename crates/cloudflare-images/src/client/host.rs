@@ -156,7 +156,7 @@ impl Host {
     }
 
     fn record_failure(&self, call: &Call, error: &Error) {
-        // Whoever knows the path of a direct upload may upload, so it must not be logged.
+        // The path of a direct upload is a credential: it must not be logged.
         let path =
             if matches!(self.authentication, Authentication::None) { "a direct upload" } else { &call.path };
         self.failures.record(&format!("{} {path}", call.method), error);
