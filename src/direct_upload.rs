@@ -1,10 +1,11 @@
 //! Direct uploads: a client without an API token sends the bytes, by form to Cloudflare or by PUT to this server or its byte
 //! store.
 //!
-//! [`create`] inserts the rows, requests a draft from the account (form uploads only), and stores the upload URL.
-//! [`complete`] checks that the bytes arrived, copies them, and completes file, image and upload in one transaction; a PUT
-//! to this server does the same without a further call. Each of them may be interrupted at any point: a draft without bytes
-//! expires in the account, and the worker completes an upload whose bytes were sent but never reported.
+//! [`create`](crate::direct_upload::create::create) inserts the rows, requests a draft from the account (form uploads only), and
+//! stores the upload URL. [`complete`](crate::direct_upload::complete) checks that the bytes arrived, copies them, and completes
+//! file, image and upload in one transaction; a PUT to this server does the same without a further call. Each of them may be
+//! interrupted at any point: a draft without bytes expires in the account, and the worker completes an upload whose bytes were
+//! sent but never reported.
 
 pub mod create;
 

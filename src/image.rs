@@ -93,7 +93,7 @@ impl<'a> ExifPolicies<'a> {
     }
 }
 
-/// The result of [`provision`].
+/// The result of [`provision()`].
 #[derive(Debug, Clone)]
 pub struct Provisioned {
     pub file: file::Model,
