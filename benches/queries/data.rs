@@ -212,11 +212,10 @@ async fn rows(db: &DatabaseConnection, sql: Sql, from: i64, to: i64) {
     let hash = if sql.sqlite { "zeroblob(32)" } else { "decode(repeat('00', 32), 'hex')" };
     let text = if sql.sqlite { "i" } else { "i::text" };
     let private = format!("(({number}) = {MIXED} AND i % 2 = 0)");
-    let exif = format!(
-        "'{{\"Make\":\"FUJIFILM\",\"Model\":\"X-T5\",\"LensModel\":\"XF35mmF1.4 R\",\"ISO\":' || (100 + i % 6400) || \
-         ',\"FNumber\":2.8,\"ExposureTime\":0.004,\"FocalLength\":35,\"Orientation\":1,\"DateTimeOriginal\":\"2026:01:01 12:00:00\",\
-         \"Software\":\"Digital Camera X-T5 Ver2.03\",\"Flash\":0,\"WhiteBalance\":0}}'"
-    );
+    let exif = "'{\"Make\":\"FUJIFILM\",\"Model\":\"X-T5\",\"LensModel\":\"XF35mmF1.4 R\",\"ISO\":' || (100 + i % 6400) || \
+                ',\"FNumber\":2.8,\"ExposureTime\":0.004,\"FocalLength\":35,\"Orientation\":1,\"DateTimeOriginal\":\"2026:01:01 12:00:00\",\
+                \"Software\":\"Digital Camera X-T5 Ver2.03\",\"Flash\":0,\"WhiteBalance\":0}'"
+        .to_owned();
     let exif = if sql.sqlite { exif } else { format!("({exif})::jsonb") };
     let (file, image) = (sql.id(1, "i"), sql.id(2, "i"));
     for statement in [
