@@ -12,6 +12,8 @@ mod rate_buckets;
 
 mod token_uses;
 
+mod reader;
+
 mod transaction;
 
 mod writer;
@@ -28,6 +30,7 @@ pub use clock::Clock;
 pub use db::Db;
 pub use event_notifier::EventNotifier;
 pub use rate_buckets::{Balance, RATE_WINDOW, Rate, RateBuckets};
+pub use reader::Reader;
 pub use token_uses::TokenUses;
 pub use transaction::Transaction;
 pub use writer::Writer;

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sea_orm::{
-    ConnectOptions, Database, DatabaseConnection, DbBackend, SqliteTransactionMode, TransactionOptions,
-    TransactionTrait,
+    ConnectOptions, Database, DbBackend, SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 use tokio::sync::Notify;
 
-use super::{Transaction, Writer, writer};
+use super::reader::is_worth_retrying;
+use super::{Reader, Transaction, Writer, writer};
 use crate::config::Durability;
 use crate::folder;
 
@@ -21,7 +21,7 @@ use crate::folder;
 /// which writers wait in the process instead of failing with `SQLITE_BUSY`.
 #[derive(Clone)]
 pub struct Db {
-    pub read: DatabaseConnection,
+    pub read: Reader,
     pub write: Writer,
     /// Notified when a transaction of this process commits.
     pub committed: Arc<Notify>,
@@ -30,14 +30,17 @@ pub struct Db {
 
 /// The SQL statements of a process: their number, and the statements themselves while a test records them.
 #[derive(Default)]
-struct Statements {
+pub(super) struct Statements {
     count: AtomicU64,
     #[cfg(debug_assertions)]
     recording: std::sync::Mutex<Option<Vec<sea_orm::Statement>>>,
 }
 
 impl Statements {
-    fn record(&self, #[cfg_attr(not(debug_assertions), expect(unused))] statement: &sea_orm::Statement) {
+    pub(super) fn record(
+        &self,
+        #[cfg_attr(not(debug_assertions), expect(unused))] statement: &sea_orm::Statement,
+    ) {
         self.count.fetch_add(1, Ordering::Relaxed);
         #[cfg(debug_assertions)]
         if let Ok(mut recording) = self.recording.lock()
@@ -55,20 +58,25 @@ impl Db {
         let committed = Arc::new(Notify::new());
         if url.starts_with("sqlite:") {
             let file = Arc::new(std::sync::OnceLock::new());
-            let write = connect(sqlite(url, 1, &file), &statements).await?;
-            let read = connect(sqlite(url, connections, &file), &statements).await?;
+            let write = Database::connect(sqlite(url, 1, &file)).await?;
+            let read = Database::connect(sqlite(url, connections, &file)).await?;
             let durable = file.get().filter(|_| durability == Durability::Full);
-            let write = Writer::new(write, durable.map(|file| writer::WriteAheadLog::of(file)));
-            return Ok(Db { read, write, committed, statements });
+            let log = durable.map(|file| writer::WriteAheadLog::of(file));
+            let write = Writer::new(write, log, &statements);
+            return Ok(Db { read: Reader::new(read, &statements), write, committed, statements });
         }
         let mut options = ConnectOptions::new(url);
         options
             .max_connections(connections)
             .connect_timeout(Duration::from_secs(10))
             .acquire_timeout(Duration::from_secs(10))
+            // A test is a round trip of its own before each statement, so only connections that may have been closed
+            // meanwhile are tested. What is left is up to the reader and to `begin`.
+            .test_before_acquire_if_idle_for(Duration::from_secs(1))
             .sqlx_logging(false);
-        let both = connect(options, &statements).await?;
-        Ok(Db { read: both.clone(), write: Writer::new(both, None), committed, statements })
+        let both = Database::connect(options).await?;
+        let read = Reader::new(both.clone(), &statements);
+        Ok(Db { read, write: Writer::new(both, None, &statements), committed, statements })
     }
 
     /// Begins a transaction that writes.
@@ -80,7 +88,13 @@ impl Db {
                 .then_some(SqliteTransactionMode::Immediate),
             ..Default::default()
         };
-        let inner = self.write.connection().begin_with_options(options).await?;
+        let mut retries = 0;
+        let inner = loop {
+            match self.write.connection().begin_with_options(options).await {
+                Err(error) if is_worth_retrying(&error, &mut retries) => {}
+                begun => break begun?,
+            }
+        };
         Ok(Transaction::new(inner, self.write.clone(), &self.committed))
     }
 
@@ -101,31 +115,24 @@ impl Db {
     }
 }
 
-async fn connect(
-    options: ConnectOptions,
-    statements: &Arc<Statements>,
-) -> Result<DatabaseConnection, sea_orm::DbErr> {
-    let mut connection = Database::connect(options).await?;
-    let statements = Arc::clone(statements);
-    connection.set_metric_callback(move |info| statements.record(info.statement));
-    Ok(connection)
-}
-
 /// The options of a SQLite database. Connecting stores the path of its file in `file`.
 fn sqlite(url: &str, connections: u32, file: &Arc<std::sync::OnceLock<PathBuf>>) -> ConnectOptions {
     let (mut options, file) = (ConnectOptions::new(url), Arc::clone(file));
-    options.max_connections(connections).sqlx_logging(false).map_sqlx_sqlite_opts(move |options| {
-        if make_private(options.get_filename()) {
-            let _ = file.set(options.get_filename().to_owned());
-        }
-        options
-            .create_if_missing(true)
-            .foreign_keys(true)
-            .busy_timeout(Duration::from_secs(10))
-            .pragma("journal_mode", "WAL")
-            // The writer syncs the log, once for several commits.
-            .pragma("synchronous", "NORMAL")
-    });
+    // A connection to a file does not break, so it is not tested.
+    options.max_connections(connections).sqlx_logging(false).test_before_acquire(false).map_sqlx_sqlite_opts(
+        move |options| {
+            if make_private(options.get_filename()) {
+                let _ = file.set(options.get_filename().to_owned());
+            }
+            options
+                .create_if_missing(true)
+                .foreign_keys(true)
+                .busy_timeout(Duration::from_secs(10))
+                .pragma("journal_mode", "WAL")
+                // The writer syncs the log, once for several commits.
+                .pragma("synchronous", "NORMAL")
+        },
+    );
     options
 }
 

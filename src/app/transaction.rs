@@ -40,6 +40,7 @@ impl ConnectionTrait for Transaction {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        self.writer.statements.record(&statement);
         self.inner.execute_raw(statement).await
     }
 
@@ -48,10 +49,12 @@ impl ConnectionTrait for Transaction {
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        self.writer.statements.record(&statement);
         self.inner.query_one_raw(statement).await
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        self.writer.statements.record(&statement);
         self.inner.query_all_raw(statement).await
     }
 }

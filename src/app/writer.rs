@@ -10,6 +10,7 @@ use sea_orm::entity::prelude::async_trait::async_trait;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, Statement};
 use tokio::sync::Mutex;
 
+use super::db::Statements;
 use crate::folder;
 
 /// The database connections for writing. With full durability, a statement that writes is on disk when its call returns.
@@ -18,11 +19,16 @@ pub struct Writer {
     inner: DatabaseConnection,
     /// SQLite's write-ahead log. `None` for PostgreSQL, which syncs its commits, and with less than full durability.
     log: Option<Arc<WriteAheadLog>>,
+    pub(super) statements: Arc<Statements>,
 }
 
 impl Writer {
-    pub(super) fn new(inner: DatabaseConnection, log: Option<WriteAheadLog>) -> Writer {
-        Writer { inner, log: log.map(Arc::new) }
+    pub(super) fn new(
+        inner: DatabaseConnection,
+        log: Option<WriteAheadLog>,
+        statements: &Arc<Statements>,
+    ) -> Writer {
+        Writer { inner, log: log.map(Arc::new), statements: Arc::clone(statements) }
     }
 
     /// The connections. A commit through them is on disk only after [`Writer::sync`].
@@ -106,6 +112,7 @@ impl ConnectionTrait for Writer {
     }
 
     async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        self.statements.record(&statement);
         let sql = statement.sql.clone();
         self.synced(&sql, self.inner.execute_raw(statement).await?).await
     }
@@ -115,11 +122,13 @@ impl ConnectionTrait for Writer {
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        self.statements.record(&statement);
         let sql = statement.sql.clone();
         self.synced(&sql, self.inner.query_one_raw(statement).await?).await
     }
 
     async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        self.statements.record(&statement);
         let sql = statement.sql.clone();
         self.synced(&sql, self.inner.query_all_raw(statement).await?).await
     }

@@ -1,6 +1,6 @@
 //! Lists of files: filters, orders, pages and counts.
 
-use sea_orm::ColumnTrait;
+use sea_orm::{ColumnTrait, ConnectionTrait};
 use uuid::Uuid;
 
 use crate::app::App;

@@ -1,7 +1,7 @@
 //! Lists of images: their rows, orders and counts.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{ColumnTrait, IdenStatic};
+use sea_orm::{ColumnTrait, ConnectionTrait, IdenStatic};
 use uuid::Uuid;
 
 use crate::app::App;

@@ -11,12 +11,13 @@ mod position;
 
 use chrono::{DateTime, Datelike, Utc};
 use sea_orm::sea_query::{Alias, Expr, Query, UnionType};
-use sea_orm::{ConnectionTrait, DatabaseConnection, EntityTrait, FromQueryResult, IdenStatic};
+use sea_orm::{ConnectionTrait, EntityTrait, FromQueryResult, IdenStatic};
 use uuid::Uuid;
 
 pub use index_range::{IndexRange, unindexed};
 pub use position::creation_pattern;
 
+use crate::app::Reader;
 use crate::error::{Error, Result};
 use index_range::{Bounds, Scan};
 use position::{Position, decode, encode};
@@ -171,7 +172,7 @@ impl Count {
 /// With `both_ends`, one more statement finds out whether there are rows before the start of the page in the direction of
 /// reading. Without it, the flag of that side is false.
 pub async fn page<E>(
-    db: &DatabaseConnection,
+    db: &Reader,
     ranges: &[IndexRange<E>],
     order: ListOrder<E::Column>,
     request: PageRequest,
@@ -210,7 +211,7 @@ where
 
 /// Counts the rows of a list, and sums a column over them, with one statement per hundred ranges. Stops above `max` rows.
 pub async fn count<E: EntityTrait>(
-    db: &DatabaseConnection,
+    db: &Reader,
     ranges: &[IndexRange<E>],
     summed: Option<E::Column>,
     max: Option<u64>,
@@ -243,11 +244,7 @@ pub async fn count<E: EntityTrait>(
 }
 
 /// The rows of a scan from all ranges together.
-async fn read<E>(
-    db: &DatabaseConnection,
-    ranges: &[IndexRange<E>],
-    scan: Scan<'_, E::Column>,
-) -> Result<Vec<E::Model>>
+async fn read<E>(db: &Reader, ranges: &[IndexRange<E>], scan: Scan<'_, E::Column>) -> Result<Vec<E::Model>>
 where
     E: EntityTrait,
     E::Model: KeysetRow<E::Column> + FromQueryResult + Send + Sync,

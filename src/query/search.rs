@@ -5,8 +5,9 @@
 //! first.
 
 use sea_orm::sea_query::Expr;
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait, Statement};
+use sea_orm::{ConnectionTrait, DbBackend, EntityTrait, Statement};
 
+use crate::app::Reader;
 use crate::error::{Error, Result};
 use crate::normalization::to_nfc;
 use crate::query::filter::contains;
@@ -40,7 +41,7 @@ pub fn words(search: &str) -> Result<Vec<String>> {
 
 /// Restricts ranges to the rows in whose text all words occur.
 pub async fn filter<E: EntityTrait>(
-    db: &DatabaseConnection,
+    db: &Reader,
     mut ranges: Vec<IndexRange<E>>,
     words: &[String],
 ) -> Result<Vec<IndexRange<E>>> {
@@ -56,7 +57,7 @@ pub async fn filter<E: EntityTrait>(
 
 /// The same on SQLite, where words of three characters and more are found by the full-text table.
 async fn filter_on_sqlite<E: EntityTrait>(
-    db: &DatabaseConnection,
+    db: &Reader,
     table: &str,
     mut ranges: Vec<IndexRange<E>>,
     words: &[String],
@@ -94,7 +95,7 @@ fn filter_all<E: EntityTrait>(ranges: Vec<IndexRange<E>>, condition: &Expr) -> V
 }
 
 /// The number of rows in which the phrases occur, counted up to one more than [`MAX_SORTED_MATCHES`].
-async fn count_matches(db: &DatabaseConnection, table: &str, phrases: &str) -> Result<i64> {
+async fn count_matches(db: &Reader, table: &str, phrases: &str) -> Result<i64> {
     let sql = format!(
         "SELECT count(*) AS matches FROM
          (SELECT 1 FROM {table}_search WHERE {table}_search MATCH ? LIMIT {})",
