@@ -26,10 +26,11 @@ impl Viewer {
     /// # Errors
     /// `UNAUTHENTICATED` for a token that is unknown, expired or revoked. The error does not say which.
     pub async fn from_secret(db: &impl ConnectionTrait, secret: &str, now: DateTime<Utc>) -> Result<Viewer> {
-        let Some((token, user)) = api_token::find_usable(db, api_token::hash(secret), now).await? else {
+        let Some(bearer) = api_token::find_bearer(db, api_token::hash(secret), now).await? else {
             return Err(unauthenticated());
         };
-        let memberships = find_memberships(db, &user, &token).await?;
+        let (user, token) = (bearer.user, bearer.token);
+        let memberships = within_limit(&token, bearer.memberships);
         Ok(Viewer { user, token, memberships: Arc::new(RwLock::new(memberships)) })
     }
 
@@ -167,15 +168,19 @@ async fn find_memberships(
     user: &user::Model,
     token: &api_token::Model,
 ) -> Result<Vec<(WorkspaceId, membership::Role)>> {
-    let mut memberships: Vec<_> = membership::of_user(user.id)
-        .all(db)
-        .await?
-        .into_iter()
-        .map(|membership| (membership.workspace_id, membership.role))
-        .filter(|(workspace, _)| token.workspace_id.is_none_or(|only| only == *workspace))
-        .collect();
+    let found = membership::of_user(user.id).all(db).await?;
+    let found = found.into_iter().map(|membership| (membership.workspace_id, membership.role)).collect();
+    Ok(within_limit(token, found))
+}
+
+/// Those memberships that a token may use, by workspace.
+fn within_limit(
+    token: &api_token::Model,
+    mut memberships: Vec<(WorkspaceId, membership::Role)>,
+) -> Vec<(WorkspaceId, membership::Role)> {
+    memberships.retain(|(workspace, _)| token.workspace_id.is_none_or(|only| only == *workspace));
     memberships.sort_unstable_by_key(|(workspace, _)| *workspace);
-    Ok(memberships)
+    memberships
 }
 
 /// `UNAUTHENTICATED`, for a request without a valid token.

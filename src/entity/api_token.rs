@@ -1,12 +1,16 @@
 //! API tokens: only a hash of the secret is stored.
 
+use std::sync::LazyLock;
+
 use sea_orm::entity::prelude::*;
-use sea_orm::{Condition, FromJsonQueryResult};
+use sea_orm::{
+    ActiveEnum, Condition, DbBackend, FromJsonQueryResult, FromQueryResult, IdenStatic, Iterable, Statement,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::access::TokenAccess;
-use crate::entity::user;
+use crate::entity::{membership, user};
 use crate::id::{ApiTokenId, UserId, WorkspaceId};
 
 /// What a token may do.
@@ -89,23 +93,59 @@ pub fn own(access: &TokenAccess) -> Select<Entity> {
     within_limit(access, Entity::find().filter(COLUMN.user_id.eq(access.user)))
 }
 
-/// The token with this secret and its user, if it is neither revoked nor expired.
-pub async fn find_usable(
+/// A token that may be used, with what is known of its user.
+pub struct Bearer {
+    pub token: Model,
+    pub user: user::Model,
+    /// All memberships of the user, in no order.
+    pub memberships: Vec<(WorkspaceId, membership::Role)>,
+}
+
+/// The token with this secret, if it is neither revoked nor expired, with its user and their memberships, in one statement:
+/// every request begins with it.
+pub async fn find_bearer(
     db: &impl ConnectionTrait,
     secret_hash: Vec<u8>,
     now: DateTimeUtc,
-) -> Result<Option<(Model, user::Model)>, DbErr> {
-    let Some(token) = Entity::find()
-        .filter(COLUMN.secret_hash.eq(secret_hash))
-        .filter(COLUMN.revoked_at.is_null())
-        .filter(Condition::any().add(COLUMN.expires_at.is_null()).add(COLUMN.expires_at.gt(now)))
-        .one(db)
-        .await?
+) -> Result<Option<Bearer>, DbErr> {
+    static SQLITE: LazyLock<String> = LazyLock::new(|| bearer_statement(DbBackend::Sqlite));
+    static POSTGRES: LazyLock<String> = LazyLock::new(|| bearer_statement(DbBackend::Postgres));
+    let backend = db.get_database_backend();
+    let sql = if backend == DbBackend::Sqlite { &SQLITE } else { &POSTGRES };
+    let values = [secret_hash.into(), now.into()];
+    let Some(row) = db.query_one_raw(Statement::from_sql_and_values(backend, sql.as_str(), values)).await?
     else {
         return Ok(None);
     };
-    let user = user::Entity::find_by_id(token.user_id).one(db).await?;
-    Ok(user.map(|user| (token, user)))
+    let memberships = match row.try_get::<Option<Json>>("", "memberships")? {
+        Some(json) => serde_json::from_value(json).map_err(|error| DbErr::Json(error.to_string()))?,
+        None => Vec::new(),
+    };
+    let in_role = |(workspace, role): (Uuid, String)| {
+        Ok::<_, DbErr>((WorkspaceId(workspace), membership::Role::try_from_value(&role)?))
+    };
+    Ok(Some(Bearer {
+        token: Model::from_query_result(&row, "token_")?,
+        user: user::Model::from_query_result(&row, "user_")?,
+        memberships: memberships.into_iter().map(in_role).collect::<Result<_, _>>()?,
+    }))
+}
+
+/// The memberships are one column, so that a user of many workspaces is still one row.
+fn bearer_statement(backend: DbBackend) -> String {
+    let token = Column::iter().map(|column| format!("token.{0} AS token_{0}", column.as_str()));
+    let user = user::Column::iter().map(|column| format!("owner.{0} AS user_{0}", column.as_str()));
+    let columns = token.chain(user).collect::<Vec<_>>().join(", ");
+    let memberships = match backend {
+        DbBackend::Sqlite => "json_group_array(json_array(lower(hex(workspace_id)), role))",
+        _ => "json_agg(json_build_array(workspace_id, role))",
+    };
+    format!(
+        "SELECT {columns}, (SELECT {memberships} FROM membership WHERE user_id = owner.id) AS memberships \
+         FROM api_token AS token JOIN \"user\" AS owner ON owner.id = token.user_id \
+         WHERE token.secret_hash = $1 AND token.revoked_at IS NULL \
+         AND (token.expires_at IS NULL OR token.expires_at > $2)"
+    )
 }
 
 /// The hash of a secret that is stored. A fast hash is enough, because secrets are long and random.

@@ -190,9 +190,9 @@ both! {
         socket.subscribe("a", FOLLOW, from(&server, &beginning(&server))).await;
         assert_eq!(socket.events(40).await.len(), 40);
         let statements = server.running.app.db.statement_count() - before;
-        // Three statements for the viewer, at the beginning and for each of two reads; two reads; the files; their
-        // images; one look-up in between.
-        assert!(statements <= 20, "{statements}");
+        // One statement for the viewer, at the beginning and for each of two reads; two reads; the files; their images;
+        // one look-up in between.
+        assert!(statements <= 14, "{statements}");
     }
 
     /// Invalid subscriptions are refused with a code and the argument, as the only message of the operation.
