@@ -15,7 +15,7 @@ use apollo_compiler::ast;
 use apollo_compiler::diagnostic::ToCliReport;
 use apollo_compiler::parser::{SourceMap, SourceSpan};
 use apollo_compiler::validation::{DiagnosticList, Valid};
-use async_graphql::parser::types::{DocumentOperations, ExecutableDocument};
+use async_graphql::parser::types::ExecutableDocument;
 use async_graphql::{Pos, Request, ServerError};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -23,6 +23,7 @@ use quick_cache::sync::Cache;
 use self::convert::Positions;
 pub use self::empty::HIDDEN_KEY;
 use self::literal::NonNullVariables;
+use crate::graphql::cost::Cost;
 use crate::graphql::limits::{self, Limits};
 
 /// Most documents in the cache.
@@ -104,38 +105,26 @@ impl Document {
         Ok(Document { executable, validated })
     }
 
-    /// Adds this document to a request, and coerces the variables.
+    /// Adds this document to a request, coerces the variables, and computes the cost.
     ///
     /// # Errors
     /// `GRAPHQL_VALIDATION_FAILED` for an invalid document and for variables that cannot be coerced.
-    pub fn prepare(&self, mut request: Request) -> Result<Request, Vec<ServerError>> {
+    pub fn prepare(&self, mut request: Request) -> Result<(Request, Cost), Vec<ServerError>> {
         let valid = self.validated.as_ref().map_err(Clone::clone)?;
         // The executor reports that no operation, or more than one, is selected.
         let Ok(operation) = valid.document.operations.get(request.operation_name.as_deref()) else {
             request.set_parsed_query(self.executable.clone());
-            return Ok(request);
+            return Ok((request, Cost::REFUSED));
         };
         let sent = std::mem::take(&mut request.variables);
         let coerced = variables::coerce(&SCHEMA, &valid.document, operation, &valid.non_null_variables, sent);
         let coerced = coerced.map_err(|problem| vec![problem])?;
-        let mut executable = self.with_operation(operation.name.as_deref());
+        let cost = Cost::of(&valid.document, operation, &coerced);
+        let mut executable = self.executable.clone();
         variables::remove_absent(&mut executable, operation, &coerced);
         request.variables = coerced;
         request.set_parsed_query(executable);
-        Ok(request)
-    }
-
-    /// The document with one of its operations, because the executor adds up the cost of all operations.
-    fn with_operation(&self, name: Option<&str>) -> ExecutableDocument {
-        let operations = match (&self.executable.operations, name) {
-            (DocumentOperations::Multiple(operations), Some(name)) => {
-                let wanted =
-                    operations.get_key_value(name).map(|(name, wanted)| (name.clone(), wanted.clone()));
-                DocumentOperations::Multiple(wanted.into_iter().collect())
-            }
-            (operations, _) => operations.clone(),
-        };
-        ExecutableDocument { operations, fragments: self.executable.fragments.clone() }
+        Ok((request, cost))
     }
 }
 

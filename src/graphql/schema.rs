@@ -3,7 +3,6 @@
 use async_graphql::{SDLExportOptions, TypeDirective, ValidationMode};
 
 use crate::app::App;
-use crate::graphql::cost;
 use crate::graphql::mutations::{FreshPerField, Mutation};
 use crate::graphql::query::Query;
 use crate::graphql::subscription::Subscription;
@@ -14,25 +13,17 @@ pub type Schema = async_graphql::Schema<Query, FreshPerField<Mutation>, Subscrip
 
 /// The executable schema of a running server.
 pub fn schema(app: &App) -> Schema {
-    limited(app).finish()
+    executable(app).finish()
 }
 
 /// The schema for subscriptions. Queries and mutations do not use it, because an extension slows down every field.
 pub fn subscription_schema(app: &App) -> Schema {
-    limited(app).extension(DeliveryData).finish()
+    executable(app).extension(DeliveryData).finish()
 }
 
-fn limited(app: &App) -> async_graphql::SchemaBuilder<Query, FreshPerField<Mutation>, Subscription> {
-    let config = &app.config;
-    builder()
-        .limit_depth(config.max_depth)
-        .limit_complexity(config.highest_cost())
-        .limit_directives(config.max_directives)
-        .disable_suggestions()
-        // `document` validates by all rules of the specification.
-        .validation_mode(ValidationMode::Fast)
-        .extension(cost::CostExtension)
-        .data(app.clone())
+/// Depth, cost and validity are checked before: see `document` and `cost`.
+fn executable(app: &App) -> async_graphql::SchemaBuilder<Query, FreshPerField<Mutation>, Subscription> {
+    builder().disable_suggestions().validation_mode(ValidationMode::Fast).data(app.clone())
 }
 
 /// The schema as text: `schema.graphql`.

@@ -37,7 +37,6 @@ impl DirectUploadMutation {
     }
 
     /// Create up to 100 direct uploads. Each entry succeeds or fails on its own.
-    #[graphql(complexity = "input.uploads.len().min(100) * child_complexity + 1")]
     async fn create_direct_uploads(
         &self,
         ctx: &Context<'_>,

@@ -95,11 +95,9 @@ fn subscribe(
     if let Some(problem) = check_single_field(&document.executable, request.operation_name.as_deref()) {
         return single(rejected(problem, id));
     }
-    let request = match service.prepare(request, &document, &viewer) {
-        Ok(request) => request,
-        Err(problems) => {
-            return single(OperationEvent::Error(finish(Response::from_errors(problems), id).errors));
-        }
+    let (request, _) = match service.admit(request, &document, &viewer) {
+        Ok(admitted) => admitted,
+        Err(response) => return single(OperationEvent::Error(finish(*response, id).errors)),
     };
     let (operation_name, variables) = (request.operation_name.clone(), request.variables.clone());
     let gate = BatchGate::default();

@@ -9,7 +9,7 @@ use crate::app::App;
 use crate::auth::Viewer;
 use crate::auth::rate;
 use crate::graphql::Schema;
-use crate::graphql::cost::{self, QueryCost};
+use crate::graphql::cost::{self, Cost, QueryCost};
 use crate::graphql::document::field_order::FieldOrder;
 use crate::graphql::document::{Document, Documents};
 use crate::graphql::loader::{self, BatchGate};
@@ -77,17 +77,33 @@ impl GraphqlService {
         })
     }
 
-    /// Validates a request and coerces its variables.
-    pub(super) fn prepare(
+    /// Validates a request, coerces its variables, and charges its cost.
+    ///
+    /// # Errors
+    /// The response to a request that is invalid, exceeds a limit, or costs more than its token has left.
+    pub(super) fn admit(
         &self,
         request: Request,
         document: &Document,
         viewer: &Viewer,
-    ) -> Result<Request, Vec<ServerError>> {
-        document.prepare(request).map_err(|problems| {
-            rate::take(&self.app, viewer, 1)
-                .map_or_else(|problem| vec![cost::to_server_error(problem)], |_| problems)
-        })
+    ) -> Result<(Request, Cost), Box<Response>> {
+        let charge = |cost: Cost| {
+            rate::take(&self.app, viewer, cost.complexity)
+                .map_err(|problem| vec![cost::to_server_error(problem)])
+        };
+        let valid = document.prepare(request).and_then(|(request, cost)| {
+            cost.check(&self.app.config).map_err(|problem| vec![problem])?;
+            Ok((request, cost))
+        });
+        let (request, cost) = valid.map_err(|problems| {
+            Box::new(Response::from_errors(
+                charge(Cost::REFUSED).map_or_else(|limited| limited, |_| problems),
+            ))
+        })?;
+        match charge(cost) {
+            Ok(balance) => Ok((request.data(QueryCost(balance)), cost)),
+            Err(limited) => Err(Box::new(Response::from_errors(limited).extension("cost", cost.extension()))),
+        }
     }
 
     /// Executes a query or mutation whose document has been read.
@@ -99,23 +115,22 @@ impl GraphqlService {
         files: FileParts,
         id: RequestId,
     ) -> Response {
-        let request = match self.prepare(request, document, viewer) {
-            Ok(request) => request,
-            Err(problems) => return finish(Response::from_errors(problems), id),
+        let (request, cost) = match self.admit(request, document, viewer) {
+            Ok(admitted) => admitted,
+            Err(response) => return finish(*response, id),
         };
         let operation_name = request.operation_name.as_deref();
         let order = FieldOrder::of(&document.executable, operation_name, &request.variables);
         let gate = BatchGate::default();
         let request = request
             .data(Arc::clone(viewer))
-            .data(Arc::<QueryCost>::default())
             .data(Arc::new(loader::loaders(self.app.clone(), Arc::clone(viewer), &gate)))
             .data(files);
         let mut response = gate.run(self.schema.execute(request)).await;
         if response.data != Value::Null {
             order.sort(&mut response.data);
         }
-        finish(response, id)
+        finish(response.extension("cost", cost.extension()), id)
     }
 }
 

@@ -59,7 +59,6 @@ impl CloudflareAccount {
     }
 
     /// Images of the account, those of other applications included. Forward paging only, as in Cloudflare's API.
-    #[graphql(complexity = "first.unwrap_or(100).clamp(1, 1000) as usize * child_complexity + 1")]
     async fn images(
         &self,
         ctx: &Context<'_>,

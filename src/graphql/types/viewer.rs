@@ -8,7 +8,7 @@ use crate::auth;
 use crate::entity::{api_token, user};
 use crate::graphql::error::top_level;
 use crate::graphql::types::api_token::{ApiTokenConnection, list_tokens};
-use crate::graphql::types::connection::{cost, page_args};
+use crate::graphql::types::connection::page_args;
 use crate::graphql::types::scalar::DateTime;
 use crate::graphql::types::workspace::{WorkspaceConnection, WorkspaceOrder, list_workspaces};
 use crate::graphql::{ContextExt, semanticNonNull};
@@ -25,7 +25,7 @@ impl Viewer {
     }
 
     /// Workspaces the caller is a member of; admins see all.
-    #[graphql(complexity = "cost(first, last, child_complexity)", directive = semanticNonNull::apply(None))]
+    #[graphql(directive = semanticNonNull::apply(None))]
     async fn workspaces(
         &self,
         ctx: &Context<'_>,
@@ -40,7 +40,7 @@ impl Viewer {
     }
 
     /// The caller's own API tokens, newest first.
-    #[graphql(complexity = "cost(first, last, child_complexity)", directive = semanticNonNull::apply(None))]
+    #[graphql(directive = semanticNonNull::apply(None))]
     async fn api_tokens(
         &self,
         ctx: &Context<'_>,
