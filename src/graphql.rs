@@ -13,6 +13,8 @@ pub mod subscription;
 
 pub mod types;
 
+pub mod rows;
+
 pub mod cost;
 
 pub mod limits;

@@ -11,6 +11,9 @@ use cli::Cli;
 
 mod cli;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     tls::install();
     if let Err(problem) = dotenvy::dotenv()

@@ -9,9 +9,10 @@ use crate::content::detect::IMAGE_MIME_TYPES;
 use crate::error::Error;
 use crate::graphql::cost::{QueryCost, RateLimit};
 use crate::graphql::error::{from_loader, top_level};
+use crate::graphql::rows::Row;
 use crate::graphql::types::api_token::ApiToken;
 use crate::graphql::types::cloudflare_account::CloudflareAccount;
-use crate::graphql::types::connection::{cost, page_args};
+use crate::graphql::types::connection::page_args;
 use crate::graphql::types::direct_upload::{DirectUpload, UploadTransport};
 use crate::graphql::types::file::{File, FileConnection, FileOrder, list_files};
 use crate::graphql::types::filter::{FileFilter, ImageFilter};
@@ -63,7 +64,7 @@ impl Query {
 
     /// Fetch up to 100 objects by id, in the order asked for, with null for each one that is malformed, not found or
     /// not visible.
-    #[graphql(complexity = "ids.len().min(100) * child_complexity + 1", directive = semanticNonNull::apply(None))]
+    #[graphql(directive = semanticNonNull::apply(None))]
     async fn nodes(
         &self,
         ctx: &Context<'_>,
@@ -83,14 +84,14 @@ impl Query {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "`wsp_` id.")] id: ID,
-    ) -> Option<async_graphql::Result<Workspace>> {
+    ) -> Option<async_graphql::Result<Row<Workspace>>> {
         let found =
             async { workspace::find(ctx.app(), ctx.viewer(), parse_id::<WorkspaceId>(&id, "id")?).await };
-        found.await.map_err(top_level).transpose().map(|row| row.map(Workspace))
+        found.await.map_err(top_level).transpose().map(|row| row.map(|row| Row(Workspace(row))))
     }
 
     /// Workspaces the caller is a member of; admins see all.
-    #[graphql(complexity = "cost(first, last, child_complexity)", directive = semanticNonNull::apply(None))]
+    #[graphql(directive = semanticNonNull::apply(None))]
     async fn workspaces(
         &self,
         ctx: &Context<'_>,
@@ -114,13 +115,13 @@ impl Query {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "`fil_` id.")] id: ID,
-    ) -> Option<async_graphql::Result<File>> {
+    ) -> Option<async_graphql::Result<Row<File>>> {
         let found = async { file::find(ctx.app(), ctx.viewer(), parse_id::<FileId>(&id, "id")?).await };
-        found.await.map_err(top_level).transpose().map(|row| row.map(File))
+        found.await.map_err(top_level).transpose().map(|row| row.map(|row| Row(File(row))))
     }
 
     /// Files in one workspace, or in every workspace the caller may see.
-    #[graphql(complexity = "cost(first, last, child_complexity)", directive = semanticNonNull::apply(None))]
+    #[graphql(directive = semanticNonNull::apply(None))]
     #[expect(clippy::too_many_arguments, reason = "the schema's arguments")]
     async fn files(
         &self,
@@ -149,9 +150,9 @@ impl Query {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "`img_` id.")] id: ID,
-    ) -> Option<async_graphql::Result<Image>> {
+    ) -> Option<async_graphql::Result<Row<Image>>> {
         let found = async { image::find(ctx.app(), ctx.viewer(), parse_id::<ImageId>(&id, "id")?).await };
-        found.await.map_err(top_level).transpose().map(|row| row.map(Image))
+        found.await.map_err(top_level).transpose().map(|row| row.map(|row| Row(Image(row))))
     }
 
     /// The image of a file, if it has one.
@@ -159,15 +160,15 @@ impl Query {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "`fil_` id.")] file_id: ID,
-    ) -> Option<async_graphql::Result<Image>> {
+    ) -> Option<async_graphql::Result<Row<Image>>> {
         let found = async {
             image::find_by_file(ctx.app(), ctx.viewer(), parse_id::<FileId>(&file_id, "fileId")?).await
         };
-        found.await.map_err(top_level).transpose().map(|row| row.map(Image))
+        found.await.map_err(top_level).transpose().map(|row| row.map(|row| Row(Image(row))))
     }
 
     /// Images in one workspace, or in every workspace the caller may see.
-    #[graphql(complexity = "cost(first, last, child_complexity)", directive = semanticNonNull::apply(None))]
+    #[graphql(directive = semanticNonNull::apply(None))]
     #[expect(clippy::too_many_arguments, reason = "the schema's arguments")]
     async fn images(
         &self,
@@ -236,7 +237,7 @@ impl Query {
 
     /// Cost of this request and the points left. Null when rate limits are off.
     async fn rate_limit(&self, ctx: &Context<'_>) -> Option<RateLimit> {
-        ctx.data_opt::<Arc<QueryCost>>()?.balance().map(Into::into)
+        ctx.data_opt::<QueryCost>()?.0.map(Into::into)
     }
 }
 

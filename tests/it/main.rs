@@ -93,6 +93,7 @@ mod cynic;
 mod docs;
 
 mod rest;
+mod rows;
 
 mod over_http;
 

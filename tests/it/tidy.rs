@@ -270,6 +270,7 @@ fn every_dependency_has_a_reason() {
         include_str!("../../crates/disposition/Cargo.toml"),
         include_str!("../../crates/http-serve/Cargo.toml"),
         include_str!("../../crates/media/Cargo.toml"),
+        include_str!("../../crates/row-object/Cargo.toml"),
         include_str!("../../crates/test-pictures/Cargo.toml"),
         include_str!("../../migration/Cargo.toml"),
     );

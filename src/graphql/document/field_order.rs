@@ -3,9 +3,13 @@
 //! The executor resolves the fields of an object concurrently and writes each one when it is resolved. The specification
 //! requires the order of the selection set.
 
+use std::collections::HashMap;
+
 use async_graphql::indexmap::IndexMap;
-use async_graphql::parser::types::{Directive, ExecutableDocument, Selection, SelectionSet};
-use async_graphql::{Name, Value, Variables};
+use async_graphql::parser::types::{
+    Directive, ExecutableDocument, FragmentDefinition, Selection, SelectionSet,
+};
+use async_graphql::{Name, Positioned, Value, Variables};
 use async_graphql_value::{ConstValue, Value as Written};
 
 use crate::graphql::document::HIDDEN_KEY;
@@ -28,14 +32,30 @@ impl<'a> FieldOrder<'a> {
             None => operations.next(),
         };
         if let Some((_, operation)) = operation {
-            order.add(document, &operation.node.selection_set.node, variables);
+            order.add(&document.fragments, &operation.node.selection_set.node, variables);
         }
+        order
+    }
+
+    /// The order for a single selection set.
+    pub fn of_selection_set(
+        fragments: &'a HashMap<Name, Positioned<FragmentDefinition>>,
+        set: &'a SelectionSet,
+        variables: &Variables,
+    ) -> Self {
+        let mut order = FieldOrder::default();
+        order.add(fragments, set, variables);
         order
     }
 
     /// Adds a selection set. Fragments are added whatever their type condition, because the type of an object in the response is
     /// not known here.
-    fn add(&mut self, document: &'a ExecutableDocument, set: &'a SelectionSet, variables: &Variables) {
+    fn add(
+        &mut self,
+        fragments: &'a HashMap<Name, Positioned<FragmentDefinition>>,
+        set: &'a SelectionSet,
+        variables: &Variables,
+    ) {
         let selected = set.items.iter().filter(|selection| {
             !selection.node.directives().iter().any(|directive| is_excluded(&directive.node, variables))
         });
@@ -44,14 +64,14 @@ impl<'a> FieldOrder<'a> {
                 Selection::Field(field) if field.node.response_key().node == HIDDEN_KEY => self.hidden = true,
                 Selection::Field(field) => {
                     let below = self.fields.entry(&field.node.response_key().node).or_default();
-                    below.add(document, &field.node.selection_set.node, variables);
+                    below.add(fragments, &field.node.selection_set.node, variables);
                 }
                 Selection::InlineFragment(fragment) => {
-                    self.add(document, &fragment.node.selection_set.node, variables);
+                    self.add(fragments, &fragment.node.selection_set.node, variables);
                 }
                 Selection::FragmentSpread(spread) => {
-                    if let Some(fragment) = document.fragments.get(&spread.node.fragment_name.node) {
-                        self.add(document, &fragment.node.selection_set.node, variables);
+                    if let Some(fragment) = fragments.get(&spread.node.fragment_name.node) {
+                        self.add(fragments, &fragment.node.selection_set.node, variables);
                     }
                 }
             }

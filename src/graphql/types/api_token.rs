@@ -1,7 +1,8 @@
 //! `ApiToken`.
 
 use async_graphql::async_trait::async_trait;
-use async_graphql::{Context, ID, Object};
+use async_graphql::{Context, ID};
+use row_object::row_object;
 
 use crate::api_token as tokens;
 use crate::app::App;
@@ -19,7 +20,7 @@ use crate::query::page::{Count, PageArgs};
 pub struct ApiToken(pub api_token::Model);
 
 /// A long-lived credential. Its secret is shown once, when it is created.
-#[Object]
+#[row_object]
 impl ApiToken {
     /// Prefixed, globally unique, opaque id.
     pub async fn id(&self) -> ID {

@@ -74,12 +74,6 @@ pub fn page_args(
     PageArgs { first: first.map(i64::from), after, last: last.map(i64::from), before, until: None }
 }
 
-/// Cost of a connection: the cost of its selection, times the size of its page.
-pub fn cost(first: Option<i32>, last: Option<i32>, child: usize) -> usize {
-    let rows = first.or(last).and_then(|rows| usize::try_from(rows).ok()).unwrap_or(100);
-    rows.min(100).saturating_mul(child).saturating_add(1)
-}
-
 /// Whether the selection needs `hasNextPage` and `hasPreviousPage`: paging computes only one of them otherwise.
 pub fn wants_both_ends(ctx: &Context<'_>) -> bool {
     let info = ctx.look_ahead().field("pageInfo");
@@ -157,13 +151,13 @@ macro_rules! connection {
         #[async_graphql::Object]
         impl $connection {
             /// The items, each with its cursor.
-            async fn edges(&self) -> &[$edge] {
-                &self.rows
+            async fn edges(&self) -> $crate::graphql::rows::Rows<'_, $edge> {
+                $crate::graphql::rows::Rows(self.rows.iter().collect())
             }
 
             /// The items without their cursors.
-            async fn nodes(&self) -> Vec<&$node> {
-                self.rows.iter().map(|edge| &edge.node).collect()
+            async fn nodes(&self) -> $crate::graphql::rows::Rows<'_, $node> {
+                $crate::graphql::rows::Rows(self.rows.iter().map(|edge| &edge.node).collect())
             }
 
             /// Position of this page in the list.
@@ -193,7 +187,7 @@ macro_rules! connection {
         }
 
         #[doc = $item]
-        #[async_graphql::Object]
+        #[row_object::row_object]
         impl $edge {
             /// Cursor of this item, for `after` or `before`.
             async fn cursor(&self) -> &str {
@@ -201,8 +195,9 @@ macro_rules! connection {
             }
 
             /// The item.
-            async fn node(&self) -> &$node {
-                &self.node
+            #[nested]
+            async fn node(&self) -> $crate::graphql::rows::RowRef<'_, $node> {
+                $crate::graphql::rows::RowRef(&self.node)
             }
         }
     };

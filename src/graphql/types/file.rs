@@ -1,7 +1,8 @@
 //! `File`.
 
 use async_graphql::async_trait::async_trait;
-use async_graphql::{Context, Enum, ID, InputObject, Object};
+use async_graphql::{Context, Enum, ID, InputObject};
+use row_object::row_object;
 
 use crate::app::App;
 use crate::auth::Viewer;
@@ -12,10 +13,11 @@ use crate::file as files;
 use crate::graphql::context::parse_ids;
 use crate::graphql::error::{UserError, from_loader, top_level};
 use crate::graphql::loader::ImageByFile;
+use crate::graphql::rows::Row;
 use crate::graphql::types::connection::{CountRows, OrderDirection, TotalCount, wants_both_ends};
 use crate::graphql::types::filter::FileFilter;
 use crate::graphql::types::image::Image;
-use crate::graphql::types::scalar::{ByteSize, DateTime, Json, Url};
+use crate::graphql::types::scalar::{ByteSize, DateTime, JsonRef, Url};
 use crate::graphql::types::viewer::User;
 use crate::graphql::types::workspace::Workspace;
 use crate::graphql::{ContextExt, semanticNonNull};
@@ -26,7 +28,7 @@ use crate::query::page::{Count, ListOrder, PageArgs};
 pub struct File(pub file::Model);
 
 /// A stored file of any type. An image file also has an `Image`, its projection in the image service.
-#[Object]
+#[row_object]
 impl File {
     /// Prefixed, globally unique, opaque id.
     pub async fn id(&self) -> ID {
@@ -40,13 +42,13 @@ impl File {
 
     /// The workspace it belongs to.
     #[graphql(directive = semanticNonNull::apply(None))]
-    async fn workspace(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Workspace>> {
+    async fn workspace(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Row<Workspace>>> {
         ctx.loaders()
             .load_one(self.0.workspace_id)
             .await
             .map_err(from_loader)
             .transpose()
-            .map(|row| row.map(Workspace))
+            .map(|row| row.map(|row| Row(Workspace(row))))
     }
 
     /// Name with extension, as it was sent. It is compared, searched and sorted in Unicode's composed form (NFC), so
@@ -77,12 +79,13 @@ impl File {
     }
 
     /// Why `status` is `FAILED`.
+    #[nested]
     async fn failure(&self) -> Option<UserError> {
         self.0.failure.as_ref().map(UserError::from)
     }
 
     /// The image projection. Null for a file that is not an image, and while it is not provisioned.
-    async fn image(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Image>> {
+    async fn image(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Row<Image>>> {
         if self.0.image_status != file::ImageStatus::Ready {
             return None;
         }
@@ -91,7 +94,7 @@ impl File {
             .await
             .map_err(from_loader)
             .transpose()
-            .map(|row| row.map(Image))
+            .map(|row| row.map(|row| Row(Image(row))))
     }
 
     /// State of the image projection. Independent of `status`: the file stays usable when provisioning fails.
@@ -100,6 +103,7 @@ impl File {
     }
 
     /// Why `imageStatus` is `FAILED`, is still `QUEUED` after an attempt, or is `REMOVED` for a restored file that had an image.
+    #[nested]
     async fn image_failure(&self) -> Option<UserError> {
         self.0.image_failure.as_ref().map(UserError::from)
     }
@@ -110,8 +114,8 @@ impl File {
     }
 
     /// User-owned JSON object, at most 16 KiB. Null when there is none.
-    async fn metadata(&self) -> Option<Json> {
-        self.0.metadata.clone().map(Json)
+    async fn metadata(&self) -> Option<JsonRef<'_>> {
+        self.0.metadata.as_ref().map(JsonRef)
     }
 
     /// Short-lived signed URL of the original bytes, which needs no token. Null unless `status` is `READY`, and in the

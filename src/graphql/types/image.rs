@@ -1,7 +1,8 @@
 //! `Image`, its renditions, and the account's variants.
 
 use async_graphql::async_trait::async_trait;
-use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
+use async_graphql::{Context, Enum, ID, InputObject, SimpleObject};
+use row_object::row_object;
 
 use crate::app::App;
 use crate::auth::Viewer;
@@ -11,11 +12,12 @@ use crate::entity::{image, workspace};
 use crate::error::Result;
 use crate::graphql::context::parse_ids;
 use crate::graphql::error::{from_loader, top_level};
+use crate::graphql::rows::Row;
 use crate::graphql::types::connection::{CountRows, OrderDirection, TotalCount, wants_both_ends};
 use crate::graphql::types::file::File;
 use crate::graphql::types::filter::ImageFilter;
 use crate::graphql::types::photo::{FocalPoint, PhotoInfo};
-use crate::graphql::types::scalar::{ByteSize, DateTime, Json, Url};
+use crate::graphql::types::scalar::{ByteSize, DateTime, JsonRef, Url};
 use crate::graphql::types::transform::{
     ImageRendition, ImageSrcSet, ImageTransformInput, TransformFit, TransformMetadata,
 };
@@ -41,7 +43,7 @@ impl Image {
 
 /// The projection of an `image/*` file that has been provisioned into Cloudflare Images.
 /// It exists only once provisioned, so what the image service supplies is never null.
-#[Object]
+#[row_object]
 impl Image {
     /// Prefixed, globally unique, opaque id.
     pub async fn id(&self) -> ID {
@@ -55,8 +57,13 @@ impl Image {
 
     /// The underlying file.
     #[graphql(directive = semanticNonNull::apply(None))]
-    async fn file(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<File>> {
-        ctx.loaders().load_one(self.0.file_id).await.map_err(from_loader).transpose().map(|row| row.map(File))
+    async fn file(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Row<File>>> {
+        ctx.loaders()
+            .load_one(self.0.file_id)
+            .await
+            .map_err(from_loader)
+            .transpose()
+            .map(|row| row.map(|row| Row(File(row))))
     }
 
     /// Id of the workspace it belongs to.
@@ -66,13 +73,13 @@ impl Image {
 
     /// The workspace it belongs to.
     #[graphql(directive = semanticNonNull::apply(None))]
-    async fn workspace(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Workspace>> {
+    async fn workspace(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Row<Workspace>>> {
         ctx.loaders()
             .load_one(self.0.workspace_id)
             .await
             .map_err(from_loader)
             .transpose()
-            .map(|row| row.map(Workspace))
+            .map(|row| row.map(|row| Row(Workspace(row))))
     }
 
     /// Id in Cloudflare Images. Not a stable identity: it changes when `requireSignedUrls` changes and when the image
@@ -105,8 +112,8 @@ impl Image {
 
     /// Raw EXIF as the workspace's policy kept it when the image was created: an object from tag names to strings,
     /// numbers, or lists of numbers. For typed access use `photo`.
-    async fn exif(&self) -> Option<Json> {
-        self.0.exif.clone().map(Json)
+    async fn exif(&self) -> Option<JsonRef<'_>> {
+        self.0.exif.as_ref().map(JsonRef)
     }
 
     /// Delivery URL of the `public` variant, signed for an image that requires it. Expiry is rounded to a fixed window,
@@ -253,11 +260,13 @@ impl Image {
     }
 
     /// Point that crops keep in view.
+    #[nested]
     async fn focal_point(&self) -> Option<FocalPoint> {
         self.0.focal_point().map(Into::into)
     }
 
     /// Camera data in typed form. Null when the file has none, and when the workspace's policy dropped it.
+    #[nested]
     async fn photo(&self) -> Option<PhotoInfo> {
         photo::from_exif(self.0.exif.as_ref()).map(Into::into)
     }
@@ -268,8 +277,8 @@ impl Image {
     }
 
     /// Metadata kept with the image service: a JSON object of at most 978 bytes.
-    async fn cf_metadata(&self) -> Option<Json> {
-        self.0.cf_metadata.clone().map(Json)
+    async fn cf_metadata(&self) -> Option<JsonRef<'_>> {
+        self.0.cf_metadata.as_ref().map(JsonRef)
     }
 
     /// Deliver only through signed URLs.

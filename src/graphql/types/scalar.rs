@@ -1,6 +1,13 @@
 //! Custom scalars.
 
-use async_graphql::{InputValueError, InputValueResult, Name, Pos, Scalar, ScalarType, Value};
+use std::borrow::Cow;
+
+use async_graphql::parser::types::Field;
+use async_graphql::registry::Registry;
+use async_graphql::{
+    ContextSelectionSet, InputValueError, InputValueResult, Name, OutputType, Pos, Positioned, Scalar,
+    ScalarType, ServerResult, Value,
+};
 use chrono::{SecondsFormat, Utc};
 
 /// Why a value is not valid for a custom scalar. `None` for a valid value, and for the scalars of the specification.
@@ -38,7 +45,14 @@ impl ScalarType for DateTime {
     }
 
     fn to_value(&self) -> Value {
-        Value::String(self.0.to_rfc3339_opts(SecondsFormat::Millis, true))
+        Value::String(self.text())
+    }
+}
+
+impl DateTime {
+    /// As it is written.
+    pub fn text(self) -> String {
+        self.0.to_rfc3339_opts(SecondsFormat::Millis, true)
     }
 }
 
@@ -84,7 +98,14 @@ impl ScalarType for ByteSize {
     }
 
     fn to_value(&self) -> Value {
-        Value::Number(self.0.min(MAX_SAFE).into())
+        Value::Number(self.number().into())
+    }
+}
+
+impl ByteSize {
+    /// As it is written.
+    pub fn number(self) -> u64 {
+        self.0.min(MAX_SAFE)
     }
 }
 
@@ -113,6 +134,23 @@ impl ScalarType for Json {
 
     fn to_value(&self) -> Value {
         Value::from_json(self.0.clone()).unwrap_or_default()
+    }
+}
+
+/// A JSON value of a row, which is written without a copy of it.
+pub struct JsonRef<'a>(pub &'a serde_json::Value);
+
+impl OutputType for JsonRef<'_> {
+    fn type_name() -> Cow<'static, str> {
+        <Json as OutputType>::type_name()
+    }
+
+    fn create_type_info(registry: &mut Registry) -> String {
+        <Json as OutputType>::create_type_info(registry)
+    }
+
+    async fn resolve(&self, _: &ContextSelectionSet<'_>, _: &Positioned<Field>) -> ServerResult<Value> {
+        Ok(Json(self.0.clone()).to_value())
     }
 }
 

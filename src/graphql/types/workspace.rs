@@ -1,7 +1,8 @@
 //! `Workspace`.
 
 use async_graphql::async_trait::async_trait;
-use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
+use async_graphql::{Context, Enum, ID, InputObject, SimpleObject};
+use row_object::row_object;
 
 use crate::app::App;
 use crate::auth::Viewer;
@@ -10,9 +11,7 @@ use crate::error::Result;
 use crate::graphql::error::{from_loader, top_level};
 use crate::graphql::loader::UsageByWorkspace;
 use crate::graphql::types::api_token::{ApiTokenConnection, list_tokens};
-use crate::graphql::types::connection::{
-    CountRows, OrderDirection, TotalCount, cost, page_args, wants_both_ends,
-};
+use crate::graphql::types::connection::{CountRows, OrderDirection, TotalCount, page_args, wants_both_ends};
 use crate::graphql::types::file::{FileConnection, FileOrder, list_files};
 use crate::graphql::types::filter::{FileFilter, ImageFilter};
 use crate::graphql::types::image::{ImageConnection, ImageOrder, list_images};
@@ -27,7 +26,7 @@ use crate::{api_token as tokens, workspace as workspaces};
 pub struct Workspace(pub workspace::Model);
 
 /// A tenant: the unit of membership and isolation.
-#[Object]
+#[row_object]
 impl Workspace {
     /// Prefixed, globally unique, opaque id.
     pub async fn id(&self) -> ID {
@@ -60,7 +59,7 @@ impl Workspace {
     }
 
     /// Members and their roles, longest membership first.
-    #[graphql(complexity = "cost(first, last, child_complexity)", directive = semanticNonNull::apply(None))]
+    #[graphql(directive = semanticNonNull::apply(None))]
     async fn members(
         &self,
         ctx: &Context<'_>,
@@ -75,7 +74,6 @@ impl Workspace {
     }
 
     /// API tokens limited to this workspace, newest first. Null for callers who are neither owner nor admin.
-    #[graphql(complexity = "cost(first, last, child_complexity)")]
     async fn api_tokens(
         &self,
         ctx: &Context<'_>,
@@ -100,7 +98,7 @@ impl Workspace {
     }
 
     /// Files of this workspace.
-    #[graphql(complexity = "cost(first, last, child_complexity)", directive = semanticNonNull::apply(None))]
+    #[graphql(directive = semanticNonNull::apply(None))]
     #[expect(clippy::too_many_arguments, reason = "the schema's arguments")]
     async fn files(
         &self,
@@ -120,7 +118,7 @@ impl Workspace {
     }
 
     /// Images of this workspace.
-    #[graphql(complexity = "cost(first, last, child_complexity)", directive = semanticNonNull::apply(None))]
+    #[graphql(directive = semanticNonNull::apply(None))]
     #[expect(clippy::too_many_arguments, reason = "the schema's arguments")]
     async fn images(
         &self,

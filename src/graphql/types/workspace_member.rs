@@ -1,7 +1,8 @@
 //! `WorkspaceMember`.
 
 use async_graphql::async_trait::async_trait;
-use async_graphql::{Context, ID, Object};
+use async_graphql::{Context, ID};
+use row_object::row_object;
 
 use crate::app::App;
 use crate::auth::Viewer;
@@ -22,7 +23,7 @@ use crate::workspace::member as members;
 pub struct WorkspaceMember(pub membership::Model);
 
 /// A member of a workspace.
-#[Object]
+#[row_object]
 impl WorkspaceMember {
     /// Prefixed, globally unique, opaque id.
     pub async fn id(&self) -> ID {

@@ -1,0 +1,151 @@
+//! Values of fields as JSON.
+
+use std::borrow::Cow;
+
+use async_graphql::{EnumType, ID, Value};
+use serde::Serialize;
+
+use crate::graphql::rows::raw_text;
+use crate::graphql::types::file::{FileStatus, ImageProvisionStatus};
+use crate::graphql::types::image::ImageFormat;
+use crate::graphql::types::scalar::{ByteSize, DateTime, Json, JsonRef, Url};
+use crate::graphql::types::viewer::TokenScope;
+use crate::graphql::types::workspace::WorkspaceRole;
+
+/// A value that can be appended to a JSON text.
+pub trait WriteJson {
+    /// Appends the value.
+    fn write_json(&self, json: &mut Vec<u8>);
+}
+
+/// Appends what serde_json serialises. It fails for maps without text keys only, which no value here is.
+fn serialize(value: &(impl Serialize + ?Sized), json: &mut Vec<u8>) {
+    let before = json.len();
+    if serde_json::to_writer(&mut *json, value).is_err() {
+        json.truncate(before);
+        json.extend_from_slice(b"null");
+    }
+}
+
+macro_rules! by_serde {
+    ($($type:ty),+) => {
+        $(
+            impl WriteJson for $type {
+                fn write_json(&self, json: &mut Vec<u8>) {
+                    serialize(self, json);
+                }
+            }
+        )+
+    };
+}
+
+by_serde!(bool, i32, u64, f64, str, String, Cow<'_, str>);
+
+macro_rules! enums {
+    ($($type:ty),+) => {
+        $(
+            impl WriteJson for $type {
+                fn write_json(&self, json: &mut Vec<u8>) {
+                    let item = Self::items().iter().find(|item| item.value == *self);
+                    item.map(|item| item.name).write_json(json);
+                }
+            }
+        )+
+    };
+}
+
+enums!(FileStatus, ImageProvisionStatus, ImageFormat, TokenScope, WorkspaceRole);
+
+impl WriteJson for ID {
+    fn write_json(&self, json: &mut Vec<u8>) {
+        serialize(self.as_str(), json);
+    }
+}
+
+impl WriteJson for DateTime {
+    fn write_json(&self, json: &mut Vec<u8>) {
+        serialize(&self.text(), json);
+    }
+}
+
+impl WriteJson for ByteSize {
+    fn write_json(&self, json: &mut Vec<u8>) {
+        self.number().write_json(json);
+    }
+}
+
+impl WriteJson for Url {
+    fn write_json(&self, json: &mut Vec<u8>) {
+        serialize(self.0.as_str(), json);
+    }
+}
+
+impl WriteJson for Json {
+    fn write_json(&self, json: &mut Vec<u8>) {
+        serialize(&self.0, json);
+    }
+}
+
+impl WriteJson for JsonRef<'_> {
+    fn write_json(&self, json: &mut Vec<u8>) {
+        serialize(self.0, json);
+    }
+}
+
+impl WriteJson for Value {
+    fn write_json(&self, json: &mut Vec<u8>) {
+        match self {
+            Value::List(items) => items.write_json(json),
+            Value::Object(fields) => match raw_text(self) {
+                Some(text) => json.extend_from_slice(text.as_bytes()),
+                None => {
+                    json.push(b'{');
+                    for (index, (key, value)) in fields.iter().enumerate() {
+                        if index > 0 {
+                            json.push(b',');
+                        }
+                        serialize(key.as_str(), json);
+                        json.push(b':');
+                        value.write_json(json);
+                    }
+                    json.push(b'}');
+                }
+            },
+            value => serialize(value, json),
+        }
+    }
+}
+
+impl<T: WriteJson> WriteJson for Option<T> {
+    fn write_json(&self, json: &mut Vec<u8>) {
+        match self {
+            Some(value) => value.write_json(json),
+            None => json.extend_from_slice(b"null"),
+        }
+    }
+}
+
+impl<T: WriteJson + ?Sized> WriteJson for &T {
+    fn write_json(&self, json: &mut Vec<u8>) {
+        (**self).write_json(json);
+    }
+}
+
+impl<T: WriteJson> WriteJson for [T] {
+    fn write_json(&self, json: &mut Vec<u8>) {
+        json.push(b'[');
+        for (index, item) in self.iter().enumerate() {
+            if index > 0 {
+                json.push(b',');
+            }
+            item.write_json(json);
+        }
+        json.push(b']');
+    }
+}
+
+impl<T: WriteJson> WriteJson for Vec<T> {
+    fn write_json(&self, json: &mut Vec<u8>) {
+        self.as_slice().write_json(json);
+    }
+}

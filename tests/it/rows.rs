@@ -1,0 +1,206 @@
+//! Pages and single rows are written without the executor. Random selections are compared with what the executor makes of them.
+
+use serde_json::{Value, json};
+
+use crate::harness::{ADMIN, Database, Server};
+use crate::pictures::photo;
+
+/// Fields of a type, each with the type of its own selection set, if it has one.
+type Fields = &'static [(&'static str, Option<&'static str>)];
+
+const TYPES: [(&str, Fields); 9] = [
+    (
+        "Image",
+        &[
+            ("id", None),
+            ("fileId", None),
+            ("workspaceId", None),
+            ("cfImageId", None),
+            ("width", None),
+            ("height", None),
+            ("aspectRatio", None),
+            ("size", None),
+            ("exif", None),
+            ("url", None),
+            ("urlExpiresAt", None),
+            ("format", None),
+            ("mimeType", None),
+            ("animated", None),
+            ("hasAlpha", None),
+            ("alt", None),
+            ("thumbhash", None),
+            ("blurhash", None),
+            ("placeholder", None),
+            ("dominantColor", None),
+            ("palette", None),
+            ("creator", None),
+            ("cfMetadata", None),
+            ("requireSignedUrls", None),
+            ("createdAt", None),
+            ("updatedAt", None),
+            ("focalPoint", Some("Point")),
+            ("photo", Some("Photo")),
+            ("file", Some("File")),
+            ("workspace", Some("Workspace")),
+            ("rendition(variant: \"public\")", Some("Rendition")),
+            ("srcSet(widths: [10, 20])", Some("SrcSet")),
+        ],
+    ),
+    (
+        "File",
+        &[
+            ("id", None),
+            ("workspaceId", None),
+            ("filename", None),
+            ("mimeType", None),
+            ("size", None),
+            ("sha256", None),
+            ("status", None),
+            ("imageStatus", None),
+            ("tags", None),
+            ("metadata", None),
+            ("createdAt", None),
+            ("updatedAt", None),
+            ("deletedAt", None),
+            ("purgeAt", None),
+            ("failure", Some("UserError")),
+            ("imageFailure", Some("UserError")),
+            ("image", Some("Image")),
+            ("workspace", Some("Workspace")),
+            ("createdBy", Some("User")),
+        ],
+    ),
+    (
+        "Workspace",
+        &[("id", None), ("name", None), ("viewerRole", None), ("createdAt", None), ("updatedAt", None)],
+    ),
+    ("User", &[("id", None), ("name", None), ("email", None)]),
+    ("UserError", &[("code", None), ("message", None)]),
+    ("Point", &[("x", None), ("y", None)]),
+    ("Photo", &[("make", None), ("model", None), ("takenAt", None)]),
+    ("Rendition", &[("variant", None), ("url", None), ("width", None), ("exact", None)]),
+    ("SrcSet", &[("src", None), ("srcset", None), ("sizes", None)]),
+];
+
+/// Numbers that are the same for the same seed.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % n as u64).unwrap()
+    }
+}
+
+/// A random document.
+struct Document {
+    random: Random,
+    aliases: usize,
+    fragments: Vec<String>,
+}
+
+impl Document {
+    /// Selections of fields of a type.
+    fn selections(&mut self, of: &str, depth: usize) -> String {
+        let fields = TYPES.iter().find(|(name, _)| *name == of).unwrap().1;
+        let mut text = String::new();
+        for _ in 0..=self.random.below(6) {
+            text.push(' ');
+            match self.random.below(12) {
+                0 => text.push_str("__typename"),
+                1 if depth > 0 => {
+                    let below = self.selections(of, depth - 1);
+                    let directive = self.directive();
+                    text.push_str(&format!("...{directive} {{{below} }}"));
+                }
+                // The name of the type in the schema is that of the table only for those that are nodes.
+                2 if depth > 0 && matches!(of, "Image" | "File" | "Workspace" | "User") => {
+                    let below = self.selections(of, depth - 1);
+                    text.push_str(&format!("... on {of} {{{below} }} ... on Node {{ id }}"));
+                }
+                3 if depth > 0 && matches!(of, "Image" | "File" | "Workspace") => {
+                    let below = self.selections(of, depth - 1);
+                    let name = format!("F{}", self.fragments.len());
+                    self.fragments.push(format!("fragment {name} on {of} {{{below} }}"));
+                    let directive = self.directive();
+                    text.push_str(&format!("...{name}{directive}"));
+                }
+                _ => {
+                    let (field, nested) = fields[self.random.below(fields.len())];
+                    if nested.is_some() && depth == 0 {
+                        text.push_str("__typename");
+                        continue;
+                    }
+                    if self.random.below(3) == 0 {
+                        self.aliases += 1;
+                        text.push_str(&format!("a{}: ", self.aliases));
+                    }
+                    text.push_str(field);
+                    text.push_str(self.directive());
+                    if let Some(nested) = nested {
+                        let below = self.selections(nested, depth - 1);
+                        text.push_str(&format!(" {{{below} }}"));
+                    }
+                }
+            }
+        }
+        text
+    }
+
+    fn directive(&mut self) -> &'static str {
+        ["", "", "", "", " @include(if: $yes)", " @skip(if: $yes)", " @include(if: $no)", " @skip(if: $no)"]
+            [self.random.below(8)]
+    }
+}
+
+/// Selections that have to be merged, which is left to the executor.
+const MERGED: &str = "merged: workspace { id } merged: workspace { name }";
+
+/// Sends a random selection of the nodes of a list, and the same one with [`MERGED`], and compares.
+async fn compare(server: &Server, list: &str, of: &str, document: &mut Document) {
+    let selections = document.selections(of, 3);
+    let fragments = document.fragments.join(" ");
+    let query = |more: &str| {
+        format!(
+            "query($yes: Boolean!, $no: Boolean!) {{ one: __typename @include(if: $yes) two: __typename @skip(if: $no)
+             {list} {{ nodes {{ id {selections} {more} }} edges {{ cursor node {{ id {selections} {more} }} }} }} }} {fragments}"
+        )
+    };
+    let variables = json!({ "yes": true, "no": false });
+    let written = server.query(&query(""), variables.clone()).await;
+    let mut executed = server.query(&query(MERGED), variables).await;
+    let remove = |node: &mut Value| node.as_object_mut().unwrap().remove("merged").unwrap();
+    for node in executed[list]["nodes"].as_array_mut().unwrap() {
+        remove(node);
+    }
+    for edge in executed[list]["edges"].as_array_mut().unwrap() {
+        remove(&mut edge["node"]);
+    }
+    assert!(written == executed, "{}\n{written}\n{executed}", query(""));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn random_selections_are_those_of_the_executor() {
+    let server = Server::start_with(Database::Sqlite, |config| {
+        config.max_complexity = 1_000_000;
+        config.max_aliases = 1_000;
+        config.max_directives = 1_000;
+        config.max_depth = 100;
+    })
+    .await;
+    server.file("a.jpg", photo(1)).await;
+    server.file("ä \"quoted\" \\ name.txt", b"text".to_vec()).await;
+    server.upload_as(ADMIN, json!({ "metadata": { "a": [1, null, { "b": "ü\n" }] }, "tags": ["x", "\"y\""], "image": { "alt": "a\tb" } }), "b.jpg", "", photo(2)).await;
+    let seed = u64::from(std::process::id()) | 1;
+    println!("seed {seed}");
+    let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    for _ in 0..400 {
+        let mut document = Document { random: Random(random.0 | 1), aliases: 0, fragments: Vec::new() };
+        random.below(2);
+        compare(&server, "images", "Image", &mut document).await;
+        document.fragments.clear();
+        compare(&server, "files", "File", &mut document).await;
+    }
+}
