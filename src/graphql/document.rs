@@ -7,6 +7,7 @@ mod convert;
 mod empty;
 pub mod field_order;
 mod literal;
+mod merge;
 mod variables;
 
 use std::sync::{Arc, LazyLock};
@@ -84,6 +85,8 @@ impl Documents {
 pub struct Document {
     /// For the executor.
     pub executable: ExecutableDocument,
+    /// Whether fields are selected twice, so that their selections have to be merged.
+    pub merges_fields: bool,
     validated: Result<ValidDocument, Vec<ServerError>>,
 }
 
@@ -102,7 +105,9 @@ impl Document {
         if validated.is_ok() {
             empty::add_hidden_fields(&SCHEMA, &mut executable);
         }
-        Ok(Document { executable, validated })
+        // Only a valid document is known to have no cycle of fragments.
+        let merges_fields = validated.is_err() || merge::merges_fields(&executable);
+        Ok(Document { executable, merges_fields, validated })
     }
 
     /// Adds this document to a request, coerces the variables, and computes the cost.

@@ -20,6 +20,9 @@ pub use self::write::WriteJson;
 use crate::graphql::document::HIDDEN_KEY;
 use crate::graphql::document::field_order::FieldOrder;
 
+/// Whether rows of a request are written as JSON; part of its data. Otherwise they are left to the executor.
+pub struct WriteRows(pub bool);
+
 /// An object that is a row. `#[row_object]` implements it.
 pub trait RowObject: ContainerType + Sized + 'static {
     /// The fields that come from the row alone.
@@ -161,38 +164,44 @@ enum Slot<T: 'static> {
 }
 
 impl<'a, T: RowObject> Plan<'a, T> {
-    /// `None` if selections below one key have to be merged, which is left to the executor.
+    /// `None` if the rows of the request are left to the executor.
     fn of(ctx: &ContextSelectionSet<'a>) -> Option<Plan<'a, T>> {
+        ctx.data_opt::<WriteRows>().filter(|write| write.0)?;
         let mut plan = Plan { slots: Vec::new(), resolved: Vec::new(), orders: Vec::new() };
-        plan.add(ctx, &ctx.item.node).then_some(plan)
+        plan.add(ctx, &ctx.item.node);
+        Some(plan)
     }
 
     /// Adds a selection set. `@skip` and `@include` have been applied to it.
-    fn add(&mut self, ctx: &ContextSelectionSet<'a>, set: &'a SelectionSet) -> bool {
-        set.items.iter().all(|selection| match &selection.node {
-            Selection::Field(field) => self.add_field(ctx, field),
-            Selection::InlineFragment(fragment) => {
-                let condition = fragment.node.type_condition.as_ref().map(|on| on.node.on.node.as_str());
-                !applies::<T>(ctx, condition) || self.add(ctx, &fragment.node.selection_set.node)
+    fn add(&mut self, ctx: &ContextSelectionSet<'a>, set: &'a SelectionSet) {
+        let env = ctx.query_env;
+        for selection in &set.items {
+            let (condition, below) = match &selection.node {
+                Selection::Field(field) => {
+                    self.add_field(ctx, field);
+                    continue;
+                }
+                Selection::InlineFragment(fragment) => {
+                    let condition = fragment.node.type_condition.as_ref();
+                    (condition.map(|on| on.node.on.node.as_str()), &fragment.node.selection_set.node)
+                }
+                Selection::FragmentSpread(spread) => {
+                    let Some(fragment) = env.fragments.get(&spread.node.fragment_name.node) else { continue };
+                    let condition = fragment.node.type_condition.node.on.node.as_str();
+                    (Some(condition), &fragment.node.selection_set.node)
+                }
+            };
+            if applies::<T>(ctx, condition) {
+                self.add(ctx, below);
             }
-            Selection::FragmentSpread(spread) => {
-                let env = ctx.query_env;
-                env.fragments.get(&spread.node.fragment_name.node).is_none_or(|fragment| {
-                    let condition = Some(fragment.node.type_condition.node.on.node.as_str());
-                    !applies::<T>(ctx, condition) || self.add(ctx, &fragment.node.selection_set.node)
-                })
-            }
-        })
+        }
     }
 
-    fn add_field(&mut self, ctx: &ContextSelectionSet<'a>, field: &'a Positioned<Field>) -> bool {
+    fn add_field(&mut self, ctx: &ContextSelectionSet<'a>, field: &'a Positioned<Field>) {
         let key = &field.node.response_key().node;
-        if key == HIDDEN_KEY {
-            return true;
-        }
-        if let Some((_, slot)) = self.slots.iter().find(|(known, _)| *known == key) {
-            // The same field, by the rules of the specification: a value without fields of its own is there already.
-            return !matches!(slot, Slot::Resolved);
+        // A key that is there already is that of the same value, which has no selection of its own.
+        if key == HIDDEN_KEY || self.slots.iter().any(|(known, _)| *known == key) {
+            return;
         }
         let name = field.node.name.node.as_str();
         let slot = match T::FIELDS.iter().find(|known| known.name == name) {
@@ -206,7 +215,6 @@ impl<'a, T: RowObject> Plan<'a, T> {
             }
         };
         self.slots.push((key, slot));
-        true
     }
 
     /// Appends a row, with the next values of those that the executor has resolved.

@@ -181,6 +181,34 @@ async fn compare(server: &Server, list: &str, of: &str, document: &mut Document)
     assert!(written == executed, "{}\n{written}\n{executed}", query(""));
 }
 
+/// Fields that are selected twice, at every level, have the selections of both.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn selections_of_one_key_are_merged() {
+    let server = Server::start(Database::Sqlite).await;
+    let file = server.file("a.jpg", photo(1)).await;
+    let (id, workspace) = (file["id"].clone(), server.workspace.clone());
+    let image = json!({ "width": file["image"]["width"], "height": file["image"]["height"] });
+    let whole = json!({ "id": id, "filename": "a.jpg", "image": image });
+    for query in [
+        "query($id: ID!) { file(id: $id) { id image { width } } file(id: $id) { filename image { height } } }",
+        "query($id: ID!) { ...A ...B } fragment A on Query { file(id: $id) { id image { width } } }
+         fragment B on Query { file(id: $id) { filename ... on Node { ... on File { image { height } } } } }",
+    ] {
+        assert_eq!(server.query(query, json!({ "id": id })).await["file"], whole, "{query}");
+    }
+    for query in [
+        "{ files { nodes { id image { width } } nodes { filename image { height } } } }",
+        "{ files { nodes { id image { width } } } files { nodes { filename } } files { nodes { image { height } } } }",
+    ] {
+        assert_eq!(server.query(query, json!({})).await["files"]["nodes"], json!([whole]), "{query}");
+    }
+    let query = "query($w: ID!) { workspace(id: $w) { files { edges { node { id image { width } } } } files { edges { node { filename } } } ... { id } } workspace(id: $w) { files { edges { node { image { height } } } } } }";
+    let nodes = server.query(query, json!({ "w": workspace })).await;
+    assert_eq!(nodes["workspace"]["files"]["edges"][0]["node"], whole);
+    let nodes = server.query("query($id: ID!) { node(id: $id) { id ... on File { image { width } } } node(id: $id) { ... on File { filename image { height } } } }", json!({ "id": id })).await;
+    assert_eq!(nodes["node"], whole);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_selections_are_those_of_the_executor() {
     let server = Server::start_with(Database::Sqlite, |config| {

@@ -13,6 +13,7 @@ use crate::graphql::cost::{self, Cost, QueryCost};
 use crate::graphql::document::field_order::FieldOrder;
 use crate::graphql::document::{Document, Documents};
 use crate::graphql::loader::{self, BatchGate};
+use crate::graphql::rows::WriteRows;
 use crate::graphql::transport::multipart::FileParts;
 use crate::graphql::transport::negotiation::EVENT_STREAM;
 use crate::graphql::transport::request::RequestRejection;
@@ -101,7 +102,10 @@ impl GraphqlService {
             ))
         })?;
         match charge(cost) {
-            Ok(balance) => Ok((request.data(QueryCost(balance)), cost)),
+            Ok(balance) => {
+                let request = request.data(QueryCost(balance)).data(WriteRows(!document.merges_fields));
+                Ok((request, cost))
+            }
             Err(limited) => Err(Box::new(Response::from_errors(limited).extension("cost", cost.extension()))),
         }
     }
