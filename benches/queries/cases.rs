@@ -108,7 +108,7 @@ pub(crate) async fn all(server: &Process, data: &Data) -> Vec<Case> {
             "query($w: ID!, $f: ImageFilter) {{ images(first: 100, workspaceId: $w, filter: $f) {{
                 nodes {{ {FIELDS} }} pageInfo {{ hasNextPage }} }} }}"
         ),
-        json!({ "w": large, "f": { "search": "photo-042", "width": { "gte": 1000 } } }),
+        json!({ "w": large, "f": { "search": "photo-042", "width": { "min": 1000 } } }),
         format!("/search?workspace={}&word=photo-042&width=1000", data.large.0),
     ));
     cases
