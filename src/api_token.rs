@@ -7,10 +7,12 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::auth::Viewer;
 use crate::entity::api_token::{self, Column, Entity, Model, Scope};
-use crate::entity::workspace;
+use crate::entity::{columns, workspace};
 use crate::error::{Code, Error, Result};
 use crate::id::{ApiTokenId, WorkspaceId};
-use crate::query::page::{self, Count, IndexRange, KeysetRow, ListOrder, Page, PageArgs, SortKey};
+use crate::query::page::{
+    self, Count, IndexRange, KeysetRow, ListOrder, Page, PageArgs, PageSelection, SortKey,
+};
 use crate::rows;
 use crate::rows::api_token::TokenRow;
 
@@ -38,8 +40,6 @@ pub struct TokenList {
     /// Lists the tokens of all users that are limited to this workspace; `None` lists the viewer's own tokens.
     pub workspace_id: Option<WorkspaceId>,
     pub page: PageArgs,
-    /// Find out for both ends of the page whether there are more rows.
-    pub both_ends: bool,
 }
 
 /// Creates a token of the viewer. Returns it with its secret, of which only a hash is stored. The new token has at most the
@@ -95,21 +95,32 @@ pub async fn revoke(app: &App, viewer: &Viewer, id: ApiTokenId) -> Result<Model>
     find().await?.ok_or_else(|| Error::not_found("API token").at("id"))
 }
 
-/// Those of the given tokens that the viewer may see, in no particular order.
-pub async fn find_many(app: &App, viewer: &Viewer, ids: &[ApiTokenId]) -> Result<Vec<Model>> {
+/// The given columns of those of the given tokens that the viewer may see, in no particular order.
+pub async fn find_many(
+    app: &App,
+    viewer: &Viewer,
+    ids: &[ApiTokenId],
+    columns: &[Column],
+) -> Result<Vec<Model>> {
     viewer.require(Scope::WorkspaceAdmin)?;
     let of_ids = api_token::COLUMN.id.is_in(ids.iter().copied());
-    Ok(api_token::visible_to(&viewer.token_access()).filter(of_ids).all(&app.db.read).await?)
+    let visible = api_token::visible_to(&viewer.token_access()).filter(of_ids);
+    Ok(columns::fetch(&app.db.read, visible, columns).await?)
 }
 
 /// A page of tokens, newest first.
 ///
 /// # Errors
 /// `FORBIDDEN` without `WORKSPACE_ADMIN`, `BAD_USER_INPUT` for paging arguments.
-pub async fn list(app: &App, viewer: &Viewer, list: TokenList) -> Result<Page<Model>> {
+pub async fn list(
+    app: &App,
+    viewer: &Viewer,
+    list: TokenList,
+    selection: &PageSelection<Column>,
+) -> Result<Page<Entity>> {
     viewer.require(Scope::WorkspaceAdmin)?;
     let ranges = ranges(viewer, &list);
-    page::page(&app.db.read, &ranges, BY_CREATION, list.page.validate()?, list.both_ends).await
+    page::page(&app.db.read, &ranges, BY_CREATION, list.page.validate()?, selection).await
 }
 
 /// How many tokens a list has.
@@ -177,6 +188,8 @@ fn ranges(viewer: &Viewer, list: &TokenList) -> Vec<IndexRange<Entity>> {
 }
 
 impl KeysetRow<Column> for Model {
+    const ID: Column = Column::Id;
+
     fn id(&self) -> Uuid {
         self.id.0
     }

@@ -35,9 +35,9 @@ pub struct Rendition {
 }
 
 /// Parameters of signed URLs.
-#[derive(Debug, Clone)]
-pub struct Signer {
-    pub key: Key,
+#[derive(Debug, Clone, Copy)]
+pub struct Signer<'a> {
+    pub key: &'a Key,
     /// Minimum validity of a URL.
     pub ttl: Duration,
     pub now: DateTime<Utc>,
@@ -49,7 +49,7 @@ pub fn url(
     delivery: &Url,
     image: &Model,
     variant: &str,
-    signer: Option<&Signer>,
+    signer: Option<&Signer<'_>>,
 ) -> (Url, Option<DateTime<Utc>>) {
     // A constraint of the table ensures that every provisioned row has both.
     let hash = image.account_hash.as_deref().unwrap_or_default();

@@ -4,6 +4,10 @@
 //! `_unscoped` read for work that the server does by itself. Plain `Entity::find()` is used in this folder and by the worker
 //! only.
 
+pub mod columns;
+
+pub mod json_text;
+
 pub mod workspace;
 
 pub mod user;

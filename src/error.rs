@@ -228,6 +228,18 @@ impl Error {
         Error::Fault { context, source: source.into(), transient: true }
     }
 
+    /// The same error once more, for several fields of an answer that failed together. The copy of a fault has the text of its
+    /// cause.
+    #[must_use]
+    pub fn duplicate(&self) -> Self {
+        match self {
+            Error::Refusal(refusal) => Error::Refusal(refusal.clone()),
+            Error::Fault { context, source, transient } => {
+                Error::Fault { context, source: source.to_string().into(), transient: *transient }
+            }
+        }
+    }
+
     /// Sets the input field of a refusal; a path is written with dots.
     #[must_use]
     pub fn at(mut self, field: &str) -> Self {

@@ -15,8 +15,8 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use crate::app::App;
 use crate::auth::Viewer;
 use crate::entity::api_token::Scope;
-use crate::entity::file::{self, Entity, ImageStatus, Model};
-use crate::entity::image;
+use crate::entity::file::{self, Column, Entity, ImageStatus, Model};
+use crate::entity::{columns, image};
 use crate::error::{Error, Result};
 pub use crate::file::list::{BY_CREATION, BY_FILENAME, BY_SIZE, BY_UPDATE, FileList, count, list};
 use crate::id::FileId;
@@ -27,26 +27,23 @@ use crate::{job, provision};
 ///
 /// # Errors
 /// `FORBIDDEN` without the scope `FILES_READ`.
-pub async fn find(app: &App, viewer: &Viewer, id: FileId) -> Result<Option<Model>> {
-    viewer.require(Scope::FilesRead)?;
-    find_visible(app, viewer, id).await
+pub async fn find(app: &App, viewer: &Viewer, id: FileId, columns: &[Column]) -> Result<Option<Model>> {
+    Ok(find_many(app, viewer, &[id], columns).await?.pop())
 }
 
-/// As [`find`], without a required scope: an operation returns the file that it wrote even if the token may only write.
+/// The whole row of a file, without a required scope: an operation returns the file that it wrote even if the token may only write.
 pub async fn find_visible(app: &App, viewer: &Viewer, id: FileId) -> Result<Option<Model>> {
     Ok(file::visible_to(&viewer.access()).filter(file::COLUMN.id.eq(id)).one(&app.db.read).await?)
 }
 
-/// Those of the given files that the viewer may see, in no particular order.
+/// The given columns of those of the given files that the viewer may see, in no particular order.
 ///
 /// # Errors
 /// `FORBIDDEN` without the scope `FILES_READ`.
-pub async fn find_many(app: &App, viewer: &Viewer, ids: &[FileId]) -> Result<Vec<Model>> {
+pub async fn find_many(app: &App, viewer: &Viewer, ids: &[FileId], columns: &[Column]) -> Result<Vec<Model>> {
     viewer.require(Scope::FilesRead)?;
-    Ok(file::visible_to(&viewer.access())
-        .filter(file::COLUMN.id.is_in(ids.iter().copied()))
-        .all(&app.db.read)
-        .await?)
+    let of_ids = file::COLUMN.id.is_in(ids.iter().copied());
+    Ok(columns::fetch(&app.db.read, file::visible_to(&viewer.access()).filter(of_ids), columns).await?)
 }
 
 /// The worker's step for a claimed file: finishes its removal, deletes it when its time in the trash is over, or provisions

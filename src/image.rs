@@ -10,10 +10,7 @@ pub mod list;
 
 pub mod filter;
 
-use std::collections::{HashMap, HashSet};
-
 use sea_orm::{ColumnTrait, EntityTrait, ExprTrait, QueryFilter, sea_query::Expr};
-use tokio::sync::OnceCell;
 
 use crate::app::App;
 use crate::auth::Viewer;
@@ -23,10 +20,9 @@ use crate::entity::event::EventKind;
 use crate::entity::file::{self, ImageStatus};
 use crate::entity::image::{self, Column, Entity, Model, State};
 pub use crate::entity::image::{FocalPoint, NewImage};
-use crate::entity::workspace::ExifPolicy;
-use crate::entity::{Failure, workspace};
+use crate::entity::{Failure, columns};
 use crate::error::{Error, Refusal, Result};
-use crate::id::{FileId, ImageId, WorkspaceId};
+use crate::id::{FileId, ImageId};
 pub use crate::image::list::{
     BY_CREATION, BY_FILENAME, BY_HEIGHT, BY_SIZE, BY_TAKEN, BY_UPDATE, BY_WIDTH, ImageList, count, list,
 };
@@ -35,26 +31,42 @@ use crate::provision;
 use crate::provision::claim;
 use crate::rows;
 
-/// One image, if the viewer may see it.
-pub async fn find(app: &App, viewer: &Viewer, id: ImageId) -> Result<Option<Model>> {
-    viewer.require(Scope::ImagesRead)?;
-    Ok(image::visible_to(&viewer.access()).filter(image::COLUMN.id.eq(id)).one(&app.db.read).await?)
+/// The given columns of an image, if the viewer may see it.
+///
+/// # Errors
+/// `FORBIDDEN` without the scope `IMAGES_READ`.
+pub async fn find(app: &App, viewer: &Viewer, id: ImageId, columns: &[Column]) -> Result<Option<Model>> {
+    Ok(find_many(app, viewer, &[id], columns).await?.pop())
 }
 
-/// Those of the given images that the viewer may see, in no particular order.
-pub async fn find_many(app: &App, viewer: &Viewer, ids: &[ImageId]) -> Result<Vec<Model>> {
+/// The given columns of those of the given images that the viewer may see, in no particular order.
+///
+/// # Errors
+/// `FORBIDDEN` without the scope `IMAGES_READ`.
+pub async fn find_many(
+    app: &App,
+    viewer: &Viewer,
+    ids: &[ImageId],
+    columns: &[Column],
+) -> Result<Vec<Model>> {
     viewer.require(Scope::ImagesRead)?;
-    Ok(image::visible_to(&viewer.access())
-        .filter(image::COLUMN.id.is_in(ids.iter().copied()))
-        .all(&app.db.read)
-        .await?)
+    let of_ids = image::COLUMN.id.is_in(ids.iter().copied());
+    Ok(columns::fetch(&app.db.read, image::visible_to(&viewer.access()).filter(of_ids), columns).await?)
 }
 
-/// The images of the given files, as far as the viewer may see them, in no particular order.
-pub async fn find_by_files(app: &App, viewer: &Viewer, files: &[FileId]) -> Result<Vec<Model>> {
+/// The given columns of the images of the given files, as far as the viewer may see them, in no particular order.
+///
+/// # Errors
+/// `FORBIDDEN` without the scope `IMAGES_READ`.
+pub async fn find_by_files(
+    app: &App,
+    viewer: &Viewer,
+    files: &[FileId],
+    columns: &[Column],
+) -> Result<Vec<Model>> {
     viewer.require(Scope::ImagesRead)?;
     let of_files = image::COLUMN.file_id.is_in(files.iter().copied());
-    Ok(image::visible_to(&viewer.access()).filter(of_files).all(&app.db.read).await?)
+    Ok(columns::fetch(&app.db.read, image::visible_to(&viewer.access()).filter(of_files), columns).await?)
 }
 
 /// The images with these Cloudflare ids, as far as the viewer may see them, in no particular order.
@@ -62,35 +74,6 @@ pub async fn find_by_account_ids(app: &App, viewer: &Viewer, ids: &[&str]) -> Re
     viewer.require(Scope::ImagesRead)?;
     let of_ids = image::COLUMN.cf_image_id.is_in(ids.iter().copied());
     Ok(image::visible_to(&viewer.access()).filter(of_ids).all(&app.db.read).await?)
-}
-
-/// The image of a file, if there is one and the viewer may see it.
-pub async fn find_by_file(app: &App, viewer: &Viewer, file: FileId) -> Result<Option<Model>> {
-    Ok(find_by_files(app, viewer, &[file]).await?.pop())
-}
-
-/// The EXIF policies of the workspaces of some images, read in one statement when the first of them is needed.
-pub struct ExifPolicies<'a> {
-    app: &'a App,
-    workspaces: HashSet<WorkspaceId>,
-    policies: OnceCell<HashMap<WorkspaceId, ExifPolicy>>,
-}
-
-impl<'a> ExifPolicies<'a> {
-    /// The policies of the given workspaces; reads nothing yet.
-    pub fn of(app: &'a App, workspaces: impl IntoIterator<Item = WorkspaceId>) -> Self {
-        ExifPolicies { app, workspaces: workspaces.into_iter().collect(), policies: OnceCell::new() }
-    }
-
-    /// The policy of one of the workspaces. If it cannot be read, the strictest one.
-    pub async fn get(&self, id: WorkspaceId) -> ExifPolicy {
-        let read = || async {
-            let workspaces = self.workspaces.iter().copied();
-            workspace::exif_policies(&self.app.db.read, workspaces).await.map_err(Error::from)
-        };
-        let policies = self.policies.get_or_try_init(read).await.inspect_err(|problem| problem.log()).ok();
-        policies.and_then(|policies| policies.get(&id).copied()).unwrap_or(ExifPolicy::StripAll)
-    }
 }
 
 /// The result of [`provision()`].

@@ -25,6 +25,7 @@ use serde_json::{Map, Value};
 use crate::app::App;
 use crate::entity::file;
 use crate::entity::image::{Entity, Model, State};
+use crate::entity::json_text::JsonText;
 use crate::error::{Code, Error, Refusal, Result, bytes_missing};
 use crate::id::ImageId;
 use crate::job;
@@ -140,9 +141,10 @@ async fn create(app: &App, image: &Model) -> Created {
         length: u64::try_from(image.size).unwrap_or(0),
         stream: Box::pin(bytes.map_err(std::io::Error::other)),
     };
+    let of_user = image.cf_metadata.as_ref().map(JsonText::value);
     let new = NewImage {
         id: image.custom_id.as_deref(),
-        metadata: Some(&metadata(image.id, image.cf_metadata.as_ref().and_then(Value::as_object))),
+        metadata: Some(&metadata(image.id, of_user.as_ref().and_then(Value::as_object))),
         require_signed_urls: image.require_signed_urls,
         creator: image.creator.as_deref(),
     };

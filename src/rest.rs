@@ -12,6 +12,7 @@ use axum::routing::get;
 use axum::{Json, Router, middleware};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use serde_json::value::RawValue;
 use utoipa::{OpenApi, ToSchema};
 
 pub use openapi::ApiDoc;
@@ -19,13 +20,14 @@ pub use openapi::ApiDoc;
 use crate::app::App;
 use crate::auth::Viewer;
 use crate::auth::rate;
-use crate::entity::image;
+use crate::entity::image::{self, Column};
 use crate::error::{Error, Result};
 use crate::http::error::{self, ErrorBody};
 use crate::http::{RequestId, credential, rate_limit};
 use crate::id::{FileId, ImageId, ParseIdError, WorkspaceId};
-use crate::image::{self as images, ExifPolicies};
-use crate::query::page::{MAX_PAGE, PageArgs};
+use crate::image as images;
+use crate::image::rendition::{DeliveryFacts, Renditions};
+use crate::query::page::{self, MAX_PAGE, PageArgs, PageSelection};
 
 /// Routes below `/api`.
 pub fn router(app: &App) -> Router<App> {
@@ -71,19 +73,30 @@ pub struct Image {
     size: i64,
     /// EXIF by tag name; empty when the image has none.
     #[schema(value_type = Object)]
-    exif: serde_json::Value,
+    exif: Box<RawValue>,
     /// Delivery URL; signed for an image that requires it. Null only while Cloudflare does not provide the key
     /// to sign with, and when every variant keeps metadata that the workspace's EXIF policy does not allow.
     url: Option<String>,
 }
 
+/// The columns that [`Image`] shows, and those of its URL.
+const COLUMNS: [Column; 11] = [
+    Column::Id,
+    Column::FileId,
+    Column::WorkspaceId,
+    Column::CfImageId,
+    Column::AccountHash,
+    Column::Width,
+    Column::Height,
+    Column::Size,
+    Column::Exif,
+    Column::Format,
+    Column::RequireSignedUrls,
+];
+
 impl Image {
-    async fn of(app: &App, row: image::Model, policies: &ExifPolicies<'_>) -> Image {
-        let url = images::rendition::url(app, &row, policies.get(row.workspace_id))
-            .await
-            .map(|(url, _)| url.into())
-            .inspect_err(Error::log)
-            .ok();
+    fn of(row: image::Model, facts: &DeliveryFacts) -> Image {
+        let url = facts.url(&row).map(|(url, _)| url.into()).inspect_err(Error::log).ok();
         Image {
             id: row.id.to_string(),
             file_id: row.file_id.to_string(),
@@ -92,10 +105,21 @@ impl Image {
             width: row.width,
             height: row.height,
             size: row.size,
-            exif: row.exif.unwrap_or_else(|| json!({})),
+            exif: row.exif.and_then(|exif| RawValue::from_string(exif.into()).ok()).unwrap_or_else(no_exif),
             url,
         }
     }
+
+    /// A single image.
+    async fn of_one(app: &App, row: image::Model) -> Image {
+        let facts = DeliveryFacts::fetch(app, &[&row], Renditions::Public).await;
+        Image::of(row, &facts)
+    }
+}
+
+/// An empty object.
+fn no_exif() -> Box<RawValue> {
+    serde_json::value::to_raw_value(&json!({})).unwrap_or_default()
 }
 
 /// A page of images.
@@ -153,21 +177,21 @@ async fn list_images(
         let list = parse_query(query)?;
         let rows = list.page.first.or(list.page.last).and_then(|rows| usize::try_from(rows).ok());
         rate::take(&app, &viewer, rows.unwrap_or(MAX_PAGE as usize))?;
-        let page = images::list(&app, &viewer, list.clone()).await?;
+        let selection =
+            PageSelection { rows: true, columns: COLUMNS.to_vec(), has_next: true, has_previous: true };
+        let page = images::list(&app, &viewer, list.clone(), &selection).await?;
         let total = images::count(&app, &viewer, &list).await?.rows;
-        let (start, end) = (page.rows.first(), page.rows.last());
+        let cursor = |row| page::cursor(row, page.order);
         let page_info = PageInfo {
             total,
             has_next_page: page.has_next,
             has_previous_page: page.has_previous,
-            start_cursor: start.map(|row| row.cursor.clone()),
-            end_cursor: end.map(|row| row.cursor.clone()),
+            start_cursor: page.rows.first().map(cursor),
+            end_cursor: page.rows.last().map(cursor),
         };
-        let policies = ExifPolicies::of(&app, page.rows.iter().map(|row| row.model.workspace_id));
-        let mut data = Vec::with_capacity(page.rows.len());
-        for row in page.rows {
-            data.push(Image::of(&app, row.model, &policies).await);
-        }
+        let facts =
+            DeliveryFacts::fetch(&app, &page.rows.iter().collect::<Vec<_>>(), Renditions::Public).await;
+        let data = page.rows.into_iter().map(|row| Image::of(row, &facts)).collect();
         Ok(ImagePage { data, page_info })
     };
     error::respond(page.await, id)
@@ -183,10 +207,8 @@ async fn list_images(
 async fn find_image(State(app): State<App>, viewer: Viewer, id: RequestId, image: PathId) -> Response {
     let found = async {
         let image: ImageId = path_id(&image, "id")?;
-        let row =
-            images::find(&app, &viewer, image).await?.ok_or_else(|| Error::not_found("image").at("id"))?;
-        let policies = ExifPolicies::of(&app, [row.workspace_id]);
-        Ok(Image::of(&app, row, &policies).await)
+        let row = images::find(&app, &viewer, image, &COLUMNS).await?;
+        Ok(Image::of_one(&app, row.ok_or_else(|| Error::not_found("image").at("id"))?).await)
     };
     error::respond(found.await, id)
 }
@@ -201,10 +223,8 @@ async fn find_image(State(app): State<App>, viewer: Viewer, id: RequestId, image
 async fn find_image_by_file(State(app): State<App>, viewer: Viewer, id: RequestId, file: PathId) -> Response {
     let found = async {
         let file: FileId = path_id(&file, "file_id")?;
-        let row = images::find_by_file(&app, &viewer, file).await?;
-        let row = row.ok_or_else(|| Error::not_found("image").at("file_id"))?;
-        let policies = ExifPolicies::of(&app, [row.workspace_id]);
-        Ok(Image::of(&app, row, &policies).await)
+        let row = images::find_by_files(&app, &viewer, &[file], &COLUMNS).await?.pop();
+        Ok(Image::of_one(&app, row.ok_or_else(|| Error::not_found("image").at("file_id"))?).await)
     };
     error::respond(found.await, id)
 }
@@ -251,7 +271,7 @@ fn parse_query(query: ListQuery) -> Result<images::ImageList> {
     let workspace_id: Option<WorkspaceId> =
         nonempty(query.workspace_id).map(|id| parse(&id, "workspace_id")).transpose()?;
     let filter = images::filter::ImageFilter::default();
-    Ok(images::ImageList { workspace_id, ids, filter, page, order: images::BY_CREATION, both_ends: true })
+    Ok(images::ImageList { workspace_id, ids, filter, page, order: images::BY_CREATION })
 }
 
 fn parse_ids(text: &str) -> Result<Vec<ImageId>> {

@@ -10,12 +10,12 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::auth::Viewer;
-use crate::entity::user;
 use crate::entity::workspace::{self, Column, Entity, Model};
+use crate::entity::{columns, user};
 use crate::error::Result;
 use crate::id::{UserId, WorkspaceId};
 use crate::query::page::{
-    self, Count, IndexRange, KeysetRow, ListOrder, Page, PageArgs, SortKey, SortKeyType,
+    self, Count, IndexRange, KeysetRow, ListOrder, Page, PageArgs, PageSelection, SortKey, SortKeyType,
 };
 
 /// Which workspaces are listed, and how.
@@ -23,8 +23,6 @@ use crate::query::page::{
 pub struct WorkspaceList {
     pub page: PageArgs,
     pub order: ListOrder<Column>,
-    /// Find out for both ends of the page whether there are more rows.
-    pub both_ends: bool,
 }
 
 /// By name, the default order.
@@ -33,34 +31,48 @@ pub const BY_NAME: ListOrder<Column> =
 /// By time of creation.
 pub const BY_CREATION: ListOrder<Column> = ListOrder::by_creation("workspaces:CREATED_AT", false);
 
-/// One workspace, if the viewer may see it.
-pub async fn find(app: &App, viewer: &Viewer, id: WorkspaceId) -> Result<Option<Model>> {
-    Ok(workspace::visible_to(&viewer.access()).filter(workspace::COLUMN.id.eq(id)).one(&app.db.read).await?)
+/// The given columns of a workspace, if the viewer may see it.
+pub async fn find(app: &App, viewer: &Viewer, id: WorkspaceId, columns: &[Column]) -> Result<Option<Model>> {
+    Ok(find_many(app, viewer, &[id], columns).await?.pop())
 }
 
-/// Those of the given workspaces that the viewer may see, in no particular order.
-pub async fn find_many(app: &App, viewer: &Viewer, ids: &[WorkspaceId]) -> Result<Vec<Model>> {
+/// The given columns of those of the given workspaces that the viewer may see, in no particular order.
+pub async fn find_many(
+    app: &App,
+    viewer: &Viewer,
+    ids: &[WorkspaceId],
+    columns: &[Column],
+) -> Result<Vec<Model>> {
     let of_ids = workspace::COLUMN.id.is_in(ids.iter().copied());
-    Ok(workspace::visible_to(&viewer.access()).filter(of_ids).all(&app.db.read).await?)
+    Ok(columns::fetch(&app.db.read, workspace::visible_to(&viewer.access()).filter(of_ids), columns).await?)
 }
 
-/// Those of the given users that the viewer may see, in no particular order.
-pub async fn find_users(app: &App, viewer: &Viewer, ids: &[UserId]) -> Result<Vec<user::Model>> {
-    Ok(user::visible_to(&viewer.access(), viewer.user.id)
-        .filter(user::COLUMN.id.is_in(ids.iter().copied()))
-        .all(&app.db.read)
-        .await?)
+/// The given columns of those of the given users that the viewer may see, in no particular order.
+pub async fn find_users(
+    app: &App,
+    viewer: &Viewer,
+    ids: &[UserId],
+    columns: &[user::Column],
+) -> Result<Vec<user::Model>> {
+    let of_ids = user::COLUMN.id.is_in(ids.iter().copied());
+    let visible = user::visible_to(&viewer.access(), viewer.user.id).filter(of_ids);
+    Ok(columns::fetch(&app.db.read, visible, columns).await?)
 }
 
 /// A page of the viewer's workspaces.
-pub async fn list(app: &App, viewer: &Viewer, list: WorkspaceList) -> Result<Page<Model>> {
+pub async fn list(
+    app: &App,
+    viewer: &Viewer,
+    list: WorkspaceList,
+    selection: &PageSelection<Column>,
+) -> Result<Page<Entity>> {
     let request = list.page.validate()?;
     page::page(
         &app.db.read,
         &[IndexRange::all_rows(workspace::visible_to(&viewer.access()))],
         list.order,
         request,
-        list.both_ends,
+        selection,
     )
     .await
 }
@@ -72,6 +84,8 @@ pub async fn count(app: &App, viewer: &Viewer) -> Result<Count> {
 }
 
 impl KeysetRow<Column> for Model {
+    const ID: Column = Column::Id;
+
     fn id(&self) -> Uuid {
         self.id.0
     }

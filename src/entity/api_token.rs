@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use row_object::PartialRow;
 use sea_orm::entity::prelude::*;
 use sea_orm::{
     ActiveEnum, Condition, DbBackend, FromJsonQueryResult, FromQueryResult, IdenStatic, Iterable, Statement,
@@ -47,7 +48,7 @@ pub struct Scopes(pub Vec<Scope>);
 
 #[sea_orm::model]
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
-#[sea_orm(table_name = "api_token")]
+#[sea_orm(table_name = "api_token", model_attrs(derive(PartialRow)))]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: ApiTokenId,

@@ -1,11 +1,13 @@
 //! Files: stored bytes of any type.
 
+use row_object::PartialRow;
 use sea_orm::FromJsonQueryResult;
 use sea_orm::entity::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::access::WorkspaceAccess;
 use crate::entity::image::NewImage;
+use crate::entity::json_text::JsonText;
 use crate::entity::workspace::DuplicatePolicy;
 use crate::entity::{DueEntity, Failure, StringList, VisibleRows};
 use crate::id::{FileId, UserId, WorkspaceId};
@@ -61,7 +63,7 @@ pub struct Intent {
 
 #[sea_orm::model]
 #[derive(Debug, Clone, PartialEq, DeriveEntityModel)]
-#[sea_orm(table_name = "file")]
+#[sea_orm(table_name = "file", model_attrs(derive(PartialRow)))]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: FileId,
@@ -89,7 +91,7 @@ pub struct Model {
     /// The tags as they were sent, if one of them differs from its composed form.
     pub tags_sent: Option<StringList>,
     /// JSON object of the user.
-    pub metadata: Option<Json>,
+    pub metadata: Option<JsonText>,
     /// Source of an import; null once the bytes are received.
     pub source_url: Option<String>,
     pub intent: Option<Intent>,

@@ -1,11 +1,13 @@
 //! Images: projections of files into Cloudflare Images.
 
+use row_object::PartialRow;
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::Expr;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::access::WorkspaceAccess;
+use crate::entity::json_text::JsonText;
 use crate::entity::{DueEntity, StringList, VisibleRows};
 use crate::error::{Error, Result};
 use crate::id::{FileId, ImageId, WorkspaceId};
@@ -108,7 +110,7 @@ impl NewImage {
 /// them is one range of one index.
 #[sea_orm::model]
 #[derive(Debug, Clone, PartialEq, DeriveEntityModel)]
-#[sea_orm(table_name = "image")]
+#[sea_orm(table_name = "image", model_attrs(derive(PartialRow)))]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: ImageId,
@@ -123,7 +125,7 @@ pub struct Model {
     /// Pixels after EXIF rotation; null for vector images without an intrinsic size.
     pub height: Option<i32>,
     pub animated: bool,
-    pub exif: Option<Json>,
+    pub exif: Option<JsonText>,
     /// Null until the image is analysed, and if it cannot be decoded.
     pub has_alpha: Option<bool>,
     /// When the photo was taken according to its EXIF.
@@ -138,7 +140,7 @@ pub struct Model {
     pub focal_y: Option<f64>,
     pub creator: Option<String>,
     /// Metadata of the user in Cloudflare Images, without the id of the row.
-    pub cf_metadata: Option<Json>,
+    pub cf_metadata: Option<JsonText>,
     /// Custom id for Cloudflare Images.
     pub custom_id: Option<String>,
     pub thumbhash: Option<Vec<u8>>,
@@ -221,7 +223,7 @@ impl Model {
             focal_point: self.focal_point(),
             custom_id: self.custom_id.clone(),
             creator: self.creator.clone(),
-            cf_metadata: self.cf_metadata.as_ref().and_then(|metadata| metadata.as_object().cloned()),
+            cf_metadata: self.cf_metadata.as_ref().and_then(|metadata| metadata.value().as_object().cloned()),
         }
     }
 }

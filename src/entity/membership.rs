@@ -1,5 +1,6 @@
 //! Memberships of users in workspaces, with their roles.
 
+use row_object::PartialRow;
 use sea_orm::entity::prelude::*;
 
 use crate::access::WorkspaceAccess;
@@ -19,7 +20,7 @@ pub enum Role {
 
 #[sea_orm::model]
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
-#[sea_orm(table_name = "membership")]
+#[sea_orm(table_name = "membership", model_attrs(derive(PartialRow)))]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: MembershipId,

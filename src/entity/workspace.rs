@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use row_object::PartialRow;
 use sea_orm::entity::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -43,7 +44,7 @@ pub enum DuplicatePolicy {
 
 #[sea_orm::model]
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
-#[sea_orm(table_name = "workspace")]
+#[sea_orm(table_name = "workspace", model_attrs(derive(PartialRow)))]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: WorkspaceId,

@@ -11,7 +11,7 @@ use crate::error::Result;
 use crate::file::filter::FileFilter;
 use crate::id::{FileId, WorkspaceId};
 use crate::query::page::{
-    self, Count, IndexRange, KeysetRow, ListOrder, Page, PageArgs, SortKey, SortKeyType,
+    self, Count, IndexRange, KeysetRow, ListOrder, Page, PageArgs, PageSelection, SortKey, SortKeyType,
 };
 use crate::query::search;
 use crate::query::usage;
@@ -24,8 +24,6 @@ pub struct FileList {
     pub filter: FileFilter,
     pub page: PageArgs,
     pub order: ListOrder<Column>,
-    /// Find out for both ends of the page whether there are more rows.
-    pub both_ends: bool,
 }
 
 /// Newest first: the order of every list unless told otherwise.
@@ -43,11 +41,16 @@ pub const BY_SIZE: ListOrder<Column> = ListOrder::by("files:SIZE", Column::Size,
 ///
 /// # Errors
 /// `FORBIDDEN`, `BAD_USER_INPUT`.
-pub async fn list(app: &App, viewer: &Viewer, list: FileList) -> Result<Page<Model>> {
+pub async fn list(
+    app: &App,
+    viewer: &Viewer,
+    list: FileList,
+    selection: &PageSelection<Column>,
+) -> Result<Page<Entity>> {
     viewer.require(Scope::FilesRead)?;
     let request = list.page.clone().validate()?;
     let ranges = ranges(app, viewer, &list).await?;
-    page::page(&app.db.read, &ranges, list.order, request, list.both_ends).await
+    page::page(&app.db.read, &ranges, list.order, request, selection).await
 }
 
 /// Number and total bytes of the files on all pages of a list. Without conditions the numbers come from counters and are
@@ -96,6 +99,8 @@ async fn ranges(app: &App, viewer: &Viewer, list: &FileList) -> Result<Vec<Index
 }
 
 impl KeysetRow<Column> for Model {
+    const ID: Column = Column::Id;
+
     fn id(&self) -> Uuid {
         self.id.0
     }

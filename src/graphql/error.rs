@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use async_graphql::{Enum, ErrorExtensionValues, SimpleObject};
+use row_object::RowObject;
 
 use crate::entity::Failure;
 use crate::error::{Code, Error, Refusal};
 
 /// A problem that the caller can resolve. Failed requests are in the top-level `errors`.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject, RowObject)]
 pub struct UserError {
     /// What kind of problem it is.
     code: UserErrorCode,
@@ -169,13 +170,5 @@ pub fn outcome<T>(result: Result<T, Error>) -> async_graphql::Result<(Option<T>,
 
 /// An error of a loader, which several fields share, as an error of one field.
 pub fn from_loader(problem: Arc<Error>) -> async_graphql::Error {
-    match Arc::try_unwrap(problem) {
-        Ok(problem) => top_level(problem),
-        Err(problem) => match &*problem {
-            Error::Refusal(refusal) => top_level(Error::Refusal(refusal.clone())),
-            Error::Fault { context, source, transient } => {
-                top_level(Error::Fault { context, source: source.to_string().into(), transient: *transient })
-            }
-        },
-    }
+    top_level(Arc::try_unwrap(problem).unwrap_or_else(|problem| problem.duplicate()))
 }

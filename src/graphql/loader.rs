@@ -15,7 +15,9 @@ use tokio::sync::watch;
 
 use crate::app::App;
 use crate::auth::Viewer;
-use crate::entity::{api_token, direct_upload, file, image, membership, user, workspace, workspace_usage};
+use crate::entity::{
+    api_token, columns, direct_upload, file, image, membership, user, workspace, workspace_usage,
+};
 use crate::error::Error;
 use crate::id::{ApiTokenId, DirectUploadId, FileId, ImageId, MembershipId, UserId, WorkspaceId};
 use crate::query::usage;
@@ -188,7 +190,9 @@ impl Loader<FileId> for ViewerLoader {
     type Error = Arc<Error>;
 
     async fn load(&self, keys: &[FileId]) -> Result<HashMap<FileId, file::Model>, Arc<Error>> {
-        let found = files::find_many(&self.app, &self.viewer, keys).await.map_err(Arc::new)?;
+        let found = files::find_many(&self.app, &self.viewer, keys, &columns::all::<file::Entity>())
+            .await
+            .map_err(Arc::new)?;
         Ok(found.into_iter().map(|file| (file.id, file)).collect())
     }
 }
@@ -198,7 +202,9 @@ impl Loader<ImageId> for ViewerLoader {
     type Error = Arc<Error>;
 
     async fn load(&self, keys: &[ImageId]) -> Result<HashMap<ImageId, image::Model>, Arc<Error>> {
-        let found = images::find_many(&self.app, &self.viewer, keys).await.map_err(Arc::new)?;
+        let found = images::find_many(&self.app, &self.viewer, keys, &columns::all::<image::Entity>())
+            .await
+            .map_err(Arc::new)?;
         Ok(found.into_iter().map(|image| (image.id, image)).collect())
     }
 }
@@ -239,7 +245,9 @@ impl Loader<ImageByFile> for ViewerLoader {
 
     async fn load(&self, keys: &[ImageByFile]) -> Result<HashMap<ImageByFile, image::Model>, Arc<Error>> {
         let files: Vec<_> = keys.iter().map(|key| key.0).collect();
-        let found = images::find_by_files(&self.app, &self.viewer, &files).await.map_err(Arc::new)?;
+        let found = images::find_by_files(&self.app, &self.viewer, &files, &columns::all::<image::Entity>())
+            .await
+            .map_err(Arc::new)?;
         Ok(found.into_iter().map(|image| (ImageByFile(image.file_id), image)).collect())
     }
 }
@@ -249,7 +257,10 @@ impl Loader<WorkspaceId> for ViewerLoader {
     type Error = Arc<Error>;
 
     async fn load(&self, keys: &[WorkspaceId]) -> Result<HashMap<WorkspaceId, workspace::Model>, Arc<Error>> {
-        let found = workspaces::find_many(&self.app, &self.viewer, keys).await.map_err(Arc::new)?;
+        let found =
+            workspaces::find_many(&self.app, &self.viewer, keys, &columns::all::<workspace::Entity>())
+                .await
+                .map_err(Arc::new)?;
         Ok(found.into_iter().map(|workspace| (workspace.id, workspace)).collect())
     }
 }
@@ -262,7 +273,9 @@ impl Loader<MembershipId> for ViewerLoader {
         &self,
         keys: &[MembershipId],
     ) -> Result<HashMap<MembershipId, membership::Model>, Arc<Error>> {
-        let found = members::find_many(&self.app, &self.viewer, keys).await.map_err(Arc::new)?;
+        let found = members::find_many(&self.app, &self.viewer, keys, &columns::all::<membership::Entity>())
+            .await
+            .map_err(Arc::new)?;
         Ok(found.into_iter().map(|member| (member.id, member)).collect())
     }
 }
@@ -272,7 +285,9 @@ impl Loader<ApiTokenId> for ViewerLoader {
     type Error = Arc<Error>;
 
     async fn load(&self, keys: &[ApiTokenId]) -> Result<HashMap<ApiTokenId, api_token::Model>, Arc<Error>> {
-        let found = tokens::find_many(&self.app, &self.viewer, keys).await.map_err(Arc::new)?;
+        let found = tokens::find_many(&self.app, &self.viewer, keys, &columns::all::<api_token::Entity>())
+            .await
+            .map_err(Arc::new)?;
         Ok(found.into_iter().map(|token| (token.id, token)).collect())
     }
 }
@@ -296,7 +311,9 @@ impl Loader<UserId> for ViewerLoader {
     type Error = Arc<Error>;
 
     async fn load(&self, keys: &[UserId]) -> Result<HashMap<UserId, user::Model>, Arc<Error>> {
-        let found = workspaces::find_users(&self.app, &self.viewer, keys).await.map_err(Arc::new)?;
+        let found = workspaces::find_users(&self.app, &self.viewer, keys, &columns::all::<user::Entity>())
+            .await
+            .map_err(Arc::new)?;
         Ok(found.into_iter().map(|user| (user.id, user)).collect())
     }
 }

@@ -1,47 +1,33 @@
 //! The query root.
 
-use std::sync::Arc;
+use std::hash::Hash;
 
-use async_graphql::{ComplexObject, Context, ID, Interface, Object, SimpleObject};
-use futures_util::future::join_all;
+use async_graphql::{ComplexObject, Context, ID, Object, SimpleObject};
 
 use crate::content::detect::IMAGE_MIME_TYPES;
 use crate::error::Error;
 use crate::graphql::cost::{QueryCost, RateLimit};
 use crate::graphql::error::{from_loader, top_level};
-use crate::graphql::rows::Row;
-use crate::graphql::types::api_token::ApiToken;
+use crate::graphql::loader::ImageByFile;
+use crate::graphql::rows::{LoadRows, Row, selected_columns};
 use crate::graphql::types::cloudflare_account::CloudflareAccount;
 use crate::graphql::types::connection::page_args;
 use crate::graphql::types::direct_upload::{DirectUpload, UploadTransport};
 use crate::graphql::types::file::{File, FileConnection, FileOrder, list_files};
 use crate::graphql::types::filter::{FileFilter, ImageFilter};
 use crate::graphql::types::image::{Image, ImageConnection, ImageOrder, ImageVariant, list_images};
+use crate::graphql::types::node::{NodeRow, find_nodes};
 use crate::graphql::types::scalar::ByteSize;
-use crate::graphql::types::viewer::{User, Viewer};
+use crate::graphql::types::viewer::Viewer;
 use crate::graphql::types::workspace::{Workspace, WorkspaceConnection, WorkspaceOrder, list_workspaces};
-use crate::graphql::types::workspace_member::WorkspaceMember;
 use crate::graphql::{ContextExt, parse_id, semanticNonNull};
 use crate::id::{AnyId, DirectUploadId, FileId, ImageId, WorkspaceId};
 use crate::query::page::MAX_PAGE;
-use crate::{direct_upload, file, image, workspace};
+use crate::{direct_upload, image};
 use cloudflare_images::wire;
 
 /// A nullable item that is null, beside an error, if it failed.
 type Fallible<T> = Option<async_graphql::Result<T>>;
-
-/// An object that can be re-fetched by its id.
-#[derive(Interface)]
-#[graphql(field(name = "id", ty = "ID", desc = "Prefixed, globally unique, opaque id."))]
-pub enum Node {
-    Workspace(Workspace),
-    User(User),
-    File(File),
-    Image(Image),
-    DirectUpload(DirectUpload),
-    WorkspaceMember(WorkspaceMember),
-    ApiToken(ApiToken),
-}
 
 /// Root of all reads.
 pub struct Query;
@@ -54,9 +40,9 @@ impl Query {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Prefixed id.")] id: ID,
-    ) -> Option<async_graphql::Result<Node>> {
+    ) -> Option<async_graphql::Result<NodeRow>> {
         let found = match parse_id(&id, "id") {
-            Ok(id) => find_node(ctx, id).await.map_err(from_loader),
+            Ok(id) => find_nodes(ctx, &[id]).await.pop().flatten().transpose().map_err(from_loader),
             Err(problem) => Err(top_level(problem)),
         };
         found.transpose()
@@ -69,8 +55,8 @@ impl Query {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "Prefixed ids.")] ids: Vec<ID>,
-    ) -> Option<async_graphql::Result<Vec<Fallible<Node>>>> {
-        Some(find_nodes(ctx, &ids).await)
+    ) -> Option<async_graphql::Result<Vec<Fallible<NodeRow>>>> {
+        Some(find_given_nodes(ctx, &ids).await)
     }
 
     /// The authenticated caller.
@@ -85,9 +71,7 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(desc = "`wsp_` id.")] id: ID,
     ) -> Option<async_graphql::Result<Row<Workspace>>> {
-        let found =
-            async { workspace::find(ctx.app(), ctx.viewer(), parse_id::<WorkspaceId>(&id, "id")?).await };
-        found.await.map_err(top_level).transpose().map(|row| row.map(|row| Row(Workspace(row))))
+        find_row(ctx, parse_id::<WorkspaceId>(&id, "id")).await
     }
 
     /// Workspaces the caller is a member of; admins see all.
@@ -116,8 +100,7 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(desc = "`fil_` id.")] id: ID,
     ) -> Option<async_graphql::Result<Row<File>>> {
-        let found = async { file::find(ctx.app(), ctx.viewer(), parse_id::<FileId>(&id, "id")?).await };
-        found.await.map_err(top_level).transpose().map(|row| row.map(|row| Row(File(row))))
+        find_row(ctx, parse_id::<FileId>(&id, "id")).await
     }
 
     /// Files in one workspace, or in every workspace the caller may see.
@@ -151,8 +134,7 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(desc = "`img_` id.")] id: ID,
     ) -> Option<async_graphql::Result<Row<Image>>> {
-        let found = async { image::find(ctx.app(), ctx.viewer(), parse_id::<ImageId>(&id, "id")?).await };
-        found.await.map_err(top_level).transpose().map(|row| row.map(|row| Row(Image(row))))
+        find_row(ctx, parse_id::<ImageId>(&id, "id")).await
     }
 
     /// The image of a file, if it has one.
@@ -161,10 +143,7 @@ impl Query {
         ctx: &Context<'_>,
         #[graphql(desc = "`fil_` id.")] file_id: ID,
     ) -> Option<async_graphql::Result<Row<Image>>> {
-        let found = async {
-            image::find_by_file(ctx.app(), ctx.viewer(), parse_id::<FileId>(&file_id, "fileId")?).await
-        };
-        found.await.map_err(top_level).transpose().map(|row| row.map(|row| Row(Image(row))))
+        find_row(ctx, parse_id::<FileId>(&file_id, "fileId").map(ImageByFile)).await
     }
 
     /// Images in one workspace, or in every workspace the caller may see.
@@ -278,15 +257,32 @@ impl ServerInfo {
     }
 }
 
-async fn find_nodes(ctx: &Context<'_>, ids: &[ID]) -> async_graphql::Result<Vec<Fallible<Node>>> {
+/// A row by its key.
+async fn find_row<K, T>(ctx: &Context<'_>, key: Result<K, Error>) -> Fallible<Row<T>>
+where
+    K: Copy + Eq + Hash,
+    T: LoadRows<K>,
+{
+    let columns = selected_columns::<T>(ctx);
+    let found = async {
+        let key = key?;
+        Ok(T::load(ctx, vec![key], &columns).await?.remove(&key))
+    };
+    found.await.map_err(top_level).transpose().map(|row| row.map(Row))
+}
+
+async fn find_given_nodes(ctx: &Context<'_>, ids: &[ID]) -> async_graphql::Result<Vec<Fallible<NodeRow>>> {
     if ids.len() as u64 > MAX_PAGE {
         let message = format!("At most {MAX_PAGE} ids are accepted.");
         return Err(top_level(Error::invalid("ids", message)));
     }
-    // The loaders need one statement for each type. A malformed id has null in its place.
-    let found = join_all(ids.iter().map(async |id| find_node(ctx, id.parse().ok()?).await.transpose())).await;
-    let mut nodes = Vec::with_capacity(found.len());
-    for node in found {
+    // A malformed id has null in its place.
+    let parsed: Vec<Option<AnyId>> = ids.iter().map(|id| id.parse().ok()).collect();
+    let known: Vec<AnyId> = parsed.iter().flatten().copied().collect();
+    let mut found = find_nodes(ctx, &known).await.into_iter();
+    let mut nodes = Vec::with_capacity(parsed.len());
+    for id in parsed {
+        let node = if id.is_some() { found.next().flatten() } else { None };
         nodes.push(match node {
             // A refusal concerns the objects of this type; a fault concerns all.
             Some(Err(problem)) if !matches!(*problem, Error::Refusal(_)) => return Err(from_loader(problem)),
@@ -294,21 +290,4 @@ async fn find_nodes(ctx: &Context<'_>, ids: &[ID]) -> async_graphql::Result<Vec<
         });
     }
     Ok(nodes)
-}
-
-async fn find_node(ctx: &Context<'_>, id: AnyId) -> Result<Option<Node>, Arc<Error>> {
-    let loaders = ctx.loaders();
-    match id {
-        AnyId::WorkspaceId(id) => loaders.load_one(id).await.map(|row| row.map(|row| Workspace(row).into())),
-        AnyId::UserId(id) => loaders.load_one(id).await.map(|row| row.map(|row| User(row).into())),
-        AnyId::FileId(id) => loaders.load_one(id).await.map(|row| row.map(|row| File(row).into())),
-        AnyId::ImageId(id) => loaders.load_one(id).await.map(|row| row.map(|row| Image(row).into())),
-        AnyId::DirectUploadId(id) => {
-            loaders.load_one(id).await.map(|row| row.map(|row| DirectUpload(row).into()))
-        }
-        AnyId::MembershipId(id) => {
-            loaders.load_one(id).await.map(|row| row.map(|row| WorkspaceMember(row).into()))
-        }
-        AnyId::ApiTokenId(id) => loaders.load_one(id).await.map(|row| row.map(|row| ApiToken(row).into())),
-    }
 }

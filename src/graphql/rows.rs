@@ -1,40 +1,49 @@
 //! Rows as JSON: pages and single rows are written straight into one text, in the order of their selection.
 //!
 //! The executor makes a future, a name and a value for every field of every row, and a tree of them that is serialised in the end.
-//! For a page of a hundred rows that costs more than the database does. Here the selection is read once for the page. Fields that
-//! come from the row alone are written by functions of a table; only the others, such as relations, are resolved by the executor,
-//! all rows at once, so that loaders see all their keys. The text is handed to async-graphql as a raw JSON value.
+//! For a page of a hundred rows that costs more than the database does. Here the selection is read once for the page, into a
+//! [`plan`]: which columns to read, and how each field is written. What several rows share, such as the account's signing keys or a
+//! related row, is fetched once before the first row is written. Only the fields that the plan cannot write, such as a list below
+//! each row, are resolved by the executor. The text is handed to async-graphql as a raw JSON value.
+
+pub mod field;
+
+pub mod plan;
+
+pub mod relation;
+
+mod selection;
 
 mod write;
 
 use std::borrow::Cow;
 
-use async_graphql::parser::types::{Field, Selection, SelectionSet};
+use async_graphql::parser::types::Field;
 use async_graphql::registry::Registry;
 use async_graphql::resolver_utils::resolve_list;
-use async_graphql::{ContainerType, ContextSelectionSet, Name, OutputType, Positioned, ServerResult, Value};
+use async_graphql::{
+    ContainerType, ContextSelectionSet, Name, OutputType, PathSegment, Positioned, ServerError, ServerResult,
+    Value,
+};
 use async_graphql_value::RAW_VALUE_TOKEN;
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::BoxFuture;
 
+use self::field::RowError;
+pub use self::field::{FieldValue, Nested, Preparation, Prepared, RowField, Writer};
+pub use self::plan::ObjectPlan;
+use self::plan::Plan;
+pub use self::relation::LoadRows;
+pub use self::selection::{ListSelection, selected_columns};
 pub use self::write::WriteJson;
-use crate::graphql::document::HIDDEN_KEY;
-use crate::graphql::document::field_order::FieldOrder;
 
 /// Whether rows of a request are written as JSON; part of its data. Otherwise they are left to the executor.
 pub struct WriteRows(pub bool);
 
-/// An object that is a row. `#[row_object]` implements it.
-pub trait RowObject: ContainerType + Sized + 'static {
-    /// The fields that come from the row alone.
+/// An object that is a row, or a part of one. `#[row_object]` and `#[derive(RowObject)]` implement it.
+pub trait RowObject: ContainerType + Sized + Send + Sync + 'static {
+    /// The columns of its table.
+    type Column: Copy + Send + Sync + 'static;
     const FIELDS: &'static [RowField<Self>];
-}
-
-/// A field that comes from its row alone.
-pub struct RowField<T: 'static> {
-    /// As the schema calls it.
-    pub name: &'static str,
-    /// Appends its value.
-    pub write: fn(&T, &mut Vec<u8>),
 }
 
 /// A list of rows.
@@ -57,26 +66,19 @@ impl<T: RowObject> OutputType for Rows<'_, T> {
     }
 
     async fn resolve(&self, ctx: &ContextSelectionSet<'_>, field: &Positioned<Field>) -> ServerResult<Value> {
-        let Some(plan) = Plan::<T>::of(ctx) else {
+        if !writes_rows(ctx) {
             let list = resolve_list(ctx, field, self.0.iter().copied(), Some(self.0.len()));
             let list: BoxFuture<'_, ServerResult<Value>> = Box::pin(list);
             return list.await;
-        };
-        let mut futures = Vec::with_capacity(self.0.len() * plan.resolved.len());
-        for (index, row) in self.0.iter().enumerate() {
-            futures.extend(plan.resolved.iter().map(|field| resolve_field(*row, ctx, Some(index), field)));
         }
-        let mut resolved = join_all(futures).await.into_iter();
-        let mut json = Vec::with_capacity(self.0.len() * plan.slots.len() * 24);
-        json.push(b'[');
+        let plan = Plan::<T>::of(ctx, &ctx.item.node);
+        let mut resolved = Vec::new();
         for (index, row) in self.0.iter().enumerate() {
-            if index > 0 {
-                json.push(b',');
-            }
-            plan.write(ctx, row, &mut resolved, &mut json);
+            resolved.extend(plan.resolved().map(|field| resolve_field(*row, ctx, Some(index), field)));
         }
-        json.push(b']');
-        raw(json)
+        let (json, errors) = plan::write(&plan, ctx, &self.0, resolved).await.into_list();
+        add_errors(ctx, errors, true);
+        raw_bytes(json)
     }
 }
 
@@ -108,20 +110,26 @@ impl<T: RowObject> OutputType for RowRef<'_, T> {
     }
 }
 
-async fn resolve_one<T: RowObject>(
+/// The value of a field that is a single row.
+pub async fn resolve_one<T: RowObject>(
     row: &T,
     ctx: &ContextSelectionSet<'_>,
     field: &Positioned<Field>,
 ) -> ServerResult<Value> {
-    let Some(plan) = Plan::<T>::of(ctx) else {
+    if !writes_rows(ctx) {
         let object: BoxFuture<'_, ServerResult<Value>> = Box::pin(row.resolve(ctx, field));
         return object.await;
-    };
-    let futures = plan.resolved.iter().map(|field| resolve_field(row, ctx, None, field));
-    let mut resolved = join_all(futures).await.into_iter();
-    let mut json = Vec::with_capacity(plan.slots.len() * 24);
-    plan.write(ctx, row, &mut resolved, &mut json);
-    raw(json)
+    }
+    let plan = Plan::<T>::of(ctx, &ctx.item.node);
+    let resolved = plan.resolved().map(|field| resolve_field(row, ctx, None, field)).collect();
+    let rows = [row];
+    let (json, errors) = plan::write(&plan, ctx, &rows, resolved).await.into_single();
+    add_errors(ctx, errors, false);
+    raw_bytes(json)
+}
+
+fn writes_rows(ctx: &ContextSelectionSet<'_>) -> bool {
+    ctx.data_opt::<WriteRows>().is_some_and(|write| write.0)
 }
 
 /// A field that the executor resolves. Boxed, because the types of rows contain each other.
@@ -146,130 +154,24 @@ fn resolve_field<'a, T: RowObject>(
     })
 }
 
-/// A selection of the fields of a row.
-struct Plan<'a, T: 'static> {
-    slots: Vec<(&'a Name, Slot<T>)>,
-    /// The fields that the executor resolves, in the order of their slots.
-    resolved: Vec<&'a Positioned<Field>>,
-    /// For each of them the order of what is selected below it, which the executor does not keep.
-    orders: Vec<FieldOrder<'a>>,
-}
-
-/// Where the value of a selected field comes from.
-enum Slot<T: 'static> {
-    Row(fn(&T, &mut Vec<u8>)),
-    TypeName,
-    /// The executor.
-    Resolved,
-}
-
-impl<'a, T: RowObject> Plan<'a, T> {
-    /// `None` if the rows of the request are left to the executor.
-    fn of(ctx: &ContextSelectionSet<'a>) -> Option<Plan<'a, T>> {
-        ctx.data_opt::<WriteRows>().filter(|write| write.0)?;
-        let mut plan = Plan { slots: Vec::new(), resolved: Vec::new(), orders: Vec::new() };
-        plan.add(ctx, &ctx.item.node);
-        Some(plan)
-    }
-
-    /// Adds a selection set. `@skip` and `@include` have been applied to it.
-    fn add(&mut self, ctx: &ContextSelectionSet<'a>, set: &'a SelectionSet) {
-        let env = ctx.query_env;
-        for selection in &set.items {
-            let (condition, below) = match &selection.node {
-                Selection::Field(field) => {
-                    self.add_field(ctx, field);
-                    continue;
-                }
-                Selection::InlineFragment(fragment) => {
-                    let condition = fragment.node.type_condition.as_ref();
-                    (condition.map(|on| on.node.on.node.as_str()), &fragment.node.selection_set.node)
-                }
-                Selection::FragmentSpread(spread) => {
-                    let Some(fragment) = env.fragments.get(&spread.node.fragment_name.node) else { continue };
-                    let condition = fragment.node.type_condition.node.on.node.as_str();
-                    (Some(condition), &fragment.node.selection_set.node)
-                }
-            };
-            if applies::<T>(ctx, condition) {
-                self.add(ctx, below);
-            }
-        }
-    }
-
-    fn add_field(&mut self, ctx: &ContextSelectionSet<'a>, field: &'a Positioned<Field>) {
-        let key = &field.node.response_key().node;
-        // A key that is there already is that of the same value, which has no selection of its own.
-        if key == HIDDEN_KEY || self.slots.iter().any(|(known, _)| *known == key) {
-            return;
-        }
-        let name = field.node.name.node.as_str();
-        let slot = match T::FIELDS.iter().find(|known| known.name == name) {
-            Some(known) => Slot::Row(known.write),
-            None if name == "__typename" => Slot::TypeName,
-            None => {
-                let (env, below) = (ctx.query_env, &field.node.selection_set.node);
-                self.orders.push(FieldOrder::of_selection_set(&env.fragments, below, &env.variables));
-                self.resolved.push(field);
-                Slot::Resolved
-            }
-        };
-        self.slots.push((key, slot));
-    }
-
-    /// Appends a row, with the next values of those that the executor has resolved.
-    fn write(
-        &self,
-        ctx: &ContextSelectionSet<'_>,
-        row: &T,
-        resolved: &mut impl Iterator<Item = ServerResult<Option<Value>>>,
-        json: &mut Vec<u8>,
-    ) {
-        let mut orders = self.orders.iter();
-        json.push(b'{');
-        for (index, (key, slot)) in self.slots.iter().enumerate() {
-            if index > 0 {
-                json.push(b',');
-            }
-            // A name has no character that JSON escapes.
-            json.push(b'"');
-            json.extend_from_slice(key.as_bytes());
-            json.extend_from_slice(b"\":");
-            match slot {
-                Slot::Row(write) => write(row, json),
-                Slot::TypeName => T::type_name().write_json(json),
-                Slot::Resolved => {
-                    let value = match resolved.next() {
-                        Some(Ok(value)) => value,
-                        Some(Err(error)) => {
-                            ctx.add_error(error);
-                            None
-                        }
-                        None => None,
-                    };
-                    let value = value.zip(orders.next()).map(|(mut value, order)| {
-                        order.sort(&mut value);
-                        value
-                    });
-                    value.write_json(json);
-                }
-            }
-        }
-        json.push(b'}');
+/// Reports errors of rows: of those of a list, whose index is part of the path, or of a single one.
+fn add_errors(ctx: &ContextSelectionSet<'_>, errors: Vec<RowError>, list: bool) {
+    for RowError { row, path, error } in errors {
+        let error: ServerError = ctx.set_error_path(error);
+        let index = list.then_some(PathSegment::Index(row));
+        let path = error.path.into_iter().chain(index).chain(path).collect();
+        ctx.add_error(ServerError { path, ..error });
     }
 }
 
-/// Whether a fragment on this type selects fields of the row.
-fn applies<T: RowObject>(ctx: &ContextSelectionSet<'_>, condition: Option<&str>) -> bool {
-    let Some(condition) = condition else { return true };
-    let (name, implements) = (T::type_name(), &ctx.schema_env.registry.implements);
-    name == condition || implements.get(&*name).is_some_and(|interfaces| interfaces.contains(condition))
+/// JSON that is part of a response as it is. It must not come from a client unless the database or serde_json has read it.
+pub fn raw(json: String) -> Value {
+    Value::Object([(Name::new(RAW_VALUE_TOKEN), Value::String(json))].into_iter().collect())
 }
 
-/// JSON that is part of a response as it is.
-fn raw(json: Vec<u8>) -> ServerResult<Value> {
-    let text = String::from_utf8(json).unwrap_or_else(|_| "null".to_owned());
-    Ok(Value::Object([(Name::new(RAW_VALUE_TOKEN), Value::String(text))].into_iter().collect()))
+/// What the writers of values have written.
+fn raw_bytes(json: Vec<u8>) -> ServerResult<Value> {
+    Ok(raw(String::from_utf8(json).unwrap_or_else(|_| "null".to_owned())))
 }
 
 /// The text of a raw value.

@@ -16,7 +16,11 @@ pub mod filter;
 
 pub mod image;
 
+mod load;
+
 pub mod new_image;
+
+pub mod node;
 
 pub mod photo;
 

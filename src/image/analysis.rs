@@ -164,7 +164,7 @@ fn blurhash(mut picture: RgbaImage) -> Option<String> {
 async fn complete(app: &App, image: &Model, analysis: Option<Analysis>) -> Result<()> {
     let nothing: Option<DateTime<Utc>> = None;
     let policy = workspace::exif_policy(&app.db.read, image.workspace_id).await?;
-    let exif = image.exif.clone().and_then(|exif| exif::apply_policy(exif, policy));
+    let exif = image.exif.as_ref().and_then(|exif| exif::apply_policy(exif.value(), policy));
     let now = app.clock.now();
     let mut update = Entity::update_many()
         .col_expr(Column::AnalysisDueAt, Expr::val(nothing))

@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::id::{ImageId, WorkspaceId};
 use crate::image::filter::ImageFilter;
 use crate::query::page::{
-    self, Count, IndexRange, KeysetRow, ListOrder, Page, PageArgs, SortKey, SortKeyType,
+    self, Count, IndexRange, KeysetRow, ListOrder, Page, PageArgs, PageSelection, SortKey, SortKeyType,
 };
 use crate::query::search;
 use crate::query::usage;
@@ -25,8 +25,6 @@ pub struct ImageList {
     pub filter: ImageFilter,
     pub page: PageArgs,
     pub order: ListOrder<Column>,
-    /// Find out whether there are rows on both sides of the page, for one more statement.
-    pub both_ends: bool,
 }
 
 /// Newest first: the default order.
@@ -56,11 +54,16 @@ const UNKNOWN_TAKEN_AT: i64 = -62_135_596_800;
 ///
 /// # Errors
 /// `FORBIDDEN`, `BAD_USER_INPUT`.
-pub async fn list(app: &App, viewer: &Viewer, list: ImageList) -> Result<Page<Model>> {
+pub async fn list(
+    app: &App,
+    viewer: &Viewer,
+    list: ImageList,
+    selection: &PageSelection<Column>,
+) -> Result<Page<Entity>> {
     viewer.require(Scope::ImagesRead)?;
     let request = list.page.clone().validate()?;
     let ranges = ranges(app, viewer, &list).await?;
-    page::page(&app.db.read, &ranges, list.order, request, list.both_ends).await
+    page::page(&app.db.read, &ranges, list.order, request, selection).await
 }
 
 /// The number of images in a list, and the total size of their originals in bytes. Without conditions the result is read from
@@ -100,6 +103,8 @@ async fn ranges(app: &App, viewer: &Viewer, list: &ImageList) -> Result<Vec<Inde
 }
 
 impl KeysetRow<Column> for Model {
+    const ID: Column = Column::Id;
+
     fn id(&self) -> Uuid {
         self.id.0
     }

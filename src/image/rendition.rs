@@ -1,6 +1,7 @@
 //! Renditions of images: delivery URLs of variants and transformations, with their sizes and signatures. The account's variants,
 //! signing keys and settings are cached for a minute, so a page of images needs neither a call to Cloudflare nor a statement.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,11 +13,12 @@ use crate::delivery::srcset::{self, Candidate, SrcSet};
 use crate::delivery::transform::Transform;
 use crate::delivery::{self, Rendition, Signer};
 use crate::entity::image::{Format, Model};
-use crate::entity::workspace::ExifPolicy;
+use crate::entity::workspace::{self, ExifPolicy};
 use crate::error::{Code, Error, Result};
+use crate::id::WorkspaceId;
 use crate::provision::refusal;
 use crate::provision::settings::METADATA_FIELD;
-use cloudflare_images::wire::{self, Metadata, Variant};
+use cloudflare_images::wire::{self, Key, Metadata, Variant};
 
 /// The variant that every account has; it cannot be deleted.
 const PUBLIC: &str = "public";
@@ -40,118 +42,194 @@ pub struct SrcSetRequest {
     pub expires_in: Option<i64>,
 }
 
-/// The URL of the `public` variant and, for a private image, when it expires. If that variant keeps metadata that the
-/// workspace's policy does not allow, the URL is that of a fallback.
-///
-/// # Errors
-/// `UPSTREAM_ERROR` for a private image while the account's signing keys are unknown, and if there is no fallback for a variant
-/// that keeps metadata.
-pub async fn url(
-    app: &App,
-    image: &Model,
-    policy: impl Future<Output = ExifPolicy>,
-) -> Result<(Url, Option<DateTime<Utc>>)> {
-    let renderer = Renderer { app, image, expires_in: None };
-    let mut metadata = MetadataPolicy::new(image, policy);
-    // If the account's variants are unknown, `public` is assumed to be as Cloudflare creates it, which delivers no metadata.
-    // So images stay visible while the account's API is down.
-    let variants = variants(app).await.ok();
-    let public = variants.iter().flat_map(|known| known.iter()).find(|known| known.id == PUBLIC);
-    if let Some(public) = public.filter(|public| delivery::keeps_metadata(public))
-        && !metadata.allows_all().await
-    {
-        let fallback = renderer.variant_without_metadata(public, &mut metadata).await?;
-        return fallback
-            .map(|rendition| (rendition.url, rendition.expires_at))
-            .ok_or_else(all_variants_keep_metadata);
-    }
-    let signer = renderer.signer(image.require_signed_urls).await?;
-    Ok(delivery::url(&app.config.cloudflare_delivery_url, image, PUBLIC, signer.as_ref()))
+/// What the renditions of a page of images depend on besides the images: fetched once, so that each of them is computed without
+/// waiting.
+pub struct DeliveryFacts {
+    delivery_url: Url,
+    now: DateTime<Utc>,
+    signed_url_ttl: Duration,
+    variants: Result<Arc<Vec<Variant>>, Arc<Error>>,
+    /// Whether transformations by URL are on; not fetched unless needed.
+    flexible: Result<bool, Arc<Error>>,
+    /// `None` unless an image requires signed URLs.
+    signing_key: Option<Result<Key, Arc<Error>>>,
+    /// The workspaces whose URLs may deliver all metadata.
+    keeping_all: HashSet<WorkspaceId>,
 }
 
-/// A rendition of an image: a named variant or a transformation. If it cannot be delivered for this image, the result is the
-/// nearest named variant, with `exact` false; `None` if no variant is suitable.
-///
-/// # Errors
-/// `BAD_USER_INPUT` for both or neither, for an unknown variant, and for an option out of range; `UPSTREAM_ERROR` while
-/// variants or signing keys of the account are unknown.
-pub async fn rendition(
-    app: &App,
-    image: &Model,
-    request: &RenditionRequest,
-    policy: impl Future<Output = ExifPolicy>,
-) -> Result<Option<Rendition>> {
-    check_expires_in(request.expires_in)?;
-    let renderer = Renderer { app, image, expires_in: request.expires_in };
-    let mut metadata = MetadataPolicy::new(image, policy);
-    match (&request.variant, &request.transform) {
-        (Some(name), None) => renderer.named_variant(name, &mut metadata).await,
-        (None, Some(transform)) => {
-            transform.check().map_err(|e| at_or_under("transform", e))?;
-            let allowed = metadata.restrict(transform).await;
-            let rendition = renderer.transform_or_fallback(&allowed, &mut metadata).await?;
-            let is_allowed = allowed == *transform;
-            Ok(rendition.map(|rendition| Rendition { exact: rendition.exact && is_allowed, ..rendition }))
+/// Which renditions are needed.
+#[derive(Debug, Clone, Copy)]
+pub enum Renditions<'a> {
+    /// The URL of the `public` variant.
+    Public,
+    /// One of these.
+    Requested(&'a RenditionRequest),
+    /// Those of all variants.
+    AllVariants,
+    /// Those of a `srcset`.
+    SrcSet(&'a SrcSetRequest),
+}
+
+impl Renditions<'_> {
+    /// Whether a transformation may be among them by itself.
+    fn transforms(self) -> bool {
+        match self {
+            Renditions::Public | Renditions::AllVariants => false,
+            Renditions::Requested(request) => request.transform.is_some(),
+            Renditions::SrcSet(_) => true,
         }
-        (Some(_), Some(_)) => Err(Error::invalid("transform", "Give `variant` or `transform`, not both.")),
-        (None, None) => Err(Error::invalid("variant", "Give `variant` or `transform`.")),
+    }
+
+    /// Whether what they deliver may keep metadata that a workspace's policy does not allow.
+    fn may_keep_metadata(self, variants: &[Variant]) -> bool {
+        let keeps =
+            |name: &str| variants.iter().any(|known| known.id == name && delivery::keeps_metadata(known));
+        let asked = |transform: Option<&Transform>| {
+            transform.is_some_and(|transform| transform.metadata == Some(Metadata::Keep))
+        };
+        match self {
+            Renditions::Public => keeps(PUBLIC),
+            Renditions::Requested(RenditionRequest { variant: Some(name), .. }) => keeps(name),
+            Renditions::Requested(request) => {
+                asked(request.transform.as_ref()) || variants.iter().any(delivery::keeps_metadata)
+            }
+            Renditions::AllVariants => variants.iter().any(delivery::keeps_metadata),
+            Renditions::SrcSet(request) => {
+                asked(request.transform.as_ref()) || variants.iter().any(delivery::keeps_metadata)
+            }
+        }
     }
 }
 
-/// The renditions of all named variants, by name, without those that keep metadata that the workspace's policy does not
-/// allow.
-///
-/// # Errors
-/// As [`rendition`].
-pub async fn renditions(
-    app: &App,
-    image: &Model,
-    expires_in: Option<i64>,
-    policy: impl Future<Output = ExifPolicy>,
-) -> Result<Vec<Rendition>> {
-    check_expires_in(expires_in)?;
-    let renderer = Renderer { app, image, expires_in };
-    let mut metadata = MetadataPolicy::new(image, policy);
-    let variants = variants(app).await?;
-    let mut renditions = Vec::new();
-    for variant in metadata.allowed_variants(&variants).await {
-        renditions.push(renderer.variant(variant).await?);
+impl DeliveryFacts {
+    /// Fetches what these renditions of some images need. What cannot be fetched fails each rendition that depends on it.
+    pub async fn fetch(app: &App, images: &[&Model], renditions: Renditions<'_>) -> DeliveryFacts {
+        let variants = variants(app).await.map_err(Arc::new);
+        let known = variants.as_ref().map_or(&[][..], |known| known.as_slice());
+        let may_keep_metadata = renditions.may_keep_metadata(known);
+        // A variant that may not be delivered is replaced by a transformation.
+        let flexible = match may_keep_metadata || renditions.transforms() {
+            true => flexible_variants(app).await.map_err(Arc::new),
+            false => Ok(false),
+        };
+        let signing_key = match images.iter().any(|image| image.require_signed_urls) {
+            true => Some(signing_key(app).await.map_err(Arc::new)),
+            false => None,
+        };
+        let of_images = images.iter().filter(|image| may_keep_metadata && image.format != Format::Svg);
+        let workspaces = of_images.map(|image| image.workspace_id).collect();
+        DeliveryFacts {
+            delivery_url: app.config.cloudflare_delivery_url.clone(),
+            now: app.clock.now(),
+            signed_url_ttl: app.config.signed_url_ttl,
+            variants,
+            flexible,
+            signing_key,
+            keeping_all: keeping_all(app, workspaces).await,
+        }
     }
-    Ok(renditions)
+
+    /// The URL of the `public` variant and, for a private image, when it expires. If that variant keeps metadata that the
+    /// workspace's policy does not allow, the URL is that of a fallback.
+    ///
+    /// # Errors
+    /// `UPSTREAM_ERROR` for a private image while the account's signing keys are unknown, and if there is no fallback for a
+    /// variant that keeps metadata.
+    pub fn url(&self, image: &Model) -> Result<(Url, Option<DateTime<Utc>>)> {
+        let renderer = Renderer { facts: self, image, expires_in: None };
+        // If the account's variants are unknown, `public` is assumed to be as Cloudflare creates it, which delivers no metadata.
+        // So images stay visible while the account's API is down.
+        let variants = self.variants.as_ref().map_or(&[][..], |known| known.as_slice());
+        let public = variants.iter().find(|known| known.id == PUBLIC);
+        if let Some(public) = public.filter(|public| delivery::keeps_metadata(public))
+            && !renderer.allows_all_metadata()
+        {
+            let fallback = renderer.variant_without_metadata(public)?;
+            return fallback
+                .map(|rendition| (rendition.url, rendition.expires_at))
+                .ok_or_else(all_variants_keep_metadata);
+        }
+        let signer = renderer.signer(image.require_signed_urls)?;
+        Ok(delivery::url(&self.delivery_url, image, PUBLIC, signer.as_ref()))
+    }
+
+    /// A rendition of an image: a named variant or a transformation. If it cannot be delivered for this image, the result is
+    /// the nearest named variant, with `exact` false; `None` if no variant is suitable.
+    ///
+    /// # Errors
+    /// `BAD_USER_INPUT` for both or neither, for an unknown variant, and for an option out of range; `UPSTREAM_ERROR` while
+    /// variants or signing keys of the account are unknown.
+    pub fn rendition(&self, image: &Model, request: &RenditionRequest) -> Result<Option<Rendition>> {
+        check_expires_in(request.expires_in)?;
+        let renderer = Renderer { facts: self, image, expires_in: request.expires_in };
+        match (&request.variant, &request.transform) {
+            (Some(name), None) => renderer.named_variant(name),
+            (None, Some(transform)) => {
+                transform.check().map_err(|e| at_or_under("transform", e))?;
+                let allowed = renderer.restrict(transform);
+                let rendition = renderer.transform_or_fallback(&allowed)?;
+                let is_allowed = allowed == *transform;
+                Ok(rendition.map(|rendition| Rendition { exact: rendition.exact && is_allowed, ..rendition }))
+            }
+            (Some(_), Some(_)) => {
+                Err(Error::invalid("transform", "Give `variant` or `transform`, not both."))
+            }
+            (None, None) => Err(Error::invalid("variant", "Give `variant` or `transform`.")),
+        }
+    }
+
+    /// The renditions of all named variants, by name, without those that keep metadata that the workspace's policy does not
+    /// allow.
+    ///
+    /// # Errors
+    /// As [`DeliveryFacts::rendition`].
+    pub fn renditions(&self, image: &Model, expires_in: Option<i64>) -> Result<Vec<Rendition>> {
+        check_expires_in(expires_in)?;
+        let renderer = Renderer { facts: self, image, expires_in };
+        renderer.allowed_variants()?.into_iter().map(|variant| renderer.variant(variant)).collect()
+    }
+
+    /// The attributes of a responsive `<img>`. If transformations cannot be delivered, because the image is private or the
+    /// account has them disabled, the candidates are named variants that show the whole image. `None` if there are none, or if
+    /// they are no fallback for the requested transformation.
+    ///
+    /// # Errors
+    /// `BAD_USER_INPUT`, `UPSTREAM_ERROR`.
+    pub fn src_set(&self, image: &Model, request: &SrcSetRequest) -> Result<Option<SrcSet>> {
+        check_expires_in(request.expires_in)?;
+        srcset::check_widths(&request.widths)?;
+        srcset::check_sizes(&request.sizes)?;
+        let renderer = Renderer { facts: self, image, expires_in: request.expires_in };
+        let requested = request.transform.clone().unwrap_or_default();
+        let allowed = renderer.restrict(&requested);
+        let transforms = srcset::transforms_for_widths(&request.widths, &allowed, image)?;
+        // An SVG is delivered unchanged, whatever the width.
+        let is_resizable = image.format != Format::Svg && image.width.is_some();
+        let mut candidates = match is_resizable && !transforms.is_empty() && renderer.can_transform()? {
+            true => renderer.transform_candidates(&transforms),
+            false if is_resizable && allowed.changes_content() => return Ok(None),
+            false => renderer.variant_candidates(&request.widths)?,
+        };
+        for (_, candidate) in &mut candidates {
+            let is_fallback = request.transform.is_some() && candidate.variant.is_some();
+            candidate.exact = !is_fallback && allowed == requested;
+        }
+        Ok(srcset::assemble(candidates, &request.sizes))
+    }
+
+    fn variants(&self) -> Result<&[Variant]> {
+        self.variants.as_ref().map(|known| known.as_slice()).map_err(|error| error.duplicate())
+    }
 }
 
-/// The attributes of a responsive `<img>`. If transformations cannot be delivered, because the image is private or the account
-/// has them disabled, the candidates are named variants that show the whole image. `None` if there are none, or if they are
-/// no fallback for the requested transformation.
-///
-/// # Errors
-/// `BAD_USER_INPUT`, `UPSTREAM_ERROR`.
-pub async fn src_set(
-    app: &App,
-    image: &Model,
-    request: &SrcSetRequest,
-    policy: impl Future<Output = ExifPolicy>,
-) -> Result<Option<SrcSet>> {
-    check_expires_in(request.expires_in)?;
-    srcset::check_widths(&request.widths)?;
-    srcset::check_sizes(&request.sizes)?;
-    let renderer = Renderer { app, image, expires_in: request.expires_in };
-    let mut metadata = MetadataPolicy::new(image, policy);
-    let requested = request.transform.clone().unwrap_or_default();
-    let allowed = metadata.restrict(&requested).await;
-    let transforms = srcset::transforms_for_widths(&request.widths, &allowed, image)?;
-    // An SVG is delivered unchanged, whatever the width.
-    let is_resizable = image.format != Format::Svg && image.width.is_some();
-    let mut candidates = match is_resizable && !transforms.is_empty() && renderer.can_transform().await? {
-        true => renderer.transform_candidates(&transforms),
-        false if is_resizable && allowed.changes_content() => return Ok(None),
-        false => renderer.variant_candidates(&request.widths, &mut metadata).await?,
-    };
-    for (_, candidate) in &mut candidates {
-        let is_fallback = request.transform.is_some() && candidate.variant.is_some();
-        candidate.exact = !is_fallback && allowed == requested;
+/// Those of some workspaces whose policy keeps all metadata. If the policies cannot be read, none does.
+async fn keeping_all(app: &App, workspaces: HashSet<WorkspaceId>) -> HashSet<WorkspaceId> {
+    if workspaces.is_empty() {
+        return workspaces;
     }
-    Ok(srcset::assemble(candidates, &request.sizes))
+    let policies = workspace::exif_policies(&app.db.read, workspaces).await.map_err(Error::from);
+    let policies = policies.inspect_err(Error::log).unwrap_or_default();
+    policies.into_iter().filter(|(_, policy)| *policy == ExifPolicy::KeepAll).map(|(id, _)| id).collect()
 }
 
 /// The delivery URLs in the account's record of an image, without those of variants that keep metadata that the workspace's
@@ -212,112 +290,91 @@ pub async fn flexible_variants(app: &App) -> Result<bool> {
     app.flexible_variants.get(fetch).await.map(|on| *on)
 }
 
-/// What the workspace's policy allows of an image's metadata. The policy is read only if a variant or transformation keeps
-/// metadata, which is rare.
-struct MetadataPolicy<F> {
-    /// `None` after it was read.
-    policy: Option<F>,
-    allows_all: bool,
-}
-
-impl<F: Future<Output = ExifPolicy>> MetadataPolicy<F> {
-    /// An SVG has no EXIF, so all its variants are allowed.
-    fn new(image: &Model, policy: F) -> Self {
-        let is_svg = image.format == Format::Svg;
-        MetadataPolicy { policy: (!is_svg).then_some(policy), allows_all: is_svg }
-    }
-
-    /// Whether URLs may deliver all metadata.
-    async fn allows_all(&mut self) -> bool {
-        if let Some(policy) = self.policy.take() {
-            self.allows_all = policy.await == ExifPolicy::KeepAll;
-        }
-        self.allows_all
-    }
-
-    /// The variants whose metadata is allowed.
-    async fn allowed_variants<'a>(&mut self, variants: &'a [Variant]) -> Vec<&'a Variant> {
-        let all = !variants.iter().any(delivery::keeps_metadata) || self.allows_all().await;
-        variants.iter().filter(|variant| all || !delivery::keeps_metadata(variant)).collect()
-    }
-
-    /// The transformation with the metadata that is allowed: at most the copyright notice if the policy restricts it.
-    async fn restrict(&mut self, transform: &Transform) -> Transform {
-        let mut allowed = transform.clone();
-        if transform.metadata == Some(Metadata::Keep) && !self.allows_all().await {
-            allowed.metadata = Some(Metadata::Copyright);
-        }
-        allowed
-    }
+/// The account's key for signed URLs.
+async fn signing_key(app: &App) -> Result<Key> {
+    let account = app.cloudflare.clone();
+    let fetch = async move {
+        account.keys().await.map(|list| list.keys).map_err(|error| refusal::from_account_error(&error))
+    };
+    let keys = app.keys.get(fetch).await?;
+    let key = keys.iter().find(|key| key.name == "default").or(keys.first()).cloned();
+    key.ok_or_else(|| Error::fault("signing a URL", "the account has no signing key"))
 }
 
 /// Computes the renditions of one image.
 struct Renderer<'a> {
-    app: &'a App,
+    facts: &'a DeliveryFacts,
     image: &'a Model,
     /// Minimum validity of a signed URL in seconds.
     expires_in: Option<i64>,
 }
 
-impl Renderer<'_> {
+impl<'a> Renderer<'a> {
+    /// Whether URLs may deliver all metadata. An SVG has no EXIF.
+    fn allows_all_metadata(&self) -> bool {
+        self.image.format == Format::Svg || self.facts.keeping_all.contains(&self.image.workspace_id)
+    }
+
+    /// The variants whose metadata is allowed.
+    fn allowed_variants(&self) -> Result<Vec<&'a Variant>> {
+        let all = self.allows_all_metadata();
+        let variants = self.facts.variants()?.iter();
+        Ok(variants.filter(|variant| all || !delivery::keeps_metadata(variant)).collect())
+    }
+
+    /// The transformation with the metadata that is allowed: at most the copyright notice if the policy restricts it.
+    fn restrict(&self, transform: &Transform) -> Transform {
+        let mut allowed = transform.clone();
+        if transform.metadata == Some(Metadata::Keep) && !self.allows_all_metadata() {
+            allowed.metadata = Some(Metadata::Copyright);
+        }
+        allowed
+    }
+
     /// Whether transformations of this image can be delivered.
-    async fn can_transform(&self) -> Result<bool> {
-        Ok(!self.image.require_signed_urls && flexible_variants(self.app).await?)
+    fn can_transform(&self) -> Result<bool> {
+        if self.image.require_signed_urls {
+            return Ok(false);
+        }
+        self.facts.flexible.as_ref().copied().map_err(|error| error.duplicate())
     }
 
     /// The variant with this name, or its fallback if it keeps metadata that is not allowed.
-    async fn named_variant(
-        &self,
-        name: &str,
-        metadata: &mut MetadataPolicy<impl Future<Output = ExifPolicy>>,
-    ) -> Result<Option<Rendition>> {
-        let variants = variants(self.app).await?;
+    fn named_variant(&self, name: &str) -> Result<Option<Rendition>> {
+        let variants = self.facts.variants()?;
         let Some(variant) = variants.iter().find(|known| known.id == name) else {
             let known: Vec<_> = variants.iter().map(|known| known.id.as_str()).collect();
             let message = format!("This variant does not exist; the account has {}.", known.join(", "));
             return Err(Error::invalid("variant", message));
         };
-        if delivery::keeps_metadata(variant) && !metadata.allows_all().await {
-            return self.variant_without_metadata(variant, metadata).await;
+        if delivery::keeps_metadata(variant) && !self.allows_all_metadata() {
+            return self.variant_without_metadata(variant);
         }
-        self.variant(variant).await.map(Some)
+        self.variant(variant).map(Some)
     }
 
     /// The fallback for a variant that keeps metadata: the same as a transformation, or another variant.
-    async fn variant_without_metadata(
-        &self,
-        variant: &Variant,
-        metadata: &mut MetadataPolicy<impl Future<Output = ExifPolicy>>,
-    ) -> Result<Option<Rendition>> {
+    fn variant_without_metadata(&self, variant: &Variant) -> Result<Option<Rendition>> {
         let transform = match Transform::from_variant(&variant.options) {
             Some(transform) if transform.check().is_ok() => transform,
-            _ => return self.fallback_variant(&Transform::default(), metadata).await,
+            _ => return self.fallback_variant(&Transform::default()),
         };
-        let rendition = self.transform_or_fallback(&transform, metadata).await?;
+        let rendition = self.transform_or_fallback(&transform)?;
         Ok(rendition.map(|rendition| Rendition { exact: false, ..rendition }))
     }
 
     /// A transformation if it can be delivered, or else its fallback.
-    async fn transform_or_fallback(
-        &self,
-        requested: &Transform,
-        metadata: &mut MetadataPolicy<impl Future<Output = ExifPolicy>>,
-    ) -> Result<Option<Rendition>> {
-        if requested.is_deliverable(self.image) && self.can_transform().await? {
+    fn transform_or_fallback(&self, requested: &Transform) -> Result<Option<Rendition>> {
+        if requested.is_deliverable(self.image) && self.can_transform()? {
             return Ok(Some(self.transform(requested)));
         }
-        self.fallback_variant(requested, metadata).await
+        self.fallback_variant(requested)
     }
 
     /// The named variant that is nearest to a transformation; `None` if none shows the whole image, or if the transformation
     /// changes the content of the image.
-    async fn fallback_variant(
-        &self,
-        requested: &Transform,
-        metadata: &mut MetadataPolicy<impl Future<Output = ExifPolicy>>,
-    ) -> Result<Option<Rendition>> {
-        let variants = variants(self.app).await?;
-        let allowed = metadata.allowed_variants(&variants).await;
+    fn fallback_variant(&self, requested: &Transform) -> Result<Option<Rendition>> {
+        let allowed = self.allowed_variants()?;
         let resizable_size = delivery::original_size(self.image).filter(|_| self.image.format != Format::Svg);
         let variant = match resizable_size {
             Some(_) if requested.changes_content() => None,
@@ -325,7 +382,7 @@ impl Renderer<'_> {
             None => default_variant(&allowed),
         };
         let Some(variant) = variant else { return Ok(None) };
-        let rendition = self.variant(variant).await?;
+        let rendition = self.variant(variant)?;
         Ok(Some(Rendition { exact: false, ..rendition }))
     }
 
@@ -335,17 +392,15 @@ impl Renderer<'_> {
             Format::Svg => (Some(PUBLIC.to_owned()), PUBLIC.to_owned()),
             _ => (None, transform.url_options(self.image)),
         };
-        let delivery_url = &self.app.config.cloudflare_delivery_url;
-        let (url, expires_at) = delivery::url(delivery_url, self.image, &segment, None);
+        let (url, expires_at) = delivery::url(&self.facts.delivery_url, self.image, &segment, None);
         let exact = variant.is_none();
         Rendition { variant, url, size: transform.rendered_size(self.image), expires_at, exact }
     }
 
-    async fn variant(&self, variant: &Variant) -> Result<Rendition> {
-        let is_signed = self.image.require_signed_urls && !variant.never_require_signed_urls;
-        let signer = self.signer(is_signed).await?;
-        let delivery_url = &self.app.config.cloudflare_delivery_url;
-        let (url, expires_at) = delivery::url(delivery_url, self.image, &variant.id, signer.as_ref());
+    fn variant(&self, variant: &Variant) -> Result<Rendition> {
+        let signer = self.signer(self.image.require_signed_urls && !variant.never_require_signed_urls)?;
+        let (url, expires_at) =
+            delivery::url(&self.facts.delivery_url, self.image, &variant.id, signer.as_ref());
         let size = delivery::rendered_size(self.image, &variant.options);
         Ok(Rendition { variant: Some(variant.id.clone()), url, size, expires_at, exact: true })
     }
@@ -358,45 +413,36 @@ impl Renderer<'_> {
         candidates.collect()
     }
 
-    async fn variant_candidates(
-        &self,
-        widths: &[i32],
-        metadata: &mut MetadataPolicy<impl Future<Output = ExifPolicy>>,
-    ) -> Result<Vec<Candidate>> {
-        let variants = variants(self.app).await?;
-        let allowed = metadata.allowed_variants(&variants).await;
+    fn variant_candidates(&self, widths: &[i32]) -> Result<Vec<Candidate>> {
+        let allowed = self.allowed_variants()?;
         let mut candidates = Vec::new();
         if self.image.format != Format::Svg {
             for (width, variant) in srcset::variants_for_widths(widths, &allowed, self.image) {
-                candidates.push((Some(width), self.variant(variant).await?));
+                candidates.push((Some(width), self.variant(variant)?));
             }
         }
         if candidates.is_empty()
             && let Some(variant) = default_variant(&allowed)
         {
-            let rendition = self.variant(variant).await?;
+            let rendition = self.variant(variant)?;
             candidates.push((rendition.size.map(|(width, _)| width), rendition));
         }
         Ok(candidates)
     }
 
     /// What signs a URL, if `signed`.
-    async fn signer(&self, signed: bool) -> Result<Option<Signer>> {
+    fn signer(&self, signed: bool) -> Result<Option<Signer<'a>>> {
         if !signed {
             return Ok(None);
         }
-        let account = self.app.cloudflare.clone();
-        let fetch = async move {
-            account.keys().await.map(|list| list.keys).map_err(|error| refusal::from_account_error(&error))
-        };
-        let keys = self.app.keys.get(fetch).await?;
-        let key = keys.iter().find(|key| key.name == "default").or(keys.first()).cloned();
-        let key = key.ok_or_else(|| Error::fault("signing a URL", "the account has no signing key"))?;
+        let unknown = || Error::fault("signing a URL", "the signing keys were not fetched");
+        let key = self.facts.signing_key.as_ref().ok_or_else(unknown)?;
+        let key = key.as_ref().map_err(|error| error.duplicate())?;
         let ttl = match self.expires_in {
             Some(seconds) => Duration::from_secs(seconds.unsigned_abs()),
-            None => self.app.config.signed_url_ttl,
+            None => self.facts.signed_url_ttl,
         };
-        Ok(Some(Signer { key, ttl, now: self.app.clock.now() }))
+        Ok(Some(Signer { key, ttl, now: self.facts.now }))
     }
 }
 

@@ -86,7 +86,7 @@ impl ValidatedOptions {
             image_failure: None,
             tags: self.tags.stored.clone(),
             tags_sent: self.tags.sent.clone(),
-            metadata: self.metadata.clone(),
+            metadata: self.metadata.clone().map(Into::into),
             source_url: None,
             intent: None,
             deleted_at: None,

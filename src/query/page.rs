@@ -11,13 +11,14 @@ mod position;
 
 use chrono::{DateTime, Datelike, Utc};
 use sea_orm::sea_query::{Alias, Expr, Query, UnionType};
-use sea_orm::{ConnectionTrait, EntityTrait, FromQueryResult, IdenStatic};
+use sea_orm::{ConnectionTrait, EntityTrait, IdenStatic};
 use uuid::Uuid;
 
 pub use index_range::{IndexRange, unindexed};
 pub use position::creation_pattern;
 
 use crate::app::Reader;
+use crate::entity::columns::{self, PartialRow};
 use crate::error::{Error, Result};
 use index_range::{Bounds, Scan};
 use position::{Position, decode, encode};
@@ -73,6 +74,8 @@ pub enum SortKeyType {
 
 /// A row whose position in a list can be stored in a cursor.
 pub trait KeysetRow<C: IdenStatic> {
+    /// The column of its id.
+    const ID: C;
     fn id(&self) -> Uuid;
     /// Its value in the column of an order.
     fn sort_key(&self, column: C) -> SortKey;
@@ -101,19 +104,33 @@ pub struct PageRequest {
     until: Option<String>,
 }
 
-/// A page of rows in the order of the list.
+/// What a page is read for.
 #[derive(Debug, Clone)]
-pub struct Page<M> {
-    pub rows: Vec<Row<M>>,
+pub struct PageSelection<C> {
+    /// False if only the size of the list is needed: then the arguments are validated and nothing is read.
+    pub rows: bool,
+    /// The columns to read. Those that make up a cursor are read too.
+    pub columns: Vec<C>,
+    /// Find out whether there are rows after the page. Known without a further statement if the page is read forward.
     pub has_next: bool,
+    /// Find out whether there are rows before the page. Known without a further statement if the page is read backward.
     pub has_previous: bool,
 }
 
-/// A row and its cursor.
+/// A page of rows in the order of the list.
 #[derive(Debug, Clone)]
-pub struct Row<M> {
-    pub cursor: String,
-    pub model: M,
+pub struct Page<E: EntityTrait> {
+    pub rows: Vec<E::Model>,
+    pub order: ListOrder<E::Column>,
+    /// False if that was not to be found out.
+    pub has_next: bool,
+    /// False if that was not to be found out.
+    pub has_previous: bool,
+}
+
+/// The cursor of a row in a list of this order.
+pub fn cursor<C: IdenStatic>(row: &impl KeysetRow<C>, order: ListOrder<C>) -> String {
+    encode(row, order)
 }
 
 impl PageArgs {
@@ -169,44 +186,61 @@ impl Count {
 
 /// Reads one page of a list that consists of index ranges.
 ///
-/// With `both_ends`, one more statement finds out whether there are rows before the start of the page in the direction of
-/// reading. Without it, the flag of that side is false.
+/// Whether there are rows on the side from which the page is read takes one more statement, which is run only if it is selected.
 pub async fn page<E>(
     db: &Reader,
     ranges: &[IndexRange<E>],
     order: ListOrder<E::Column>,
     request: PageRequest,
-    both_ends: bool,
-) -> Result<Page<E::Model>>
+    selection: &PageSelection<E::Column>,
+) -> Result<Page<E>>
 where
     E: EntityTrait,
-    E::Model: KeysetRow<E::Column> + FromQueryResult + Send + Sync,
+    E::Model: KeysetRow<E::Column> + PartialRow<Column = E::Column> + Send + Sync,
 {
     let PageRequest { size, start, backward, until } = request;
     let until = until.as_deref().map(|cursor| decode(cursor, order, "before")).transpose()?;
     let start_argument = if backward { "before" } else { "after" };
     let start = start.as_deref().map(|cursor| decode(cursor, order, start_argument)).transpose()?;
+    if !selection.rows {
+        return Ok(Page { rows: Vec::new(), order, has_next: false, has_previous: false });
+    }
     let descending = order.descending != backward;
     let bounds = Bounds { from: start.as_ref(), inclusive: false, until: until.as_ref() };
-    let mut rows = read(db, ranges, Scan { order, descending, bounds, limit: size + 1 }).await?;
+    let columns = with_key::<E>(&selection.columns, order);
+    let mut rows = read(db, ranges, &columns, Scan { order, descending, bounds, limit: size + 1 }).await?;
     let mut more = rows.len() as u64 > size;
     rows.truncate(usize::try_from(size).unwrap_or(usize::MAX));
-    let exists_from = async |position: Option<&Position>, descending: bool| match position {
-        Some(position) if both_ends => {
+    let exists_from = async |position: Option<&Position>, descending: bool, selected: bool| match position {
+        Some(position) if selected => {
             let bounds = Bounds { from: Some(position), inclusive: true, until: None };
-            let found = read(db, ranges, Scan { order, descending, bounds, limit: 1 }).await?;
+            let columns = with_key::<E>(&[], order);
+            let found = read(db, ranges, &columns, Scan { order, descending, bounds, limit: 1 }).await?;
             Ok::<_, Error>(!found.is_empty())
         }
         _ => Ok(false),
     };
-    let behind = exists_from(start.as_ref(), !descending).await?;
-    more = more || exists_from(until.as_ref(), descending).await?;
+    let (ahead, behind) = match backward {
+        true => (selection.has_previous, selection.has_next),
+        false => (selection.has_next, selection.has_previous),
+    };
+    let behind = exists_from(start.as_ref(), !descending, behind).await?;
+    more = more || exists_from(until.as_ref(), descending, ahead).await?;
     if backward {
         rows.reverse();
     }
     let (has_next, has_previous) = if backward { (behind, more) } else { (more, behind) };
-    let rows = rows.into_iter().map(|model| Row { cursor: encode(&model, order), model }).collect();
-    Ok(Page { rows, has_next, has_previous })
+    Ok(Page { rows, order, has_next, has_previous })
+}
+
+/// The columns, with those that make up a cursor.
+fn with_key<E>(columns: &[E::Column], order: ListOrder<E::Column>) -> Vec<E::Column>
+where
+    E: EntityTrait,
+    E::Model: KeysetRow<E::Column>,
+{
+    let columns = columns::with(columns, E::Model::ID);
+    order.column.map_or(columns.clone(), |key| columns::with(&columns, key))
 }
 
 /// Counts the rows of a list, and sums a column over them, with one statement per hundred ranges. Stops above `max` rows.
@@ -244,15 +278,22 @@ pub async fn count<E: EntityTrait>(
 }
 
 /// The rows of a scan from all ranges together.
-async fn read<E>(db: &Reader, ranges: &[IndexRange<E>], scan: Scan<'_, E::Column>) -> Result<Vec<E::Model>>
+async fn read<E>(
+    db: &Reader,
+    ranges: &[IndexRange<E>],
+    columns: &[E::Column],
+    scan: Scan<'_, E::Column>,
+) -> Result<Vec<E::Model>>
 where
     E: EntityTrait,
-    E::Model: KeysetRow<E::Column> + FromQueryResult + Send + Sync,
+    E::Model: KeysetRow<E::Column> + PartialRow<Column = E::Column> + Send + Sync,
 {
     let (backend, mut rows) = (db.get_database_backend(), Vec::new());
     for chunk in ranges.chunks(MAX_RANGES) {
-        let Some(statement) = scan.select(backend, chunk) else { break };
-        rows.extend(E::Model::find_by_statement(backend.build(&statement)).all(db).await?);
+        let Some(statement) = scan.select(backend, chunk, columns) else { break };
+        for row in db.query_all(&statement).await? {
+            rows.push(columns::decode(&row, columns, 0)?);
+        }
     }
     if ranges.len() > MAX_RANGES {
         rows.sort_by(|a: &E::Model, b: &E::Model| {

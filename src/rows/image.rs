@@ -32,8 +32,9 @@ pub async fn insert_claimed(
 /// Inserts an image row, with the part of its EXIF that the workspace's policy keeps. All image rows are inserted here.
 pub async fn insert(transaction: &impl ConnectionTrait, mut image: Model) -> Result<Model> {
     let policy = workspace::exif_policy(transaction, image.workspace_id).await?;
-    image.exif = image.exif.and_then(|exif| exif::apply_policy(exif, policy));
-    image.taken_at = photo::taken_at(image.exif.as_ref());
+    let exif = image.exif.and_then(|exif| exif::apply_policy(exif.value(), policy));
+    image.taken_at = photo::taken_at(exif.as_ref());
+    image.exif = exif.map(Into::into);
     let row: image::ActiveModel = image.into();
     Ok(row.reset_all().insert(transaction).await?)
 }
@@ -59,7 +60,7 @@ pub fn row(
         width: picture.size.and_then(|(width, _)| to_i32(width)),
         height: picture.size.and_then(|(_, height)| to_i32(height)),
         animated: picture.frames > 1,
-        exif: picture.exif.clone(),
+        exif: picture.exif.clone().map(Into::into),
         has_alpha: None,
         taken_at: None,
         tags: file.tags.clone(),
@@ -68,7 +69,7 @@ pub fn row(
         focal_x: new.focal_point.map(|point| point.x),
         focal_y: new.focal_point.map(|point| point.y),
         creator: new.creator.clone(),
-        cf_metadata: new.cf_metadata.clone().map(serde_json::Value::Object),
+        cf_metadata: new.cf_metadata.clone().map(|metadata| serde_json::Value::Object(metadata).into()),
         custom_id: new.custom_id.clone(),
         thumbhash: None,
         blurhash: None,

@@ -8,6 +8,7 @@ use crate::app::App;
 use crate::auth::Viewer;
 use crate::content::mime;
 use crate::entity::api_token::Scope;
+use crate::entity::columns;
 use crate::entity::workspace::{self, DuplicatePolicy, Entity, ExifPolicy, Model};
 use crate::entity::{StringList, membership};
 use crate::error::{Code, Error, Result};
@@ -88,7 +89,8 @@ pub async fn update(
 /// `WORKSPACE_ADMIN`.
 pub async fn find_owned(app: &App, viewer: &Viewer, id: WorkspaceId) -> Result<Model> {
     viewer.require(Scope::WorkspaceAdmin)?;
-    let Some(workspace) = find(app, viewer, id).await? else { return Err(Error::not_found("workspace")) };
+    let found = find(app, viewer, id, &columns::all::<Entity>()).await?;
+    let Some(workspace) = found else { return Err(Error::not_found("workspace")) };
     viewer.require_owner(id)?;
     Ok(workspace)
 }

@@ -12,10 +12,12 @@ use crate::app::App;
 use crate::auth::Viewer;
 use crate::entity::api_token::Scope;
 use crate::entity::membership::{self, Column, Entity, Model, Role};
-use crate::entity::{user, workspace};
+use crate::entity::{columns, user, workspace};
 use crate::error::{Code, Error, Result};
 use crate::id::{MembershipId, UserId, WorkspaceId};
-use crate::query::page::{self, Count, IndexRange, KeysetRow, ListOrder, Page, PageArgs, SortKey};
+use crate::query::page::{
+    self, Count, IndexRange, KeysetRow, ListOrder, Page, PageArgs, PageSelection, SortKey,
+};
 use crate::rows;
 
 /// Any of these lets a token read members; `UPLOADS_CREATE` alone does not.
@@ -29,15 +31,18 @@ const BY_JOINING: ListOrder<Column> = ListOrder::by_creation("members:JOINED_AT"
 pub struct MemberList {
     pub workspace_id: WorkspaceId,
     pub page: PageArgs,
-    /// Find out for both ends of the page whether there are more rows.
-    pub both_ends: bool,
 }
 
 /// A page of a workspace's members, longest membership first.
-pub async fn list(app: &App, viewer: &Viewer, list: MemberList) -> Result<Page<Model>> {
+pub async fn list(
+    app: &App,
+    viewer: &Viewer,
+    list: MemberList,
+    selection: &PageSelection<Column>,
+) -> Result<Page<Entity>> {
     viewer.require_any(&READ_SCOPES)?;
     let ranges = ranges(viewer, &list);
-    page::page(&app.db.read, &ranges, BY_JOINING, list.page.validate()?, list.both_ends).await
+    page::page(&app.db.read, &ranges, BY_JOINING, list.page.validate()?, selection).await
 }
 
 /// How many members a workspace has.
@@ -46,11 +51,17 @@ pub async fn count(app: &App, viewer: &Viewer, list: &MemberList) -> Result<Coun
     page::count(&app.db.read, &ranges(viewer, list), None, None).await
 }
 
-/// Those of the given memberships that the viewer may see, in no particular order.
-pub async fn find_many(app: &App, viewer: &Viewer, ids: &[MembershipId]) -> Result<Vec<Model>> {
+/// The given columns of those of the given memberships that the viewer may see, in no particular order.
+pub async fn find_many(
+    app: &App,
+    viewer: &Viewer,
+    ids: &[MembershipId],
+    columns: &[Column],
+) -> Result<Vec<Model>> {
     viewer.require_any(&READ_SCOPES)?;
     let of_ids = membership::COLUMN.id.is_in(ids.iter().copied());
-    Ok(membership::visible_to(&viewer.access()).filter(of_ids).all(&app.db.read).await?)
+    let visible = membership::visible_to(&viewer.access()).filter(of_ids);
+    Ok(columns::fetch(&app.db.read, visible, columns).await?)
 }
 
 /// Adds a user to a workspace, or changes the role of a member.
@@ -98,7 +109,7 @@ pub async fn remove(
     user_id: UserId,
 ) -> Result<MembershipId> {
     viewer.require(Scope::WorkspaceAdmin)?;
-    let found = find(app, viewer, workspace_id).await?;
+    let found = find(app, viewer, workspace_id, &[workspace::Column::Id]).await?;
     found.ok_or_else(|| Error::not_found("workspace").at("workspaceId"))?;
     if user_id != viewer.user.id {
         viewer.require_owner(workspace_id).map_err(|e| e.at("workspaceId"))?;
@@ -156,6 +167,8 @@ fn ranges(viewer: &Viewer, list: &MemberList) -> Vec<IndexRange<Entity>> {
 }
 
 impl KeysetRow<Column> for Model {
+    const ID: Column = Column::Id;
+
     fn id(&self) -> Uuid {
         self.id.0
     }

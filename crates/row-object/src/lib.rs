@@ -1,77 +1,56 @@
-//! `#[row_object]`: an `#[async_graphql::Object]` whose plain fields can also be written straight into JSON.
+//! Rows of tables as objects of the schema, with each field defined once.
 //!
-//! A field is plain if its method has no argument but `&self`: then its value comes from the row alone. The attribute turns such a
-//! method into a function that returns the value, which the executor's resolver and the table of writers both call. So the name,
-//! the description, the type and the value of a field are written once.
+//! - [`macro@row_object`], in place of `#[async_graphql::Object]`: the executor's resolvers and a table of the fields that can be
+//!   written as JSON without the executor, each with the columns that it reads.
+//! - [`macro@RowObject`], beside `#[derive(SimpleObject)]`: the same table for an object that is part of a row.
+//! - [`macro@PartialRow`], on the model of an entity: reading some of its columns by their position.
+
+mod columns;
+mod object;
+mod partial_row;
+mod simple;
 
 use proc_macro::TokenStream;
-use quote::{format_ident, quote};
-use syn::{Attribute, Error, ImplItem, ImplItemFn, ItemImpl, ReturnType, parse_macro_input, parse_quote};
+use syn::{DeriveInput, ItemImpl, parse_macro_input};
 
-/// Put it in place of `#[Object]`.
+/// Put it in place of `#[Object]`, on an object whose field `0` is the row.
 ///
-/// A method with `#[nested]` returns an object, whose fields are selected in turn: it is left to the executor.
+/// The argument is the module of the row's entity: `#[row_object(image)]` reads columns of `image::Column`. Without an argument the
+/// object has no columns of its own.
+///
+/// Fields are methods. The columns that a field reads are those named in its body as `self.0.<column>`. A body that uses the row in
+/// another way names them: `#[columns(width, height)]`. The attributes of methods are:
+///
+/// - none, with no argument but `&self`: a value without a selection of its own, from the row alone;
+/// - `#[nested]`: the same for an object, or a list of objects, whose fields are selected in turn;
+/// - `#[page]`, with facts as the first argument: a value that depends on something that is the same for all rows of a page and
+///   is fetched once, `crate::graphql::rows::PageFacts`. The other arguments are those of the field in the schema;
+/// - `#[relation(Type)]`: the method returns the key of another row, or `None`; all rows of a page are loaded together;
+/// - `#[of_row]`: the method returns a reference to another row object that belongs to this one.
+///
+/// A method with `ctx` and none of these is left to the executor.
 #[proc_macro_attribute]
 pub fn row_object(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    let mut object = parse_macro_input!(item as ItemImpl);
-    if !arguments.is_empty() {
-        return Error::new_spanned(&object.self_ty, "`row_object` takes no arguments")
-            .to_compile_error()
-            .into();
-    }
-    let row = object.self_ty.clone();
-    let (mut values, mut fields) = (Vec::new(), Vec::new());
-    for item in &mut object.items {
-        let ImplItem::Fn(method) = item else { continue };
-        let nested = take_attribute(&mut method.attrs, "nested");
-        if nested || method.sig.inputs.len() != 1 {
-            continue;
-        }
-        let ReturnType::Type(_, _) = &method.sig.output else {
-            return Error::new_spanned(&method.sig, "a field has a value").to_compile_error().into();
-        };
-        let name = camel_case(&method.sig.ident.to_string());
-        let function = format_ident!("row_{}", method.sig.ident);
-        values.push(value_function(method, &function));
-        fields.push(quote! {
-            crate::graphql::rows::RowField {
-                name: #name,
-                write: |row, json| crate::graphql::rows::WriteJson::write_json(&row.#function(), json),
-            }
-        });
-        method.block = parse_quote!({ self.#function() });
-    }
-    quote! {
-        impl #row {
-            #(#values)*
-        }
-
-        impl crate::graphql::rows::RowObject for #row {
-            const FIELDS: &'static [crate::graphql::rows::RowField<Self>] = &[#(#fields),*];
-        }
-
-        #[::async_graphql::Object]
-        #object
-    }
-    .into()
+    let entity = match arguments.is_empty() {
+        true => None,
+        false => Some(parse_macro_input!(arguments as syn::Path)),
+    };
+    let object = parse_macro_input!(item as ItemImpl);
+    object::expand(entity, object).unwrap_or_else(syn::Error::into_compile_error).into()
 }
 
-/// The method as a function that is not `async`.
-fn value_function(method: &ImplItemFn, name: &syn::Ident) -> ImplItemFn {
-    let (output, block) = (&method.sig.output, &method.block);
-    let mut function: ImplItemFn = parse_quote!(fn #name(&self) #output #block);
-    function.attrs = method.attrs.iter().filter(|attribute| is_lint(attribute)).cloned().collect();
-    function
+/// Fields of a `SimpleObject` that is part of a row. Those that are objects in turn are marked with `#[row(nested)]`.
+#[proc_macro_derive(RowObject, attributes(row))]
+pub fn row_object_of_struct(item: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(item as DeriveInput);
+    simple::expand(&input).unwrap_or_else(syn::Error::into_compile_error).into()
 }
 
-fn is_lint(attribute: &Attribute) -> bool {
-    attribute.path().is_ident("expect")
-}
-
-fn take_attribute(attributes: &mut Vec<Attribute>, name: &str) -> bool {
-    let before = attributes.len();
-    attributes.retain(|attribute| !attribute.path().is_ident(name));
-    attributes.len() != before
+/// Reads some columns of a model by their position in a result; the others have a neutral value.
+#[proc_macro_derive(PartialRow)]
+pub fn partial_row(item: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(item as DeriveInput);
+    partial_row::expand(&input).unwrap_or_else(syn::Error::into_compile_error).into()
 }
 
 /// The name of a field as async-graphql derives it from that of its method.
@@ -79,9 +58,24 @@ fn camel_case(name: &str) -> String {
     let mut words = name.split('_').filter(|word| !word.is_empty());
     let first = words.next().unwrap_or_default().to_owned();
     words.fold(first, |mut name, word| {
-        let mut letters = word.chars();
-        name.extend(letters.next().map(|letter| letter.to_ascii_uppercase()));
-        name.push_str(letters.as_str());
+        name.push_str(&capitalised(word));
         name
     })
+}
+
+/// The name of a column's variant as SeaORM derives it from that of its field.
+fn upper_camel_case(name: &str) -> String {
+    name.split('_').map(capitalised).collect()
+}
+
+fn capitalised(word: &str) -> String {
+    let mut letters = word.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+    first.into_iter().chain(letters).collect()
+}
+
+/// Removes an attribute from a list of them and returns it.
+fn take_attribute(attributes: &mut Vec<syn::Attribute>, name: &str) -> Option<syn::Attribute> {
+    let at = attributes.iter().position(|attribute| attribute.path().is_ident(name))?;
+    Some(attributes.remove(at))
 }

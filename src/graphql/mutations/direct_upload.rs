@@ -5,6 +5,7 @@ use futures_util::StreamExt;
 
 use crate::direct_upload::create::{self, CreatedUpload, NewDirectUpload};
 use crate::direct_upload::{self, ReportedResponse};
+use crate::entity::{self, columns};
 use crate::error::{Error, Result};
 use crate::graphql::error::{UserError, outcome};
 use crate::graphql::mutations::upload::new_file_options;
@@ -17,7 +18,7 @@ use crate::graphql::types::workspace_policy::DuplicatePolicy;
 use crate::graphql::{ContextExt, parse_id};
 use crate::id::DirectUploadId;
 use crate::ingest::NewFileOptions;
-use crate::{entity, file, image};
+use crate::{file, image};
 
 /// Writes on direct uploads.
 #[derive(Default)]
@@ -150,8 +151,10 @@ async fn complete_direct_upload(ctx: &Context<'_>, input: &CompleteDirectUploadI
     let upload = direct_upload::complete(app, viewer, id, response).await?;
     let Some(file_id) = upload.file_id else { return Ok((Some(upload), None, None)) };
     // The upload is complete even if the token may not read the file or the image.
-    let file = file::find(app, viewer, file_id).await.ok().flatten();
-    let image = image::find_by_file(app, viewer, file_id).await.ok().flatten();
+    let file = file::find(app, viewer, file_id, &columns::all::<entity::file::Entity>()).await.ok().flatten();
+    let all = columns::all::<entity::image::Entity>();
+    let image =
+        image::find_by_files(app, viewer, &[file_id], &all).await.ok().and_then(|mut found| found.pop());
     Ok((Some(upload), file, image))
 }
 

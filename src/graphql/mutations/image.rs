@@ -2,6 +2,7 @@
 
 use async_graphql::{Context, ID, InputObject, MaybeUndefined, Object, SimpleObject};
 
+use crate::entity::{self, columns};
 use crate::error::{Code, Error, Refusal, Result};
 use crate::graphql::context::{readable_file, readable_image};
 use crate::graphql::error::{UserError, in_input, outcome, top_level};
@@ -63,10 +64,12 @@ impl ImageMutation {
         };
         let file = match file_id {
             // A token that may write images need not be allowed to read files.
-            Some(id) => file::find(ctx.app(), ctx.viewer(), id).await.or_else(|problem| match problem {
-                Error::Refusal(Refusal { code: Code::Forbidden, .. }) => Ok(None),
-                other => Err(other),
-            }),
+            Some(id) => file::find(ctx.app(), ctx.viewer(), id, &columns::all::<entity::file::Entity>())
+                .await
+                .or_else(|problem| match problem {
+                    Error::Refusal(Refusal { code: Code::Forbidden, .. }) => Ok(None),
+                    other => Err(other),
+                }),
             None => Ok(None),
         };
         Some(file.map_err(top_level).map(|file| DeleteImagePayload {

@@ -5,12 +5,14 @@ use std::borrow::Cow;
 use async_graphql::{EnumType, ID, Value};
 use serde::Serialize;
 
+use crate::graphql::error::UserErrorCode;
 use crate::graphql::rows::raw_text;
 use crate::graphql::types::file::{FileStatus, ImageProvisionStatus};
 use crate::graphql::types::image::ImageFormat;
 use crate::graphql::types::scalar::{ByteSize, DateTime, Json, JsonRef, Url};
-use crate::graphql::types::viewer::TokenScope;
+use crate::graphql::types::viewer::{TokenScope, UserRole};
 use crate::graphql::types::workspace::WorkspaceRole;
+use crate::graphql::types::workspace_policy::{DuplicatePolicy, ExifPolicy};
 
 /// A value that can be appended to a JSON text.
 pub trait WriteJson {
@@ -42,7 +44,7 @@ macro_rules! by_serde {
 by_serde!(bool, i32, u64, f64, str, String, Cow<'_, str>);
 
 macro_rules! enums {
-    ($($type:ty),+) => {
+    ($($type:ty),+ $(,)?) => {
         $(
             impl WriteJson for $type {
                 fn write_json(&self, json: &mut Vec<u8>) {
@@ -54,7 +56,17 @@ macro_rules! enums {
     };
 }
 
-enums!(FileStatus, ImageProvisionStatus, ImageFormat, TokenScope, WorkspaceRole);
+enums!(
+    DuplicatePolicy,
+    ExifPolicy,
+    FileStatus,
+    ImageFormat,
+    ImageProvisionStatus,
+    TokenScope,
+    UserErrorCode,
+    UserRole,
+    WorkspaceRole,
+);
 
 impl WriteJson for ID {
     fn write_json(&self, json: &mut Vec<u8>) {
@@ -88,7 +100,7 @@ impl WriteJson for Json {
 
 impl WriteJson for JsonRef<'_> {
     fn write_json(&self, json: &mut Vec<u8>) {
-        serialize(self.0, json);
+        json.extend_from_slice(self.0.as_str().as_bytes());
     }
 }
 

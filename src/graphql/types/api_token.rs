@@ -10,7 +10,8 @@ use crate::auth::Viewer;
 use crate::entity::api_token;
 use crate::error::Result;
 use crate::graphql::ContextExt;
-use crate::graphql::types::connection::{CountRows, TotalCount, wants_both_ends};
+use crate::graphql::rows::ListSelection;
+use crate::graphql::types::connection::{CountRows, TotalCount};
 use crate::graphql::types::scalar::DateTime;
 use crate::graphql::types::viewer::TokenScope;
 use crate::id::WorkspaceId;
@@ -20,7 +21,7 @@ use crate::query::page::{Count, PageArgs};
 pub struct ApiToken(pub api_token::Model);
 
 /// A long-lived credential. Its secret is shown once, when it is created.
-#[row_object]
+#[row_object(api_token)]
 impl ApiToken {
     /// Prefixed, globally unique, opaque id.
     pub async fn id(&self) -> ID {
@@ -72,7 +73,7 @@ connection!(
     ApiTokenConnection,
     ApiTokenEdge,
     ApiToken,
-    api_token::Model,
+    api_token,
     "A page of API tokens.",
     "An API token in a page."
 );
@@ -91,7 +92,8 @@ pub async fn list_tokens(
     page: PageArgs,
 ) -> Result<ApiTokenConnection> {
     let (app, viewer) = (ctx.app(), ctx.viewer());
-    let list = tokens::TokenList { workspace_id, page, both_ends: wants_both_ends(ctx) };
-    let page = tokens::list(app, viewer, list.clone()).await?;
+    let list = tokens::TokenList { workspace_id, page };
+    let selection = ListSelection::of::<ApiToken>(ctx).into();
+    let page = tokens::list(app, viewer, list.clone(), &selection).await?;
     Ok(ApiTokenConnection::new(page, TotalCount::new(ctx, list)))
 }

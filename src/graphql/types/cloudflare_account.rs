@@ -4,6 +4,7 @@ use async_graphql::{Context, Enum, InputObject, Object, SimpleObject};
 use serde_json::{Number, Value};
 
 use crate::account;
+use crate::entity::workspace;
 use crate::error::{Error, Result};
 use crate::graphql::error::{from_loader, top_level};
 use crate::graphql::loader::ImageByCloudflareId;
@@ -176,8 +177,8 @@ impl CloudflareImage {
     async fn variants(&self, ctx: &Context<'_>) -> Vec<Url> {
         let policy = async {
             let found = ctx.loaders().load_one(ImageByCloudflareId(self.0.id.clone())).await;
-            let image = Image(found.ok().flatten()?);
-            Some(image.exif_policy(ctx).await)
+            let workspace = ctx.loaders().load_one(found.ok().flatten()?.workspace_id).await;
+            Some(workspace::exif_policy_of(workspace.ok().flatten().as_ref()))
         };
         account_urls(ctx.app(), &self.0, policy).await.into_iter().map(Url).collect()
     }

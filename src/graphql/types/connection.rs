@@ -74,12 +74,6 @@ pub fn page_args(
     PageArgs { first: first.map(i64::from), after, last: last.map(i64::from), before, until: None }
 }
 
-/// Whether the selection needs `hasNextPage` and `hasPreviousPage`: paging computes only one of them otherwise.
-pub fn wants_both_ends(ctx: &Context<'_>) -> bool {
-    let info = ctx.look_ahead().field("pageInfo");
-    info.field("hasNextPage").exists() || info.field("hasPreviousPage").exists()
-}
-
 /// Position of a page in its list.
 pub struct PageInfo {
     pub has_next: bool,
@@ -123,7 +117,7 @@ impl PageInfo {
 
 /// Defines a connection and its edge. `$more` are fields beyond those of Relay and `totalCount`.
 macro_rules! connection {
-    ($connection:ident, $edge:ident, $node:ident, $model:ty, $page:literal, $item:literal $(, $($more:tt)+)?) => {
+    ($connection:ident, $edge:ident, $node:ident, $entity:ident, $page:literal, $item:literal $(, $($more:tt)+)?) => {
         #[doc = $page]
         pub struct $connection {
             rows: Vec<$edge>,
@@ -135,14 +129,11 @@ macro_rules! connection {
         impl $connection {
             /// A page as a connection.
             pub fn new(
-                page: $crate::query::page::Page<$model>,
+                page: $crate::query::page::Page<$entity::Entity>,
                 total: std::sync::Arc<$crate::graphql::types::connection::TotalCount>,
             ) -> Self {
-                let rows = page
-                    .rows
-                    .into_iter()
-                    .map(|row| $edge { cursor: row.cursor, node: $node(row.model) })
-                    .collect();
+                let order = page.order;
+                let rows = page.rows.into_iter().map(|row| $edge { node: $node(row), order }).collect();
                 Self { rows, has_next: page.has_next, has_previous: page.has_previous, total }
             }
         }
@@ -165,8 +156,8 @@ macro_rules! connection {
                 $crate::graphql::types::connection::PageInfo {
                     has_next: self.has_next,
                     has_previous: self.has_previous,
-                    start: self.rows.first().map(|edge| edge.cursor.clone()),
-                    end: self.rows.last().map(|edge| edge.cursor.clone()),
+                    start: self.rows.first().map($edge::cursor_text),
+                    end: self.rows.last().map($edge::cursor_text),
                     total: Some(std::sync::Arc::clone(&self.total)),
                 }
             }
@@ -182,22 +173,28 @@ macro_rules! connection {
 
         #[doc = $item]
         pub struct $edge {
-            cursor: String,
             node: $node,
+            order: $crate::query::page::ListOrder<$entity::Column>,
+        }
+
+        impl $edge {
+            fn cursor_text(&self) -> String {
+                $crate::query::page::cursor(&self.node.0, self.order)
+            }
         }
 
         #[doc = $item]
         #[row_object::row_object]
         impl $edge {
             /// Cursor of this item, for `after` or `before`.
-            async fn cursor(&self) -> &str {
-                &self.cursor
+            async fn cursor(&self) -> String {
+                self.cursor_text()
             }
 
             /// The item.
-            #[nested]
-            async fn node(&self) -> $crate::graphql::rows::RowRef<'_, $node> {
-                $crate::graphql::rows::RowRef(&self.node)
+            #[of_row]
+            async fn node(&self) -> &$node {
+                &self.node
             }
         }
     };

@@ -11,24 +11,24 @@ use crate::entity::file;
 use crate::error::Result;
 use crate::file as files;
 use crate::graphql::context::parse_ids;
-use crate::graphql::error::{UserError, from_loader, top_level};
+use crate::graphql::error::{UserError, top_level};
 use crate::graphql::loader::ImageByFile;
-use crate::graphql::rows::Row;
-use crate::graphql::types::connection::{CountRows, OrderDirection, TotalCount, wants_both_ends};
+use crate::graphql::rows::ListSelection;
+use crate::graphql::types::connection::{CountRows, OrderDirection, TotalCount};
 use crate::graphql::types::filter::FileFilter;
 use crate::graphql::types::image::Image;
 use crate::graphql::types::scalar::{ByteSize, DateTime, JsonRef, Url};
 use crate::graphql::types::viewer::User;
 use crate::graphql::types::workspace::Workspace;
 use crate::graphql::{ContextExt, semanticNonNull};
-use crate::id::WorkspaceId;
+use crate::id::{UserId, WorkspaceId};
 use crate::query::page::{Count, ListOrder, PageArgs};
 
 /// A stored file of any type. An image file also has an `Image`, its projection in the image service.
 pub struct File(pub file::Model);
 
 /// A stored file of any type. An image file also has an `Image`, its projection in the image service.
-#[row_object]
+#[row_object(file)]
 impl File {
     /// Prefixed, globally unique, opaque id.
     pub async fn id(&self) -> ID {
@@ -42,17 +42,14 @@ impl File {
 
     /// The workspace it belongs to.
     #[graphql(directive = semanticNonNull::apply(None))]
-    async fn workspace(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Row<Workspace>>> {
-        ctx.loaders()
-            .load_one(self.0.workspace_id)
-            .await
-            .map_err(from_loader)
-            .transpose()
-            .map(|row| row.map(|row| Row(Workspace(row))))
+    #[relation(Workspace)]
+    async fn workspace(&self) -> Option<WorkspaceId> {
+        Some(self.0.workspace_id)
     }
 
     /// Name with extension, as it was sent. It is compared, searched and sorted in Unicode's composed form (NFC), so
     /// that canonically equivalent spellings are equal.
+    #[columns(filename, filename_sent)]
     async fn filename(&self) -> &str {
         self.0.shown_filename()
     }
@@ -85,16 +82,9 @@ impl File {
     }
 
     /// The image projection. Null for a file that is not an image, and while it is not provisioned.
-    async fn image(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Row<Image>>> {
-        if self.0.image_status != file::ImageStatus::Ready {
-            return None;
-        }
-        ctx.loaders()
-            .load_one(ImageByFile(self.0.id))
-            .await
-            .map_err(from_loader)
-            .transpose()
-            .map(|row| row.map(|row| Row(Image(row))))
+    #[relation(Image)]
+    async fn image(&self) -> Option<ImageByFile> {
+        (self.0.image_status == file::ImageStatus::Ready).then_some(ImageByFile(self.0.id))
     }
 
     /// State of the image projection. Independent of `status`: the file stays usable when provisioning fails.
@@ -109,6 +99,7 @@ impl File {
     }
 
     /// Free labels, at most 50, each of 1-100 characters. Canonically equivalent labels are one.
+    #[columns(tags, tags_sent)]
     async fn tags(&self) -> &[String] {
         self.0.shown_tags()
     }
@@ -121,6 +112,7 @@ impl File {
     /// Short-lived signed URL of the original bytes, which needs no token. Null unless `status` is `READY`, and in the
     /// trash. All requests within a window of `expiresIn` seconds get the same URL, which is valid for at least that
     /// long and at most twice as long.
+    #[columns(id, status, deleted_at, removed_at, filename, filename_sent)]
     async fn download_url(
         &self,
         ctx: &Context<'_>,
@@ -138,9 +130,9 @@ impl File {
     }
 
     /// Who uploaded it. Null when the user was deleted or shares no workspace with the caller.
-    async fn created_by(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<User>> {
-        let user = self.0.created_by?;
-        ctx.loaders().load_one(user).await.map_err(from_loader).transpose().map(|row| row.map(User))
+    #[relation(User)]
+    async fn created_by(&self) -> Option<UserId> {
+        self.0.created_by
     }
 
     /// When it was created.
@@ -224,7 +216,7 @@ impl Default for FileOrder {
     }
 }
 
-sized_connection!(FileConnection, FileEdge, File, file::Model, "A page of files.", "A file in a page.");
+sized_connection!(FileConnection, FileEdge, File, file, "A page of files.", "A file in a page.");
 
 #[async_trait]
 impl CountRows for files::FileList {
@@ -255,8 +247,8 @@ pub async fn list_files(
         filter: filter.unwrap_or_default().decode()?,
         page,
         order: ListOrder { descending: order.direction == OrderDirection::Desc, ..by },
-        both_ends: wants_both_ends(ctx),
     };
-    let page = files::list(ctx.app(), ctx.viewer(), list.clone()).await?;
+    let selection = ListSelection::of::<File>(ctx).into();
+    let page = files::list(ctx.app(), ctx.viewer(), list.clone(), &selection).await?;
     Ok(FileConnection::new(page, TotalCount::new(ctx, list)))
 }

@@ -8,12 +8,13 @@ use crate::app::App;
 use crate::auth::Viewer;
 use crate::content::{photo, placeholder};
 use crate::delivery::{self, fit::Fit};
-use crate::entity::{image, workspace};
+use crate::entity::image;
+use crate::entity::json_text::JsonText;
 use crate::error::Result;
 use crate::graphql::context::parse_ids;
-use crate::graphql::error::{from_loader, top_level};
-use crate::graphql::rows::Row;
-use crate::graphql::types::connection::{CountRows, OrderDirection, TotalCount, wants_both_ends};
+use crate::graphql::error::top_level;
+use crate::graphql::rows::ListSelection;
+use crate::graphql::types::connection::{CountRows, OrderDirection, TotalCount};
 use crate::graphql::types::file::File;
 use crate::graphql::types::filter::ImageFilter;
 use crate::graphql::types::photo::{FocalPoint, PhotoInfo};
@@ -23,9 +24,9 @@ use crate::graphql::types::transform::{
 };
 use crate::graphql::types::workspace::Workspace;
 use crate::graphql::{ContextExt, semanticNonNull};
-use crate::id::WorkspaceId;
+use crate::id::{FileId, WorkspaceId};
 use crate::image as images;
-use crate::image::rendition::{self, RenditionRequest, SrcSetRequest};
+use crate::image::rendition::{DeliveryFacts, RenditionRequest, Renditions, SrcSetRequest};
 use crate::query::page::{Count, ListOrder, PageArgs};
 use cloudflare_images::wire;
 
@@ -33,17 +34,9 @@ use cloudflare_images::wire;
 /// It exists only once provisioned, so what the image service supplies is never null.
 pub struct Image(pub image::Model);
 
-impl Image {
-    /// The EXIF policy of its workspace, from the loader.
-    pub async fn exif_policy(&self, ctx: &Context<'_>) -> workspace::ExifPolicy {
-        let found = ctx.loaders().load_one(self.0.workspace_id).await;
-        workspace::exif_policy_of(found.ok().flatten().as_ref())
-    }
-}
-
 /// The projection of an `image/*` file that has been provisioned into Cloudflare Images.
 /// It exists only once provisioned, so what the image service supplies is never null.
-#[row_object]
+#[row_object(image)]
 impl Image {
     /// Prefixed, globally unique, opaque id.
     pub async fn id(&self) -> ID {
@@ -57,13 +50,9 @@ impl Image {
 
     /// The underlying file.
     #[graphql(directive = semanticNonNull::apply(None))]
-    async fn file(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Row<File>>> {
-        ctx.loaders()
-            .load_one(self.0.file_id)
-            .await
-            .map_err(from_loader)
-            .transpose()
-            .map(|row| row.map(|row| Row(File(row))))
+    #[relation(File)]
+    async fn file(&self) -> Option<FileId> {
+        Some(self.0.file_id)
     }
 
     /// Id of the workspace it belongs to.
@@ -73,13 +62,9 @@ impl Image {
 
     /// The workspace it belongs to.
     #[graphql(directive = semanticNonNull::apply(None))]
-    async fn workspace(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Row<Workspace>>> {
-        ctx.loaders()
-            .load_one(self.0.workspace_id)
-            .await
-            .map_err(from_loader)
-            .transpose()
-            .map(|row| row.map(|row| Row(Workspace(row))))
+    #[relation(Workspace)]
+    async fn workspace(&self) -> Option<WorkspaceId> {
+        Some(self.0.workspace_id)
     }
 
     /// Id in Cloudflare Images. Not a stable identity: it changes when `requireSignedUrls` changes and when the image
@@ -121,20 +106,23 @@ impl Image {
     /// does not allow, the URL of the closest variant that does not. Null, with an error, only while the image service
     /// does not provide the signing key, and when there is no such variant.
     #[graphql(directive = semanticNonNull::apply(None))]
-    async fn url(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Url>> {
-        Some(
-            rendition::url(ctx.app(), &self.0, self.exif_policy(ctx))
-                .await
-                .map(|(url, _)| Url(url))
-                .map_err(top_level),
-        )
+    #[page]
+    #[columns(workspace_id, format, require_signed_urls, cf_image_id, account_hash, width, height)]
+    async fn url(
+        rows: &[&Image],
+        ctx: &Context<'_>,
+    ) -> impl Fn(&Image) -> Option<async_graphql::Result<Url>> {
+        let facts = facts(rows, ctx, Renditions::Public).await;
+        move |image: &Image| Some(facts.url(&image.0).map(|(url, _)| Url(url)).map_err(top_level))
     }
 
     /// When `url` expires. Null for a public image.
-    async fn url_expires_at(&self, ctx: &Context<'_>) -> Option<DateTime> {
+    #[page]
+    #[columns(require_signed_urls)]
+    async fn url_expires_at(_rows: &[&Image], ctx: &Context<'_>) -> impl Fn(&Image) -> Option<DateTime> {
         let app = ctx.app();
-        let signed = self.0.require_signed_urls;
-        signed.then(|| DateTime(delivery::expiry(app.clock.now(), app.config.signed_url_ttl)))
+        let expiry = DateTime(delivery::expiry(app.clock.now(), app.config.signed_url_ttl));
+        move |image: &Image| image.0.require_signed_urls.then_some(expiry)
     }
 
     /// One sized version: its URL and its size in pixels. Give `variant` or `transform`, not both.
@@ -146,8 +134,21 @@ impl Image {
     /// image and covers the requested size, or else the largest, signed if necessary. Null without an error when there is
     /// none, and for a transformation that changes the picture (`blur`, `brightness`, `contrast`, `gamma`, `saturation`,
     /// `rotate`, `flip`, `animated: false`), which no variant can replace.
+    #[page(nested)]
+    #[columns(
+        workspace_id,
+        format,
+        require_signed_urls,
+        cf_image_id,
+        account_hash,
+        width,
+        height,
+        focal_x,
+        focal_y,
+        animated
+    )]
     async fn rendition(
-        &self,
+        rows: &[&Image],
         ctx: &Context<'_>,
         #[graphql(desc = "Name of a variant.")] variant: Option<String>,
         #[graphql(
@@ -156,32 +157,64 @@ impl Image {
         transform: Option<ImageTransformInput>,
         #[graphql(desc = "Seconds a signed URL stays valid at least, 60-604800. Default: the server's.")]
         expires_in: Option<i32>,
-    ) -> Option<async_graphql::Result<ImageRendition>> {
+    ) -> impl Fn(&Image) -> Option<async_graphql::Result<ImageRendition>> {
         let (transform, expires_in) = (transform.map(Into::into), expires_in.map(i64::from));
         let request = RenditionRequest { variant, transform, expires_in };
-        let made = rendition::rendition(ctx.app(), &self.0, &request, self.exif_policy(ctx)).await;
-        made.map_err(top_level).transpose().map(|made| made.map(Into::into))
+        let facts = facts(rows, ctx, Renditions::Requested(&request)).await;
+        move |image: &Image| {
+            let made = facts.rendition(&image.0, &request).map_err(top_level).transpose();
+            made.map(|made| made.map(Into::into))
+        }
     }
 
     /// All named variants of this image, except those that keep metadata which the workspace's `exifPolicy` does not
     /// allow.
     #[graphql(directive = semanticNonNull::apply(None))]
+    #[page(nested)]
+    #[columns(
+        workspace_id,
+        format,
+        require_signed_urls,
+        cf_image_id,
+        account_hash,
+        width,
+        height,
+        focal_x,
+        focal_y,
+        animated
+    )]
     async fn renditions(
-        &self,
+        rows: &[&Image],
         ctx: &Context<'_>,
         #[graphql(desc = "Seconds a signed URL stays valid at least, 60-604800. Default: the server's.")]
         expires_in: Option<i32>,
-    ) -> Option<async_graphql::Result<Vec<ImageRendition>>> {
+    ) -> impl Fn(&Image) -> Option<async_graphql::Result<Vec<ImageRendition>>> {
         let expires_in = expires_in.map(i64::from);
-        let all = rendition::renditions(ctx.app(), &self.0, expires_in, self.exif_policy(ctx)).await;
-        Some(all.map(|all| all.into_iter().map(Into::into).collect()).map_err(top_level))
+        let facts = facts(rows, ctx, Renditions::AllVariants).await;
+        move |image: &Image| {
+            let all = facts.renditions(&image.0, expires_in).map_err(top_level);
+            Some(all.map(|all| all.into_iter().map(Into::into).collect()))
+        }
     }
 
     /// The attributes of an `<img>`: src, srcset, sizes, width, height. For private images, and while flexible variants
     /// are off, the candidates are the named variants that show the whole image, those nearest to `widths`. Null
     /// without an error when there is none, and where no variant can replace `transform`: see `rendition`.
+    #[page(nested)]
+    #[columns(
+        workspace_id,
+        format,
+        require_signed_urls,
+        cf_image_id,
+        account_hash,
+        width,
+        height,
+        focal_x,
+        focal_y,
+        animated
+    )]
     async fn src_set(
-        &self,
+        rows: &[&Image],
         ctx: &Context<'_>,
         #[graphql(
             desc = "Widths in pixels, 1-12000; those above the original are dropped. Up to 12.",
@@ -196,15 +229,18 @@ impl Image {
         transform: Option<ImageTransformInput>,
         #[graphql(desc = "Seconds a signed URL stays valid at least, 60-604800. Default: the server's.")]
         expires_in: Option<i32>,
-    ) -> Option<async_graphql::Result<ImageSrcSet>> {
+    ) -> impl Fn(&Image) -> Option<async_graphql::Result<ImageSrcSet>> {
         let request = SrcSetRequest {
             widths: widths.unwrap_or_else(|| vec![320, 640, 960, 1280, 1920]),
             sizes: sizes.unwrap_or_else(|| "100vw".to_owned()),
             transform: transform.map(Into::into),
             expires_in: expires_in.map(i64::from),
         };
-        let made = rendition::src_set(ctx.app(), &self.0, &request, self.exif_policy(ctx)).await;
-        made.map_err(top_level).transpose().map(|made| made.map(Into::into))
+        let facts = facts(rows, ctx, Renditions::SrcSet(&request)).await;
+        move |image: &Image| {
+            let made = facts.src_set(&image.0, &request).map_err(top_level).transpose();
+            made.map(|made| made.map(Into::into))
+        }
     }
 
     /// Encoding of the original.
@@ -229,6 +265,7 @@ impl Image {
     }
 
     /// Alternative text for people who do not see the image. The empty string marks a decorative image.
+    #[columns(alt, alt_sent)]
     async fn alt(&self) -> Option<&str> {
         self.0.shown_alt()
     }
@@ -261,6 +298,7 @@ impl Image {
 
     /// Point that crops keep in view.
     #[nested]
+    #[columns(focal_x, focal_y)]
     async fn focal_point(&self) -> Option<FocalPoint> {
         self.0.focal_point().map(Into::into)
     }
@@ -268,7 +306,8 @@ impl Image {
     /// Camera data in typed form. Null when the file has none, and when the workspace's policy dropped it.
     #[nested]
     async fn photo(&self) -> Option<PhotoInfo> {
-        photo::from_exif(self.0.exif.as_ref()).map(Into::into)
+        let exif = self.0.exif.as_ref().map(JsonText::value);
+        photo::from_exif(exif.as_ref()).map(Into::into)
     }
 
     /// The image service's `creator` field.
@@ -295,6 +334,12 @@ impl Image {
     async fn updated_at(&self) -> DateTime {
         DateTime(self.0.updated_at)
     }
+}
+
+/// What the renditions of a page of images depend on.
+async fn facts(rows: &[&Image], ctx: &Context<'_>, renditions: Renditions<'_>) -> DeliveryFacts {
+    let images: Vec<&image::Model> = rows.iter().map(|image| &image.0).collect();
+    DeliveryFacts::fetch(ctx.app(), &images, renditions).await
 }
 
 /// Encodings an original may have. More may be added: clients need a default branch.
@@ -385,14 +430,7 @@ impl Default for ImageOrder {
     }
 }
 
-sized_connection!(
-    ImageConnection,
-    ImageEdge,
-    Image,
-    image::Model,
-    "A page of images.",
-    "An image in a page."
-);
+sized_connection!(ImageConnection, ImageEdge, Image, image, "A page of images.", "An image in a page.");
 
 #[async_trait]
 impl CountRows for images::ImageList {
@@ -426,8 +464,8 @@ pub async fn list_images(
         filter: filter.unwrap_or_default().decode()?,
         page,
         order: ListOrder { descending: order.direction == OrderDirection::Desc, ..by },
-        both_ends: wants_both_ends(ctx),
     };
-    let page = images::list(ctx.app(), ctx.viewer(), list.clone()).await?;
+    let selection = ListSelection::of::<Image>(ctx).into();
+    let page = images::list(ctx.app(), ctx.viewer(), list.clone(), &selection).await?;
     Ok(ImageConnection::new(page, TotalCount::new(ctx, list)))
 }

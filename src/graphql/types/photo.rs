@@ -1,13 +1,14 @@
 //! EXIF in typed form.
 
 use async_graphql::SimpleObject;
+use row_object::RowObject;
 
 use crate::content::photo::{Location, Photo};
 use crate::entity::image;
 use crate::graphql::types::scalar::DateTime;
 
 /// Point in an image, as fractions 0-1 of width and height from the top left.
-#[derive(Debug, Clone, Copy, SimpleObject)]
+#[derive(Debug, Clone, Copy, SimpleObject, RowObject)]
 pub struct FocalPoint {
     /// From the left.
     x: f64,
@@ -23,7 +24,7 @@ impl From<image::FocalPoint> for FocalPoint {
 
 /// Camera data. A field is null when the file does not have it, the workspace's policy dropped it, or its value is
 /// invalid.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject, RowObject)]
 pub struct PhotoInfo {
     /// Maker of the camera.
     make: Option<String>,
@@ -44,6 +45,7 @@ pub struct PhotoInfo {
     /// EXIF orientation 1-8 of the original bytes.
     orientation: Option<i32>,
     /// Where the photo was taken. Null unless the workspace's EXIF policy keeps it.
+    #[row(nested)]
     location: Option<GeoPoint>,
 }
 
@@ -65,7 +67,7 @@ impl From<Photo> for PhotoInfo {
 }
 
 /// Location in WGS 84.
-#[derive(Debug, Clone, Copy, SimpleObject)]
+#[derive(Debug, Clone, Copy, SimpleObject, RowObject)]
 pub struct GeoPoint {
     /// Degrees, north positive.
     latitude: f64,

@@ -10,6 +10,9 @@ use async_graphql::{
 };
 use chrono::{SecondsFormat, Utc};
 
+use crate::entity::json_text::JsonText;
+use crate::graphql::rows::raw;
+
 /// Why a value is not valid for a custom scalar. `None` for a valid value, and for the scalars of the specification.
 pub fn check(scalar: &str, value: &Value) -> Option<String> {
     match scalar {
@@ -137,8 +140,8 @@ impl ScalarType for Json {
     }
 }
 
-/// A JSON value of a row, which is written without a copy of it.
-pub struct JsonRef<'a>(pub &'a serde_json::Value);
+/// A JSON value of a row, which is part of the response as the text that it is.
+pub struct JsonRef<'a>(pub &'a JsonText);
 
 impl OutputType for JsonRef<'_> {
     fn type_name() -> Cow<'static, str> {
@@ -150,7 +153,7 @@ impl OutputType for JsonRef<'_> {
     }
 
     async fn resolve(&self, _: &ContextSelectionSet<'_>, _: &Positioned<Field>) -> ServerResult<Value> {
-        Ok(Json(self.0.clone()).to_value())
+        Ok(raw(self.0.as_str().to_owned()))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Transformations and renditions of images.
 
 use async_graphql::{Enum, InputObject, SimpleObject};
+use row_object::RowObject;
 
 use crate::delivery;
 use crate::delivery::fit::Fit;
@@ -12,7 +13,7 @@ use crate::graphql::types::scalar::{DateTime, Url};
 use cloudflare_images::wire;
 
 /// One sized version of an image.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject, RowObject)]
 pub struct ImageRendition {
     /// Variant name, if this is one.
     variant: Option<String>,
@@ -44,7 +45,7 @@ impl From<delivery::Rendition> for ImageRendition {
 }
 
 /// The attributes of an `<img>`.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject, RowObject)]
 pub struct ImageSrcSet {
     /// The `src` attribute: the widest candidate of at most 1280 pixels.
     src: Url,
@@ -57,6 +58,7 @@ pub struct ImageSrcSet {
     /// Pixels of `src`. Null when they cannot be computed in advance.
     height: Option<i32>,
     /// The same URLs one by one, narrowest first, for native clients.
+    #[row(nested)]
     candidates: Vec<ImageRendition>,
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_graphql::{Context, Enum, ID, Object};
+use row_object::row_object;
 
 use crate::auth;
 use crate::entity::{api_token, user};
@@ -89,7 +90,7 @@ pub enum TokenScope {
 pub struct User(pub user::Model);
 
 /// A person or service account.
-#[Object]
+#[row_object(user)]
 impl User {
     /// Prefixed, globally unique, opaque id.
     pub async fn id(&self) -> ID {
@@ -102,9 +103,11 @@ impl User {
     }
 
     /// Visible to the user and to admins.
-    async fn email(&self, ctx: &Context<'_>) -> Option<&str> {
-        let viewer = ctx.viewer();
-        self.0.email.as_deref().filter(|_| viewer.is_admin() || viewer.user.id == self.0.id)
+    #[page]
+    #[columns(id, email)]
+    async fn email(_rows: &[&User], ctx: &Context<'_>) -> impl Fn(&User) -> Option<String> {
+        let viewer = Arc::clone(ctx.viewer());
+        move |user: &User| user.0.email.clone().filter(|_| viewer.is_admin() || viewer.user.id == user.0.id)
     }
 
     /// Server-wide role. `ADMIN` sees every workspace.

@@ -1,5 +1,7 @@
 //! `Workspace`.
 
+use std::sync::Arc;
+
 use async_graphql::async_trait::async_trait;
 use async_graphql::{Context, Enum, ID, InputObject, SimpleObject};
 use row_object::row_object;
@@ -10,8 +12,9 @@ use crate::entity::{membership, workspace, workspace_usage};
 use crate::error::Result;
 use crate::graphql::error::{from_loader, top_level};
 use crate::graphql::loader::UsageByWorkspace;
+use crate::graphql::rows::ListSelection;
 use crate::graphql::types::api_token::{ApiTokenConnection, list_tokens};
-use crate::graphql::types::connection::{CountRows, OrderDirection, TotalCount, page_args, wants_both_ends};
+use crate::graphql::types::connection::{CountRows, OrderDirection, TotalCount, page_args};
 use crate::graphql::types::file::{FileConnection, FileOrder, list_files};
 use crate::graphql::types::filter::{FileFilter, ImageFilter};
 use crate::graphql::types::image::{ImageConnection, ImageOrder, list_images};
@@ -26,7 +29,7 @@ use crate::{api_token as tokens, workspace as workspaces};
 pub struct Workspace(pub workspace::Model);
 
 /// A tenant: the unit of membership and isolation.
-#[row_object]
+#[row_object(workspace)]
 impl Workspace {
     /// Prefixed, globally unique, opaque id.
     pub async fn id(&self) -> ID {
@@ -34,13 +37,20 @@ impl Workspace {
     }
 
     /// Display name.
+    #[columns(name, name_sent)]
     async fn name(&self) -> &str {
         self.0.shown_name()
     }
 
     /// The caller's role here. Null for an admin who is not a member.
-    async fn viewer_role(&self, ctx: &Context<'_>) -> Option<WorkspaceRole> {
-        ctx.viewer().role_in(self.0.id).map(Into::into)
+    #[page]
+    #[columns(id)]
+    async fn viewer_role(
+        _rows: &[&Workspace],
+        ctx: &Context<'_>,
+    ) -> impl Fn(&Workspace) -> Option<WorkspaceRole> {
+        let viewer = Arc::clone(ctx.viewer());
+        move |workspace: &Workspace| viewer.role_in(workspace.0.id).map(Into::into)
     }
 
     /// When it was created.
@@ -54,8 +64,11 @@ impl Workspace {
     }
 
     /// Rules applied to new uploads.
-    async fn policy(&self, ctx: &Context<'_>) -> WorkspacePolicy {
-        WorkspacePolicy::of(ctx.app(), &self.0)
+    #[page(nested)]
+    #[columns(allowed_mime_types, max_file_size, private_by_default, exif_policy, on_duplicate, trash_days)]
+    async fn policy(_rows: &[&Workspace], ctx: &Context<'_>) -> impl Fn(&Workspace) -> WorkspacePolicy {
+        let app = ctx.app().clone();
+        move |workspace: &Workspace| WorkspacePolicy::of(&app, &workspace.0)
     }
 
     /// Members and their roles, longest membership first.
@@ -212,7 +225,7 @@ connection!(
     WorkspaceConnection,
     WorkspaceEdge,
     Workspace,
-    workspace::Model,
+    workspace,
     "A page of workspaces.",
     "A workspace in a page."
 );
@@ -238,8 +251,8 @@ pub async fn list_workspaces(
     let list = workspaces::WorkspaceList {
         page,
         order: ListOrder { descending: order.direction == OrderDirection::Desc, ..by },
-        both_ends: wants_both_ends(ctx),
     };
-    let page = workspaces::list(app, viewer, list.clone()).await?;
+    let selection = ListSelection::of::<Workspace>(ctx).into();
+    let page = workspaces::list(app, viewer, list.clone(), &selection).await?;
     Ok(WorkspaceConnection::new(page, TotalCount::new(ctx, list)))
 }

@@ -9,13 +9,13 @@ use crate::auth::Viewer;
 use crate::entity::membership;
 use crate::error::Result;
 use crate::graphql::ContextExt;
-use crate::graphql::error::from_loader;
+use crate::graphql::rows::ListSelection;
 use crate::graphql::semanticNonNull;
-use crate::graphql::types::connection::{CountRows, TotalCount, wants_both_ends};
+use crate::graphql::types::connection::{CountRows, TotalCount};
 use crate::graphql::types::scalar::DateTime;
 use crate::graphql::types::viewer::User;
 use crate::graphql::types::workspace::WorkspaceRole;
-use crate::id::WorkspaceId;
+use crate::id::{UserId, WorkspaceId};
 use crate::query::page::{Count, PageArgs};
 use crate::workspace::member as members;
 
@@ -23,7 +23,7 @@ use crate::workspace::member as members;
 pub struct WorkspaceMember(pub membership::Model);
 
 /// A member of a workspace.
-#[row_object]
+#[row_object(membership)]
 impl WorkspaceMember {
     /// Prefixed, globally unique, opaque id.
     pub async fn id(&self) -> ID {
@@ -32,8 +32,9 @@ impl WorkspaceMember {
 
     /// The user.
     #[graphql(directive = semanticNonNull::apply(None))]
-    async fn user(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<User>> {
-        ctx.loaders().load_one(self.0.user_id).await.map_err(from_loader).transpose().map(|row| row.map(User))
+    #[relation(User)]
+    async fn user(&self) -> Option<UserId> {
+        Some(self.0.user_id)
     }
 
     /// Role in this workspace.
@@ -51,7 +52,7 @@ connection!(
     WorkspaceMemberConnection,
     WorkspaceMemberEdge,
     WorkspaceMember,
-    membership::Model,
+    membership,
     "A page of members.",
     "A member in a page."
 );
@@ -70,7 +71,8 @@ pub async fn list_members(
     page: PageArgs,
 ) -> Result<WorkspaceMemberConnection> {
     let (app, viewer) = (ctx.app(), ctx.viewer());
-    let list = members::MemberList { workspace_id, page, both_ends: wants_both_ends(ctx) };
-    let page = members::list(app, viewer, list.clone()).await?;
+    let list = members::MemberList { workspace_id, page };
+    let selection = ListSelection::of::<WorkspaceMember>(ctx).into();
+    let page = members::list(app, viewer, list.clone(), &selection).await?;
     Ok(WorkspaceMemberConnection::new(page, TotalCount::new(ctx, list)))
 }

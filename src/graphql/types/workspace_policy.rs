@@ -1,6 +1,7 @@
 //! `WorkspacePolicy`.
 
 use async_graphql::{Enum, InputObject, SimpleObject};
+use row_object::RowObject;
 
 use crate::app::App;
 use crate::entity::workspace;
@@ -9,7 +10,7 @@ use crate::ingest::policy;
 use crate::workspace::edit::PolicyChange;
 
 /// Rules applied to new uploads of a workspace.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject, RowObject)]
 pub struct WorkspacePolicy {
     /// Accepted MIME types, by any of their names; `image/*` style wildcards allowed. Empty means any.
     allowed_mime_types: Vec<String>,

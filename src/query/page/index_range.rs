@@ -8,7 +8,7 @@ use sea_orm::{DbBackend, EntityTrait, IdenStatic, QueryFilter, QueryTrait, Selec
 use super::position::Position;
 use super::{KeysetRow, ListOrder, SortKey};
 use crate::access::WorkspaceAccess;
-use crate::entity::VisibleRows;
+use crate::entity::{VisibleRows, columns};
 use crate::id::WorkspaceId;
 
 /// A part of a list that is one range of one index: the rows of one workspace, or all rows.
@@ -105,12 +105,17 @@ impl<C: IdenStatic> Scan<'_, C> {
     }
 
     /// Reads several ranges in one statement; `None` without ranges.
-    pub(super) fn select<E>(&self, backend: DbBackend, ranges: &[IndexRange<E>]) -> Option<SelectStatement>
+    pub(super) fn select<E>(
+        &self,
+        backend: DbBackend,
+        ranges: &[IndexRange<E>],
+        columns: &[C],
+    ) -> Option<SelectStatement>
     where
         E: EntityTrait<Column = C>,
         E::Model: KeysetRow<C>,
     {
-        let mut selects = ranges.iter().map(|range| self.select_range(backend, range));
+        let mut selects = ranges.iter().map(|range| self.select_range(backend, range, columns));
         let first = selects.next()?;
         Some(if ranges.len() == 1 { first } else { self.merge::<E>(first, selects) })
     }
@@ -121,13 +126,13 @@ impl<C: IdenStatic> Scan<'_, C> {
     /// `(workspace_id, name, id) > ($1, $2, $3)`: given `workspace_id = $1`, its planner may read the primary key instead
     /// and skip the rows of all other workspaces. On SQLite it is an equality: given a comparison, its planner may use
     /// another index and sort.
-    fn select_range<E>(&self, backend: DbBackend, range: &IndexRange<E>) -> SelectStatement
+    fn select_range<E>(&self, backend: DbBackend, range: &IndexRange<E>, columns: &[C]) -> SelectStatement
     where
         E: EntityTrait<Column = C>,
         E::Model: KeysetRow<C>,
     {
         let column = |name| range.column(backend, name);
-        let mut query = range.select.clone().into_query();
+        let mut query = columns::only(range.select.clone(), columns).into_query();
         let compared = range.workspace.filter(|_| backend != DbBackend::Sqlite);
         match (range.workspace, compared) {
             (Some(WorkspaceId(workspace)), None) => {

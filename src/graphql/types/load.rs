@@ -1,0 +1,63 @@
+//! Rows by their keys: with the columns that a selection needs, or whole, by the loader of the request.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_graphql::Context;
+use futures_util::future::BoxFuture;
+
+use crate::entity::{api_token, columns, file, image, membership, user, workspace};
+use crate::error::Error;
+use crate::graphql::ContextExt;
+use crate::graphql::loader::ImageByFile;
+use crate::graphql::rows::LoadRows;
+use crate::graphql::types::api_token::ApiToken;
+use crate::graphql::types::file::File;
+use crate::graphql::types::image::Image;
+use crate::graphql::types::viewer::User;
+use crate::graphql::types::workspace::Workspace;
+use crate::graphql::types::workspace_member::WorkspaceMember;
+use crate::id::{ApiTokenId, FileId, ImageId, MembershipId, UserId, WorkspaceId};
+use crate::workspace::member as members;
+use crate::{api_token as tokens, file as files, image as images, workspace as workspaces};
+
+/// How a type of object is found by a type of key: `$ids` makes the ids of the keys, `$key` is the column with the key, and `$of` is
+/// the key of a row.
+macro_rules! load_rows {
+    ($object:ident, $entity:ident, $key:ty, $column:ident, $find:path, $ids:expr, $of:expr) => {
+        impl LoadRows<$key> for $object {
+            fn load<'a>(
+                ctx: &'a Context<'a>,
+                keys: Vec<$key>,
+                columns: &'a [$entity::Column],
+            ) -> BoxFuture<'a, Result<HashMap<$key, Self>, Error>> {
+                Box::pin(async move {
+                    let ids: Vec<_> = keys.into_iter().map($ids).collect();
+                    let columns = columns::with(columns, $entity::Column::$column);
+                    let found = $find(ctx.app(), ctx.viewer(), &ids, &columns).await?;
+                    Ok(found.into_iter().map(|row| ($of(&row), $object(row))).collect())
+                })
+            }
+
+            fn load_one<'a>(
+                ctx: &'a Context<'a>,
+                key: $key,
+            ) -> BoxFuture<'a, Result<Option<Self>, Arc<Error>>> {
+                Box::pin(async move { Ok(ctx.loaders().load_one(key).await?.map($object)) })
+            }
+        }
+    };
+    ($object:ident, $entity:ident, $key:ty, $find:path) => {
+        load_rows!($object, $entity, $key, Id, $find, |id| id, |row: &$entity::Model| row.id);
+    };
+}
+
+load_rows!(Workspace, workspace, WorkspaceId, workspaces::find_many);
+load_rows!(User, user, UserId, workspaces::find_users);
+load_rows!(File, file, FileId, files::find_many);
+load_rows!(Image, image, ImageId, images::find_many);
+load_rows!(Image, image, ImageByFile, FileId, images::find_by_files, |key| key.0, |row: &image::Model| {
+    ImageByFile(row.file_id)
+});
+load_rows!(WorkspaceMember, membership, MembershipId, members::find_many);
+load_rows!(ApiToken, api_token, ApiTokenId, tokens::find_many);
