@@ -43,19 +43,23 @@ use crate::storage::BlobStore;
 use cloudflare_images::client::Client;
 use cloudflare_images::wire::{Key, Variant};
 
-/// Most image operations that the worker runs at once.
-const MAX_IMAGE_OPERATIONS: usize = 32;
+/// Most image operations that the worker runs at once: as many as the batch host takes in a third of a second, in which a
+/// call should be answered.
+pub const MAX_IMAGE_OPERATIONS: usize = 64;
 
 /// The state of a running server. Cloning is cheap.
 #[derive(Clone)]
-pub struct App(Arc<Parts>);
+pub struct App {
+    /// The client for the Cloudflare account.
+    pub cloudflare: Client,
+    parts: Arc<Parts>,
+}
 
 /// The fields of [`App`], which dereferences to them.
 pub struct Parts {
     pub config: Config,
     pub db: Db,
     pub blobs: BlobStore,
-    pub cloudflare: Client,
     /// The named variants of the Cloudflare account.
     pub variants: Cached<Vec<Variant>>,
     /// The signing keys of the Cloudflare account.
@@ -90,18 +94,17 @@ impl std::ops::Deref for App {
     type Target = Parts;
 
     fn deref(&self) -> &Parts {
-        &self.0
+        &self.parts
     }
 }
 
 impl App {
     /// Creates the state.
     pub fn new(config: Config, db: Db, blobs: BlobStore, cloudflare: Client, clock: Clock) -> App {
-        App(Arc::new(Parts {
+        let parts = Parts {
             config,
             db,
             blobs,
-            cloudflare,
             variants: Cached::default(),
             keys: Cached::default(),
             flexible_variants: Cached::default(),
@@ -116,7 +119,13 @@ impl App {
             url_secret: OnceCell::new(),
             event_notifier: EventNotifier::default(),
             connections: Connections::default(),
-        }))
+        };
+        App { cloudflare, parts: Arc::new(parts) }
+    }
+
+    /// The same server for work that nobody waits for: its calls to the account leave a part of the rate to requests.
+    pub fn in_background(&self) -> App {
+        App { cloudflare: self.cloudflare.background(), parts: Arc::clone(&self.parts) }
     }
 
     /// When the lease of a row that is claimed now ends.

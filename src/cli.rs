@@ -53,6 +53,12 @@ enum Command {
         /// API token with read access only [default: a random one, kept in the data folder]
         #[arg(long)]
         read_token: Option<String>,
+        /// Maximum of calls to the API in five minutes, 1200 at Cloudflare; more are refused with 429 [default: no limit]
+        #[arg(long)]
+        rate: Option<std::num::NonZeroU32>,
+        /// Maximum of calls to the batch host in a second, 200 at Cloudflare; more are refused with 429 [default: no limit]
+        #[arg(long)]
+        batch_rate: Option<std::num::NonZeroU32>,
     },
     /// Check whether the server at --listen is alive; exits 0 if it is
     Healthcheck,
@@ -117,8 +123,19 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
         Command::Configuration => print!("{}", configuration::markdown(Cli::command())),
         Command::Token(create) => println!("{}", create_token(&cli.config, create).await?),
         #[cfg(feature = "emulator")]
-        Command::Emulator { account_id, api_token, read_token } => {
-            run_emulator(&cli.config, account_id.zip(api_token), read_token).await?;
+        Command::Emulator { account_id, api_token, read_token, rate, batch_rate } => {
+            let config = &cli.config;
+            let settings = cloudflare_images_emulator::Settings {
+                data_dir: config.data_dir.join("emulator"),
+                // Without one it is made of the address that the emulator listens on.
+                public_url: config.public_url.clone().unwrap_or_else(|| server::own_url(config.listen)),
+                account: account_id.zip(api_token),
+                read_token,
+                faults: config.emulator_faults,
+                rate,
+                batch_rate,
+            };
+            run_emulator(config, settings).await?;
         }
         Command::Healthcheck => healthcheck(cli.config.listen).await?,
     }
@@ -194,25 +211,21 @@ async fn create_token(config: &Config, token: Token) -> Result<String, Box<dyn s
     Ok(bootstrap::create_token(&db, &clock, &new).await?)
 }
 
-/// Runs the emulator until the process is asked to stop. `account` is its id and API token.
+/// Runs the emulator until the process is asked to stop.
 #[cfg(feature = "emulator")]
 async fn run_emulator(
     config: &Config,
-    account: Option<(String, String)>,
-    read_token: Option<String>,
+    mut settings: cloudflare_images_emulator::Settings,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    use cloudflare_images_emulator::{Emulator, Settings};
+    use cloudflare_images_emulator::Emulator;
     let listener = tokio::net::TcpListener::bind(config.listen)
         .await
         .map_err(|problem| server::StartError::Listen(config.listen, problem))?;
     let address = listener.local_addr()?;
-    let settings = Settings {
-        data_dir: config.data_dir.join("emulator"),
-        public_url: config.public_url.clone().unwrap_or_else(|| server::own_url(address)),
-        account,
-        read_token,
-        faults: config.emulator_faults,
-    };
+    if config.public_url.is_none() {
+        // The port may have been chosen by the system.
+        settings.public_url = server::own_url(address);
+    }
     let emulator = Emulator::open(settings).await.map_err(|problem| with_cause(&problem))?;
     println!("{}", emulator.usage(address));
     let stop = CancellationToken::new();

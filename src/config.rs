@@ -1,10 +1,12 @@
 //! All settings, each with its flag, environment variable, default and meaning. No other module reads the environment.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use cloudflare_images::client::Settings;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use url::Url;
 
@@ -150,6 +152,18 @@ pub struct Config {
     #[arg(long, global = true, help_heading = ACCOUNT,
           env = "IMAGEGRAPH_CLOUDFLARE_TIMEOUT", default_value = "15", value_parser = call_seconds)]
     pub cloudflare_timeout: Duration,
+
+    /// Number of calls to Cloudflare's API in any five minutes, of which a fifth may come at once. Cloudflare counts all calls
+    /// of a user, so several servers or other programs with the same user share its 1,200
+    #[arg(long, global = true, help_heading = ACCOUNT, env = "IMAGEGRAPH_CLOUDFLARE_RATE",
+          default_value_t = Settings::CLOUDFLARE_RATE)]
+    pub cloudflare_rate: NonZeroU32,
+
+    /// Number of calls in a second to the batch host, which takes the calls on images that the API's rate does not allow at
+    /// once; 0 if it is not to be used
+    #[arg(long, global = true, help_heading = ACCOUNT, env = "IMAGEGRAPH_CLOUDFLARE_BATCH_RATE",
+          default_value_t = Settings::CLOUDFLARE_BATCH_RATE.get())]
+    pub cloudflare_batch_rate: u32,
 
     /// Seconds an upload waits for Cloudflare before it is answered and the worker takes over; longer than the timeout of a
     /// call, so that the answer can tell why an image is queued

@@ -212,15 +212,17 @@ async fn write_rows(
             {
                 return Ok(IngestOutcome::Repeated);
             }
-            rows::event::append_for_file(&transaction, EventKind::FileCreated, &file, now).await?;
+            rows::event::append_for_new_file(&transaction, &file, now).await?;
             file
         }
         target => match fill_row(&transaction, target, received, blob_id, now).await? {
-            Some(file) => file,
+            Some(file) => {
+                rows::event::append_for_file(&transaction, EventKind::FileReady, &file, now).await?;
+                file
+            }
             None => return Ok(IngestOutcome::TooLate),
         },
     };
-    rows::event::append_for_file(&transaction, EventKind::FileReady, &file, now).await?;
     let image = insert_image(app, &transaction, received, &file, now).await?;
     transaction.commit().await?;
     Ok(IngestOutcome::Ready(Box::new(file), image.map(Box::new)))

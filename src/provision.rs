@@ -134,13 +134,6 @@ async fn adopt_or_create(app: &App, image: &Model) -> Created {
 async fn create(app: &App, image: &Model) -> Created {
     let file = file::by_id_unscoped(image.file_id).one(&app.db.read).await?;
     let Some(file) = file else { return Err(bytes_missing()) };
-    let bytes = stored_bytes::read(app, &file).await?;
-    let upload = Upload {
-        filename: image.filename.clone(),
-        content_type: image.mime_type.clone(),
-        length: u64::try_from(image.size).unwrap_or(0),
-        stream: Box::pin(bytes.map_err(std::io::Error::other)),
-    };
     let of_user = image.cf_metadata.as_ref().map(JsonText::value);
     let new = NewImage {
         id: image.custom_id.as_deref(),
@@ -148,13 +141,31 @@ async fn create(app: &App, image: &Model) -> Created {
         require_signed_urls: image.require_signed_urls,
         creator: image.creator.as_deref(),
     };
-    let created = app.cloudflare.create(new, Body::Upload(upload)).await;
+    let mut created = app.cloudflare.create(new, body(app, image, &file).await?).await;
+    // With another token, and then at another host.
+    for _ in 0..2 {
+        if !created.as_ref().is_err_and(AccountError::may_succeed_at_once) {
+            break;
+        }
+        created = app.cloudflare.create(new, body(app, image, &file).await?).await;
+    }
     let (Err(AccountError::Conflict(_)), Some(id)) = (&created, new.id) else { return Ok(created) };
     // The image that has the custom id may be the result of an earlier attempt that the account's list does not show yet.
     match app.cloudflare.find(id).await {
         Ok(Some(found)) if stray::is_ours(&found, image.id) && !found.draft => Ok(Ok(found)),
         _ => Ok(created),
     }
+}
+
+/// The stored bytes of an image's file, to be sent.
+async fn body(app: &App, image: &Model, file: &file::Model) -> Result<Body> {
+    let bytes = stored_bytes::read(app, file).await?;
+    Ok(Body::Upload(Upload {
+        filename: image.filename.clone(),
+        content_type: image.mime_type.clone(),
+        length: u64::try_from(image.size).unwrap_or(0),
+        stream: Box::pin(bytes.map_err(std::io::Error::other)),
+    }))
 }
 
 /// The metadata of an image in the account: the user's metadata, and the id of the image row.

@@ -25,6 +25,7 @@ use uuid::Uuid;
 
 use crate::config::{Config, Durability};
 use crate::folder;
+use crate::storage::spool::Spool;
 
 /// Read timeout of S3 requests: the longest time without data from the store, which includes sending one part.
 const S3_READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -57,6 +58,8 @@ pub struct BlobStore {
     store: Arc<dyn ObjectStore>,
     /// The directory of a directory store.
     directory: Option<PathBuf>,
+    /// Whether an object is on disk before a call returns.
+    durable: bool,
     /// For S3: the signer of URLs at which clients send bytes to the store, and the prefix of all keys.
     signer: Option<(Arc<dyn Signer>, Path)>,
 }
@@ -69,7 +72,8 @@ impl BlobStore {
             Some(url) => match url.scheme() {
                 "s3" => return Self::s3(config, url),
                 "memory" => {
-                    return Ok(BlobStore { store: Arc::new(InMemory::new()), directory: None, signer: None });
+                    let store = Arc::new(InMemory::new());
+                    return Ok(BlobStore { store, directory: None, durable: false, signer: None });
                 }
                 _ => url.to_file_path().map_err(|()| OpenError::Path)?,
             },
@@ -78,7 +82,7 @@ impl BlobStore {
         folder::create(&directory, durable)?;
         // With `with_fsync`, an object and the directory entries that lead to it are on disk before a call returns.
         let store = LocalFileSystem::new_with_prefix(&directory)?.with_fsync(durable);
-        Ok(BlobStore { store: Arc::new(store), directory: Some(directory), signer: None })
+        Ok(BlobStore { store: Arc::new(store), directory: Some(directory), durable, signer: None })
     }
 
     fn s3(config: &Config, url: &url::Url) -> Result<BlobStore, OpenError> {
@@ -103,7 +107,23 @@ impl BlobStore {
         let s3 = builder.build()?;
         let signer: Arc<dyn Signer> = Arc::new(s3.clone());
         let store = Arc::new(PrefixStore::new(s3, prefix.clone()));
-        Ok(BlobStore { store, directory: None, signer: Some((signer, prefix)) })
+        Ok(BlobStore { store, directory: None, durable: true, signer: Some((signer, prefix)) })
+    }
+
+    /// Stores received bytes, and returns their size and hash. A directory on the file system of the spool gets a link to its
+    /// file, so that the bytes are written once; every other store gets a copy.
+    pub async fn put_spool(&self, key: BlobKey, spool: &Spool) -> object_store::Result<StoredObject> {
+        if let Some(directory) = &self.directory {
+            let path = directory.join(key.path().as_ref());
+            let (file, durable) = (spool.clone(), self.durable);
+            let linked = tokio::task::spawn_blocking(move || file.link(&path, durable)).await;
+            // What a link cannot do, a copy can: another file system, or one without nameless files. It also has the error
+            // if it cannot.
+            if linked.is_ok_and(|linked| linked.is_ok()) {
+                return Ok(StoredObject { size: spool.size, sha256: spool.sha256 });
+            }
+        }
+        self.put(key, spool.chunks()).await
     }
 
     /// Stores the bytes of `source`, and returns their size and hash. The object becomes visible when it is complete.

@@ -17,7 +17,7 @@ use sea_orm::{
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::app::App;
+use crate::app::{App, MAX_IMAGE_OPERATIONS};
 use crate::entity::{DueEntity, direct_upload, file, image};
 use crate::error::{Error, Result};
 use crate::ingest::dedup;
@@ -29,15 +29,41 @@ use crate::{
 /// Maximum number of rows of a table that a round claims.
 const BATCH_SIZE: u64 = 8;
 
+/// Number of images that are claimed at once, or more.
+const IMAGE_BATCH_SIZE: u32 = 16;
+
 /// How long a round waits for the steps it has started.
 const ROUND_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long running imports may take to end when the worker stops. Imports that take longer are due again later.
 const IMPORT_STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Runs rounds and imports until cancelled; a round that has started is completed.
+/// Runs rounds, images and imports until cancelled; a round that has started is completed.
 pub async fn run(app: App, stop: CancellationToken) {
-    tokio::join!(rounds(app.clone(), stop.clone()), imports(app, stop));
+    let app = app.in_background();
+    tokio::join!(rounds(app.clone(), stop.clone()), images(app.clone(), stop.clone()), imports(app, stop));
+}
+
+/// Runs the steps of images, apart from the rounds: a queue is worked off as fast as the account takes it, and a slow account
+/// does not delay other work.
+async fn images(app: App, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        let started = start_images(&app).await.inspect_err(Error::log).unwrap_or_default().len();
+        // More may be due, for which the permits of several images are awaited: claims of single images cost more.
+        let several = async {
+            match started {
+                0 => std::future::pending().await,
+                _ => drop(app.image_permits.acquire_many(IMAGE_BATCH_SIZE).await),
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = several => {}
+            () = tokio::time::sleep(app.config.worker_interval) => {}
+        }
+    }
+    let all = u32::try_from(MAX_IMAGE_OPERATIONS).unwrap_or(u32::MAX);
+    let _ = tokio::time::timeout(ROUND_TIMEOUT, app.image_permits.acquire_many(all)).await;
 }
 
 /// Imports files, apart from the rounds, so that a slow source does not delay other work.
@@ -72,7 +98,10 @@ async fn imports(app: App, stop: CancellationToken) {
 async fn rounds(app: App, stop: CancellationToken) {
     let mut next_sweep = app.clock.now();
     while !stop.is_cancelled() {
-        let claimed = round(&app).await.inspect_err(Error::log).unwrap_or(0);
+        let started = start_others(&app).await.inspect_err(Error::log).unwrap_or_default();
+        let claimed = started.len();
+        // A step that takes longer continues in its task.
+        let _ = tokio::time::timeout(ROUND_TIMEOUT, join_all(started)).await;
         if let Err(problem) = api_token::write_uses(&app).await {
             problem.log();
         }
@@ -118,18 +147,35 @@ pub async fn analyse_next(app: &App) -> Result<bool> {
     Ok(true)
 }
 
-/// Runs the steps of rows that are due, at most a batch of each table; returns the number of rows.
+/// Runs the steps of rows that are due now, at most a batch of each table; returns the number of rows. For tests, which do not
+/// wait for the worker.
 pub async fn round(app: &App) -> Result<usize> {
-    let mut tasks = Vec::new();
+    let app = app.in_background();
+    let mut started = start_images(&app).await?;
+    started.extend(start_others(&app).await?);
+    let claimed = started.len();
+    let _ = tokio::time::timeout(ROUND_TIMEOUT, join_all(started)).await;
+    Ok(claimed)
+}
+
+/// Claims images that are due, as many as there are permits, and starts their steps.
+async fn start_images(app: &App) -> Result<Vec<JoinHandle<()>>> {
     let free = u64::try_from(app.image_permits.available_permits()).unwrap_or(0);
-    for image in claim_images(app, Ord::min(free, BATCH_SIZE)).await? {
+    let claimed = claim_images(app, free).await?;
+    let start = |image| {
         let app = app.clone();
         let permit = Arc::clone(&app.image_permits).try_acquire_owned();
-        tasks.push(spawn_logged(async move {
+        spawn_logged(async move {
             let _permit = permit;
             provision::run_due(&app, image).await
-        }));
-    }
+        })
+    };
+    Ok(claimed.into_iter().map(start).collect())
+}
+
+/// Claims files and direct uploads that are due, at most a batch of each, and starts their steps.
+async fn start_others(app: &App) -> Result<Vec<JoinHandle<()>>> {
+    let mut tasks = Vec::new();
     // Imports are claimed by `imports`.
     let not_imports = file::Column::Status
         .ne(file::Status::Processing)
@@ -144,10 +190,7 @@ pub async fn round(app: &App) -> Result<usize> {
         let app = app.clone();
         tasks.push(spawn_logged(async move { direct_uploads::run_due(&app, upload).await }));
     }
-    let claimed = tasks.len();
-    // A step that takes longer, such as sending an image over a slow connection, continues in its task.
-    let _ = tokio::time::timeout(ROUND_TIMEOUT, join_all(tasks)).await;
-    Ok(claimed)
+    Ok(tasks)
 }
 
 /// Spawns a step as a task of its own and logs its error, so that a panic does not end the worker.
@@ -176,7 +219,7 @@ pub async fn sweep(app: &App) -> Result<()> {
     removed
 }
 
-/// Claims at most `limit` images that are due, each in a transaction that also updates its file.
+/// Claims at most `limit` images that are due, in a transaction that also updates their files.
 async fn claim_images(app: &App, limit: u64) -> Result<Vec<image::Model>> {
     if limit == 0 {
         return Ok(Vec::new());
@@ -187,11 +230,7 @@ async fn claim_images(app: &App, limit: u64) -> Result<Vec<image::Model>> {
         .limit(limit)
         .all(&app.db.read)
         .await?;
-    let mut claimed = Vec::new();
-    for image in due {
-        claimed.extend(provision::claim::claim_due(app, &image).await?);
-    }
-    Ok(claimed)
+    provision::claim::claim_all_due(app, due).await
 }
 
 /// Claims rows that are due, at most a batch.

@@ -35,7 +35,8 @@ impl Load {
             .map(|_| {
                 let endpoint = self.endpoint.clone();
                 tokio::spawn(async move {
-                    let (mut latencies, mut connection) = (Vec::new(), Connection::open(&endpoint).await);
+                    let (mut latencies, mut connection) =
+                        (Vec::new(), Connection::open(endpoint.address).await);
                     while Instant::now() < end {
                         let sent = Instant::now();
                         connection.send(&endpoint.request).await;
@@ -64,22 +65,22 @@ impl Outcome {
 
 /// Sends one request on a connection of its own, and returns the body of its response.
 pub(crate) async fn exchange(endpoint: &Endpoint) -> Vec<u8> {
-    let mut connection = Connection::open(endpoint).await;
+    let mut connection = Connection::open(endpoint.address).await;
     connection.send(&endpoint.request).await;
     connection.body
 }
 
 /// A connection that is kept alive. It reads what the two servers send, a body with its length, and costs next to nothing:
 /// a full HTTP client would take the processor from what it measures.
-struct Connection {
+pub(crate) struct Connection {
     stream: BufReader<TcpStream>,
     line: String,
-    body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Connection {
-    async fn open(endpoint: &Endpoint) -> Connection {
-        let stream = TcpStream::connect(endpoint.address).await.unwrap();
+    pub(crate) async fn open(address: SocketAddr) -> Connection {
+        let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
         Connection {
             stream: BufReader::with_capacity(1 << 16, stream),
@@ -88,7 +89,8 @@ impl Connection {
         }
     }
 
-    async fn send(&mut self, request: &[u8]) {
+    /// Sends a request and reads its response, whose status must be 200.
+    pub(crate) async fn send(&mut self, request: &[u8]) {
         self.stream.get_mut().write_all(request).await.unwrap();
         let (mut status, mut length) = (String::new(), None);
         loop {

@@ -22,6 +22,11 @@ pub(crate) struct Process {
 impl Process {
     /// The program as shipped, on a free port.
     pub(crate) fn program(url: &str, dir: &Path, wrapper: Option<&[&str]>) -> Process {
+        Self::start(Self::command(url, dir, wrapper), "listens on ")
+    }
+
+    /// The command of [`Process::program`].
+    pub(crate) fn command(url: &str, dir: &Path, wrapper: Option<&[&str]>) -> Command {
         let mut command = wrapped(env!("CARGO_BIN_EXE_imagegraph"), wrapper);
         command
             .current_dir(dir)
@@ -32,7 +37,7 @@ impl Process {
             .env("IMAGEGRAPH_LOG", "warn")
             // The worker looks for work once and then leaves the machine to the queries.
             .env("IMAGEGRAPH_WORKER_INTERVAL", "3600");
-        Self::start(command, "listens on ")
+        command
     }
 
     /// The floor: this executable, which serves instead of measuring.
@@ -43,13 +48,15 @@ impl Process {
         Self::start(command, "floor listens on ")
     }
 
-    fn start(mut command: Command, before_address: &str) -> Process {
+    /// Starts a command and waits until it prints its address, behind this text.
+    pub(crate) fn start(mut command: Command, before_address: &str) -> Process {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let address = loop {
             let line = lines.next().expect("the process ended at once").unwrap();
             if let Some((_, address)) = line.split_once(before_address) {
-                break address.trim().parse().unwrap();
+                let address = address.split_whitespace().next().unwrap();
+                break address.trim_end_matches('.').parse().unwrap();
             }
         };
         // What it prints later is read and dropped, so that it never waits for a reader.
@@ -84,7 +91,8 @@ impl Process {
         (self.statements().await - second - (second - first)) / REQUESTS
     }
 
-    async fn statements(&self) -> u64 {
+    /// SQL statements since its start.
+    pub(crate) async fn statements(&self) -> u64 {
         let request = format!(
             "GET /metrics HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {ADMIN}\r\n\r\n",
             self.address

@@ -45,7 +45,7 @@ pub enum ContentLookup {
 pub async fn store(app: &App, spool: &Spool) -> Result<Uuid> {
     let blob_id = uuid_v7(app.clock.now());
     let key = BlobKey::Original(blob_id);
-    let stored = app.blobs.put(key, spool.chunks()).await?;
+    let stored = app.blobs.put_spool(key, spool).await?;
     let received = StoredObject { size: spool.size, sha256: spool.sha256 };
     if stored != received || app.blobs.size(key).await? != Some(spool.size) {
         discard(app, blob_id).await;

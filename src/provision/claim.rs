@@ -3,7 +3,7 @@
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, sea_query::Expr};
 use serde_json::Value;
 
-use crate::app::App;
+use crate::app::{App, Transaction};
 use crate::entity::file::{self, ImageStatus};
 use crate::entity::image::{self, Column, Entity, Model, NewImage, State};
 use crate::error::{Code, Error, Result};
@@ -90,11 +90,46 @@ async fn claim_queued_or_failed(app: &App, file: FileId, new: &NewImage) -> Resu
 
 /// Claims an image that is due; `None` if another claim came first.
 pub async fn claim_due(app: &App, due: &Model) -> Result<Option<Model>> {
-    let now = app.clock.now();
     let transaction = app.db.begin().await?;
+    let Some(claimed) = claim(app, &transaction, due).await? else { return Ok(None) };
+    transaction.commit().await?;
+    Ok(Some(claimed))
+}
+
+/// Claims images that are due, in one transaction; without those for which another claim came first.
+pub async fn claim_all_due(app: &App, mut due: Vec<Model>) -> Result<Vec<Model>> {
+    if due.is_empty() {
+        return Ok(due);
+    }
+    // Two servers that claim the same images lock their rows in the same order.
+    due.sort_by_key(|image| image.file_id);
+    let transaction = app.db.begin().await?;
+    let mut claimed = Vec::new();
+    for image in &due {
+        let Some(image) = claim(app, &transaction, image).await? else {
+            // Another server claims images too. What was written for this one must not be committed.
+            transaction.rollback().await?;
+            return claim_each_due(app, &due).await;
+        };
+        claimed.push(image);
+    }
+    transaction.commit().await?;
+    Ok(claimed)
+}
+
+async fn claim_each_due(app: &App, due: &[Model]) -> Result<Vec<Model>> {
+    let mut claimed = Vec::new();
+    for image in due {
+        claimed.extend(claim_due(app, image).await?);
+    }
+    Ok(claimed)
+}
+
+async fn claim(app: &App, transaction: &Transaction, due: &Model) -> Result<Option<Model>> {
+    let now = app.clock.now();
     if due.state == State::Pending {
         // The file shows `IN_PROGRESS` already if the process that had claimed the row ended without recording a result.
-        show_in_progress(&transaction, due.file_id, &[ImageStatus::Queued, ImageStatus::InProgress]).await?;
+        show_in_progress(transaction, due.file_id, &[ImageStatus::Queued, ImageStatus::InProgress]).await?;
     }
     let claimed = Entity::update_many()
         .col_expr(Column::DueAt, Expr::val(app.lease(now)))
@@ -102,11 +137,9 @@ pub async fn claim_due(app: &App, due: &Model) -> Result<Option<Model>> {
         .filter(image::COLUMN.id.eq(due.id))
         .filter(Column::State.eq(due.state))
         .filter(image::COLUMN.due_at.lte(now))
-        .exec_with_returning(&transaction)
+        .exec_with_returning(transaction)
         .await?;
-    let Some(claimed) = claimed.into_iter().next() else { return Ok(None) };
-    transaction.commit().await?;
-    Ok(Some(claimed))
+    Ok(claimed.into_iter().next())
 }
 
 /// Sets the image status of a file to `IN_PROGRESS` if it was one of `from`; returns whether it was.

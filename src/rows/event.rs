@@ -1,7 +1,7 @@
 //! Events. They are appended in the transaction that changes the row, so that an event exists if and only if the change does.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sea_orm::{ActiveModelTrait, ActiveValue::Set, ConnectionTrait, EntityTrait, NotSet, QueryFilter};
+use sea_orm::{ActiveValue::Set, ConnectionTrait, EntityTrait, NotSet, QueryFilter};
 
 use crate::entity::{event, file, image};
 use crate::error::Result;
@@ -19,6 +19,18 @@ pub async fn append_for_file(
     now: DateTime<Utc>,
 ) -> Result<()> {
     append(transaction, kind, file.workspace_id, file.id, None, now).await
+}
+
+/// Appends the events of a file that is created with its bytes, in one statement.
+pub async fn append_for_new_file(
+    transaction: &impl ConnectionTrait,
+    file: &file::Model,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    let kinds = [event::EventKind::FileCreated, event::EventKind::FileReady];
+    let rows = kinds.map(|kind| row(kind, file.workspace_id, file.id, None, now));
+    event::Entity::insert_many(rows).exec_without_returning(transaction).await?;
+    Ok(())
 }
 
 /// Appends an event about an image and its file.
@@ -40,16 +52,26 @@ pub async fn append(
     image: Option<ImageId>,
     now: DateTime<Utc>,
 ) -> Result<()> {
-    let row = event::ActiveModel {
+    let row = row(kind, workspace, file, image, now);
+    event::Entity::insert(row).exec_without_returning(transaction).await?;
+    Ok(())
+}
+
+fn row(
+    kind: event::EventKind,
+    workspace: WorkspaceId,
+    file: FileId,
+    image: Option<ImageId>,
+    now: DateTime<Utc>,
+) -> event::ActiveModel {
+    event::ActiveModel {
         seq: NotSet,
         workspace_id: Set(workspace),
         kind: Set(kind),
         file_id: Set(file),
         image_id: Set(image),
         at: Set(now),
-    };
-    row.insert(transaction).await?;
-    Ok(())
+    }
 }
 
 /// Deletes events that no valid cursor can reach.

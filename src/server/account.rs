@@ -1,5 +1,7 @@
 //! The Cloudflare account of a server: the one in the settings, or the embedded emulator.
 
+use std::num::NonZeroU32;
+
 use axum::Router;
 use url::Url;
 
@@ -17,6 +19,8 @@ const USER_AGENT: &str = concat!("imagegraph/", env!("CARGO_PKG_VERSION"));
 pub struct Account {
     /// Settings of the client.
     pub settings: client::Settings,
+    /// Whether the batch host takes the calls on images that the rate of the management API does not allow at once.
+    pub uses_batch_host: bool,
     /// Base URL of image delivery.
     pub delivery: Url,
     /// The router of the emulator, if it is the account.
@@ -52,9 +56,15 @@ impl Account {
             user_agent: USER_AGENT.to_owned(),
             attempt_timeout: config.cloudflare_timeout,
             call_timeout: config.cloudflare_timeout,
-            rate: client::Settings::CLOUDFLARE_RATE,
+            rate: Some(config.cloudflare_rate),
+            batch_rate: NonZeroU32::new(config.cloudflare_batch_rate),
         };
-        Ok(Account { settings, delivery: config.cloudflare_delivery_url.clone(), emulator: None })
+        Ok(Account {
+            uses_batch_host: settings.batch_rate.is_some(),
+            settings,
+            delivery: config.cloudflare_delivery_url.clone(),
+            emulator: None,
+        })
     }
 
     #[cfg(feature = "emulator")]
@@ -67,6 +77,8 @@ impl Account {
             account: None,
             read_token: None,
             faults: config.emulator_faults,
+            rate: None,
+            batch_rate: None,
         };
         let emulator =
             Emulator::open(settings).await.map_err(|problem| AccountError::Emulator(Box::new(problem)))?;
@@ -82,10 +94,11 @@ impl Account {
             attempt_timeout: config.cloudflare_timeout,
             call_timeout: config.cloudflare_timeout,
             // The emulator has no rate limit to stay below.
-            rate: u32::MAX,
+            rate: None,
+            batch_rate: None,
         };
         let delivery = settings.delivery.clone();
-        Ok(Account { settings, delivery, emulator: Some(emulator.router()) })
+        Ok(Account { settings, uses_batch_host: false, delivery, emulator: Some(emulator.router()) })
     }
 
     #[cfg(not(feature = "emulator"))]

@@ -75,7 +75,8 @@ pub async fn start(mut config: Config, clock: Clock) -> Result<Running, StartErr
     // The server reaches its own emulator at the address it listens on; URLs for clients have the public one.
     let account = Account::open(&config, &public_url, &own_url(address)).await?;
     config.cloudflare_delivery_url = account.delivery.clone();
-    let cloudflare = Client::new(account.settings)?;
+    let client = Client::new(account.settings)?;
+    let cloudflare = if account.uses_batch_host { client.balanced() } else { client };
     let first_start = bootstrap::first_start(&db, &clock, config.admin_token.as_deref())
         .await
         .map_err(StartError::Bootstrap)?;

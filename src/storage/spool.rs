@@ -1,19 +1,45 @@
 //! Received bytes in temporary files, counted and hashed while they arrive.
 
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use sha2::{Digest, Sha256};
-use tokio::io::AsyncWriteExt;
 
 use crate::error::{Code, Error, Result};
+#[cfg(target_os = "linux")]
+use crate::folder;
 
 /// Size of the chunks that are read, in bytes.
 const CHUNK_SIZE: usize = 1024 * 1024;
+
+/// Received bytes are gathered up to this number, and then hashed and written at once: a photo in one step.
+const GATHERED_BYTES: usize = 256 * 1024;
+
+/// A temporary file that is being written.
+struct Output {
+    file: File,
+    hasher: Sha256,
+}
+
+impl Output {
+    /// Hashes and writes bytes, on the pool for blocking operations.
+    async fn write(self, chunks: Vec<Bytes>) -> Result<Output> {
+        let Output { mut file, mut hasher } = self;
+        let written = tokio::task::spawn_blocking(move || {
+            for chunk in &chunks {
+                hasher.update(chunk);
+                file.write_all(chunk)?;
+            }
+            Ok(Output { file, hasher })
+        });
+        let written = written.await.unwrap_or_else(|panic| Err(io::Error::other(panic)));
+        written.map_err(|io| Error::outage("writing a temporary file", io))
+    }
+}
 
 /// Received bytes in a temporary file without a name: the operating system removes it even if the process is killed.
 #[derive(Clone)]
@@ -35,20 +61,53 @@ impl Spool {
     {
         let file =
             tempfile::tempfile_in(folder).map_err(|io| Error::outage("creating a temporary file", io))?;
-        let mut output = tokio::fs::File::from_std(file);
-        let (mut size, mut hasher) = (0u64, Sha256::new());
+        let mut output = Output { file, hasher: Sha256::new() };
+        let (mut size, mut gathered, mut gathered_bytes) = (0u64, Vec::new(), 0);
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk?;
             size += chunk.len() as u64;
             if size > max {
                 return Err(too_large(max));
             }
-            hasher.update(&chunk);
-            output.write_all(&chunk).await.map_err(|io| Error::outage("writing a temporary file", io))?;
+            gathered_bytes += chunk.len();
+            gathered.push(chunk);
+            if gathered_bytes >= GATHERED_BYTES {
+                output = output.write(std::mem::take(&mut gathered)).await?;
+                gathered_bytes = 0;
+            }
         }
-        output.flush().await.map_err(|io| Error::outage("writing a temporary file", io))?;
-        let file = Arc::new(output.into_std().await);
-        Ok(Spool { file, size, sha256: hasher.finalize().into() })
+        let Output { file, hasher } = output.write(gathered).await?;
+        Ok(Spool { file: Arc::new(file), size, sha256: hasher.finalize().into() })
+    }
+
+    /// Gives the file this name as well, in a folder that is created if it is missing. With `durable`, bytes and name are on
+    /// disk when this returns.
+    ///
+    /// # Errors
+    /// Those of the file system: the folder may be on another one, or not support links to nameless files.
+    #[cfg(target_os = "linux")]
+    pub fn link(&self, path: &Path, durable: bool) -> io::Result<()> {
+        use rustix::fs::{AtFlags, CWD, linkat};
+        use std::os::fd::AsRawFd;
+        let parent = path.parent().unwrap_or(Path::new(""));
+        if !parent.exists() {
+            folder::create(parent, durable)?;
+        }
+        if durable {
+            self.file.sync_data()?;
+        }
+        let nameless = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        linkat(CWD, nameless, CWD, path, AtFlags::SYMLINK_FOLLOW)?;
+        if durable { folder::sync(parent) } else { Ok(()) }
+    }
+
+    /// Other systems have no names for nameless files.
+    ///
+    /// # Errors
+    /// Always.
+    #[cfg(not(target_os = "linux"))]
+    pub fn link(&self, _: &Path, _: bool) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     /// A reader at the start of the bytes. Each reader has its own position.

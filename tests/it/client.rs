@@ -38,6 +38,8 @@ impl Account {
             account: None,
             read_token: None,
             faults: true,
+            rate: None,
+            batch_rate: None,
         };
         let emulator = Emulator::open(settings).await.unwrap();
         let router = Router::new().nest("/cloudflare", emulator.router());
@@ -51,7 +53,7 @@ impl Account {
             upload: at("/upload"),
             attempt_timeout: Duration::from_secs(10),
             call_timeout: Duration::from_secs(40),
-            rate: u32::MAX,
+            rate: None,
             ..Settings::new(
                 credentials.account_id.as_str(),
                 Credentials::Token(credentials.api_token.clone().into()),

@@ -216,7 +216,7 @@ async fn traced_upload(durability: &str, bytes: Vec<u8>) -> Vec<String> {
         "-s",
         "40",
         "-e",
-        "trace=fsync,fdatasync,rename,renameat,renameat2,write,writev,sendto,sendmsg",
+        "trace=fsync,fdatasync,linkat,write,writev,sendto,sendmsg",
         "-o",
     ]);
     command.arg(&log).arg(env!("CARGO_BIN_EXE_imagegraph"));
@@ -250,8 +250,9 @@ async fn bytes_folder_and_row_are_synced_before_the_answer() {
     for length in [5_000, 12 * 1024 * 1024] {
         let calls = traced_upload("full", noise(length, 21)).await;
         let syncs = |call: &str| call.starts_with("fsync(") || call.starts_with("fdatasync(");
-        let bytes = position(&calls, |call| syncs(call) && call.contains("/originals/"));
-        let named = position(&calls, |call| call.starts_with("rename") && call.contains("/originals/"));
+        // The file has no name until its bytes are on disk.
+        let bytes = position(&calls, |call| syncs(call) && call.contains("/data/#"));
+        let named = position(&calls, |call| call.starts_with("linkat(") && call.contains("/originals/"));
         let folder = position(&calls, |call| syncs(call) && call.contains("/originals>"));
         let row = calls.iter().rposition(|call| syncs(call) && call.contains("/imagegraph.sqlite-wal>"));
         let order = [bytes, named, folder, row];

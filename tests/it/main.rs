@@ -15,6 +15,8 @@ mod upload;
 
 mod outage;
 
+mod rates;
+
 mod reads;
 
 mod lifecycle;

@@ -50,6 +50,11 @@ impl ApiError {
         Self::new(StatusCode::UNAUTHORIZED, 10000, "Authentication error")
     }
 
+    pub(super) fn rate_limited() -> Self {
+        let message = "Please wait and consider throttling your request speed";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, 971, message)
+    }
+
     /// For a token with the permission *Images Read* and a call that needs *Images Write*.
     pub(super) fn missing_permission() -> Self {
         Self::new(StatusCode::FORBIDDEN, 10000, "Authentication error")

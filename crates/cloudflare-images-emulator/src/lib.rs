@@ -14,6 +14,8 @@
 //!     account: None,
 //!     read_token: None,
 //!     faults: false,
+//!     rate: None,
+//!     batch_rate: None,
 //! };
 //! let emulator = Emulator::open(settings).await?;
 //! println!("{}", emulator.usage(listener.local_addr()?));
@@ -43,6 +45,7 @@ mod id;
 mod ingest;
 mod metadata;
 mod probe;
+mod rate_limit;
 mod response;
 mod route;
 mod store;
@@ -50,6 +53,7 @@ mod transform;
 mod upload;
 mod usage;
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -68,6 +72,7 @@ pub use account::Credentials;
 use delivery::Renderer;
 use error::ApiError;
 use fault::{CallInfo, Faults};
+use rate_limit::{RateLimit, RateLimits};
 use route::Target;
 use store::Store;
 
@@ -86,6 +91,12 @@ pub struct Settings {
     pub read_token: Option<String>,
     /// Serves the fault injection API, `/faults`, without authentication.
     pub faults: bool,
+    /// Maximum of calls to the management API in five minutes; more are refused with 429 and `Retry-After` for five
+    /// minutes. `None` for no limit; Cloudflare's is 1,200.
+    pub rate: Option<NonZeroU32>,
+    /// Maximum of calls to the batch host in a second; more are refused for a second. `None` for no limit; Cloudflare's
+    /// is 200.
+    pub batch_rate: Option<NonZeroU32>,
 }
 
 /// Why an emulator could not be opened.
@@ -122,6 +133,7 @@ struct Inner {
     public_url: String,
     store: Store,
     renderer: Renderer,
+    rate_limits: RateLimits,
     /// `None` if fault injection is off.
     faults: Option<Faults>,
 }
@@ -137,6 +149,7 @@ impl Emulator {
             public_url: settings.public_url.as_str().trim_end_matches('/').to_owned(),
             store,
             renderer: Renderer::default(),
+            rate_limits: RateLimits::new(&settings),
             faults: settings.faults.then(Faults::default),
         })))
     }
@@ -206,6 +219,14 @@ async fn respond_with_faults(emulator: &Emulator, target: Target, request: Reque
 }
 
 async fn respond_to_target(emulator: &Emulator, target: Target, request: Request) -> Response {
+    let limit = match &target {
+        Target::Api { .. } => &emulator.0.rate_limits.api,
+        Target::Batch(_) => &emulator.0.rate_limits.batch,
+        Target::Upload { .. } | Target::Delivery(_) | Target::Faults(_) => &None,
+    };
+    if let Some(Err(too_many)) = limit.as_ref().map(RateLimit::admit) {
+        return *too_many;
+    }
     match target {
         Target::Api { account, call } => match account::authorize(emulator, &account, request.headers()) {
             Ok(permission) => api::respond(emulator, permission, call, request).await,

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -43,6 +44,12 @@ struct Cli {
     /// Enable fault injection, /faults, for everybody who can reach the emulator
     #[arg(long, env = "CLOUDFLARE_IMAGES_EMULATOR_FAULTS")]
     faults: bool,
+    /// Maximum of calls to the API in five minutes, 1200 at Cloudflare; more are refused with 429 [default: no limit]
+    #[arg(long, env = "CLOUDFLARE_IMAGES_EMULATOR_RATE")]
+    rate: Option<NonZeroU32>,
+    /// Maximum of calls to the batch host in a second, 200 at Cloudflare; more are refused with 429 [default: no limit]
+    #[arg(long, env = "CLOUDFLARE_IMAGES_EMULATOR_BATCH_RATE")]
+    batch_rate: Option<NonZeroU32>,
 }
 
 fn http_url(text: &str) -> Result<Url, String> {
@@ -80,6 +87,8 @@ async fn run(cli: Cli) -> Result<(), Box<dyn Error>> {
         account: cli.account_id.zip(cli.api_token),
         read_token: cli.read_token,
         faults: cli.faults,
+        rate: cli.rate,
+        batch_rate: cli.batch_rate,
     };
     let emulator = Emulator::open(settings).await?;
     println!("{}", emulator.usage(address));

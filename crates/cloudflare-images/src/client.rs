@@ -7,9 +7,11 @@ use std::sync::Arc;
 
 use percent_encoding::{PercentEncode, utf8_percent_encode};
 use reqwest::Method;
+use serde::de::DeserializeOwned;
 
-use self::call::{Call, Retry};
-use self::host::Host;
+use self::call::{Attempts, Call, FailedCall, Retry, deletion, required};
+use self::hosts::{Choice, Hosts};
+use self::rate_limit::Priority;
 use self::request::RequestBody;
 use super::{signing, wire};
 
@@ -18,6 +20,7 @@ mod call;
 mod error;
 mod failures;
 mod host;
+mod hosts;
 mod query;
 mod rate_limit;
 mod request;
@@ -57,14 +60,11 @@ pub struct Client {
     pub settings: Arc<Settings>,
     /// Numbers of failed calls of this client and its clones.
     pub failures: Arc<Failures>,
-    /// The management API.
-    account: Arc<Host>,
-    /// The batch host.
-    batch: Arc<Host>,
-    /// The host for calls on images: `account` or `batch`.
-    images: Arc<Host>,
-    /// The host of direct uploads.
-    upload: Arc<Host>,
+    hosts: Arc<Hosts>,
+    /// Where calls on images go.
+    choice: Choice,
+    /// The priority of calls on images.
+    priority: Priority,
 }
 
 /// The result of a deletion.
@@ -85,15 +85,12 @@ impl Client {
     /// # Panics
     /// If the program has not installed a cryptography provider of rustls.
     pub fn new(settings: Settings) -> Result<Self, Error> {
-        let http = settings.http()?;
         let failures = Arc::new(Failures::default());
-        let account = Arc::new(Host::account(&settings, &http, &failures)?);
         Ok(Self {
-            batch: Arc::new(Host::batch(&settings, &http, account.clone(), &failures)),
-            upload: Arc::new(Host::upload(&settings, &http, &failures)),
+            hosts: Arc::new(Hosts::new(&settings, &failures)?),
             failures,
-            images: account.clone(),
-            account,
+            choice: Choice::Account,
+            priority: Priority::Interactive,
             settings: Arc::new(settings),
         })
     }
@@ -103,7 +100,31 @@ impl Client {
     /// These are `create`, `find`, `list`, `list_v1`, `edit`, `delete` and `direct_upload`; all other calls go to the
     /// management API. The client fetches a token when it is first needed, and a new one when it expires or is rejected.
     pub fn batch(&self) -> Self {
-        Self { images: self.batch.clone(), ..self.clone() }
+        Self { choice: Choice::Batch, ..self.clone() }
+    }
+
+    /// A client that sends its calls on images to the management API as long as its rate allows them at once, and to the
+    /// batch host beyond that.
+    ///
+    /// If the batch host fails, the management API takes these calls for half a minute. A call that sends a file is then
+    /// made again by the caller, if [`Error::may_succeed_at_once`].
+    pub fn balanced(&self) -> Self {
+        Self { choice: Choice::Either, ..self.clone() }
+    }
+
+    /// A client for work that nobody waits for: its calls on images leave half of those that the rates of the hosts allow
+    /// at once to others.
+    pub fn background(&self) -> Self {
+        Self { priority: Priority::Background, ..self.clone() }
+    }
+
+    /// Makes a call on images that has a result.
+    async fn call_on_images<T: DeserializeOwned>(&self, call: Call) -> Result<T, FailedCall> {
+        required(&call, self.hosts.answer(&call, self.choice, self.attempts()).await)
+    }
+
+    fn attempts(&self) -> Attempts {
+        Attempts::new(self.settings.call_timeout, self.priority)
     }
 }
 
@@ -119,12 +140,12 @@ impl Client {
     /// [`Error::UploadSource`], and [`Error::Invalid`] for unacceptable properties or a URL that Cloudflare cannot fetch.
     pub async fn create(&self, image: NewImage<'_>, body: Body) -> Result<wire::Image, Error> {
         let call = Call::new(Method::POST, "/v1").body(RequestBody::image_form(&image, body)?);
-        Ok(self.images.call(call).await?)
+        Ok(self.call_on_images(call).await?)
     }
 
     /// Returns an image or a draft, or `None` if there is none with this id (`GET v1/{id}`).
     pub async fn find(&self, id: &str) -> Result<Option<wire::Image>, Error> {
-        optional(self.images.call(Call::new(Method::GET, image_path(id)?)).await.map_err(Error::from))
+        optional(self.call_on_images(Call::new(Method::GET, image_path(id)?)).await.map_err(Error::from))
     }
 
     /// Returns one page of images without drafts, by default the newest first (`GET v2`).
@@ -132,7 +153,7 @@ impl Client {
     /// # Errors
     /// [`Error::Invalid`] if Cloudflare rejects the query, such as a token of a list with other filters.
     pub async fn list(&self, query: &ListQuery) -> Result<wire::ImagePage, Error> {
-        Ok(self.images.call(Call::new(Method::GET, "/v2").query(query.pairs()?)).await?)
+        Ok(self.call_on_images(Call::new(Method::GET, "/v2").query(query.pairs()?)).await?)
     }
 
     /// Returns one page of images by its number (`GET v1`, which Cloudflare has deprecated).
@@ -140,7 +161,7 @@ impl Client {
     /// # Errors
     /// [`Error::Invalid`] if Cloudflare rejects the query.
     pub async fn list_v1(&self, query: &PageQuery) -> Result<wire::ImageList, Error> {
-        Ok(self.images.call(Call::new(Method::GET, "/v1").query(query.pairs())).await?)
+        Ok(self.call_on_images(Call::new(Method::GET, "/v1").query(query.pairs())).await?)
     }
 
     /// Changes the properties of an image (`PATCH v1/{id}`).
@@ -154,12 +175,13 @@ impl Client {
         // After a change of access the old id does not exist, so a retry would report a missing image.
         let retry = if edit.require_signed_urls.is_some() { Retry::IfNotApplied } else { Retry::Always };
         let call = Call::new(Method::PATCH, image_path(id)?).body(RequestBody::json(edit)?).retry(retry);
-        Ok(self.images.call(call).await?)
+        Ok(self.call_on_images(call).await?)
     }
 
     /// Deletes an image or a draft, and its cached copies (`DELETE v1/{id}`).
     pub async fn delete(&self, id: &str) -> Result<DeleteOutcome, Error> {
-        self.images.delete(image_path(id)?).await
+        let call = Call::new(Method::DELETE, image_path(id)?);
+        deletion(self.hosts.answer(&call, self.choice, self.attempts()).await)
     }
 
     /// Returns the stored bytes of an image as a stream (`GET v1/{id}/blob`).
@@ -170,7 +192,10 @@ impl Client {
     /// [`Error::NotFound`], also for a draft.
     pub async fn blob(&self, id: &str) -> Result<Blob, Error> {
         let path = format!("{}/blob", image_path(id)?);
-        self.account.download(Call::new(Method::GET, path).accept("image/*, application/json;q=0.5")).await
+        self.hosts
+            .account
+            .download(Call::new(Method::GET, path).accept("image/*, application/json;q=0.5"))
+            .await
     }
 }
 
@@ -182,7 +207,7 @@ impl Client {
     /// [`Error::Conflict`] if the custom id is in use, and [`Error::Invalid`] for unacceptable properties or expiry.
     pub async fn direct_upload(&self, new: &NewDirectUpload<'_>) -> Result<wire::DirectUpload, Error> {
         let body = RequestBody::direct_upload_form(new)?;
-        Ok(self.images.call(Call::new(Method::POST, "/v2/direct_upload").body(body)).await?)
+        Ok(self.call_on_images(Call::new(Method::POST, "/v2/direct_upload").body(body)).await?)
     }
 
     /// Creates a direct upload by version 1 of the API (`POST v1/direct_upload`, which Cloudflare has retired). The
@@ -194,7 +219,7 @@ impl Client {
     /// Those of [`Client::direct_upload`].
     pub async fn direct_upload_v1(&self, new: &NewDirectUpload<'_>) -> Result<wire::DirectUpload, Error> {
         let body = RequestBody::direct_upload_json(new)?;
-        Ok(self.account.call(Call::new(Method::POST, "/v1/direct_upload").body(body)).await?)
+        Ok(self.hosts.account.call(Call::new(Method::POST, "/v1/direct_upload").body(body)).await?)
     }
 
     /// Sends a file to the URL of a direct upload, without credentials (`POST` on the upload host).
@@ -205,11 +230,12 @@ impl Client {
     /// [`Error::UploadSource`].
     pub async fn upload(&self, upload_url: &str, upload: Upload) -> Result<wire::Image, Error> {
         let path = self
+            .hosts
             .upload
             .relative_path(upload_url)
             .ok_or_else(|| Error::invalid("the upload URL does not belong to the upload host"))?;
         let call = Call::new(Method::POST, path).body(RequestBody::upload_form(upload)?);
-        Ok(self.upload.call(call).await?)
+        Ok(self.hosts.upload.call(call).await?)
     }
 }
 
@@ -217,7 +243,7 @@ impl Client {
 impl Client {
     /// Returns all signing keys with their values (`GET v1/keys`).
     pub async fn keys(&self) -> Result<wire::KeyList, Error> {
-        Ok(self.account.call(Call::new(Method::GET, "/v1/keys")).await?)
+        Ok(self.hosts.account.call(Call::new(Method::GET, "/v1/keys")).await?)
     }
 
     /// Creates a signing key, or gives an existing key a new value; returns all keys (`PUT v1/keys/{name}`).
@@ -227,7 +253,7 @@ impl Client {
     pub async fn put_key(&self, name: &str) -> Result<wire::KeyList, Error> {
         // A retry would replace the key once more, after somebody may have read its value.
         let call = Call::new(Method::PUT, key_path(name)?).body(RequestBody::Empty);
-        Ok(self.account.call(call).await?)
+        Ok(self.hosts.account.call(call).await?)
     }
 
     /// Deletes a signing key; returns the remaining keys (`DELETE v1/keys/{name}`).
@@ -239,17 +265,17 @@ impl Client {
     pub async fn delete_key(&self, name: &str) -> Result<wire::KeyList, Error> {
         // A retry could delete the key that replaced the last one under the same name.
         let call = Call::new(Method::DELETE, key_path(name)?).retry(Retry::IfNotApplied);
-        Ok(self.account.call(call).await?)
+        Ok(self.hosts.account.call(call).await?)
     }
 
     /// Returns the number of stored images and the allowance of the account (`GET v1/stats`).
     pub async fn stats(&self) -> Result<wire::Stats, Error> {
-        Ok(self.account.call(Call::new(Method::GET, "/v1/stats")).await?)
+        Ok(self.hosts.account.call(Call::new(Method::GET, "/v1/stats")).await?)
     }
 
     /// Returns the settings of the account (`GET v1/config`, which Cloudflare does not document and may reject).
     pub async fn config(&self) -> Result<wire::AccountConfig, Error> {
-        Ok(self.account.call(Call::new(Method::GET, "/v1/config")).await?)
+        Ok(self.hosts.account.call(Call::new(Method::GET, "/v1/config")).await?)
     }
 
     /// Changes the settings that are `Some`; returns all settings (`PATCH v1/config`).
@@ -259,12 +285,12 @@ impl Client {
     pub async fn edit_config(&self, edit: &wire::AccountConfig) -> Result<wire::AccountConfig, Error> {
         let body = RequestBody::json(edit)?;
         let call = Call::new(Method::PATCH, "/v1/config").body(body).retry(Retry::Always);
-        Ok(self.account.call(call).await?)
+        Ok(self.hosts.account.call(call).await?)
     }
 
     /// Returns a new token for the batch host (`GET v1/batch_token`). A client made by [`Client::batch`] fetches its own.
     pub async fn batch_token(&self) -> Result<wire::BatchToken, Error> {
-        self.account.batch_token().await
+        self.hosts.account.batch_token().await
     }
 }
 
@@ -272,12 +298,12 @@ impl Client {
 impl Client {
     /// Returns all variants by their ids (`GET v1/variants`).
     pub async fn variants(&self) -> Result<wire::VariantList, Error> {
-        Ok(self.account.call(Call::new(Method::GET, "/v1/variants")).await?)
+        Ok(self.hosts.account.call(Call::new(Method::GET, "/v1/variants")).await?)
     }
 
     /// Returns a variant, or `None` if there is none with this id (`GET v1/variants/{id}`).
     pub async fn find_variant(&self, id: &str) -> Result<Option<wire::Variant>, Error> {
-        let found = self.account.call(Call::new(Method::GET, variant_path(id)?)).await;
+        let found = self.hosts.account.call(Call::new(Method::GET, variant_path(id)?)).await;
         Ok(optional(found.map_err(Error::from))?.map(|wire::VariantResult { variant }| variant))
     }
 
@@ -288,7 +314,7 @@ impl Client {
     /// the account has the maximum of 100 variants.
     pub async fn create_variant(&self, variant: &wire::Variant) -> Result<wire::Variant, Error> {
         let call = Call::new(Method::POST, "/v1/variants").body(RequestBody::json(variant)?);
-        Ok(self.account.call::<wire::VariantResult>(call).await?.variant)
+        Ok(self.hosts.account.call::<wire::VariantResult>(call).await?.variant)
     }
 
     /// Changes a variant and purges its cached copies (`PATCH v1/variants/{id}`).
@@ -298,14 +324,14 @@ impl Client {
     pub async fn edit_variant(&self, id: &str, edit: &wire::VariantEdit) -> Result<wire::Variant, Error> {
         let body = RequestBody::json(edit)?;
         let call = Call::new(Method::PATCH, variant_path(id)?).body(body).retry(Retry::Always);
-        Ok(self.account.call::<wire::VariantResult>(call).await?.variant)
+        Ok(self.hosts.account.call::<wire::VariantResult>(call).await?.variant)
     }
 
     /// Deletes a variant and its cached copies (`DELETE v1/variants/{id}`).
     ///
     /// The variant `public` cannot be deleted: Cloudflare reports success and keeps it.
     pub async fn delete_variant(&self, id: &str) -> Result<DeleteOutcome, Error> {
-        self.account.delete(variant_path(id)?).await
+        self.hosts.account.delete(variant_path(id)?).await
     }
 }
 

@@ -54,7 +54,7 @@ impl Account {
             upload: at("/upload"),
             attempt_timeout: Duration::from_secs(10),
             call_timeout: Duration::from_secs(40),
-            rate: u32::MAX,
+            rate: None,
             ..cloudflare_images::client::Settings::new(
                 emulator.credentials().account_id.as_str(),
                 Credentials::Token(emulator.credentials().api_token.clone().into()),
@@ -104,6 +104,8 @@ pub(crate) fn settings(data_dir: &Path) -> Settings {
         account: None,
         read_token: None,
         faults: true,
+        rate: None,
+        batch_rate: None,
     }
 }
 

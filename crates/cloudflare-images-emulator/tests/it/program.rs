@@ -41,12 +41,22 @@ async fn settings_are_flags_or_variables() {
     let dir = TempDir::new().unwrap();
     let help = command(dir.path(), &["--help"]).output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
-    for name in ["listen", "data-dir", "public-url", "account-id", "api-token", "read-token", "faults"] {
+    for name in [
+        "listen",
+        "data-dir",
+        "public-url",
+        "account-id",
+        "api-token",
+        "read-token",
+        "faults",
+        "rate",
+        "batch-rate",
+    ] {
         let variable = format!("CLOUDFLARE_IMAGES_EMULATOR_{}", name.to_uppercase().replace('-', "_"));
         assert!(help.contains(&format!("--{name}")) && help.contains(&variable), "{name}: {help}");
     }
     let arguments = "--listen 127.0.0.1:0 --data-dir data --public-url https://images.example.com/emulator/ \
-                     --account-id demo --api-token secret --read-token reader --faults";
+                     --account-id demo --api-token secret --read-token reader --faults --rate 1200 --batch-rate 200";
     let arguments: Vec<&str> = arguments.split_whitespace().collect();
     let mut program = Program::start(dir.path(), &arguments);
     let output = program.output_with("photo.jpg").await;

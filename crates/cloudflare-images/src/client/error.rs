@@ -134,6 +134,13 @@ impl Error {
         matches!(self, Self::RateLimited { .. } | Self::Unavailable { .. } | Self::InvalidResponse { .. })
     }
 
+    /// Whether the same call may succeed at once, because its host did not carry it out: a token was rejected and is
+    /// replaced, or another host takes its calls from now on. The client makes the call again by itself, unless it sends
+    /// a file whose stream was read.
+    pub fn may_succeed_at_once(&self) -> bool {
+        self.retry_after() == Some(Duration::ZERO) && self.is_transient() && !self.maybe_applied()
+    }
+
     /// Whether Cloudflare may have carried out the call in spite of this error.
     ///
     /// True for a call that changes something, if its request may have reached Cloudflare completely and its response was
@@ -163,6 +170,17 @@ impl Error {
         }
     }
 
+    /// Whether the host that answered may be the cause, or its token: another host may carry out the same call.
+    pub(super) fn is_of_host(&self) -> bool {
+        matches!(
+            self,
+            Self::Unauthorized(_)
+                | Self::Account(_)
+                | Self::Unavailable { .. }
+                | Self::InvalidResponse { .. }
+        )
+    }
+
     /// A request that the client rejects before it is sent.
     pub(super) fn invalid(message: impl Into<String>) -> Self {
         Self::Invalid(ErrorDetails::local(message))
@@ -177,6 +195,12 @@ impl Error {
     pub(super) fn timeout(maybe_applied: bool) -> Self {
         let details = ErrorDetails::local("Cloudflare did not answer in time");
         Self::Unavailable { details, retry_after: None, maybe_applied, source: None }
+    }
+
+    /// A call that its host did not carry out, and that can be made again at once.
+    pub(super) fn not_carried_out(message: impl Into<String>) -> Self {
+        let (details, retry_after) = (ErrorDetails::local(message), Some(Duration::ZERO));
+        Self::Unavailable { details, retry_after, maybe_applied: false, source: None }
     }
 
     /// A connection that failed.

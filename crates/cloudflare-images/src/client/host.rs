@@ -1,6 +1,7 @@
 //! One of the hosts of Cloudflare Images: its base URL, its authentication, its rate limit, and the attempts of its calls.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -13,11 +14,11 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use super::call::{Attempts, Call, FailedCall};
+use super::call::{Attempts, Call, FailedCall, deletion, required};
 use super::failures::Failures;
-use super::rate_limit::RateLimiter;
+use super::rate_limit::{Priority, RateLimiter};
 use super::settings::bearer;
-use super::{Blob, DeleteOutcome, Error, ErrorDetails, Settings, response};
+use super::{Blob, DeleteOutcome, Error, Settings, response};
 use crate::{signing, wire};
 
 /// One of the hosts of Cloudflare Images.
@@ -26,7 +27,7 @@ pub(super) struct Host {
     /// The paths of calls are relative to this.
     base: Url,
     authentication: Authentication,
-    limiter: RateLimiter,
+    pub(super) limiter: RateLimiter,
     failures: Arc<Failures>,
     attempt_timeout: Duration,
     call_timeout: Duration,
@@ -39,7 +40,12 @@ enum Authentication {
     /// With the credentials of the settings.
     Credentials(HeaderMap),
     /// With a token that the management API issues.
-    BatchToken { account: Arc<Host>, token: Mutex<Option<wire::BatchToken>> },
+    BatchToken {
+        account: Arc<Host>,
+        token: Mutex<Option<wire::BatchToken>>,
+        /// Whether the latest token that was used was rejected.
+        rejected: AtomicBool,
+    },
 }
 
 impl Host {
@@ -64,7 +70,8 @@ impl Host {
         failures: &Arc<Failures>,
     ) -> Self {
         let base = signing::join_path(&settings.batch, "/images");
-        let authentication = Authentication::BatchToken { account, token: Mutex::new(None) };
+        let (token, rejected) = (Mutex::new(None), AtomicBool::new(false));
+        let authentication = Authentication::BatchToken { account, token, rejected };
         Self { base, authentication, ..Self::upload(settings, http, failures) }
     }
 
@@ -75,8 +82,7 @@ impl Host {
             http: http.clone(),
             base: settings.upload.clone(),
             authentication: Authentication::None,
-            // Cloudflare's limit for a batch token, and for an IP address.
-            limiter: RateLimiter::new(200, Duration::from_secs(1)),
+            limiter: RateLimiter::new(settings.batch_rate, Duration::from_secs(1)),
             failures: Arc::clone(failures),
             attempt_timeout,
             call_timeout,
@@ -92,27 +98,23 @@ impl Host {
 
     /// Makes a call whose response has a result.
     pub(super) async fn call<T: DeserializeOwned>(&self, call: Call) -> Result<T, FailedCall> {
-        let result = self.call_with_retries(&call).await?;
-        result.ok_or_else(|| {
-            let error = Error::invalid_response("the response has no result", call.maybe_applied());
-            FailedCall { maybe_applied: error.maybe_applied(), error }
-        })
+        let attempts = self.attempts();
+        required(&call, self.answer(&call, attempts).await)
     }
 
     /// Makes a call that deletes.
     pub(super) async fn delete(&self, path: String) -> Result<DeleteOutcome, Error> {
-        match self.call_with_retries::<IgnoredAny>(&Call::new(Method::DELETE, path)).await {
-            Ok(_) => Ok(DeleteOutcome::Deleted),
-            // If an earlier attempt may have been carried out, it is what made the resource disappear.
-            Err(FailedCall { error: Error::NotFound(_), maybe_applied: true }) => Ok(DeleteOutcome::Deleted),
-            Err(FailedCall { error: Error::NotFound(_), .. }) => Ok(DeleteOutcome::NotFound),
-            Err(FailedCall { error, .. }) => Err(error),
-        }
+        deletion(self.answer(&Call::new(Method::DELETE, path), self.attempts()).await)
+    }
+
+    /// The attempts of a call that somebody waits for.
+    fn attempts(&self) -> Attempts {
+        Attempts::new(self.call_timeout, Priority::Interactive)
     }
 
     /// Makes a call whose response is bytes. Retries end with the head of the response.
     pub(super) async fn download(&self, call: Call) -> Result<Blob, Error> {
-        let mut attempts = Attempts::new(self.call_timeout);
+        let mut attempts = self.attempts();
         loop {
             match self.send(&call, &mut attempts).await {
                 // An error in an envelope, with a success status: no image is JSON.
@@ -129,11 +131,19 @@ impl Host {
 
     /// A new token for the batch host. Boxed, because calls of the batch host call this function in turn.
     pub(super) fn batch_token(&self) -> BoxFuture<'_, Result<wire::BatchToken, Error>> {
-        Box::pin(async { Ok(self.call(Call::new(Method::GET, "/v1/batch_token")).await?) })
+        Box::pin(async {
+            let call = Call::new(Method::GET, "/v1/batch_token");
+            let attempts = Attempts::new(self.call_timeout, Priority::Token);
+            Ok(required(&call, self.answer(&call, attempts).await)?)
+        })
     }
 
-    async fn call_with_retries<T: DeserializeOwned>(&self, call: &Call) -> Result<Option<T>, FailedCall> {
-        let mut attempts = Attempts::new(self.call_timeout);
+    /// Makes a call with these attempts; `None` if its response has no result.
+    pub(super) async fn answer<T: DeserializeOwned>(
+        &self,
+        call: &Call,
+        mut attempts: Attempts,
+    ) -> Result<Option<T>, FailedCall> {
         loop {
             match self.attempt(call, &mut attempts).await {
                 Ok(result) => return Ok(result),
@@ -177,7 +187,9 @@ impl Host {
 
     /// Makes one attempt up to the head of a response with a success status. Also returns the deadline for its body.
     async fn send(&self, call: &Call, attempts: &mut Attempts) -> Result<(Response, Instant), Error> {
-        self.limiter.acquire(attempts.deadline).await?;
+        if !attempts.take_admission() {
+            self.limiter.acquire(attempts.priority, attempts.deadline).await?;
+        }
         let (headers, token) = self.credentials(attempts.deadline).await?;
         let request = self.http.request(call.method.clone(), self.url(call)).headers(headers);
         let request = call.body.attach(request.header(ACCEPT, call.accept))?;
@@ -187,6 +199,10 @@ impl Host {
         // If sending the file extended the deadline, the response has a time of its own.
         let extended = call.body.extended_deadline(deadline, self.attempt_timeout) > deadline;
         let deadline = if extended { Instant::now() + self.attempt_timeout } else { deadline };
+        let refused = matches!(response.status().as_u16(), 401 | 403);
+        if let (Authentication::BatchToken { rejected, .. }, false) = (&self.authentication, refused) {
+            rejected.store(false, Ordering::Relaxed);
+        }
         if response.status().is_success() {
             return Ok((response, deadline));
         }
@@ -242,7 +258,7 @@ impl Host {
         match &self.authentication {
             Authentication::None => Ok((HeaderMap::new(), None)),
             Authentication::Credentials(headers) => Ok((headers.clone(), None)),
-            Authentication::BatchToken { account, token } => {
+            Authentication::BatchToken { account, token, .. } => {
                 let token = timeout_at(deadline, current_token(account, token)).await;
                 let token = token.map_err(|_| Error::timeout(false))??;
                 Ok((HeaderMap::from_iter([(AUTHORIZATION, bearer(&token)?)]), Some(token)))
@@ -250,25 +266,22 @@ impl Host {
         }
     }
 
-    /// Discards a token that was rejected. Once per call the error becomes a transient one, so that the next attempt
-    /// fetches a new token.
-    async fn discard_token(&self, rejected: String, attempts: &mut Attempts, error: Error) -> Error {
-        if let Authentication::BatchToken { token, .. } = &self.authentication {
-            let mut token = token.lock().await;
-            if token.as_ref().is_some_and(|current| current.token == rejected) {
-                *token = None;
+    /// Discards a token that was rejected. The error becomes a transient one, so that the next attempt fetches a new token:
+    /// once per call, and unless the token before this one was rejected as well.
+    async fn discard_token(&self, used: String, attempts: &mut Attempts, error: Error) -> Error {
+        let Authentication::BatchToken { token, rejected, .. } = &self.authentication else { return error };
+        let mut token = token.lock().await;
+        if token.as_ref().is_some_and(|current| current.token == used) {
+            *token = None;
+            if rejected.swap(true, Ordering::Relaxed) {
+                return error;
             }
         }
         if attempts.token_renewed {
             return error;
         }
         attempts.token_renewed = true;
-        Error::Unavailable {
-            details: ErrorDetails::local("the batch token was rejected; the next attempt fetches a new one"),
-            retry_after: Some(Duration::ZERO),
-            maybe_applied: false,
-            source: None,
-        }
+        Error::not_carried_out("the batch token was rejected; the next attempt fetches a new one")
     }
 }
 

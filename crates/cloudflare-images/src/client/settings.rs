@@ -1,5 +1,6 @@
 //! The settings of a client.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
@@ -31,8 +32,12 @@ pub struct Settings {
     /// The longest time for one call with all of its attempts and pauses; values above one hour count as one hour. An
     /// attempt that sends a file may take longer as long as its bytes move.
     pub call_timeout: Duration,
-    /// Number of calls to the management API in any five minutes, of which a fifth may come at once; at least 1.
-    pub rate: u32,
+    /// Number of calls to the management API in any five minutes, of which a fifth may come at once. `None` for an
+    /// account without a rate limit, such as an emulator's.
+    pub rate: Option<NonZeroU32>,
+    /// Number of calls to the batch host in any second, of which a fifth may come at once, and to the upload host.
+    /// `None` for hosts without a rate limit.
+    pub batch_rate: Option<NonZeroU32>,
 }
 
 /// How a client authenticates.
@@ -56,12 +61,16 @@ pub struct Secret(String);
 impl Settings {
     /// The `rate` that Cloudflare allows one user, over all of its API and all clients of the user.
     /// Source: developers.cloudflare.com/fundamentals/api/reference/limits.
-    pub const CLOUDFLARE_RATE: u32 = 1200;
+    pub const CLOUDFLARE_RATE: NonZeroU32 = NonZeroU32::new(1200).expect("it is not zero");
+
+    /// The `batch_rate` that Cloudflare allows a batch token, and an IP address on its other hosts.
+    /// Source: developers.cloudflare.com/images/storage/upload-images/images-batch.
+    pub const CLOUDFLARE_BATCH_RATE: NonZeroU32 = NonZeroU32::new(200).expect("it is not zero");
 
     /// The default of `user_agent`: the name and the version of this crate.
     pub const USER_AGENT: &str = concat!("cloudflare-images/", env!("CARGO_PKG_VERSION"));
 
-    /// Settings for an account at Cloudflare: its public addresses and its rate, 30 seconds for an attempt, 120 seconds
+    /// Settings for an account at Cloudflare: its public addresses and its rates, 30 seconds for an attempt, 120 seconds
     /// for a call.
     pub fn new(account_id: impl Into<String>, credentials: Credentials) -> Self {
         let url = |text: &str| Url::parse(text).expect("the URL is valid");
@@ -75,7 +84,8 @@ impl Settings {
             user_agent: Self::USER_AGENT.to_owned(),
             attempt_timeout: Duration::from_secs(30),
             call_timeout: Duration::from_secs(120),
-            rate: Self::CLOUDFLARE_RATE,
+            rate: Some(Self::CLOUDFLARE_RATE),
+            batch_rate: Some(Self::CLOUDFLARE_BATCH_RATE),
         }
     }
 

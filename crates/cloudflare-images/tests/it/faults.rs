@@ -1,5 +1,6 @@
 //! The client against a server that follows a script of faults: each connection gets the next step.
 
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -142,7 +143,8 @@ impl Scripted {
             user_agent: Settings::USER_AGENT.to_owned(),
             attempt_timeout: Duration::from_secs(5),
             call_timeout: Duration::from_secs(20),
-            rate: Settings::CLOUDFLARE_RATE,
+            rate: Some(Settings::CLOUDFLARE_RATE),
+            batch_rate: None,
         }
     }
 
@@ -483,7 +485,8 @@ async fn the_call_timeout_covers_all_attempts() {
 async fn calls_beyond_the_rate_are_rejected() {
     let server = serve(vec![image(), image()]).await;
     let call_timeout = Duration::from_secs(2);
-    let client = Client::new(Settings { rate: 1, call_timeout, ..server.settings() }).unwrap();
+    let client =
+        Client::new(Settings { rate: NonZeroU32::new(1), call_timeout, ..server.settings() }).unwrap();
     assert_eq!(client.find("x").await.unwrap().unwrap().id, "a/b");
     let error = client.find("x").await.unwrap_err();
     assert!(matches!(error, Error::RateLimited { .. }), "{error:?}");

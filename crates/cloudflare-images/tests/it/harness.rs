@@ -54,7 +54,7 @@ impl Account {
             upload: at("/upload"),
             attempt_timeout: Duration::from_secs(10),
             call_timeout: Duration::from_secs(40),
-            rate: u32::MAX,
+            rate: None,
             ..Settings::new(
                 credentials.account_id.as_str(),
                 Credentials::Token(credentials.api_token.clone().into()),
@@ -117,6 +117,8 @@ pub(crate) async fn open_emulator(dir: &Path, root: &str) -> Emulator {
         account: None,
         read_token: None,
         faults: true,
+        rate: None,
+        batch_rate: None,
     };
     Emulator::open(settings).await.unwrap()
 }
