@@ -22,7 +22,7 @@ use crate::auth::rate;
 use crate::entity::image;
 use crate::error::{Error, Result};
 use crate::http::error::{self, ErrorBody};
-use crate::http::{RequestId, credential, rate_limit};
+use crate::http::{RequestId, credential, rate_limit, revalidation};
 use crate::id::{FileId, ImageId, ParseIdError, WorkspaceId};
 use crate::image::{self as images, ExifPolicies};
 use crate::query::page::{MAX_PAGE, PageArgs};
@@ -36,6 +36,7 @@ pub fn router(app: &App) -> Router<App> {
         .route("/openapi.json", get(openapi_document))
         .fallback(error::route_not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
+        .layer(middleware::from_fn(revalidation::revalidate))
         .layer(middleware::from_fn_with_state(app.clone(), authenticate))
 }
 

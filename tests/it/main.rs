@@ -107,6 +107,10 @@ mod early_answers;
 
 mod cors;
 
+mod compression;
+
+mod revalidation;
+
 mod filenames;
 
 mod limits;
