@@ -1,5 +1,9 @@
-//! HTTP handling that GraphQL and REST share: request ids, bearer tokens, error responses, request bodies, and the transfer
-//! of files.
+//! HTTP handling that GraphQL and REST share: request ids, bearer tokens, error responses, request bodies, compression, entity
+//! tags, and the transfer of files.
+
+pub mod accept_encoding;
+
+pub mod compression;
 
 pub mod credential;
 
@@ -18,6 +22,8 @@ pub mod panic;
 pub mod rate_limit;
 
 pub mod request_id;
+
+pub mod revalidation;
 
 pub mod transfer;
 

@@ -23,7 +23,7 @@ use crate::auth::rate;
 use crate::entity::image::{self, Column};
 use crate::error::{Error, Result};
 use crate::http::error::{self, ErrorBody};
-use crate::http::{RequestId, credential, rate_limit};
+use crate::http::{RequestId, credential, rate_limit, revalidation};
 use crate::id::{FileId, ImageId, ParseIdError, WorkspaceId};
 use crate::image as images;
 use crate::image::rendition::{DeliveryFacts, Renditions};
@@ -38,6 +38,7 @@ pub fn router(app: &App) -> Router<App> {
         .route("/openapi.json", get(openapi_document))
         .fallback(error::route_not_found)
         .method_not_allowed_fallback(error::method_not_allowed)
+        .layer(middleware::from_fn(revalidation::revalidate))
         .layer(middleware::from_fn_with_state(app.clone(), authenticate))
 }
 

@@ -2,6 +2,8 @@
 
 mod account;
 
+mod bundle;
+
 mod graphiql;
 
 mod health;

@@ -49,10 +49,9 @@ impl<'a> Validators<'a> {
     /// Whether a list of entity tags contains this one. Weak tags match only in a weak comparison.
     fn matches(&self, tags: &str, weak: bool) -> bool {
         // A tag that contains a comma is split, but cannot match: our tags contain none.
-        tags.split(',').map(str::trim).any(|tag| {
-            let tag = if weak { tag.strip_prefix("W/").unwrap_or(tag) } else { tag };
-            tag == "*" || tag == self.etag
-        })
+        tags.split(',')
+            .map(str::trim)
+            .any(|tag| tag == "*" || tag == self.etag || weak && opaque(tag) == self.etag)
     }
 
     /// Whether the validator in `If-Range` matches: the same tag or exactly the same date.
@@ -121,6 +120,17 @@ impl Outcome {
     }
 }
 
+/// Whether `If-None-Match` names an entity tag, which may be weak: the copy that the client has is current.
+pub(super) fn is_current(headers: &HeaderMap, etag: &str) -> bool {
+    let validators = Validators::new(opaque(etag), 0);
+    text(headers, header::IF_NONE_MATCH).is_some_and(|tags| validators.matches(&tags, true))
+}
+
+/// An entity tag without the mark of a weak one: what a weak comparison compares (RFC 9110, 8.8.3.2).
+fn opaque(tag: &str) -> &str {
+    tag.strip_prefix("W/").unwrap_or(tag)
+}
+
 /// Parses a range-spec and limits it to the file. The range is empty if it starts after the end. `None` for malformed text.
 fn parse_range_spec(spec: &str, size: u64) -> Option<Range<u64>> {
     let (first, last) = spec.split_once('-')?;
@@ -152,6 +162,25 @@ fn date(text: &str) -> Option<SystemTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn weak_comparison() {
+        for (tags, current) in [
+            ("W/\"a\"", true),
+            ("\"a\"", true),
+            ("*", true),
+            ("\"b\", W/\"a\"", true),
+            ("W/\"b\"", false),
+            ("W/*", false),
+            ("a", false),
+            ("", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::IF_NONE_MATCH, tags.parse().unwrap());
+            assert_eq!(is_current(&headers, "W/\"a\""), current, "{tags}");
+        }
+        assert!(!is_current(&HeaderMap::new(), "W/\"a\""));
+    }
 
     #[test]
     fn ranges() {

@@ -2,23 +2,18 @@
 
 use std::sync::LazyLock;
 
-use axum::Router;
 use axum::extract::Path;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Router, middleware};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use rust_embed::{EmbeddedFile, RustEmbed};
 use sha2::{Digest, Sha256};
 
+use super::bundle;
 use crate::app::App;
-
-/// The output of `npm run build` in `web/`. Missing output is allowed, so that a checkout compiles without Node.js.
-#[derive(RustEmbed)]
-#[folder = "web/dist"]
-#[allow_missing = true]
-struct BuiltPage;
+use crate::http::{compression, revalidation};
 
 /// Page of a build without that output: loads GraphiQL from a public CDN, and says how to embed it.
 const FALLBACK: &str = include_str!("../../web/fallback.html");
@@ -42,51 +37,40 @@ static FALLBACK_CSP: LazyLock<String> = LazyLock::new(|| {
 /// Routes of the page and its files.
 pub(super) fn router() -> Router<App> {
     Router::new()
-        .route("/", get(page))
+        .route("/", get(page).layer(middleware::from_fn(compression::compress)))
         .route("/assets/{*path}", get(asset))
         .route("/licenses.md", get(licenses))
 }
 
-async fn page() -> Response {
-    let (body, policy) = match BuiltPage::get("index.html") {
-        Some(file) => (file.data.into_owned(), BUILT_CSP),
-        None => (FALLBACK.into(), FALLBACK_CSP.as_str()),
-    };
+async fn page(request: HeaderMap) -> Response {
+    let built = bundle::response("index.html", &request);
+    let policy = if built.is_some() { BUILT_CSP } else { FALLBACK_CSP.as_str() };
+    let response = built.unwrap_or_else(|| {
+        let tag = revalidation::weak_tag(&[FALLBACK.as_bytes()]);
+        let headers = [(header::CONTENT_TYPE, bundle::media_type("index.html"))];
+        revalidation::with_tag(&request, (headers, FALLBACK).into_response(), &tag)
+    });
     let headers = [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
         (header::CACHE_CONTROL, "no-cache"),
         (header::CONTENT_SECURITY_POLICY, policy),
         (header::REFERRER_POLICY, "no-referrer"),
     ];
-    (headers, body).into_response()
+    (headers, response).into_response()
 }
 
-async fn asset(Path(path): Path<String>) -> Response {
-    match BuiltPage::get(&format!("assets/{path}")) {
-        // File names contain a hash of the content, so a file never changes.
-        Some(file) => file_response(&path, file, "public, max-age=31536000, immutable"),
-        None => StatusCode::NOT_FOUND.into_response(),
-    }
+async fn asset(Path(path): Path<String>, request: HeaderMap) -> Response {
+    // File names contain a hash of the content, so a file never changes.
+    file(&format!("assets/{path}"), &request, "public, max-age=31536000, immutable")
 }
 
-async fn licenses() -> Response {
-    match BuiltPage::get("licenses.md") {
-        Some(file) => file_response("licenses.md", file, "no-cache"),
-        None => StatusCode::NOT_FOUND.into_response(),
-    }
+async fn licenses(request: HeaderMap) -> Response {
+    file("licenses.md", &request, "no-cache")
 }
 
-fn file_response(path: &str, file: EmbeddedFile, cache: &'static str) -> Response {
-    let media_type = match path.rsplit('.').next().unwrap_or_default() {
-        "js" => "text/javascript; charset=utf-8",
-        "css" => "text/css; charset=utf-8",
-        "svg" => "image/svg+xml",
-        "ttf" => "font/ttf",
-        "md" => "text/markdown; charset=utf-8",
-        _ => "application/octet-stream",
+fn file(path: &str, request: &HeaderMap, cache: &'static str) -> Response {
+    let Some(mut response) = bundle::response(path, request) else {
+        return StatusCode::NOT_FOUND.into_response();
     };
-    let mut response = file.data.into_owned().into_response();
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
     response
 }

@@ -15,7 +15,7 @@ use super::{graphiql, health, metrics};
 use crate::app::App;
 use crate::graphql::transport::handler;
 use crate::graphql::transport::service::GraphqlService;
-use crate::http::{encoding, error, framing, panic, rate_limit, request_id, transfer};
+use crate::http::{compression, encoding, error, framing, panic, rate_limit, request_id, transfer};
 use crate::rest;
 
 /// Response headers that scripts of other origins may read, beyond those that CORS always allows.
@@ -42,6 +42,7 @@ pub fn router(app: App, emulator: Option<Router>) -> Router {
         .route("/metrics", get(metrics::metrics))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(health::ready))
+        .layer(middleware::from_fn(compression::compress))
         .merge(graphiql::router())
         .merge(transfer)
         .with_state(app);

@@ -109,6 +109,10 @@ mod early_answers;
 
 mod cors;
 
+mod compression;
+
+mod revalidation;
+
 mod filenames;
 
 mod limits;

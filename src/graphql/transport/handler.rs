@@ -22,7 +22,10 @@ use crate::graphql::transport::request::{self, PERSISTED_QUERY, RequestBody, Req
 use crate::graphql::transport::response::{self, WithMediaType, encode, encode_batch, error};
 use crate::graphql::transport::service::GraphqlService;
 use crate::graphql::transport::{sse, websocket};
-use crate::http::{RequestId, credential, encoding, rate_limit};
+use crate::http::{RequestId, credential, encoding, rate_limit, revalidation};
+
+/// The request headers that the answer to a query over GET depends on: media type and viewer.
+const VARY: &str = "accept, authorization";
 
 /// Handles GET, POST and WebSocket upgrades on `/graphql`.
 pub async fn handle(State(service): State<GraphqlService>, id: RequestId, request: Request) -> Response {
@@ -78,6 +81,9 @@ async fn respond(
         }
         RequestBody::Single(request) => {
             match service.execute(*request, viewer, files, queries_only, id).await {
+                Ok(response) if queries_only && response.errors.is_empty() => {
+                    revalidation::private(&head.headers, encode(response, media_type), VARY, id).await
+                }
                 Ok(response) => encode(response, media_type),
                 Err(rejection) => rejection.into_http(id).with_media_type(media_type),
             }
