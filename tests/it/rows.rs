@@ -232,3 +232,63 @@ async fn random_selections_are_those_of_the_executor() {
         compare(&server, "files", "File", &mut document).await;
     }
 }
+
+/// The columns of a table in the statements that answer a query, without duplicates.
+async fn columns_read(server: &Server, table: &str, query: &str, variables: Value) -> Vec<String> {
+    let statements = server.running.app.db.recorded(server.query(query, variables)).await;
+    let quoted = format!("\"{table}\".\"");
+    let mut columns: Vec<String> = statements
+        .iter()
+        .filter_map(|statement| Some(statement.sql.strip_prefix("SELECT ")?.split_once(" FROM ")?.0))
+        .flat_map(|selected| selected.split(", "))
+        .filter_map(|column| Some(column.strip_prefix(quoted.as_str())?.trim_end_matches('"').to_owned()))
+        .collect();
+    columns.sort();
+    columns.dedup();
+    columns
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn statements_fetch_the_columns_that_are_selected() {
+    // The statements of the worker would be recorded as well.
+    let server = Server::start_with(Database::Sqlite, |config| {
+        config.worker_interval = std::time::Duration::from_secs(3600)
+    })
+    .await;
+    let file = server.file("a.jpg", photo(1)).await;
+    server.quiet().await;
+    let list = "{ images(first: 1, orderBy: { field: WIDTH, direction: ASC }) { nodes { height } } }";
+    assert_eq!(columns_read(&server, "image", list, json!({})).await, ["height", "id", "width"]);
+    let relation = "{ images(first: 1) { edges { node { file { size } } } } }";
+    assert_eq!(columns_read(&server, "image", relation, json!({})).await, ["file_id", "id"]);
+    assert_eq!(columns_read(&server, "file", relation, json!({})).await, ["blob_id", "id", "size"]);
+    let node = "query($id: ID!) { node(id: $id) { ... on File { tags } ... on Image { exif } } }";
+    assert_eq!(
+        columns_read(&server, "file", node, json!({ "id": file["id"] })).await,
+        ["id", "tags", "tags_sent"]
+    );
+    let count = "{ images { totalCount } }";
+    assert_eq!(columns_read(&server, "image", count, json!({})).await, [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn json_of_users_is_data() {
+    let server = Server::start(Database::Sqlite).await;
+    // An object with this key is how the executor is told to write text as it is.
+    let query =
+        "mutation($id: ID!, $m: JSON) { updateFile(input: { id: $id, metadata: $m }) { file { metadata } } }";
+    let file = server.file("a.txt", b"text".to_vec()).await;
+    for metadata in [
+        json!({ "$serde_json::private::RawValue": "\"injected\"" }),
+        json!({ "a": [{ "$serde_json::private::RawValue": "1, \"b\": 2" }] }),
+    ] {
+        let refused = server.ask(ADMIN, query, json!({ "id": file["id"], "m": metadata })).await;
+        assert!(refused["errors"][0]["message"].as_str().unwrap().contains("reserved"), "{refused}");
+    }
+    let metadata = json!({ "a": "\"}, \"b\": \\u0000", "$serde_json": { "RawValue": "x" }, "n": 1.5e300 });
+    let updated = server.query(query, json!({ "id": file["id"], "m": metadata })).await;
+    assert_eq!(updated["updateFile"]["file"]["metadata"], metadata);
+    let read =
+        server.query("query($id: ID!) { file(id: $id) { metadata } }", json!({ "id": file["id"] })).await;
+    assert_eq!(read["file"]["metadata"], metadata);
+}

@@ -6,7 +6,9 @@ pub(super) mod avif;
 pub(super) mod decode;
 pub(super) mod encode;
 pub(super) mod geometry;
+pub(super) mod jpeg;
 pub(super) mod saliency;
+pub(super) mod source;
 pub(super) mod transformation;
 pub(super) mod webp;
 
@@ -16,13 +18,14 @@ use axum::body::Bytes;
 use axum::http::StatusCode;
 use fast_image_resize::{ResizeOptions, Resizer};
 use image::{DynamicImage, Frame, Frames};
-use media::decode::Animation;
+use media::decode::{Animation, Decoded, Insets};
 
 use super::error::ApiError;
 use super::store::Format;
 use cloudflare_images::wire::{MAX_PIXELS, MAX_SIDE};
 use encode::OutputFormat;
 use geometry::Layout;
+use source::Source;
 use transformation::{Gravity, Transformation};
 
 /// A delivered file.
@@ -48,13 +51,13 @@ pub(super) fn render(
     if animate && let Some(animation) = decode::animation(path, raster).map_err(undecodable)? {
         return render_animation(animation, transformation, output);
     }
-    let decoded = decode::pixels(path, raster).map_err(undecodable)?;
-    let original = (decoded.image.width(), decoded.image.height());
-    let pixels = apply(decoded.image, transformation)?;
+    let Decoded { image, size, insets, exif, icc } =
+        decode::pixels(path, raster, transformation).map_err(undecodable)?;
+    let pixels = apply(Source { pixels: image, size, insets }, transformation)?;
     if output == OutputFormat::Json {
-        return encode::json_info(path, source, original, (pixels.width(), pixels.height()));
+        return encode::json_info(path, source, size, (pixels.width(), pixels.height()));
     }
-    encode::still(pixels, output, transformation, decoded.exif, decoded.icc)
+    encode::still(pixels, output, transformation, exif, icc)
 }
 
 fn render_animation(
@@ -84,7 +87,7 @@ impl Iterator for TransformedFrames<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         Some(self.frames.next()?.and_then(|frame| {
             let delay = frame.delay();
-            let pixels = apply(DynamicImage::ImageRgba8(frame.into_buffer()), self.transformation)
+            let pixels = apply(DynamicImage::ImageRgba8(frame.into_buffer()).into(), self.transformation)
                 .map_err(as_image_error)?;
             self.pixels += u64::from(pixels.width()) * u64::from(pixels.height());
             if self.pixels > MAX_PIXELS {
@@ -96,39 +99,36 @@ impl Iterator for TransformedFrames<'_> {
 }
 
 /// Trims, flips, rotates, resizes and crops, changes colours, blurs and sharpens, and adds the background, in this order.
-fn apply(pixels: DynamicImage, transformation: &Transformation) -> Result<DynamicImage, ApiError> {
-    let pixels = match transformation.trimmed_area(pixels.width(), pixels.height())? {
-        Some(area) => pixels.crop_imm(area.left, area.top, area.width, area.height),
-        None => pixels,
+fn apply(source: Source, transformation: &Transformation) -> Result<DynamicImage, ApiError> {
+    let source = match transformation.trimmed_area(source.size.0, source.size.1)? {
+        Some(area) => source.pixels.crop_imm(area.left, area.top, area.width, area.height).into(),
+        None => source,
     };
-    let pixels = transformation.flip_and_rotate(pixels);
-    let layout =
-        geometry::layout((pixels.width(), pixels.height()), transformation.size(), transformation.fit);
+    let source = source.flip_and_rotate(transformation);
+    let layout = geometry::layout(source.size, transformation.size(), transformation.fit);
     check_size(layout.canvas)?;
-    let mut pixels = resize(pixels, &layout, transformation.gravity)?;
+    let mut pixels = resize(source, &layout, transformation.gravity)?;
     adjust::colours(&mut pixels, transformation);
     let pixels = adjust::sharpness(pixels, transformation);
     Ok(adjust::background(pixels, layout.canvas, transformation.background))
 }
 
-fn resize(pixels: DynamicImage, layout: &Layout, gravity: Gravity) -> Result<DynamicImage, ApiError> {
-    let (width, height) = (f64::from(pixels.width()), f64::from(pixels.height()));
-    let (crop_width, crop_height) = layout.crop;
-    let uncropped = crop_width >= width && crop_height >= height;
-    if uncropped && layout.draw == (pixels.width(), pixels.height()) {
-        return Ok(pixels);
+fn resize(source: Source, layout: &Layout, gravity: Gravity) -> Result<DynamicImage, ApiError> {
+    let pixels = &source.pixels;
+    let uncropped = layout.crop.0 >= f64::from(source.size.0) && layout.crop.1 >= f64::from(source.size.1);
+    if uncropped && source.insets == Insets::default() && layout.draw == (pixels.width(), pixels.height()) {
+        return Ok(source.pixels);
     }
-    let (x, y) = match gravity {
+    let position = match gravity {
         Gravity::Point(x, y) => (x, y),
         Gravity::Auto if uncropped => (0.5, 0.5),
-        Gravity::Auto => saliency::focus(&pixels, layout.crop),
+        Gravity::Auto => saliency::focus(pixels, source.visible(layout)),
     };
-    let left = (width - crop_width).max(0.0) * x;
-    let top = (height - crop_height).max(0.0) * y;
-    let options = ResizeOptions::new().crop(left, top, crop_width.min(width), crop_height.min(height));
+    let window = source.window(layout, position);
+    let options = ResizeOptions::new().crop(window.left, window.top, window.width, window.height);
     let mut resized = DynamicImage::new(layout.draw.0, layout.draw.1, pixels.color());
     Resizer::new()
-        .resize(&pixels, &mut resized, &options)
+        .resize(pixels, &mut resized, &options)
         .map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, 9523, error.to_string()))?;
     Ok(resized)
 }

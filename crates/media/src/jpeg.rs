@@ -22,6 +22,8 @@ const MAX_SCANS: u64 = 100;
 const MAX_SCANNED: u64 = 40 * MAX_PIXELS;
 /// Most bytes that are skipped to find a marker.
 const MAX_SKIPPED: usize = 4 * 1024 * 1024;
+/// The whole size, in eighths.
+const FULL: u8 = 8;
 /// Most bytes of coefficients and pixels together.
 const MAX_DECODED: u64 = 800 * 1024 * 1024;
 
@@ -56,6 +58,10 @@ pub(crate) enum Pixels {
 /// A decoded image and its metadata.
 pub(crate) struct Decoded {
     pub(crate) pixels: Pixels,
+    /// Width and height in the file.
+    pub(crate) size: (u32, u32),
+    /// The fraction of that size the pixels have, in eighths; they are rounded up.
+    pub(crate) eighths: u8,
     pub(crate) exif: Option<Vec<u8>>,
     pub(crate) icc: Option<Vec<u8>>,
 }
@@ -75,16 +81,19 @@ pub(crate) fn decode(file: &[u8], side: Option<u32>) -> Result<Decoded, Damaged>
     let start = usize::try_from(segments.scan_offset).unwrap_or(usize::MAX);
     let scans = scans(file.get(start..).unwrap_or_default());
     check_cost(&segments, scans.count, file.len())?;
-    let scale = side.map_or(8, |side| (side * 8).div_ceil(segments.size.0.max(segments.size.1)).clamp(1, 8));
+    let longer = segments.size.0.max(segments.size.1);
+    // At most 8, of sides of at most 65,535 pixels.
+    let scaled = side.map_or(FULL, |side| (side.min(longer) * 8).div_ceil(longer).max(1) as u8);
+    let eighths = if scans.ended { scaled } else { FULL };
     let pixels = if scans.ended {
-        decode_scaled(file, &segments, scale as u8)?
+        decode_scaled(file, &segments, eighths)?
     } else if scans.components < segments.sampling.len() {
         return Err(Damaged::new("unexpected end of file"));
     } else {
         decode_without_end(file, &segments)?
     };
     let icc = joined_profile(segments.icc);
-    Ok(Decoded { pixels, exif: segments.exif, icc })
+    Ok(Decoded { pixels, size: segments.size, eighths, exif: segments.exif, icc })
 }
 
 /// Reads the segments before the first scan.
@@ -208,7 +217,7 @@ fn scans(mut rest: &[u8]) -> Scans {
 /// markers, which belong to the entropy-coded data, are skipped.
 fn next_segment(rest: &mut &[u8]) -> Option<u8> {
     loop {
-        let at = rest.iter().position(|byte| *byte == 0xff)?;
+        let at = memchr::memchr(0xff, rest)?;
         let code = *rest.get(at + 1)?;
         // After a fill byte (0xff) the next byte may be the 0xff of a marker.
         *rest = &rest[if code == 0xff { at + 1 } else { at + 2 }..];
@@ -245,7 +254,6 @@ fn check_cost(segments: &Segments, scans: u64, length: usize) -> Result<(), Dama
 /// Decodes a file without an end marker. libjpeg fills missing pixels with grey and reports no error, so the image is decoded
 /// a second time with arbitrary data appended: if that changes a pixel, the file is truncated.
 fn decode_without_end(file: &[u8], segments: &Segments) -> Result<Pixels, Damaged> {
-    const FULL: u8 = 8;
     let pixels = decode_scaled(&[file, &[0xff, END]].concat(), segments, FULL)?;
     // Every byte but 0xff, which would begin a marker, in a mixed order.
     let filler: Vec<u8> =

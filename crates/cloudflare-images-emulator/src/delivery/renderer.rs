@@ -114,6 +114,10 @@ impl RenderCache {
     }
 
     fn put(&mut self, key: [u8; 32], rendered: RenderedFile) {
+        // A result that fits only without all others is not worth them.
+        if rendered.bytes.len() > MAX_CACHED_BYTES {
+            return;
+        }
         self.uses += 1;
         self.bytes += rendered.bytes.len();
         if let Some((_, old)) = self.results.insert(key, (self.uses, rendered)) {
@@ -149,4 +153,43 @@ fn required_memory(job: &RenderJob) -> u64 {
     let largest_result = result_area((width, height)).max(result_area((height, width)));
     let copies = if job.transformation.blur.is_some() || job.transformation.sharpen > 0.0 { 5 } else { 3 };
     (area(job.size) * 2).saturating_add(largest_result.saturating_mul(copies)).saturating_mul(4)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Bytes;
+
+    use super::*;
+
+    const MEBIBYTE: usize = 1024 * 1024;
+
+    fn cached(sizes: &[usize]) -> RenderCache {
+        let mut cache = RenderCache::default();
+        for (number, size) in (0..).zip(sizes) {
+            cache.put([number; 32], RenderedFile { bytes: Bytes::from(vec![0; *size]), media_type: "" });
+        }
+        cache
+    }
+
+    fn kept(cache: &mut RenderCache) -> Vec<u8> {
+        (0..u8::MAX).filter(|number| cache.get(&[*number; 32]).is_some()).collect()
+    }
+
+    #[test]
+    fn the_cache_is_bounded() {
+        let mut cache = cached(&[MEBIBYTE; 70]);
+        assert_eq!(cache.bytes, MAX_CACHED_BYTES);
+        assert_eq!(kept(&mut cache), (6..70).collect::<Vec<_>>());
+        // One that exceeds the limit alone does not displace the others.
+        let mut cache = cached(&[MEBIBYTE, MAX_CACHED_BYTES + 1, MEBIBYTE]);
+        assert_eq!(kept(&mut cache), [0, 2]);
+    }
+
+    #[test]
+    fn what_was_used_last_stays_in_the_cache() {
+        let mut cache = cached(&[MAX_CACHED_BYTES / 2, MAX_CACHED_BYTES / 2]);
+        assert!(cache.get(&[0; 32]).is_some());
+        cache.put([2; 32], RenderedFile { bytes: Bytes::from_static(b"more"), media_type: "" });
+        assert_eq!(kept(&mut cache), [0, 2]);
+    }
 }

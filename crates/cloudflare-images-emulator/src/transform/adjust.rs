@@ -1,6 +1,6 @@
 //! Colours, blur, sharpness and background.
 
-use image::{DynamicImage, Rgb, Rgba, RgbaImage};
+use image::{DynamicImage, Rgb, RgbImage, Rgba, RgbaImage};
 
 use super::transformation::Transformation;
 
@@ -62,12 +62,9 @@ pub(crate) fn background(image: DynamicImage, canvas: (u32, u32), colour: Option
 }
 
 /// Puts the image on white, for formats without transparency.
-pub(crate) fn opaque(image: DynamicImage) -> DynamicImage {
+pub(crate) fn opaque(image: DynamicImage) -> RgbImage {
     let size = (image.width(), image.height());
-    match background(image, size, Some(WHITE)) {
-        DynamicImage::ImageRgb8(image) => DynamicImage::ImageRgb8(image),
-        other => DynamicImage::ImageRgb8(other.into_rgb8()),
-    }
+    background(image, size, Some(WHITE)).into_rgb8()
 }
 
 const WHITE: Rgba<u8> = Rgba([255, 255, 255, 255]);

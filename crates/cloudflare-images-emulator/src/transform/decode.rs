@@ -1,7 +1,7 @@
 //! Reads stored files: pixels, frames, and SVG documents without scripts.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, Cursor};
 use std::path::Path;
 
 use media::decode::{self, Animation, Decoded, Size};
@@ -9,6 +9,8 @@ use media::raster::{self, Damaged};
 use media::svg;
 use quick_xml::events::Event;
 
+use super::source;
+use super::transformation::Transformation;
 use crate::store::Format;
 
 /// The format for the decoder; `None` if there is none for it.
@@ -22,9 +24,22 @@ pub(crate) fn raster(format: Format) -> Option<raster::Format> {
     }
 }
 
-/// Decodes an image, or the first frame of an animation.
-pub(crate) fn pixels(path: &Path, format: raster::Format) -> Result<Decoded, Damaged> {
-    decode::still(&std::fs::read(path)?, format, Size::Full)
+/// Decodes an image, or the first frame of an animation, with as many pixels as the transformation needs.
+pub(crate) fn pixels(
+    path: &Path,
+    format: raster::Format,
+    transformation: &Transformation,
+) -> Result<Decoded, Damaged> {
+    let file = std::fs::read(path)?;
+    let size = match format {
+        // Other formats cannot be decoded at a fraction of their size.
+        raster::Format::Gif | raster::Format::Png | raster::Format::Webp => Size::Full,
+        raster::Format::Jpeg => {
+            let header = raster::header(&mut Cursor::new(&file), format)?;
+            source::decoded_size(header.size(), transformation)
+        }
+    };
+    decode::still(&file, format, size)
 }
 
 /// Whether an image can be decoded. The format's cheapest way is used.

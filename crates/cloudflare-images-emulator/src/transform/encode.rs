@@ -5,7 +5,6 @@ use std::path::Path;
 
 use axum::http::StatusCode;
 use image::codecs::gif::{GifEncoder, Repeat};
-use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::metadata::LoopCount;
 use image::{DynamicImage, Frame, Frames, ImageEncoder, ImageResult};
@@ -13,7 +12,7 @@ use media::exif;
 use serde_json::json;
 
 use super::transformation::Transformation;
-use super::{RenderedFile, adjust, webp};
+use super::{RenderedFile, adjust, jpeg, webp};
 use crate::error::ApiError;
 use crate::store::Format;
 use cloudflare_images::wire::Metadata;
@@ -48,17 +47,18 @@ pub(crate) fn still(
     let mut bytes = Vec::new();
     let media_type = match output {
         OutputFormat::Jpeg => {
-            let mut encoder = JpegEncoder::new_with_quality(&mut bytes, transformation.quality);
             let exif = exif.and_then(|chunk| filter_exif(chunk, transformation.metadata));
-            // EXIF of other formats may be longer than the one segment that JPEG has for it.
-            if let Some(exif) = exif.filter(|exif| exif.len() <= MAX_EXIF) {
-                encoder.set_exif_metadata(exif).map_err(encoding_error)?;
-            }
-            encode(adjust::opaque(pixels), encoder, icc)?;
+            let pixels = adjust::opaque(pixels);
+            bytes = jpeg::still(&pixels, transformation.quality, exif.as_deref(), icc.as_deref())
+                .map_err(encoding_error)?;
             Format::Jpeg.media_type()
         }
         OutputFormat::Png => {
-            encode(pixels, PngEncoder::new(&mut bytes), icc)?;
+            let mut encoder = PngEncoder::new(&mut bytes);
+            if let Some(profile) = icc {
+                encoder.set_icc_profile(profile).map_err(encoding_error)?;
+            }
+            pixels.write_with_encoder(encoder).map_err(encoding_error)?;
             Format::Png.media_type()
         }
         OutputFormat::Avif { max_side } => match avif(&pixels, transformation, max_side, icc.as_deref())? {
@@ -173,20 +173,6 @@ impl std::error::Error for WrappedApiError {}
 
 /// From 1, the most precise, to 30, the fastest.
 const GIF_SPEED: i32 = 10;
-
-fn encode(
-    pixels: DynamicImage,
-    mut encoder: impl ImageEncoder,
-    icc: Option<Vec<u8>>,
-) -> Result<(), ApiError> {
-    if let Some(profile) = icc {
-        encoder.set_icc_profile(profile).map_err(encoding_error)?;
-    }
-    pixels.write_with_encoder(encoder).map_err(encoding_error)
-}
-
-/// Longest EXIF of a JPEG, in bytes: the length of a segment without its length field and the name `Exif\0\0`.
-const MAX_EXIF: usize = 0xffff - 2 - 6;
 
 /// The part of an EXIF chunk that the policy keeps.
 fn filter_exif(chunk: Vec<u8>, policy: Metadata) -> Option<Vec<u8>> {

@@ -1,7 +1,7 @@
 //! The transformation of an image that a named variant, or the options in a URL, describe.
 
 use axum::http::StatusCode;
-use image::{DynamicImage, Rgba};
+use image::Rgba;
 
 use crate::error::ApiError;
 use cloudflare_images::wire::{self, Metadata};
@@ -181,18 +181,6 @@ impl Transformation {
             return Err(ApiError::new(StatusCode::BAD_REQUEST, 9401, "trim leaves no pixels of the image"));
         }
         Ok(Some(area))
-    }
-
-    /// Flips the image, then rotates it.
-    pub(crate) fn flip_and_rotate(&self, image: DynamicImage) -> DynamicImage {
-        let image = if self.flip_horizontally { image.fliph() } else { image };
-        let image = if self.flip_vertically { image.flipv() } else { image };
-        match self.quarter_turns {
-            1 => image.rotate90(),
-            2 => image.rotate180(),
-            3 => image.rotate270(),
-            _ => image,
-        }
     }
 
     fn scaled(&self, length: u32) -> u32 {

@@ -17,11 +17,19 @@ async fn get(url: impl AsRef<str>, headers: &[(&str, &str)]) -> Response {
     request.send().await.unwrap()
 }
 
+/// An account in which every transformation is delivered.
+pub(crate) async fn flexible() -> Account {
+    let account = Account::open().await;
+    let edit = AccountConfig { flexible_variants: Some(true), ..AccountConfig::default() };
+    account.client.edit_config(&edit).await.unwrap();
+    account
+}
+
 fn header(response: &Response, name: &str) -> String {
     response.headers().get(name).map_or("", |value| value.to_str().unwrap()).to_owned()
 }
 
-fn url(account: &Account, id: &str, variant: &str) -> String {
+pub(crate) fn url(account: &Account, id: &str, variant: &str) -> String {
     signing::url(&account.client.settings.delivery, account.hash(), id, variant).into()
 }
 
@@ -170,6 +178,24 @@ async fn concurrent_requests_share_a_transformation() {
     );
     let all = all.await;
     assert!(all.iter().all(|bytes| *bytes == all[0] && !bytes.is_empty()));
+}
+
+/// A rendition that was made is delivered again without its file, so nothing is decoded for it; another one needs the file.
+#[tokio::test]
+async fn a_rendition_is_made_once() {
+    let account = flexible().await;
+    let image =
+        create(&account.client, NewImage::default(), picture(90, 70, ImageFormat::Jpeg)).await.unwrap();
+    let at = |options: &str| url(&account, &image.id, options);
+    let first = get(at("w=30"), &[]).await;
+    assert_eq!(first.status(), 200);
+    for folder in std::fs::read_dir(account.dir.path().join("files")).unwrap() {
+        std::fs::remove_dir_all(folder.unwrap().path()).unwrap();
+    }
+    let again = get(at("w=30"), &[]).await;
+    assert_eq!((again.status(), header(&again, "etag")), (first.status(), header(&first, "etag")));
+    assert_eq!(again.bytes().await.unwrap(), first.bytes().await.unwrap());
+    assert_ne!(get(at("w=31"), &[]).await.status(), 200);
 }
 
 /// After an upload URL has expired, its draft is not found, and its custom id can be used again.

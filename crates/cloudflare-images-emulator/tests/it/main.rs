@@ -15,6 +15,8 @@ mod error_forms;
 
 mod faults;
 
+mod pixels;
+
 mod program;
 
 mod readme;
