@@ -165,6 +165,7 @@ struct ListQuery {
 /// List images.
 #[utoipa::path(get, path = "/api/images", tag = "images", params(openapi::ListParameters), responses(
     (status = 200, description = "A page of images, newest first.", body = ImagePage),
+    (status = 304, description = "The same as the answer whose `ETag` is in `If-None-Match`."),
     (status = 400, description = "A parameter is not acceptable.", body = ErrorBody),
 ))]
 async fn list_images(
@@ -202,6 +203,7 @@ async fn list_images(
 #[utoipa::path(get, path = "/api/images/{id}", tag = "images", params(openapi::ImagePath),
     responses(
         (status = 200, description = "The image.", body = Image),
+        (status = 304, description = "The same as the answer whose `ETag` is in `If-None-Match`."),
         (status = 400, description = "Not an image id.", body = ErrorBody),
         (status = 404, description = "No such image, or not yours.", body = ErrorBody),
 ))]
@@ -218,6 +220,7 @@ async fn find_image(State(app): State<App>, viewer: Viewer, id: RequestId, image
 #[utoipa::path(get, path = "/api/images/by-file/{file_id}", tag = "images", params(openapi::FilePath),
     responses(
         (status = 200, description = "The image.", body = Image),
+        (status = 304, description = "The same as the answer whose `ETag` is in `If-None-Match`."),
         (status = 400, description = "Not a file id.", body = ErrorBody),
         (status = 404, description = "The file has no image, or is not yours.", body = ErrorBody),
 ))]
