@@ -26,7 +26,7 @@ use crate::http::error::{self, ErrorBody};
 use crate::http::{RequestId, credential, rate_limit, revalidation};
 use crate::id::{FileId, ImageId, ParseIdError, WorkspaceId};
 use crate::image as images;
-use crate::image::rendition::{DeliveryFacts, Renditions};
+use crate::image::rendition::{self, DeliveryFacts, Renditions};
 use crate::query::page::{self, MAX_PAGE, PageArgs, PageSelection};
 
 /// Routes below `/api`.
@@ -113,9 +113,15 @@ impl Image {
 
     /// A single image.
     async fn of_one(app: &App, row: image::Model) -> Image {
-        let facts = DeliveryFacts::fetch(app, &[&row], Renditions::Public).await;
+        let facts = facts(app, &[&row]).await;
         Image::of(row, &facts)
     }
+}
+
+/// What the URLs of images depend on.
+async fn facts(app: &App, images: &[&image::Model]) -> DeliveryFacts {
+    let keeping_all = |workspaces| rendition::keeping_all(app, workspaces);
+    DeliveryFacts::fetch(app, images, Renditions::Public, keeping_all).await
 }
 
 /// An empty object.
@@ -191,8 +197,7 @@ async fn list_images(
             start_cursor: page.rows.first().map(cursor),
             end_cursor: page.rows.last().map(cursor),
         };
-        let facts =
-            DeliveryFacts::fetch(&app, &page.rows.iter().collect::<Vec<_>>(), Renditions::Public).await;
+        let facts = facts(&app, &page.rows.iter().collect::<Vec<_>>()).await;
         let data = page.rows.into_iter().map(|row| Image::of(row, &facts)).collect();
         Ok(ImagePage { data, page_info })
     };

@@ -103,7 +103,16 @@ impl Renditions<'_> {
 
 impl DeliveryFacts {
     /// Fetches what these renditions of some images need. What cannot be fetched fails each rendition that depends on it.
-    pub async fn fetch(app: &App, images: &[&Model], renditions: Renditions<'_>) -> DeliveryFacts {
+    /// `keeping_all` finds those of some workspaces whose policy keeps all metadata; it is called only if that matters.
+    pub async fn fetch<F>(
+        app: &App,
+        images: &[&Model],
+        renditions: Renditions<'_>,
+        keeping_all: impl FnOnce(HashSet<WorkspaceId>) -> F,
+    ) -> DeliveryFacts
+    where
+        F: Future<Output = HashSet<WorkspaceId>>,
+    {
         let variants = variants(app).await.map_err(Arc::new);
         let known = variants.as_ref().map_or(&[][..], |known| known.as_slice());
         let may_keep_metadata = renditions.may_keep_metadata(known);
@@ -117,7 +126,8 @@ impl DeliveryFacts {
             false => None,
         };
         let of_images = images.iter().filter(|image| may_keep_metadata && image.format != Format::Svg);
-        let workspaces = of_images.map(|image| image.workspace_id).collect();
+        let workspaces: HashSet<_> = of_images.map(|image| image.workspace_id).collect();
+        let keeping_all = if workspaces.is_empty() { workspaces } else { keeping_all(workspaces).await };
         DeliveryFacts {
             delivery_url: app.config.cloudflare_delivery_url.clone(),
             now: app.clock.now(),
@@ -125,7 +135,7 @@ impl DeliveryFacts {
             variants,
             flexible,
             signing_key,
-            keeping_all: keeping_all(app, workspaces).await,
+            keeping_all,
         }
     }
 
@@ -222,11 +232,8 @@ impl DeliveryFacts {
     }
 }
 
-/// Those of some workspaces whose policy keeps all metadata. If the policies cannot be read, none does.
-async fn keeping_all(app: &App, workspaces: HashSet<WorkspaceId>) -> HashSet<WorkspaceId> {
-    if workspaces.is_empty() {
-        return workspaces;
-    }
+/// Those of some workspaces whose policy keeps all metadata, in one statement. If the policies cannot be read, none does.
+pub async fn keeping_all(app: &App, workspaces: HashSet<WorkspaceId>) -> HashSet<WorkspaceId> {
     let policies = workspace::exif_policies(&app.db.read, workspaces).await.map_err(Error::from);
     let policies = policies.inspect_err(Error::log).unwrap_or_default();
     policies.into_iter().filter(|(_, policy)| *policy == ExifPolicy::KeepAll).map(|(id, _)| id).collect()

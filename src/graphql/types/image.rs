@@ -1,5 +1,7 @@
 //! `Image`, its renditions, and the account's variants.
 
+use std::collections::HashSet;
+
 use async_graphql::async_trait::async_trait;
 use async_graphql::{Context, Enum, ID, InputObject, SimpleObject};
 use row_object::row_object;
@@ -10,6 +12,7 @@ use crate::content::{photo, placeholder};
 use crate::delivery::{self, fit::Fit};
 use crate::entity::image;
 use crate::entity::json_text::JsonText;
+use crate::entity::workspace::ExifPolicy;
 use crate::error::Result;
 use crate::graphql::context::parse_ids;
 use crate::graphql::error::top_level;
@@ -339,7 +342,16 @@ impl Image {
 /// What the renditions of a page of images depend on.
 async fn facts(rows: &[&Image], ctx: &Context<'_>, renditions: Renditions<'_>) -> DeliveryFacts {
     let images: Vec<&image::Model> = rows.iter().map(|image| &image.0).collect();
-    DeliveryFacts::fetch(ctx.app(), &images, renditions).await
+    // By the loader, which several fields share.
+    let keeping_all = async |workspaces: HashSet<WorkspaceId>| {
+        let found = ctx.loaders().load_many(workspaces).await.inspect_err(|problem| problem.log());
+        let found = found.unwrap_or_default().into_values();
+        found
+            .filter(|workspace| workspace.exif_policy == ExifPolicy::KeepAll)
+            .map(|workspace| workspace.id)
+            .collect()
+    };
+    DeliveryFacts::fetch(ctx.app(), &images, renditions, keeping_all).await
 }
 
 /// Encodings an original may have. More may be added: clients need a default branch.
