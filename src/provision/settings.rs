@@ -88,13 +88,23 @@ pub fn check_metadata(metadata: Option<&Map<String, Value>>) -> Result<()> {
     check_json(metadata, MAX_METADATA_BYTES - OWN_METADATA_BYTES).map_err(|e| e.at("cfMetadata"))
 }
 
+/// Whether a text or a key of a JSON value has a NUL character.
+fn contains_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(contains_nul),
+        Value::Object(fields) => fields.iter().any(|(key, value)| key.contains('\0') || contains_nul(value)),
+        _ => false,
+    }
+}
+
 /// Checks the size of a metadata object in bytes of JSON, and that PostgreSQL can store it.
 ///
 /// # Errors
 /// `METADATA_TOO_LARGE`, or `BAD_USER_INPUT` for NUL characters; both without a field.
 pub fn check_json(metadata: &Map<String, Value>, max_bytes: usize) -> Result<()> {
     let json = serde_json::to_string(metadata).unwrap_or_default();
-    if json.contains("\\u0000") {
+    if metadata.iter().any(|(key, value)| key.contains('\0') || contains_nul(value)) {
         return Err(Error::refuse(Code::InvalidInput, "Metadata must not contain NUL characters."));
     }
     if json.len() > max_bytes {
