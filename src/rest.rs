@@ -80,20 +80,13 @@ pub struct Image {
     url: Option<String>,
 }
 
-/// The columns that [`Image`] shows, and those of its URL.
-const COLUMNS: [Column; 11] = [
-    Column::Id,
-    Column::FileId,
-    Column::WorkspaceId,
-    Column::CfImageId,
-    Column::AccountHash,
-    Column::Width,
-    Column::Height,
-    Column::Size,
-    Column::Exif,
-    Column::Format,
-    Column::RequireSignedUrls,
-];
+/// The columns that [`Image`] shows, beyond those of its URL.
+const SHOWN: [Column; 4] = [Column::Id, Column::FileId, Column::Size, Column::Exif];
+
+/// The columns of an [`Image`].
+fn columns() -> Vec<Column> {
+    [&SHOWN[..], &DeliveryFacts::COLUMNS].concat()
+}
 
 impl Image {
     fn of(row: image::Model, facts: &DeliveryFacts) -> Image {
@@ -185,8 +178,7 @@ async fn list_images(
         let list = parse_query(query)?;
         let rows = list.page.first.or(list.page.last).and_then(|rows| usize::try_from(rows).ok());
         rate::take(&app, &viewer, rows.unwrap_or(MAX_PAGE as usize))?;
-        let selection =
-            PageSelection { rows: true, columns: COLUMNS.to_vec(), has_next: true, has_previous: true };
+        let selection = PageSelection { rows: true, columns: columns(), has_next: true, has_previous: true };
         let page = images::list(&app, &viewer, list.clone(), &selection).await?;
         let total = images::count(&app, &viewer, &list).await?.rows;
         let cursor = |row| page::cursor(row, page.order);
@@ -215,7 +207,7 @@ async fn list_images(
 async fn find_image(State(app): State<App>, viewer: Viewer, id: RequestId, image: PathId) -> Response {
     let found = async {
         let image: ImageId = path_id(&image, "id")?;
-        let row = images::find(&app, &viewer, image, &COLUMNS).await?;
+        let row = images::find(&app, &viewer, image, &columns()).await?;
         Ok(Image::of_one(&app, row.ok_or_else(|| Error::not_found("image").at("id"))?).await)
     };
     error::respond(found.await, id)
@@ -232,7 +224,7 @@ async fn find_image(State(app): State<App>, viewer: Viewer, id: RequestId, image
 async fn find_image_by_file(State(app): State<App>, viewer: Viewer, id: RequestId, file: PathId) -> Response {
     let found = async {
         let file: FileId = path_id(&file, "file_id")?;
-        let row = images::find_by_files(&app, &viewer, &[file], &COLUMNS).await?.pop();
+        let row = images::find_by_files(&app, &viewer, &[file], &columns()).await?.pop();
         Ok(Image::of_one(&app, row.ok_or_else(|| Error::not_found("image").at("file_id"))?).await)
     };
     error::respond(found.await, id)

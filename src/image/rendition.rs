@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::delivery::srcset::{self, Candidate, SrcSet};
 use crate::delivery::transform::Transform;
 use crate::delivery::{self, Rendition, Signer};
-use crate::entity::image::{Format, Model};
+use crate::entity::image::{Column, Format, Model};
 use crate::entity::workspace::{self, ExifPolicy};
 use crate::error::{Code, Error, Result};
 use crate::id::WorkspaceId;
@@ -102,6 +102,19 @@ impl Renditions<'_> {
 }
 
 impl DeliveryFacts {
+    /// The columns of an image that its renditions depend on.
+    pub const COLUMNS: [Column; 9] = [
+        Column::WorkspaceId,
+        Column::Format,
+        Column::RequireSignedUrls,
+        Column::CfImageId,
+        Column::AccountHash,
+        Column::Width,
+        Column::Height,
+        Column::FocalX,
+        Column::FocalY,
+    ];
+
     /// Fetches what these renditions of some images need. What cannot be fetched fails each rendition that depends on it.
     /// `keeping_all` finds those of some workspaces whose policy keeps all metadata; it is called only if that matters.
     pub async fn fetch<F>(

@@ -7,30 +7,35 @@ use syn::{Attribute, Block, Error, Ident, Path, Token};
 
 use crate::upper_camel_case;
 
-/// The columns as a list of variants of the entity's `Column`: those of the attribute `#[columns(…)]`, or those in the body.
+/// The columns, as a slice of variants of the entity's `Column`: those of the attribute `#[columns(…)]`, or those in the body.
 pub(crate) fn of_field(
     entity: Option<&Path>,
     attribute: Option<&Attribute>,
     body: &Block,
     name: &Ident,
 ) -> syn::Result<TokenStream> {
-    let Some(entity) = entity else { return Ok(quote!()) };
-    let columns: Vec<Ident> = match attribute {
+    let Some(entity) = entity else { return Ok(quote!(&[])) };
+    let mut columns: Vec<Ident> = Vec::new();
+    match attribute {
         Some(attribute) => {
-            let named = attribute.parse_args_with(Punctuated::<Ident, Token![,]>::parse_terminated)?;
-            named.into_iter().collect()
+            let named = attribute.parse_args_with(Punctuated::<Path, Token![,]>::parse_terminated)?;
+            for path in &named {
+                match path.get_ident() {
+                    Some(column) => columns.push(column.clone()),
+                    None if named.len() == 1 => return Ok(quote!(&#path)),
+                    None => return Err(Error::new_spanned(path, "a list of columns stands alone")),
+                }
+            }
         }
         None => {
-            let mut columns = Vec::new();
             if !collect(body.to_token_stream(), &mut columns) {
                 let message = "name the columns that this field reads with #[columns(…)]: its body uses the row as a whole";
                 return Err(Error::new_spanned(name, message));
             }
-            columns
         }
-    };
+    }
     let variants = columns.iter().map(|column| format_ident!("{}", upper_camel_case(&column.to_string())));
-    Ok(quote!(#(#entity::Column::#variants),*))
+    Ok(quote!(&[#(#entity::Column::#variants),*]))
 }
 
 /// Collects each `self.0.<column>`; false if there is another use of `self`.

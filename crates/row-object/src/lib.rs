@@ -19,7 +19,7 @@ use syn::{DeriveInput, ItemImpl, parse_macro_input};
 /// object has no columns of its own.
 ///
 /// Fields are methods. The columns that a field reads are those named in its body as `self.0.<column>`. A body that uses the row in
-/// another way names them: `#[columns(width, height)]`. The attributes of methods are:
+/// another way names them: `#[columns(width, height)]`, or `#[columns(facts::COLUMNS)]` for a constant with a list of them. The attributes of methods are:
 ///
 /// - none, with no argument but `&self`: a value without a selection of its own, from the row alone;
 /// - `#[nested]`: the same for an object, or a list of objects, whose fields are selected in turn;

@@ -67,7 +67,7 @@ impl Fields {
         };
         let name = camel_case(&method.sig.ident.to_string());
         self.table.push(quote! {
-            crate::graphql::rows::RowField { name: #name, columns: &[#columns], value: #value }
+            crate::graphql::rows::RowField { name: #name, columns: #columns, value: #value }
         });
         Ok(())
     }

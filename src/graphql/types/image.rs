@@ -110,7 +110,7 @@ impl Image {
     /// does not provide the signing key, and when there is no such variant.
     #[graphql(directive = semanticNonNull::apply(None))]
     #[page]
-    #[columns(workspace_id, format, require_signed_urls, cf_image_id, account_hash, width, height)]
+    #[columns(DeliveryFacts::COLUMNS)]
     async fn url(
         rows: &[&Image],
         ctx: &Context<'_>,
@@ -138,18 +138,7 @@ impl Image {
     /// none, and for a transformation that changes the picture (`blur`, `brightness`, `contrast`, `gamma`, `saturation`,
     /// `rotate`, `flip`, `animated: false`), which no variant can replace.
     #[page(nested)]
-    #[columns(
-        workspace_id,
-        format,
-        require_signed_urls,
-        cf_image_id,
-        account_hash,
-        width,
-        height,
-        focal_x,
-        focal_y,
-        animated
-    )]
+    #[columns(DeliveryFacts::COLUMNS)]
     async fn rendition(
         rows: &[&Image],
         ctx: &Context<'_>,
@@ -174,18 +163,7 @@ impl Image {
     /// allow.
     #[graphql(directive = semanticNonNull::apply(None))]
     #[page(nested)]
-    #[columns(
-        workspace_id,
-        format,
-        require_signed_urls,
-        cf_image_id,
-        account_hash,
-        width,
-        height,
-        focal_x,
-        focal_y,
-        animated
-    )]
+    #[columns(DeliveryFacts::COLUMNS)]
     async fn renditions(
         rows: &[&Image],
         ctx: &Context<'_>,
@@ -204,18 +182,7 @@ impl Image {
     /// are off, the candidates are the named variants that show the whole image, those nearest to `widths`. Null
     /// without an error when there is none, and where no variant can replace `transform`: see `rendition`.
     #[page(nested)]
-    #[columns(
-        workspace_id,
-        format,
-        require_signed_urls,
-        cf_image_id,
-        account_hash,
-        width,
-        height,
-        focal_x,
-        focal_y,
-        animated
-    )]
+    #[columns(DeliveryFacts::COLUMNS)]
     async fn src_set(
         rows: &[&Image],
         ctx: &Context<'_>,
