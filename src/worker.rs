@@ -4,7 +4,8 @@
 //! process ends, the row is due again when the lease ends. The new `attempts` is the fencing token: a holder of an older
 //! value can no longer change the row. This way several servers on one PostgreSQL share the work.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::{App, MAX_IMAGE_OPERATIONS};
 use crate::entity::{DueEntity, direct_upload, file, image};
 use crate::error::{Error, Result};
+use crate::id::ImageId;
 use crate::ingest::dedup;
 use crate::{
     api_token, direct_upload as direct_uploads, file as files, idempotency, image as images, import,
@@ -44,11 +46,40 @@ pub async fn run(app: App, stop: CancellationToken) {
     tokio::join!(rounds(app.clone(), stop.clone()), images(app.clone(), stop.clone()), imports(app, stop));
 }
 
+/// The images whose steps run in this process. A step may outlast its lease, for instance while it waits for the rate of the
+/// account; another one of the same image beside it would make a second copy.
+#[derive(Clone, Default)]
+struct RunningImages(Arc<Mutex<HashSet<ImageId>>>);
+
+/// An image whose step runs, until this is dropped.
+struct RunningImage {
+    all: RunningImages,
+    id: ImageId,
+}
+
+impl RunningImages {
+    fn begin(&self, id: ImageId) -> RunningImage {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+        RunningImage { all: self.clone(), id }
+    }
+
+    fn ids(&self) -> Vec<ImageId> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+}
+
+impl Drop for RunningImage {
+    fn drop(&mut self) {
+        self.all.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+    }
+}
+
 /// Runs the steps of images, apart from the rounds: a queue is worked off as fast as the account takes it, and a slow account
 /// does not delay other work.
 async fn images(app: App, stop: CancellationToken) {
+    let running = RunningImages::default();
     while !stop.is_cancelled() {
-        let started = start_images(&app).await.inspect_err(Error::log).unwrap_or_default().len();
+        let started = start_images(&app, &running).await.inspect_err(Error::log).unwrap_or_default().len();
         // More may be due, for which the permits of several images are awaited: claims of single images cost more.
         let several = async {
             match started {
@@ -151,7 +182,7 @@ pub async fn analyse_next(app: &App) -> Result<bool> {
 /// wait for the worker.
 pub async fn round(app: &App) -> Result<usize> {
     let app = app.in_background();
-    let mut started = start_images(&app).await?;
+    let mut started = start_images(&app, &RunningImages::default()).await?;
     started.extend(start_others(&app).await?);
     let claimed = started.len();
     let _ = tokio::time::timeout(ROUND_TIMEOUT, join_all(started)).await;
@@ -159,14 +190,14 @@ pub async fn round(app: &App) -> Result<usize> {
 }
 
 /// Claims images that are due, as many as there are permits, and starts their steps.
-async fn start_images(app: &App) -> Result<Vec<JoinHandle<()>>> {
+async fn start_images(app: &App, running: &RunningImages) -> Result<Vec<JoinHandle<()>>> {
     let free = u64::try_from(app.image_permits.available_permits()).unwrap_or(0);
-    let claimed = claim_images(app, free).await?;
-    let start = |image| {
-        let app = app.clone();
+    let claimed = claim_images(app, free, running.ids()).await?;
+    let start = |image: image::Model| {
+        let (app, running) = (app.clone(), running.begin(image.id));
         let permit = Arc::clone(&app.image_permits).try_acquire_owned();
         spawn_logged(async move {
-            let _permit = permit;
+            let _held = (permit, running);
             provision::run_due(&app, image).await
         })
     };
@@ -219,13 +250,14 @@ pub async fn sweep(app: &App) -> Result<()> {
     removed
 }
 
-/// Claims at most `limit` images that are due, in a transaction that also updates their files.
-async fn claim_images(app: &App, limit: u64) -> Result<Vec<image::Model>> {
+/// Claims at most `limit` images that are due, without those that are `running`, in a transaction that also updates their files.
+async fn claim_images(app: &App, limit: u64, running: Vec<ImageId>) -> Result<Vec<image::Model>> {
     if limit == 0 {
         return Ok(Vec::new());
     }
     let due = image::Entity::find()
         .filter(image::COLUMN.due_at.lte(app.clock.now()))
+        .filter(image::COLUMN.id.is_not_in(running))
         .order_by_asc(image::Column::DueAt)
         .limit(limit)
         .all(&app.db.read)

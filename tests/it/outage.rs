@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use imagegraph::entity::image;
+use sea_orm::EntityTrait;
 use serde_json::{Value, json};
 
 use crate::harness::{Database, Server, eventually};
@@ -54,6 +56,21 @@ both! {
             assert_eq!(file["imageFailure"], Value::Null, "{fault}");
             assert_eq!(server.account_images().await.len(), 1, "case {i}: {fault}");
         }
+    }
+
+    /// A step that outlasts its lease is not begun a second time beside it.
+    async fn a_slow_step_runs_once(database: Database) {
+        let server = Server::start_with(database, |config| config.cloudflare_timeout = Duration::from_secs(20)).await;
+        server.fault(json!({ "call": "images.create", "fault": { "kind": "status", "status": 500 } })).await;
+        let file = server.file("photo.jpg", photo(1)).await;
+        assert_eq!(file["imageStatus"], "QUEUED");
+        server.remove_faults().await;
+        server.fault(json!({ "call": "images.create", "fault": { "kind": "delay", "ms": 2000 } })).await;
+        // Each round of this is longer than a lease.
+        wait_for_status(&server, &file, "READY").await;
+        let images = image::Entity::find().all(&server.running.app.db.read).await.unwrap();
+        assert_eq!(images.iter().map(|image| image.attempts).collect::<Vec<_>>(), [2]);
+        assert_eq!(server.account_images().await.len(), 1);
     }
 
     /// A creation that the account carries out after its timeout makes a second copy, which a later check removes.
