@@ -122,14 +122,14 @@ fn wrapped(program: &str, wrapper: Option<&[&str]>) -> Command {
     }
 }
 
-/// Nanoseconds on a processor of all threads of a process.
+/// Time on a processor of a process, threads that have ended included, in steps of 10 ms.
 fn cpu_of(pid: u32) -> Duration {
-    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Duration::ZERO };
-    let of_thread = |thread: std::fs::DirEntry| {
-        let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
-        text.split_whitespace().next()?.parse::<u64>().ok()
-    };
-    Duration::from_nanos(threads.flatten().filter_map(of_thread).sum())
+    /// `USER_HZ`, the unit in which Linux shows times.
+    const TICK: Duration = Duration::from_millis(10);
+    let Ok(text) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return Duration::ZERO };
+    // The name, in parentheses, may have spaces; behind it are 11 fields before the times in user mode and in the kernel.
+    let fields = text.rsplit_once(") ").map_or("", |(_, fields)| fields).split_whitespace();
+    fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u32>().ok()).sum::<u32>() * TICK
 }
 
 /// The processes of a PostgreSQL server on this machine.
