@@ -30,6 +30,12 @@ impl WorkspaceAccess {
             Some(_) => WorkspaceAccess::Only(Vec::new()),
         }
     }
+
+    /// Restricts the access to some workspaces: to those of them that are included.
+    #[must_use]
+    pub fn narrowed_to_each(&self, workspaces: &[WorkspaceId]) -> WorkspaceAccess {
+        WorkspaceAccess::Only(workspaces.iter().copied().filter(|id| self.includes(*id)).collect())
+    }
 }
 
 /// The API tokens a viewer may see.

@@ -1,5 +1,7 @@
 //! API tokens: creating, listing and revoking them.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
 use uuid::Uuid;
@@ -11,7 +13,7 @@ use crate::entity::{columns, workspace};
 use crate::error::{Code, Error, Result};
 use crate::id::{ApiTokenId, WorkspaceId};
 use crate::query::page::{
-    self, Count, IndexRange, KeysetRow, ListOrder, Page, PageArgs, PageSelection, SortKey,
+    self, Count, IndexRanges, KeysetRow, ListOrder, Page, PageArgs, PageSelection, SortKey, WorkspaceRow,
 };
 use crate::rows;
 use crate::rows::api_token::TokenRow;
@@ -22,7 +24,7 @@ const MAX_NAME: usize = 100;
 const USE_PRECISION: TimeDelta = TimeDelta::minutes(1);
 
 /// Newest first.
-const BY_CREATION: ListOrder<Column> = ListOrder::by_creation("apiTokens:CREATED_AT", true);
+pub const BY_CREATION: ListOrder<Column> = ListOrder::by_creation("apiTokens:CREATED_AT", true);
 
 /// A token to create.
 #[derive(Debug, Clone)]
@@ -32,14 +34,6 @@ pub struct NewApiToken {
     pub workspace_id: Option<WorkspaceId>,
     pub scopes: Vec<Scope>,
     pub expires_at: Option<DateTime<Utc>>,
-}
-
-/// Which tokens are listed.
-#[derive(Debug, Clone)]
-pub struct TokenList {
-    /// Lists the tokens of all users that are limited to this workspace; `None` lists the viewer's own tokens.
-    pub workspace_id: Option<WorkspaceId>,
-    pub page: PageArgs,
 }
 
 /// Creates a token of the viewer. Returns it with its secret, of which only a hash is stored. The new token has at most the
@@ -108,25 +102,51 @@ pub async fn find_many(
     Ok(columns::fetch(&app.db.read, visible, columns).await?)
 }
 
-/// A page of tokens, newest first.
+/// A page of the viewer's own tokens, newest first.
 ///
 /// # Errors
 /// `FORBIDDEN` without `WORKSPACE_ADMIN`, `BAD_USER_INPUT` for paging arguments.
-pub async fn list(
+pub async fn list_own(
     app: &App,
     viewer: &Viewer,
-    list: TokenList,
+    page: PageArgs,
     selection: &PageSelection<Column>,
 ) -> Result<Page<Entity>> {
     viewer.require(Scope::WorkspaceAdmin)?;
-    let ranges = ranges(viewer, &list);
-    page::page(&app.db.read, &ranges, BY_CREATION, list.page.validate()?, selection).await
+    page::page(&app.db.read, &own(viewer), BY_CREATION, page.validate()?, selection).await
 }
 
-/// How many tokens a list has.
-pub async fn count(app: &App, viewer: &Viewer, list: &TokenList) -> Result<Count> {
+/// How many tokens the viewer has.
+pub async fn count_own(app: &App, viewer: &Viewer) -> Result<Count> {
     viewer.require(Scope::WorkspaceAdmin)?;
-    page::count(&app.db.read, &ranges(viewer, list), None, None).await
+    page::count(&app.db.read, &own(viewer), None, None).await
+}
+
+/// A page of the tokens, of all users, that are limited to each of the given workspaces, newest first. Of those workspaces only
+/// that the viewer manages.
+///
+/// # Errors
+/// Those of [`list_own`].
+pub async fn list_by_workspace(
+    app: &App,
+    viewer: &Viewer,
+    workspaces: &[WorkspaceId],
+    page: PageArgs,
+    selection: &PageSelection<Column>,
+) -> Result<HashMap<WorkspaceId, Page<Entity>>> {
+    viewer.require(Scope::WorkspaceAdmin)?;
+    let ranges = managed(viewer, workspaces);
+    page::page_of_each(&app.db.read, &ranges, BY_CREATION, page.validate()?, selection).await
+}
+
+/// How many tokens each of these lists has.
+pub async fn count_by_workspace(
+    app: &App,
+    viewer: &Viewer,
+    workspaces: &[WorkspaceId],
+) -> Result<HashMap<WorkspaceId, Count>> {
+    viewer.require(Scope::WorkspaceAdmin)?;
+    page::count_of_each(&app.db.read, &managed(viewer, workspaces), None, None).await
 }
 
 /// Whether the viewer may see the tokens limited to a workspace: as its owner, or as an admin.
@@ -177,14 +197,13 @@ fn check(viewer: &Viewer, new: &NewApiToken, now: DateTime<Utc>) -> Result<()> {
     Ok(())
 }
 
-fn ranges(viewer: &Viewer, list: &TokenList) -> Vec<IndexRange<Entity>> {
-    match list.workspace_id {
-        Some(id) if may_list(viewer, id) && viewer.sees(id) => {
-            vec![IndexRange::of_workspace(api_token::visible_to(&viewer.token_access()), id)]
-        }
-        Some(_) => Vec::new(),
-        None => vec![IndexRange::all_rows(api_token::own(&viewer.token_access()))],
-    }
+fn own(viewer: &Viewer) -> IndexRanges<Entity> {
+    IndexRanges::of_all(api_token::own(&viewer.token_access()))
+}
+
+fn managed(viewer: &Viewer, workspaces: &[WorkspaceId]) -> IndexRanges<Entity> {
+    let managed = workspaces.iter().copied().filter(|id| may_list(viewer, *id)).collect();
+    IndexRanges::of_workspaces(api_token::visible_to(&viewer.token_access()), managed)
 }
 
 impl KeysetRow<Column> for Model {
@@ -196,5 +215,13 @@ impl KeysetRow<Column> for Model {
 
     fn sort_key(&self, _: Column) -> SortKey {
         SortKey::Text(String::new())
+    }
+}
+
+impl WorkspaceRow<Column> for Model {
+    const WORKSPACE_ID: Column = Column::WorkspaceId;
+
+    fn workspace_id(&self) -> Option<WorkspaceId> {
+        self.workspace_id
     }
 }

@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::app::App;
 use crate::auth::Viewer;
-use crate::auth::url_signature;
+use crate::auth::url_signature::{self, Signer};
 use crate::delivery;
 use crate::entity::api_token::Scope;
 use crate::entity::file::{self, Model, Status};
@@ -63,42 +63,55 @@ pub struct Download {
     file: Model,
 }
 
-/// The download URL of a file; `None` while it has no bytes, and in the trash.
-///
-/// The expiry is rounded up to a multiple of `expires_in`, so that all URLs made within that time are equal and caches can
-/// use them.
-///
-/// # Errors
-/// `FORBIDDEN` without the scope, `BAD_USER_INPUT` at `expiresIn`.
-pub async fn url(
-    app: &App,
-    viewer: &Viewer,
-    file: &Model,
-    expires_in: i64,
+/// Makes download URLs.
+pub struct DownloadUrls {
+    signer: Signer,
+    public_url: Url,
+    /// Unix time in seconds.
+    expires: i64,
     attachment: bool,
-) -> Result<Option<Url>> {
-    viewer.require(Scope::FilesRead)?;
-    if !EXPIRES_IN.contains(&expires_in) {
-        let message =
-            format!("A download URL stays valid for {} to {} seconds.", EXPIRES_IN.start(), EXPIRES_IN.end());
-        return Err(Error::invalid("expiresIn", message));
+}
+
+impl DownloadUrls {
+    /// Makes URLs that stay valid for so many seconds. Their expiry is rounded up to a multiple of that, so that all URLs made
+    /// within that time are equal and caches can use them.
+    ///
+    /// # Errors
+    /// `FORBIDDEN` without the scope, `BAD_USER_INPUT` at `expiresIn`.
+    pub async fn new(app: &App, viewer: &Viewer, expires_in: i64, attachment: bool) -> Result<Self> {
+        viewer.require(Scope::FilesRead)?;
+        if !EXPIRES_IN.contains(&expires_in) {
+            let (shortest, longest) = (EXPIRES_IN.start(), EXPIRES_IN.end());
+            let message = format!("A download URL stays valid for {shortest} to {longest} seconds.");
+            return Err(Error::invalid("expiresIn", message));
+        }
+        let ttl = std::time::Duration::from_secs(expires_in.unsigned_abs());
+        let expires = delivery::expiry(app.clock.now(), ttl).timestamp();
+        Ok(DownloadUrls {
+            signer: Signer::load(app).await?,
+            public_url: app.public_url()?,
+            expires,
+            attachment,
+        })
     }
-    if file.status != Status::Ready || file.deleted_at.is_some() || file.removed_at.is_some() {
-        return Ok(None);
+
+    /// The URL of a file; `None` while it has no bytes, and in the trash.
+    pub fn of(&self, file: &Model) -> Option<Url> {
+        if file.status != Status::Ready || file.deleted_at.is_some() || file.removed_at.is_some() {
+            return None;
+        }
+        let signature = self.signer.sign(&message(file.id, self.expires, self.attachment));
+        let mut url = self.public_url.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(["files", &file.id.to_string(), file.shown_filename()]);
+        }
+        url.query_pairs_mut().append_pair("expires", &self.expires.to_string());
+        if self.attachment {
+            url.query_pairs_mut().append_pair("attachment", "1");
+        }
+        url.query_pairs_mut().append_pair("signature", &signature);
+        Some(url)
     }
-    let ttl = std::time::Duration::from_secs(expires_in.unsigned_abs());
-    let expires = delivery::expiry(app.clock.now(), ttl).timestamp();
-    let signature = url_signature::sign(app, &message(file.id, expires, attachment)).await?;
-    let mut url = app.public_url()?;
-    if let Ok(mut path) = url.path_segments_mut() {
-        path.pop_if_empty().extend(["files", &file.id.to_string(), file.shown_filename()]);
-    }
-    url.query_pairs_mut().append_pair("expires", &expires.to_string());
-    if attachment {
-        url.query_pairs_mut().append_pair("attachment", "1");
-    }
-    url.query_pairs_mut().append_pair("signature", &signature);
-    Ok(Some(url))
 }
 
 /// The file behind a download URL.

@@ -18,7 +18,10 @@ use crate::entity::api_token::Scope;
 use crate::entity::file::{self, Column, Entity, ImageStatus, Model};
 use crate::entity::{columns, image};
 use crate::error::{Error, Result};
-pub use crate::file::list::{BY_CREATION, BY_FILENAME, BY_SIZE, BY_UPDATE, FileList, count, list};
+pub use crate::file::list::{
+    BY_CREATION, BY_FILENAME, BY_SIZE, BY_UPDATE, FileList, count, count_by_workspace, list,
+    list_by_workspace,
+};
 use crate::id::FileId;
 use crate::ingest::dedup;
 use crate::{job, provision};

@@ -24,7 +24,8 @@ use crate::entity::{Failure, columns};
 use crate::error::{Error, Refusal, Result};
 use crate::id::{FileId, ImageId};
 pub use crate::image::list::{
-    BY_CREATION, BY_FILENAME, BY_HEIGHT, BY_SIZE, BY_TAKEN, BY_UPDATE, BY_WIDTH, ImageList, count, list,
+    BY_CREATION, BY_FILENAME, BY_HEIGHT, BY_SIZE, BY_TAKEN, BY_UPDATE, BY_WIDTH, ImageList, count,
+    count_by_workspace, list, list_by_workspace,
 };
 use crate::job;
 use crate::provision;

@@ -15,7 +15,7 @@ use crate::entity::{columns, user};
 use crate::error::Result;
 use crate::id::{UserId, WorkspaceId};
 use crate::query::page::{
-    self, Count, IndexRange, KeysetRow, ListOrder, Page, PageArgs, PageSelection, SortKey, SortKeyType,
+    self, Count, IndexRanges, KeysetRow, ListOrder, Page, PageArgs, PageSelection, SortKey, SortKeyType,
 };
 
 /// Which workspaces are listed, and how.
@@ -69,7 +69,7 @@ pub async fn list(
     let request = list.page.validate()?;
     page::page(
         &app.db.read,
-        &[IndexRange::all_rows(workspace::visible_to(&viewer.access()))],
+        &IndexRanges::of_all(workspace::visible_to(&viewer.access())),
         list.order,
         request,
         selection,
@@ -79,7 +79,7 @@ pub async fn list(
 
 /// How many workspaces the viewer may see.
 pub async fn count(app: &App, viewer: &Viewer) -> Result<Count> {
-    let all = [IndexRange::all_rows(workspace::visible_to(&viewer.access()))];
+    let all = IndexRanges::of_all(workspace::visible_to(&viewer.access()));
     page::count::<Entity>(&app.db.read, &all, None, None).await
 }
 

@@ -14,9 +14,25 @@ use crate::error::{Code, Error, Result};
 /// Name of the secret in the table of secrets.
 const SECRET_NAME: &str = "url-signing";
 
-/// HMAC-SHA256 of a message in base64url. Messages for different purposes must have different prefixes.
-pub async fn sign(app: &App, message: &str) -> Result<String> {
-    Ok(BASE64_URL_SAFE_NO_PAD.encode(mac(app, message).await?.finalize().into_bytes()))
+/// Signs messages with the secret.
+pub struct Signer(Hmac<Sha256>);
+
+impl Signer {
+    /// A signer with the secret of the database.
+    pub async fn load(app: &App) -> Result<Signer> {
+        let secret = app.url_secret.get_or_try_init(|| load_or_create(app)).await?;
+        let mac = Hmac::<Sha256>::new_from_slice(secret);
+        mac.map(Signer).map_err(|error| Error::fault("signing a URL", error))
+    }
+
+    /// HMAC-SHA256 of a message in base64url. Messages for different purposes must have different prefixes.
+    pub fn sign(&self, message: &str) -> String {
+        BASE64_URL_SAFE_NO_PAD.encode(self.mac(message).finalize().into_bytes())
+    }
+
+    fn mac(&self, message: &str) -> Hmac<Sha256> {
+        self.0.clone().chain_update(message.as_bytes())
+    }
 }
 
 /// Requires that a signature is the one of the message. The comparison takes constant time.
@@ -24,21 +40,13 @@ pub async fn sign(app: &App, message: &str) -> Result<String> {
 /// # Errors
 /// `FORBIDDEN`.
 pub async fn require_valid(app: &App, message: &str, signature: &str) -> Result<()> {
-    let mac = mac(app, message).await?;
+    let mac = Signer::load(app).await?.mac(message);
     let decoded = BASE64_URL_SAFE_NO_PAD.decode(signature);
     if decoded.is_ok_and(|signature| mac.verify_slice(&signature).is_ok()) {
         return Ok(());
     }
     let message = "The signature of this URL is not valid: use the URL exactly as the API returned it.";
     Err(Error::refuse(Code::Forbidden, message))
-}
-
-async fn mac(app: &App, message: &str) -> Result<Hmac<Sha256>> {
-    let secret = app.url_secret.get_or_try_init(|| load_or_create(app)).await?;
-    let mac = Hmac::<Sha256>::new_from_slice(secret);
-    let mut mac = mac.map_err(|error| Error::fault("signing a URL", error))?;
-    mac.update(message.as_bytes());
-    Ok(mac)
 }
 
 /// Loads the secret, and creates it if there is none. If another server creates one at the same time, that is used.

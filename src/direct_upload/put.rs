@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::{GRACE, cancelled, expired, failed, incomplete, reject_bytes, workspace_and_file};
 use crate::app::App;
-use crate::auth::url_signature;
+use crate::auth::url_signature::{self, Signer};
 use crate::content::mime::DeclaredType;
 use crate::entity::direct_upload::{self, Column, Entity, Model, Status, Transport};
 use crate::entity::file;
@@ -45,7 +45,7 @@ pub struct SignedUpload {
 /// The signed URL at which this server receives the bytes of an upload.
 pub async fn url(app: &App, upload: &Model) -> Result<Url> {
     let expires = upload.expires_at.timestamp();
-    let signature = url_signature::sign(app, &message(upload.id, expires)).await?;
+    let signature = Signer::load(app).await?.sign(&message(upload.id, expires));
     let mut url = app.public_url()?;
     if let Ok(mut path) = url.path_segments_mut() {
         path.pop_if_empty().extend(["uploads", &upload.id.to_string()]);

@@ -1,8 +1,11 @@
 //! Lists of files: filters, orders, pages and counts.
 
+use std::collections::HashMap;
+
 use sea_orm::{ColumnTrait, ConnectionTrait};
 use uuid::Uuid;
 
+use crate::access::WorkspaceAccess;
 use crate::app::App;
 use crate::auth::Viewer;
 use crate::entity::api_token::Scope;
@@ -11,10 +14,11 @@ use crate::error::Result;
 use crate::file::filter::FileFilter;
 use crate::id::{FileId, WorkspaceId};
 use crate::query::page::{
-    self, Count, IndexRange, KeysetRow, ListOrder, Page, PageArgs, PageSelection, SortKey, SortKeyType,
+    self, Count, IndexRanges, KeysetRow, ListOrder, Page, PageArgs, PageSelection, SortKey, SortKeyType,
+    WorkspaceRow,
 };
 use crate::query::search;
-use crate::query::usage;
+use crate::query::usage::{self, Totals};
 
 /// Which files are listed, and how.
 #[derive(Debug, Clone)]
@@ -49,8 +53,25 @@ pub async fn list(
 ) -> Result<Page<Entity>> {
     viewer.require(Scope::FilesRead)?;
     let request = list.page.clone().validate()?;
-    let ranges = ranges(app, viewer, &list).await?;
+    let ranges = ranges(app, viewer.access().narrowed_to(list.workspace_id), &list).await?;
     page::page(&app.db.read, &ranges, list.order, request, selection).await
+}
+
+/// The same page of the files of each of the given workspaces that the viewer may see, in as many statements as one page.
+///
+/// # Errors
+/// Those of [`list`].
+pub async fn list_by_workspace(
+    app: &App,
+    viewer: &Viewer,
+    workspaces: &[WorkspaceId],
+    list: FileList,
+    selection: &PageSelection<Column>,
+) -> Result<HashMap<WorkspaceId, Page<Entity>>> {
+    viewer.require(Scope::FilesRead)?;
+    let request = list.page.clone().validate()?;
+    let ranges = ranges(app, viewer.access().narrowed_to_each(workspaces), &list).await?;
+    page::page_of_each(&app.db.read, &ranges, list.order, request, selection).await
 }
 
 /// Number and total bytes of the files on all pages of a list. Without conditions the numbers come from counters and are
@@ -60,34 +81,60 @@ pub async fn list(
 /// `FORBIDDEN`, `BAD_USER_INPUT`.
 pub async fn count(app: &App, viewer: &Viewer, list: &FileList) -> Result<Count> {
     viewer.require(Scope::FilesRead)?;
-    if list.ids.is_none() && list.filter.is_open() {
-        let totals = usage::totals(app, viewer, list.workspace_id).await?;
-        return Ok(match list.filter.trashed {
+    if list.is_whole() {
+        return Ok(list.count_whole(usage::totals(app, viewer, list.workspace_id).await?));
+    }
+    let ranges = ranges(app, viewer.access().narrowed_to(list.workspace_id), list).await?;
+    page::count(&app.db.read, &ranges, Some(Column::Size), Some(app.config.max_count)).await
+}
+
+/// The same for each of the given workspaces that the viewer may see.
+///
+/// # Errors
+/// Those of [`count`].
+pub async fn count_by_workspace(
+    app: &App,
+    viewer: &Viewer,
+    workspaces: &[WorkspaceId],
+    list: &FileList,
+) -> Result<HashMap<WorkspaceId, Count>> {
+    viewer.require(Scope::FilesRead)?;
+    if list.is_whole() {
+        let totals = usage::totals_by_workspace(app, viewer, workspaces).await?;
+        return Ok(totals.into_iter().map(|(id, totals)| (id, list.count_whole(totals))).collect());
+    }
+    let ranges = ranges(app, viewer.access().narrowed_to_each(workspaces), list).await?;
+    page::count_of_each(&app.db.read, &ranges, Some(Column::Size), Some(app.config.max_count)).await
+}
+
+impl FileList {
+    /// Whether the list has no condition, so that the counters of its workspaces have its size.
+    fn is_whole(&self) -> bool {
+        self.ids.is_none() && self.filter.is_open()
+    }
+
+    fn count_whole(&self, totals: Totals) -> Count {
+        match self.filter.trashed {
             true => Count::exact(totals.trashed_count, Some(totals.trashed_bytes)),
             false => Count::exact(
                 totals.file_count - totals.trashed_count,
                 Some(totals.file_bytes - totals.trashed_bytes),
             ),
-        });
+        }
     }
-    let ranges = ranges(app, viewer, list).await?;
-    page::count(&app.db.read, &ranges, Some(Column::Size), Some(app.config.max_count)).await
 }
 
-async fn ranges(app: &App, viewer: &Viewer, list: &FileList) -> Result<Vec<IndexRange<Entity>>> {
+async fn ranges(app: &App, access: WorkspaceAccess, list: &FileList) -> Result<IndexRanges<Entity>> {
     let filter = &list.filter;
-    let access = viewer.access().narrowed_to(list.workspace_id);
     let rows = match filter.trashed {
         true => file::trashed(access),
         false => file::listed(access),
     };
-    let mut ranges = IndexRange::of_visible(rows);
     let db = &app.db.read;
     let condition = filter.condition(db.get_database_backend()).map_err(|e| e.under("filter"))?;
-    ranges = ranges.into_iter().map(|range| range.filter(condition.clone())).collect();
+    let mut ranges = IndexRanges::of_visible(rows).filter(condition);
     if let Some(ids) = &list.ids {
-        let of_ids = file::COLUMN.id.is_in(ids.iter().copied());
-        ranges = ranges.into_iter().map(|range| range.filter(of_ids.clone()).selective()).collect();
+        ranges = ranges.filter(file::COLUMN.id.is_in(ids.iter().copied())).selective();
     }
     match &filter.search {
         None => Ok(ranges),
@@ -111,5 +158,13 @@ impl KeysetRow<Column> for Model {
             Column::UpdatedAt => SortKey::Time(self.updated_at),
             _ => SortKey::Text(self.filename.clone()),
         }
+    }
+}
+
+impl WorkspaceRow<Column> for Model {
+    const WORKSPACE_ID: Column = Column::WorkspaceId;
+
+    fn workspace_id(&self) -> Option<WorkspaceId> {
+        Some(self.workspace_id)
     }
 }

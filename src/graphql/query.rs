@@ -11,7 +11,7 @@ use crate::graphql::error::{from_loader, top_level};
 use crate::graphql::loader::ImageByFile;
 use crate::graphql::rows::{LoadRows, Row, selected_columns};
 use crate::graphql::types::cloudflare_account::CloudflareAccount;
-use crate::graphql::types::connection::page_args;
+use crate::graphql::types::connection::{connection, page_args};
 use crate::graphql::types::direct_upload::{DirectUpload, UploadTransport};
 use crate::graphql::types::file::{File, FileConnection, FileOrder, list_files};
 use crate::graphql::types::filter::{FileFilter, ImageFilter};
@@ -89,9 +89,9 @@ impl Query {
             default_with = "Some(WorkspaceOrder::default())"
         )]
         order_by: Option<WorkspaceOrder>,
-    ) -> Option<async_graphql::Result<WorkspaceConnection>> {
+    ) -> Option<async_graphql::Result<Row<WorkspaceConnection>>> {
         let page = page_args(first, after, last, before);
-        Some(list_workspaces(ctx, page, order_by.unwrap_or_default()).await.map_err(top_level))
+        connection(list_workspaces(ctx, page, order_by.unwrap_or_default()).await)
     }
 
     /// One file.
@@ -119,13 +119,13 @@ impl Query {
         #[graphql(desc = "Return items before this cursor.")] before: Option<String>,
         #[graphql(desc = "Sort order; ties are broken by id.", default_with = "Some(FileOrder::default())")]
         order_by: Option<FileOrder>,
-    ) -> Option<async_graphql::Result<FileConnection>> {
+    ) -> Option<async_graphql::Result<Row<FileConnection>>> {
         let page = page_args(first, after, last, before);
         let list = async {
             let workspace = workspace_id.map(|id| parse_id(&id, "workspaceId")).transpose()?;
             list_files(ctx, workspace, ids, filter, page, order_by).await
         };
-        Some(list.await.map_err(top_level))
+        connection(list.await)
     }
 
     /// One image.
@@ -162,13 +162,13 @@ impl Query {
         #[graphql(desc = "Return items before this cursor.")] before: Option<String>,
         #[graphql(desc = "Sort order; ties are broken by id.", default_with = "Some(ImageOrder::default())")]
         order_by: Option<ImageOrder>,
-    ) -> Option<async_graphql::Result<ImageConnection>> {
+    ) -> Option<async_graphql::Result<Row<ImageConnection>>> {
         let page = page_args(first, after, last, before);
         let list = async {
             let workspace = workspace_id.map(|id| parse_id(&id, "workspaceId")).transpose()?;
             list_images(ctx, workspace, ids, filter, page, order_by).await
         };
-        Some(list.await.map_err(top_level))
+        connection(list.await)
     }
 
     /// Named delivery variants of the account (at most 100).

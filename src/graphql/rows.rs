@@ -2,9 +2,9 @@
 //!
 //! The executor makes a future, a name and a value for every field of every row, and a tree of them that is serialised in the end.
 //! For a page of a hundred rows that costs more than the database does. Here the selection is read once for the page, into a
-//! [`plan`]: which columns to read, and how each field is written. What several rows share, such as the account's signing keys or a
-//! related row, is fetched once before the first row is written. Only the fields that the plan cannot write, such as a list below
-//! each row, are resolved by the executor. The text is handed to async-graphql as a raw JSON value.
+//! [`plan`]: which columns to read, and how each field is written. What several rows share, such as the account's signing keys or
+//! related rows, is fetched once before the first row is written, and so are the lists below all rows. The text is handed to
+//! async-graphql as a raw JSON value.
 
 pub mod field;
 
@@ -29,7 +29,7 @@ use async_graphql_value::RAW_VALUE_TOKEN;
 use futures_util::future::BoxFuture;
 
 use self::field::RowError;
-pub use self::field::{FieldValue, Nested, Preparation, Prepared, RowField, Writer};
+pub use self::field::{FieldValue, Nested, Preparation, RowField, Writer};
 pub use self::plan::ObjectPlan;
 use self::plan::Plan;
 pub use self::relation::LoadRows;
@@ -72,11 +72,7 @@ impl<T: RowObject> OutputType for Rows<'_, T> {
             return list.await;
         }
         let plan = Plan::<T>::of(ctx, &ctx.item.node);
-        let mut resolved = Vec::new();
-        for (index, row) in self.0.iter().enumerate() {
-            resolved.extend(plan.resolved().map(|field| resolve_field(*row, ctx, Some(index), field)));
-        }
-        let (json, errors) = plan::write(&plan, ctx, &self.0, resolved).await.into_list();
+        let (json, errors) = plan::write_rows(&plan, &self.0).await.into_list();
         add_errors(ctx, errors, true);
         raw_bytes(json)
     }
@@ -121,37 +117,13 @@ pub async fn resolve_one<T: RowObject>(
         return object.await;
     }
     let plan = Plan::<T>::of(ctx, &ctx.item.node);
-    let resolved = plan.resolved().map(|field| resolve_field(row, ctx, None, field)).collect();
-    let rows = [row];
-    let (json, errors) = plan::write(&plan, ctx, &rows, resolved).await.into_single();
+    let (json, errors) = plan::write_rows(&plan, &[row]).await.into_single();
     add_errors(ctx, errors, false);
     raw_bytes(json)
 }
 
 fn writes_rows(ctx: &ContextSelectionSet<'_>) -> bool {
     ctx.data_opt::<WriteRows>().is_some_and(|write| write.0)
-}
-
-/// A field that the executor resolves. Boxed, because the types of rows contain each other.
-fn resolve_field<'a, T: RowObject>(
-    row: &'a T,
-    ctx: &'a ContextSelectionSet<'a>,
-    index: Option<usize>,
-    field: &'a Positioned<Field>,
-) -> BoxFuture<'a, ServerResult<Option<Value>>> {
-    Box::pin(async move {
-        match index {
-            Some(index) => {
-                let ctx_row = ctx.with_index(index);
-                let ctx_field = ctx_row.with_field(field);
-                row.resolve_field(&ctx_field).await
-            }
-            None => {
-                let ctx_field = ctx.with_field(field);
-                row.resolve_field(&ctx_field).await
-            }
-        }
-    })
 }
 
 /// Reports errors of rows: of those of a list, whose index is part of the path, or of a single one.

@@ -1,9 +1,12 @@
 //! Lists of images: their rows, orders and counts.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use sea_orm::{ColumnTrait, ConnectionTrait, IdenStatic};
 use uuid::Uuid;
 
+use crate::access::WorkspaceAccess;
 use crate::app::App;
 use crate::auth::Viewer;
 use crate::entity::api_token::Scope;
@@ -12,10 +15,11 @@ use crate::error::Result;
 use crate::id::{ImageId, WorkspaceId};
 use crate::image::filter::ImageFilter;
 use crate::query::page::{
-    self, Count, IndexRange, KeysetRow, ListOrder, Page, PageArgs, PageSelection, SortKey, SortKeyType,
+    self, Count, IndexRanges, KeysetRow, ListOrder, Page, PageArgs, PageSelection, SortKey, SortKeyType,
+    WorkspaceRow,
 };
 use crate::query::search;
-use crate::query::usage;
+use crate::query::usage::{self, Totals};
 
 /// Arguments of a list of images.
 #[derive(Debug, Clone)]
@@ -62,8 +66,25 @@ pub async fn list(
 ) -> Result<Page<Entity>> {
     viewer.require(Scope::ImagesRead)?;
     let request = list.page.clone().validate()?;
-    let ranges = ranges(app, viewer, &list).await?;
+    let ranges = ranges(app, viewer.access().narrowed_to(list.workspace_id), &list).await?;
     page::page(&app.db.read, &ranges, list.order, request, selection).await
+}
+
+/// The same page of the images of each of the given workspaces that the viewer may see, in as many statements as one page.
+///
+/// # Errors
+/// Those of [`list`].
+pub async fn list_by_workspace(
+    app: &App,
+    viewer: &Viewer,
+    workspaces: &[WorkspaceId],
+    list: ImageList,
+    selection: &PageSelection<Column>,
+) -> Result<HashMap<WorkspaceId, Page<Entity>>> {
+    viewer.require(Scope::ImagesRead)?;
+    let request = list.page.clone().validate()?;
+    let ranges = ranges(app, viewer.access().narrowed_to_each(workspaces), &list).await?;
+    page::page_of_each(&app.db.read, &ranges, list.order, request, selection).await
 }
 
 /// The number of images in a list, and the total size of their originals in bytes. Without conditions the result is read from
@@ -73,25 +94,52 @@ pub async fn list(
 /// `FORBIDDEN`, `BAD_USER_INPUT`.
 pub async fn count(app: &App, viewer: &Viewer, list: &ImageList) -> Result<Count> {
     viewer.require(Scope::ImagesRead)?;
-    if list.ids.is_none() && list.filter.is_empty() {
-        let totals = usage::totals(app, viewer, list.workspace_id).await?;
-        return Ok(Count::exact(totals.image_count, Some(totals.image_bytes)));
+    if list.is_whole() {
+        return Ok(count_whole(usage::totals(app, viewer, list.workspace_id).await?));
     }
-    let ranges = ranges(app, viewer, list).await?;
+    let ranges = ranges(app, viewer.access().narrowed_to(list.workspace_id), list).await?;
     page::count(&app.db.read, &ranges, Some(Column::Size), Some(app.config.max_count)).await
 }
 
-async fn ranges(app: &App, viewer: &Viewer, list: &ImageList) -> Result<Vec<IndexRange<Entity>>> {
+/// The same for each of the given workspaces that the viewer may see.
+///
+/// # Errors
+/// Those of [`count`].
+pub async fn count_by_workspace(
+    app: &App,
+    viewer: &Viewer,
+    workspaces: &[WorkspaceId],
+    list: &ImageList,
+) -> Result<HashMap<WorkspaceId, Count>> {
+    viewer.require(Scope::ImagesRead)?;
+    if list.is_whole() {
+        let totals = usage::totals_by_workspace(app, viewer, workspaces).await?;
+        return Ok(totals.into_iter().map(|(id, totals)| (id, count_whole(totals))).collect());
+    }
+    let ranges = ranges(app, viewer.access().narrowed_to_each(workspaces), list).await?;
+    page::count_of_each(&app.db.read, &ranges, Some(Column::Size), Some(app.config.max_count)).await
+}
+
+fn count_whole(totals: Totals) -> Count {
+    Count::exact(totals.image_count, Some(totals.image_bytes))
+}
+
+impl ImageList {
+    /// Whether the list has no condition, so that the counters of its workspaces have its size.
+    fn is_whole(&self) -> bool {
+        self.ids.is_none() && self.filter.is_empty()
+    }
+}
+
+async fn ranges(app: &App, access: WorkspaceAccess, list: &ImageList) -> Result<IndexRanges<Entity>> {
     let db = &app.db.read;
     let condition = list.filter.condition(db.get_database_backend()).map_err(|e| e.under("filter"))?;
-    let ranges = IndexRange::of_visible(image::listed(viewer.access().narrowed_to(list.workspace_id)));
-    let mut ranges: Vec<_> = ranges.into_iter().map(|range| range.filter(condition.clone())).collect();
+    let mut ranges = IndexRanges::of_visible(image::listed(access)).filter(condition);
     if let Some(ids) = &list.ids {
-        let of_ids = image::COLUMN.id.is_in(ids.iter().copied());
-        ranges = ranges.into_iter().map(|range| range.filter(of_ids.clone()).selective()).collect();
+        ranges = ranges.filter(image::COLUMN.id.is_in(ids.iter().copied())).selective();
     }
     if list.filter.file_ids.is_some() || list.filter.cf_image_ids.is_some() {
-        ranges = ranges.into_iter().map(IndexRange::selective).collect();
+        ranges = ranges.selective();
     }
     match &list.filter.search {
         None => Ok(ranges),
@@ -129,5 +177,13 @@ impl KeysetRow<Column> for Model {
             Column::TakenAt => "taken_at_key",
             column => column.as_str(),
         }
+    }
+}
+
+impl WorkspaceRow<Column> for Model {
+    const WORKSPACE_ID: Column = Column::WorkspaceId;
+
+    fn workspace_id(&self) -> Option<WorkspaceId> {
+        Some(self.workspace_id)
     }
 }

@@ -5,28 +5,26 @@
 //! `(name, id) > ($1, $2)`: databases do not use an index for the equivalent condition with `OR`. A list over several
 //! workspaces merges one index range per workspace.
 
-mod index_range;
+mod index_ranges;
 
 mod position;
 
+mod read;
+
 use chrono::{DateTime, Datelike, Utc};
-use sea_orm::sea_query::{Alias, Expr, Query, UnionType};
-use sea_orm::{ConnectionTrait, EntityTrait, IdenStatic};
+use sea_orm::{EntityTrait, IdenStatic};
 use uuid::Uuid;
 
-pub use index_range::{IndexRange, unindexed};
+pub use index_ranges::{IndexRanges, unindexed};
 pub use position::creation_pattern;
+pub use read::{count, count_of_each, page, page_of_each};
 
-use crate::app::Reader;
-use crate::entity::columns::{self, PartialRow};
 use crate::error::{Error, Result};
-use index_range::{Bounds, Scan};
-use position::{Position, decode, encode};
+use crate::id::WorkspaceId;
+use position::encode;
 
 /// Most rows of a page; also the size of a page for which none is given.
 pub const MAX_PAGE: u64 = 100;
-/// Most index ranges in one statement. SQLite allows 500 terms in a compound select.
-const MAX_RANGES: usize = 100;
 
 /// Relay's pagination arguments, as GraphQL or REST received them.
 #[derive(Debug, Clone, Default)]
@@ -86,6 +84,14 @@ pub trait KeysetRow<C: IdenStatic> {
     }
 }
 
+/// A row of a list that every workspace has.
+pub trait WorkspaceRow<C: IdenStatic>: KeysetRow<C> {
+    /// The column of the id of its workspace.
+    const WORKSPACE_ID: C;
+    /// `None` for a row that belongs to no workspace, which is in no such list.
+    fn workspace_id(&self) -> Option<WorkspaceId>;
+}
+
 /// Value of a row in the column that a list is ordered by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SortKey {
@@ -126,6 +132,13 @@ pub struct Page<E: EntityTrait> {
     pub has_next: bool,
     /// False if that was not to be found out.
     pub has_previous: bool,
+}
+
+impl<E: EntityTrait> Page<E> {
+    /// The page of a list without rows.
+    pub fn empty(order: ListOrder<E::Column>) -> Self {
+        Page { rows: Vec::new(), order, has_next: false, has_previous: false }
+    }
 }
 
 /// The cursor of a row in a list of this order.
@@ -178,142 +191,18 @@ pub struct Count {
 }
 
 impl Count {
+    /// What was counted up to one row more than `max`.
+    fn limited(rows: i64, bytes: Option<i64>, max: Option<u64>) -> Self {
+        match max.map(|max| i64::try_from(max).unwrap_or(i64::MAX)) {
+            Some(max) if rows > max => Count { rows: max, bytes: None, capped: true },
+            _ => Count::exact(rows, bytes),
+        }
+    }
+
     /// A count that is not capped.
     pub fn exact(rows: i64, bytes: Option<i64>) -> Self {
         Count { rows, bytes, capped: false }
     }
-}
-
-/// Reads one page of a list that consists of index ranges.
-///
-/// Whether there are rows on the side from which the page is read takes one more statement, which is run only if it is selected.
-pub async fn page<E>(
-    db: &Reader,
-    ranges: &[IndexRange<E>],
-    order: ListOrder<E::Column>,
-    request: PageRequest,
-    selection: &PageSelection<E::Column>,
-) -> Result<Page<E>>
-where
-    E: EntityTrait,
-    E::Model: KeysetRow<E::Column> + PartialRow<Column = E::Column> + Send + Sync,
-{
-    let PageRequest { size, start, backward, until } = request;
-    let until = until.as_deref().map(|cursor| decode(cursor, order, "before")).transpose()?;
-    let start_argument = if backward { "before" } else { "after" };
-    let start = start.as_deref().map(|cursor| decode(cursor, order, start_argument)).transpose()?;
-    if !selection.rows {
-        return Ok(Page { rows: Vec::new(), order, has_next: false, has_previous: false });
-    }
-    let descending = order.descending != backward;
-    let bounds = Bounds { from: start.as_ref(), inclusive: false, until: until.as_ref() };
-    let columns = with_key::<E>(&selection.columns, order);
-    let mut rows = read(db, ranges, &columns, Scan { order, descending, bounds, limit: size + 1 }).await?;
-    let mut more = rows.len() as u64 > size;
-    rows.truncate(usize::try_from(size).unwrap_or(usize::MAX));
-    let exists_from = async |position: Option<&Position>, descending: bool, selected: bool| match position {
-        Some(position) if selected => {
-            let bounds = Bounds { from: Some(position), inclusive: true, until: None };
-            let columns = with_key::<E>(&[], order);
-            let found = read(db, ranges, &columns, Scan { order, descending, bounds, limit: 1 }).await?;
-            Ok::<_, Error>(!found.is_empty())
-        }
-        _ => Ok(false),
-    };
-    let (ahead, behind) = match backward {
-        true => (selection.has_previous, selection.has_next),
-        false => (selection.has_next, selection.has_previous),
-    };
-    let behind = exists_from(start.as_ref(), !descending, behind).await?;
-    more = more || exists_from(until.as_ref(), descending, ahead).await?;
-    if backward {
-        rows.reverse();
-    }
-    let (has_next, has_previous) = if backward { (behind, more) } else { (more, behind) };
-    Ok(Page { rows, order, has_next, has_previous })
-}
-
-/// The columns, with those that make up a cursor.
-fn with_key<E>(columns: &[E::Column], order: ListOrder<E::Column>) -> Vec<E::Column>
-where
-    E: EntityTrait,
-    E::Model: KeysetRow<E::Column>,
-{
-    let columns = columns::with(columns, E::Model::ID);
-    order.column.map_or(columns.clone(), |key| columns::with(&columns, key))
-}
-
-/// Counts the rows of a list, and sums a column over them, with one statement per hundred ranges. Stops above `max` rows.
-pub async fn count<E: EntityTrait>(
-    db: &Reader,
-    ranges: &[IndexRange<E>],
-    summed: Option<E::Column>,
-    max: Option<u64>,
-) -> Result<Count> {
-    let backend = db.get_database_backend();
-    let (mut rows, mut bytes) = (0, 0);
-    for chunk in ranges.chunks(MAX_RANGES) {
-        let mut selects = chunk.iter().map(|range| range.select_summed(backend, summed));
-        let Some(mut all) = selects.next() else { break };
-        for select in selects {
-            all.union(UnionType::All, select);
-        }
-        if let Some(max) = max {
-            all.limit(max.saturating_add(1));
-        }
-        let mut totals = Query::select();
-        totals
-            .expr_as(Expr::cust("count(*)"), Alias::new("rows"))
-            .expr_as(Expr::cust("CAST(coalesce(sum(bytes), 0) AS bigint)"), Alias::new("bytes"))
-            .from_subquery(all, Alias::new("counted"));
-        for row in db.query_all(&totals).await? {
-            rows += row.try_get::<i64>("", "rows")?;
-            bytes += row.try_get::<i64>("", "bytes")?;
-        }
-    }
-    match max.map(|max| i64::try_from(max).unwrap_or(i64::MAX)) {
-        Some(max) if rows > max => Ok(Count { rows: max, bytes: None, capped: true }),
-        _ => Ok(Count::exact(rows, summed.map(|_| bytes))),
-    }
-}
-
-/// The rows of a scan from all ranges together.
-async fn read<E>(
-    db: &Reader,
-    ranges: &[IndexRange<E>],
-    columns: &[E::Column],
-    scan: Scan<'_, E::Column>,
-) -> Result<Vec<E::Model>>
-where
-    E: EntityTrait,
-    E::Model: KeysetRow<E::Column> + PartialRow<Column = E::Column> + Send + Sync,
-{
-    let (backend, mut rows) = (db.get_database_backend(), Vec::new());
-    for chunk in ranges.chunks(MAX_RANGES) {
-        let Some(statement) = scan.select(backend, chunk, columns) else { break };
-        for row in db.query_all(&statement).await? {
-            rows.push(columns::decode(&row, columns, 0)?);
-        }
-    }
-    if ranges.len() > MAX_RANGES {
-        rows.sort_by(|a: &E::Model, b: &E::Model| {
-            let key = |row: &E::Model| (scan.order.column.map(|column| row.sort_key(column)), row.id());
-            let ordering = compare(&key(a), &key(b));
-            if scan.descending { ordering.reverse() } else { ordering }
-        });
-        rows.truncate(usize::try_from(scan.limit).unwrap_or(usize::MAX));
-    }
-    Ok(rows)
-}
-
-fn compare(a: &(Option<SortKey>, Uuid), b: &(Option<SortKey>, Uuid)) -> std::cmp::Ordering {
-    let keys = match (&a.0, &b.0) {
-        (Some(SortKey::Number(a)), Some(SortKey::Number(b))) => a.cmp(b),
-        (Some(SortKey::Text(a)), Some(SortKey::Text(b))) => a.as_bytes().cmp(b.as_bytes()),
-        (Some(SortKey::Time(a)), Some(SortKey::Time(b))) => a.cmp(b),
-        _ => std::cmp::Ordering::Equal,
-    };
-    keys.then(a.1.cmp(&b.1))
 }
 
 /// Whether both databases store a time and order it correctly. SQLite stores times as text, in which a year of five digits

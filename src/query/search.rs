@@ -11,7 +11,7 @@ use crate::app::Reader;
 use crate::error::{Error, Result};
 use crate::normalization::to_nfc;
 use crate::query::filter::contains;
-use crate::query::page::IndexRange;
+use crate::query::page::IndexRanges;
 
 /// Longest search, in characters.
 const MAX_SEARCH: usize = 200;
@@ -42,15 +42,15 @@ pub fn words(search: &str) -> Result<Vec<String>> {
 /// Restricts ranges to the rows in whose text all words occur.
 pub async fn filter<E: EntityTrait>(
     db: &Reader,
-    mut ranges: Vec<IndexRange<E>>,
+    mut ranges: IndexRanges<E>,
     words: &[String],
-) -> Result<Vec<IndexRange<E>>> {
+) -> Result<IndexRanges<E>> {
     let table = E::default().table_name();
     if db.get_database_backend() == DbBackend::Sqlite {
         return filter_on_sqlite(db, table, ranges, words).await;
     }
     for word in words {
-        ranges = filter_all(ranges, &contains(DbBackend::Postgres, Expr::col((table, "search_text")), word));
+        ranges = ranges.filter(contains(DbBackend::Postgres, Expr::col((table, "search_text")), word));
     }
     Ok(ranges)
 }
@@ -59,16 +59,16 @@ pub async fn filter<E: EntityTrait>(
 async fn filter_on_sqlite<E: EntityTrait>(
     db: &Reader,
     table: &str,
-    mut ranges: Vec<IndexRange<E>>,
+    mut ranges: IndexRanges<E>,
     words: &[String],
-) -> Result<Vec<IndexRange<E>>> {
+) -> Result<IndexRanges<E>> {
     // A word of fewer than three characters has no trigram.
     let (long, short): (Vec<&String>, Vec<&String>) =
         words.iter().partition(|word| word.chars().count() >= 3);
     for word in short {
         let occurs = contains(DbBackend::Sqlite, Expr::col("body"), word);
         let sql = format!("EXISTS (SELECT 1 FROM {table}_text WHERE {table}_text.id = {table}.id AND ?)");
-        ranges = filter_all(ranges, &Expr::cust_with_expr(sql, occurs));
+        ranges = ranges.filter(Expr::cust_with_expr(sql, occurs));
     }
     if long.is_empty() {
         return Ok(ranges);
@@ -80,18 +80,13 @@ async fn filter_on_sqlite<E: EntityTrait>(
             "EXISTS (SELECT 1 FROM {table}_search WHERE {table}_search MATCH ?
              AND rowid = (SELECT n FROM {table}_text WHERE {table}_text.id = {table}.id))"
         );
-        return Ok(filter_all(ranges, &Expr::cust_with_values(sql, [phrases])));
+        return Ok(ranges.filter(Expr::cust_with_values(sql, [phrases])));
     }
     let sql = format!(
         "{table}.id IN (SELECT id FROM {table}_text WHERE n IN
          (SELECT rowid FROM {table}_search WHERE {table}_search MATCH ?))"
     );
-    ranges = filter_all(ranges, &Expr::cust_with_values(sql, [phrases]));
-    Ok(ranges.into_iter().map(IndexRange::selective).collect())
-}
-
-fn filter_all<E: EntityTrait>(ranges: Vec<IndexRange<E>>, condition: &Expr) -> Vec<IndexRange<E>> {
-    ranges.into_iter().map(|range| range.filter(condition.clone())).collect()
+    Ok(ranges.filter(Expr::cust_with_values(sql, [phrases])).selective())
 }
 
 /// The number of rows in which the phrases occur, counted up to one more than [`MAX_SORTED_MATCHES`].

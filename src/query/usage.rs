@@ -1,5 +1,7 @@
 //! Storage usage of workspaces, read from counters that triggers maintain.
 
+use std::collections::HashMap;
+
 use sea_orm::sea_query::Expr;
 use sea_orm::{ColumnTrait, FromQueryResult, IdenStatic, QueryFilter, QuerySelect};
 
@@ -9,6 +11,16 @@ use crate::entity::api_token::Scope;
 use crate::entity::workspace_usage::{self, Column, Model};
 use crate::error::Result;
 use crate::id::WorkspaceId;
+
+/// The columns that are summed.
+const COUNTERS: [Column; 6] = [
+    Column::FileCount,
+    Column::FileBytes,
+    Column::TrashedCount,
+    Column::TrashedBytes,
+    Column::ImageCount,
+    Column::ImageBytes,
+];
 
 /// Sums over several workspaces. Files in the trash are included in `file_count` and `file_bytes`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromQueryResult)]
@@ -37,18 +49,36 @@ pub async fn totals(app: &App, viewer: &Viewer, workspace: Option<WorkspaceId>) 
     if let Some(workspace) = workspace {
         select = select.filter(workspace_usage::COLUMN.workspace_id.eq(workspace));
     }
-    for column in [
-        Column::FileCount,
-        Column::FileBytes,
-        Column::TrashedCount,
-        Column::TrashedBytes,
-        Column::ImageCount,
-        Column::ImageBytes,
-    ] {
+    for column in COUNTERS {
         let name = column.as_str();
         // PostgreSQL returns the sum of a `bigint` column as `numeric`.
         let sum = Expr::cust(format!("CAST(coalesce(sum({name}), 0) AS bigint)"));
         select = select.expr_as(sum, name);
     }
     Ok(select.into_model::<Totals>().one(&app.db.read).await?.unwrap_or_default())
+}
+
+/// The usage of each of the given workspaces that the viewer may see, without a scope.
+pub async fn totals_by_workspace(
+    app: &App,
+    viewer: &Viewer,
+    workspaces: &[WorkspaceId],
+) -> Result<HashMap<WorkspaceId, Totals>> {
+    let of_ids = workspace_usage::COLUMN.workspace_id.is_in(workspaces.iter().copied());
+    let select = workspace_usage::visible_to(&viewer.access()).filter(of_ids);
+    let found = select.all(&app.db.read).await?.into_iter();
+    Ok(found.map(|usage| (usage.workspace_id, usage.into())).collect())
+}
+
+impl From<Model> for Totals {
+    fn from(usage: Model) -> Self {
+        Totals {
+            file_count: usage.file_count,
+            file_bytes: usage.file_bytes,
+            trashed_count: usage.trashed_count,
+            trashed_bytes: usage.trashed_bytes,
+            image_count: usage.image_count,
+            image_bytes: usage.image_bytes,
+        }
+    }
 }

@@ -1,5 +1,7 @@
 //! Members of a workspace and their roles.
 
+use std::collections::HashMap;
+
 use sea_orm::{
     ActiveModelTrait, ActiveValue::Set, ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter,
     sea_query::Expr,
@@ -16,7 +18,7 @@ use crate::entity::{columns, user, workspace};
 use crate::error::{Code, Error, Result};
 use crate::id::{MembershipId, UserId, WorkspaceId};
 use crate::query::page::{
-    self, Count, IndexRange, KeysetRow, ListOrder, Page, PageArgs, PageSelection, SortKey,
+    self, Count, IndexRanges, KeysetRow, ListOrder, Page, PageArgs, PageSelection, SortKey, WorkspaceRow,
 };
 use crate::rows;
 
@@ -24,31 +26,29 @@ use crate::rows;
 const READ_SCOPES: [Scope; 3] = [Scope::FilesRead, Scope::ImagesRead, Scope::WorkspaceAdmin];
 
 /// Longest membership first.
-const BY_JOINING: ListOrder<Column> = ListOrder::by_creation("members:JOINED_AT", false);
+pub const BY_JOINING: ListOrder<Column> = ListOrder::by_creation("members:JOINED_AT", false);
 
-/// Which members are listed.
-#[derive(Debug, Clone)]
-pub struct MemberList {
-    pub workspace_id: WorkspaceId,
-    pub page: PageArgs,
-}
-
-/// A page of a workspace's members, longest membership first.
-pub async fn list(
+/// A page of the members of each of the given workspaces that the viewer may see, longest membership first.
+pub async fn list_by_workspace(
     app: &App,
     viewer: &Viewer,
-    list: MemberList,
+    workspaces: &[WorkspaceId],
+    page: PageArgs,
     selection: &PageSelection<Column>,
-) -> Result<Page<Entity>> {
+) -> Result<HashMap<WorkspaceId, Page<Entity>>> {
     viewer.require_any(&READ_SCOPES)?;
-    let ranges = ranges(viewer, &list);
-    page::page(&app.db.read, &ranges, BY_JOINING, list.page.validate()?, selection).await
+    let ranges = ranges(viewer, workspaces);
+    page::page_of_each(&app.db.read, &ranges, BY_JOINING, page.validate()?, selection).await
 }
 
-/// How many members a workspace has.
-pub async fn count(app: &App, viewer: &Viewer, list: &MemberList) -> Result<Count> {
+/// How many members each of the given workspaces has that the viewer may see.
+pub async fn count_by_workspace(
+    app: &App,
+    viewer: &Viewer,
+    workspaces: &[WorkspaceId],
+) -> Result<HashMap<WorkspaceId, Count>> {
     viewer.require_any(&READ_SCOPES)?;
-    page::count(&app.db.read, &ranges(viewer, list), None, None).await
+    page::count_of_each(&app.db.read, &ranges(viewer, workspaces), None, None).await
 }
 
 /// The given columns of those of the given memberships that the viewer may see, in no particular order.
@@ -159,11 +159,10 @@ async fn require_another_owner(transaction: &impl ConnectionTrait, owner: &Model
     Err(Error::refuse(Code::Conflict, message).at("userId"))
 }
 
-fn ranges(viewer: &Viewer, list: &MemberList) -> Vec<IndexRange<Entity>> {
-    match viewer.sees(list.workspace_id) {
-        true => vec![IndexRange::of_workspace(membership::visible_to(&viewer.access()), list.workspace_id)],
-        false => Vec::new(),
-    }
+fn ranges(viewer: &Viewer, workspaces: &[WorkspaceId]) -> IndexRanges<Entity> {
+    let access = viewer.access();
+    let seen = workspaces.iter().copied().filter(|id| access.includes(*id)).collect();
+    IndexRanges::of_workspaces(membership::visible_to(&access), seen)
 }
 
 impl KeysetRow<Column> for Model {
@@ -175,5 +174,13 @@ impl KeysetRow<Column> for Model {
 
     fn sort_key(&self, _: Column) -> SortKey {
         SortKey::Text(String::new())
+    }
+}
+
+impl WorkspaceRow<Column> for Model {
+    const WORKSPACE_ID: Column = Column::WorkspaceId;
+
+    fn workspace_id(&self) -> Option<WorkspaceId> {
+        Some(self.workspace_id)
     }
 }

@@ -19,6 +19,8 @@ mod rates;
 
 mod reads;
 
+mod lists_below;
+
 mod lifecycle;
 
 mod trash;

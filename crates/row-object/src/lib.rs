@@ -23,12 +23,11 @@ use syn::{DeriveInput, ItemImpl, parse_macro_input};
 ///
 /// - none, with no argument but `&self`: a value without a selection of its own, from the row alone;
 /// - `#[nested]`: the same for an object, or a list of objects, whose fields are selected in turn;
-/// - `#[page]`, with facts as the first argument: a value that depends on something that is the same for all rows of a page and
-///   is fetched once, `crate::graphql::rows::PageFacts`. The other arguments are those of the field in the schema;
+/// - `#[page]`, as `async fn(rows, ctx, arguments…) -> impl Fn(&Row) -> Value`: what is the same for all rows of a page is fetched
+///   once, and the function that it returns makes the value of each row. The arguments are those of the field in the schema.
+///   `#[page(nested)]` is the same for an object that is part of the row, and `#[page(row)]` for a row object of its own;
 /// - `#[relation(Type)]`: the method returns the key of another row, or `None`; all rows of a page are loaded together;
-/// - `#[of_row]`: the method returns a reference to another row object that belongs to this one.
-///
-/// A method with `ctx` and none of these is left to the executor.
+/// - `#[of_row]`: the method returns a reference to another row object that belongs to this one; `#[of_rows]`: a `Vec` of them.
 #[proc_macro_attribute]
 pub fn row_object(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let entity = match arguments.is_empty() {

@@ -55,15 +55,18 @@ impl Fields {
         let value = if let Some(attribute) = take_attribute(&mut method.attrs, "relation") {
             self.relation(method, &attribute)?
         } else if let Some(attribute) = take_attribute(&mut method.attrs, "page") {
-            self.page(method, matches!(attribute.meta, Meta::List(_)))?
+            self.page(method, &attribute.meta)?
         } else if take_attribute(&mut method.attrs, "of_row").is_some() {
-            self.of_row(method)
+            self.of_row(method)?
+        } else if take_attribute(&mut method.attrs, "of_rows").is_some() {
+            self.of_rows(method)?
         } else if take_attribute(&mut method.attrs, "nested").is_some() {
             self.nested(method)
         } else if method.sig.inputs.len() == 1 {
             self.plain(method)
         } else {
-            quote!(crate::graphql::rows::FieldValue::Resolved)
+            let message = "a field that needs more than its row is a #[page], a #[relation(…)], #[of_row] or #[of_rows]";
+            return Err(Error::new_spanned(&method.sig, message));
         };
         let name = camel_case(&method.sig.ident.to_string());
         self.table.push(quote! {
@@ -93,24 +96,27 @@ impl Fields {
     fn nested(&mut self, method: &mut ImplItemFn) -> TokenStream {
         let (function, row) = (self.share(method), &self.object);
         prepared(
-            &quote!(|_| true),
             &quote!(crate::graphql::rows::field::nested(selected, |row: &#row, plan, json| crate::graphql::rows::Nested::write_nested(&row.#function(), plan, json))),
         )
     }
 
-    fn of_row(&mut self, method: &mut ImplItemFn) -> TokenStream {
+    fn of_row(&mut self, method: &mut ImplItemFn) -> syn::Result<TokenStream> {
         let (function, row) = (self.share(method), &self.object);
-        let ReturnType::Type(_, output) = method.sig.output.clone() else { return quote!() };
-        let Type::Reference(reference) = &*output else {
-            return Error::new_spanned(output, "a reference to a row object").to_compile_error();
-        };
-        let of = &reference.elem;
+        let ReturnType::Type(_, output) = method.sig.output.clone() else { return Ok(quote!()) };
+        let of = referenced(&output)?;
         method.sig.output = parse_quote!(-> crate::graphql::rows::RowRef<'_, #of>);
         method.block = parse_quote!({ crate::graphql::rows::RowRef(self.#function()) });
-        prepared(
-            &quote!(crate::graphql::rows::field::are_rows_written::<#of>),
-            &quote!(crate::graphql::rows::field::of_row(selected, rows, #row::#function)),
-        )
+        Ok(prepared(&quote!(crate::graphql::rows::field::of_row(selected, rows, #row::#function))))
+    }
+
+    fn of_rows(&mut self, method: &mut ImplItemFn) -> syn::Result<TokenStream> {
+        let (function, row) = (self.share(method), &self.object);
+        let ReturnType::Type(_, output) = method.sig.output.clone() else { return Ok(quote!()) };
+        let item = first_argument(&output, "Vec");
+        let of = referenced(item.unwrap_or(&output))?;
+        method.sig.output = parse_quote!(-> crate::graphql::rows::Rows<'_, #of>);
+        method.block = parse_quote!({ crate::graphql::rows::Rows(self.#function()) });
+        Ok(prepared(&quote!(crate::graphql::rows::field::of_rows(selected, rows, #row::#function))))
     }
 
     fn relation(&mut self, method: &mut ImplItemFn, attribute: &Attribute) -> syn::Result<TokenStream> {
@@ -122,13 +128,12 @@ impl Fields {
         method.block =
             parse_quote!({ crate::graphql::rows::relation::load_one(ctx, self.#function()).await });
         Ok(prepared(
-            &quote!(crate::graphql::rows::field::are_rows_written::<#target>),
             &quote!(crate::graphql::rows::relation::prepare::<#row, _, #target>(selected, rows, #row::#function)),
         ))
     }
 
     /// A field of which a part is the same for all rows: `async fn(rows, ctx, arguments…) -> impl Fn(&Row) -> Value`.
-    fn page(&mut self, method: &mut ImplItemFn, nested: bool) -> syn::Result<TokenStream> {
+    fn page(&mut self, method: &mut ImplItemFn, attribute: &Meta) -> syn::Result<TokenStream> {
         let value = value_of(&method.sig.output)?;
         let (row, function) = (self.object.clone(), format_ident!("page_{}", method.sig.ident));
         let arguments: Vec<PatType> = method.sig.inputs.iter().skip(2).filter_map(typed).collect();
@@ -164,24 +169,43 @@ impl Fields {
             true => quote!(move |row: &#row| value(row).transpose()),
             false => quote!(move |row: &#row| Ok(Some(value(row)))),
         };
-        let write = if nested { quote!(page_nested) } else { quote!(page_value) };
-        Ok(prepared(
-            &quote!(|_| true),
-            &quote!(crate::graphql::rows::Preparation::Later(Box::pin(async move {
-                let ctx = selected.ctx.with_field(selected.field);
-                #(#read)*
-                let value = #row::#function(rows, &ctx, #(#names),*).await;
-                crate::graphql::rows::field::#write(selected, #value_of_row)
-            }))),
-        ))
+        let write = match attribute {
+            Meta::List(kind) if kind.tokens.to_string() == "row" => {
+                quote!(page_row(selected, rows, #value_of_row).await)
+            }
+            Meta::List(_) => quote!(page_nested(selected, #value_of_row)),
+            _ => quote!(page_value(selected, #value_of_row)),
+        };
+        Ok(prepared(&quote!(crate::graphql::rows::Preparation::Later(Box::pin(async move {
+            let ctx = selected.ctx.with_field(selected.field);
+            #(#read)*
+            let value = #row::#function(rows, &ctx, #(#names),*).await;
+            crate::graphql::rows::field::#write
+        })))))
     }
 }
 
-fn prepared(is_written: &TokenStream, prepare: &TokenStream) -> TokenStream {
-    quote!(crate::graphql::rows::FieldValue::Prepared(crate::graphql::rows::Prepared {
-        is_written: #is_written,
-        prepare: |selected, rows| { let _ = rows; #prepare },
-    }))
+fn prepared(prepare: &TokenStream) -> TokenStream {
+    quote!(crate::graphql::rows::FieldValue::Prepared(|selected, rows| { let _ = rows; #prepare }))
+}
+
+/// The type behind a reference.
+fn referenced(ty: &Type) -> syn::Result<Type> {
+    match ty {
+        Type::Reference(reference) => Ok((*reference.elem).clone()),
+        _ => Err(Error::new_spanned(ty, "a reference to a row object is expected")),
+    }
+}
+
+/// The first argument of a generic type with this name.
+fn first_argument<'a>(ty: &'a Type, name: &str) -> Option<&'a Type> {
+    let Type::Path(path) = ty else { return None };
+    let segment = path.path.segments.last().filter(|segment| segment.ident == name)?;
+    let PathArguments::AngleBracketed(arguments) = &segment.arguments else { return None };
+    match arguments.args.first()? {
+        GenericArgument::Type(argument) => Some(argument),
+        _ => None,
+    }
 }
 
 /// The type of the values: that of `impl Fn(&Row) -> Value`.
@@ -200,11 +224,8 @@ fn value_of(output: &ReturnType) -> syn::Result<Type> {
 
 /// Whether a value is an `Option<Result<…>>`: null, and an error, if it failed.
 fn is_fallible(value: &Type) -> bool {
-    let Type::Path(path) = value else { return false };
-    let Some(option) = path.path.segments.last() else { return false };
-    let PathArguments::AngleBracketed(arguments) = &option.arguments else { return false };
-    let Some(GenericArgument::Type(Type::Path(inner))) = arguments.args.first() else { return false };
-    option.ident == "Option" && inner.path.segments.last().is_some_and(|segment| segment.ident == "Result")
+    let inner = first_argument(value, "Option");
+    inner.is_some_and(|inner| first_argument(inner, "Result").is_some())
 }
 
 fn typed(argument: &FnArg) -> Option<PatType> {

@@ -17,9 +17,8 @@ pub(crate) fn expand(input: &DeriveInput) -> syn::Result<TokenStream> {
         let field_name = camel_case(&ident.to_string());
         let nested = field.attrs.iter().any(|attribute| attribute.path().is_ident("row"));
         let value = match nested {
-            true => quote!(crate::graphql::rows::FieldValue::Prepared(crate::graphql::rows::Prepared {
-                is_written: |_| true,
-                prepare: |selected, _| crate::graphql::rows::field::nested(selected, |row: &#name, plan, json| crate::graphql::rows::Nested::write_nested(&row.#ident, plan, json)),
+            true => quote!(crate::graphql::rows::FieldValue::Prepared(|selected, _| {
+                crate::graphql::rows::field::nested(selected, |row: &#name, plan, json| crate::graphql::rows::Nested::write_nested(&row.#ident, plan, json))
             })),
             false => quote!(crate::graphql::rows::FieldValue::Plain(
                 |row, json| crate::graphql::rows::WriteJson::write_json(&row.#ident, json)

@@ -21,17 +21,11 @@ pub enum FieldValue<T: RowObject> {
     /// From the row alone; it has no selection of its own.
     Plain(fn(&T, &mut Vec<u8>)),
     /// From the row and something that is prepared once for all rows.
-    Prepared(Prepared<T>),
-    /// From the executor.
-    Resolved,
+    Prepared(Prepare<T>),
 }
 
-/// A field that is prepared once for all rows.
-pub struct Prepared<T: RowObject> {
-    /// Whether it can be written with this selection. Otherwise it is left to the executor.
-    pub is_written: fn(Selected<'_>) -> bool,
-    pub prepare: for<'a> fn(Selected<'a>, &'a [&'a T]) -> Preparation<'a, T>,
-}
+/// Prepares a field for all rows that are written together.
+pub type Prepare<T> = for<'a> fn(Selected<'a>, &'a [&'a T]) -> Preparation<'a, T>;
 
 /// A field of a selection.
 #[derive(Clone, Copy)]
@@ -149,11 +143,6 @@ pub fn nested<'a, T: RowObject, O: RowObject>(
     Preparation::Now(Writer::new(move |_, row, output| write(row, &plan, &mut output.json)))
 }
 
-/// Whether rows can be written with this selection.
-pub fn are_rows_written<U: RowObject>(selected: Selected<'_>) -> bool {
-    !Plan::<U>::of(selected.ctx, selected.set()).needs_executor()
-}
-
 /// Another row object that belongs to each row.
 pub fn of_row<'a, T: RowObject, U: RowObject>(
     selected: Selected<'a>,
@@ -163,9 +152,57 @@ pub fn of_row<'a, T: RowObject, U: RowObject>(
     Preparation::Later(Box::pin(async move {
         let below: Vec<&U> = rows.iter().map(|row| of(row)).collect();
         let plan = Plan::<U>::of(selected.ctx, selected.set());
-        let written = write_rows(&plan, selected.ctx, &below).await;
+        let written = write_rows(&plan, &below).await;
         Writer::new(move |index, _, output| written.copy(index, index, selected, output))
     }))
+}
+
+/// Several row objects that belong to each row.
+pub fn of_rows<'a, T: RowObject, U: RowObject>(
+    selected: Selected<'a>,
+    rows: &'a [&'a T],
+    of: fn(&T) -> Vec<&U>,
+) -> Preparation<'a, T> {
+    Preparation::Later(Box::pin(async move {
+        let (mut below, mut places) = (Vec::new(), Vec::with_capacity(rows.len()));
+        for row in rows {
+            let start = below.len();
+            below.extend(of(row));
+            places.push(start..below.len());
+        }
+        let plan = Plan::<U>::of(selected.ctx, selected.set());
+        let written = write_rows(&plan, &below).await;
+        Writer::new(move |index, _, output| {
+            written.copy_list(places[index].clone(), index, selected, output);
+        })
+    }))
+}
+
+/// A row object that a page's function makes of each row.
+pub async fn page_row<'a, T: RowObject, U: RowObject>(
+    selected: Selected<'a>,
+    rows: &'a [&'a T],
+    value: impl Fn(&T) -> async_graphql::Result<Option<U>>,
+) -> Writer<'a, T> {
+    let (mut made, mut places) = (Vec::new(), Vec::with_capacity(rows.len()));
+    for row in rows {
+        places.push(match value(row) {
+            Ok(None) => Ok(None),
+            Ok(Some(object)) => {
+                made.push(object);
+                Ok(Some(made.len() - 1))
+            }
+            Err(problem) => Err(problem.into_server_error(selected.pos())),
+        });
+    }
+    let made: Vec<&U> = made.iter().collect();
+    let plan = Plan::<U>::of(selected.ctx, selected.set());
+    let written = write_rows(&plan, &made).await;
+    Writer::new(move |index, _, output| match &places[index] {
+        Ok(Some(place)) => written.copy(*place, index, selected, output),
+        Ok(None) => output.json.extend_from_slice(b"null"),
+        Err(problem) => output.fail(index, selected, problem.clone()),
+    })
 }
 
 impl<N: Nested> Nested for Option<N> {

@@ -4,13 +4,12 @@ use std::mem::discriminant;
 use std::ops::Range;
 
 use async_graphql::parser::types::{Field, Selection, SelectionSet};
-use async_graphql::{ContextSelectionSet, Name, PathSegment, Positioned, ServerResult, Value};
-use futures_util::future::{BoxFuture, join, join_all};
+use async_graphql::{ContextSelectionSet, Name, PathSegment, Positioned};
+use futures_util::future::join_all;
 
-use super::field::{FieldValue, Output, Preparation, Prepared, RowError, Selected, Writer};
+use super::field::{FieldValue, Output, Preparation, Prepare, RowError, Selected, Writer};
 use super::{RowObject, WriteJson};
 use crate::graphql::document::HIDDEN_KEY;
-use crate::graphql::document::field_order::FieldOrder;
 
 /// A selection of the fields of a row.
 pub struct Plan<'a, T: RowObject> {
@@ -22,9 +21,7 @@ pub struct Plan<'a, T: RowObject> {
 enum Slot<'a, T: RowObject> {
     Plain(fn(&T, &mut Vec<u8>)),
     TypeName,
-    Prepared(&'static Prepared<T>, Selected<'a>),
-    /// The executor, which does not keep the order of what is selected below.
-    Resolved(&'a Positioned<Field>, FieldOrder<'a>),
+    Prepared(Prepare<T>, Selected<'a>),
 }
 
 /// A selection of the fields of an object that is part of a row.
@@ -38,10 +35,10 @@ enum ObjectSlot<'a, T: RowObject> {
     Prepared(Writer<'a, T>),
 }
 
-/// Rows that have been written, and where each of them is.
+/// Rows that have been written, and where each of them is: the range of its text, and that of its errors.
 pub struct Written {
     output: Output,
-    rows: Vec<Range<usize>>,
+    rows: Vec<(Range<usize>, Range<usize>)>,
 }
 
 impl<'a, T: RowObject> Plan<'a, T> {
@@ -58,20 +55,14 @@ impl<'a, T: RowObject> Plan<'a, T> {
         if key == HIDDEN_KEY || self.slots.iter().any(|(known, _)| *known == key) {
             return;
         }
-        let name = field.node.name.node.as_str();
-        let known = T::FIELDS.iter().find(|known| known.name == name);
+        let known = T::FIELDS.iter().find(|known| known.name == field.node.name.node.as_str());
         add_columns(&mut self.columns, known.map_or(&[], |known| known.columns));
         let selected = Selected { ctx, field };
         let slot = match known.map(|known| &known.value) {
             Some(FieldValue::Plain(write)) => Slot::Plain(*write),
-            Some(FieldValue::Prepared(prepared)) if (prepared.is_written)(selected) => {
-                Slot::Prepared(prepared, selected)
-            }
-            None if name == "__typename" => Slot::TypeName,
-            _ => {
-                let (env, below) = (ctx.query_env, &field.node.selection_set.node);
-                Slot::Resolved(field, FieldOrder::of_selection_set(&env.fragments, below, &env.variables))
-            }
+            Some(FieldValue::Prepared(prepare)) => Slot::Prepared(*prepare, selected),
+            // The only field of a valid selection that is not in the table.
+            None => Slot::TypeName,
         };
         self.slots.push((key, slot));
     }
@@ -79,11 +70,6 @@ impl<'a, T: RowObject> Plan<'a, T> {
     /// The columns that the selected fields read.
     pub fn columns(&self) -> &[T::Column] {
         &self.columns
-    }
-
-    /// Whether a field is left to the executor.
-    pub fn needs_executor(&self) -> bool {
-        self.slots.iter().any(|(_, slot)| matches!(slot, Slot::Resolved(..)))
     }
 }
 
@@ -99,14 +85,14 @@ impl<'a, T: RowObject> ObjectPlan<'a, T> {
             let known = T::FIELDS.iter().find(|known| known.name == field.node.name.node.as_str());
             let slot = match known.map(|known| &known.value) {
                 Some(FieldValue::Plain(write)) => ObjectSlot::Plain(*write),
-                Some(FieldValue::Prepared(prepared)) => {
-                    match (prepared.prepare)(Selected { ctx: selected.ctx, field }, &[]) {
+                Some(FieldValue::Prepared(prepare)) => {
+                    match prepare(Selected { ctx: selected.ctx, field }, &[]) {
                         Preparation::Now(writer) => ObjectSlot::Prepared(writer),
                         // The fields of an object that is part of a row come from the object alone.
                         Preparation::Later(_) => return,
                     }
                 }
-                _ => ObjectSlot::TypeName,
+                None => ObjectSlot::TypeName,
             };
             slots.push((key, slot));
         });
@@ -177,30 +163,15 @@ fn applies<T: RowObject>(ctx: &ContextSelectionSet<'_>, condition: Option<&str>)
     name == condition || implements.get(&*name).is_some_and(|interfaces| interfaces.contains(condition))
 }
 
-/// Writes rows without the executor, which no field may need.
-pub async fn write_rows<'r, T: RowObject>(
-    plan: &'r Plan<'r, T>,
-    ctx: &'r ContextSelectionSet<'r>,
-    rows: &'r [&'r T],
-) -> Written {
-    write(plan, ctx, rows, Vec::new()).await
-}
-
-/// Writes rows, with the values that the executor resolves: for each row in turn, in the order of their slots.
-pub async fn write<'r, T: RowObject>(
-    plan: &'r Plan<'r, T>,
-    ctx: &'r ContextSelectionSet<'r>,
-    rows: &'r [&'r T],
-    resolved: Vec<BoxFuture<'r, ServerResult<Option<Value>>>>,
-) -> Written {
-    let (writers, resolved) = join(prepare(plan, rows), join_all(resolved)).await;
-    let mut resolved = resolved.into_iter();
+/// Writes rows.
+pub async fn write_rows<'r, T: RowObject>(plan: &'r Plan<'r, T>, rows: &'r [&'r T]) -> Written {
+    let writers = prepare(plan, rows).await;
     let mut written = Written { output: Output::default(), rows: Vec::with_capacity(rows.len()) };
     written.output.json.reserve(rows.len() * plan.slots.len() * 32);
     for (index, row) in rows.iter().enumerate() {
-        let start = written.output.json.len();
-        plan.write(ctx, (index, row), &writers, &mut resolved, &mut written.output);
-        written.rows.push(start..written.output.json.len());
+        let (start, errors) = (written.output.json.len(), written.output.errors.len());
+        plan.write((index, row), &writers, &mut written.output);
+        written.rows.push((start..written.output.json.len(), errors..written.output.errors.len()));
     }
     written
 }
@@ -208,7 +179,7 @@ pub async fn write<'r, T: RowObject>(
 /// Prepares the fields that need it, all at the same time.
 async fn prepare<'r, T: RowObject>(plan: &'r Plan<'r, T>, rows: &'r [&'r T]) -> Vec<Writer<'r, T>> {
     let preparations = plan.slots.iter().filter_map(|(_, slot)| match slot {
-        Slot::Prepared(prepared, selected) => Some((prepared.prepare)(*selected, rows)),
+        Slot::Prepared(prepare, selected) => Some(prepare(*selected, rows)),
         _ => None,
     });
     join_all(preparations.map(async |preparation| match preparation {
@@ -220,14 +191,7 @@ async fn prepare<'r, T: RowObject>(plan: &'r Plan<'r, T>, rows: &'r [&'r T]) -> 
 
 impl<T: RowObject> Plan<'_, T> {
     /// Appends a row.
-    fn write(
-        &self,
-        ctx: &ContextSelectionSet<'_>,
-        (index, row): (usize, &T),
-        writers: &[Writer<'_, T>],
-        resolved: &mut impl Iterator<Item = ServerResult<Option<Value>>>,
-        output: &mut Output,
-    ) {
+    fn write(&self, (index, row): (usize, &T), writers: &[Writer<'_, T>], output: &mut Output) {
         let mut writers = writers.iter();
         output.json.push(b'{');
         for (at, (key, slot)) in self.slots.iter().enumerate() {
@@ -240,44 +204,45 @@ impl<T: RowObject> Plan<'_, T> {
                         writer.write(index, row, output);
                     }
                 }
-                Slot::Resolved(_, order) => {
-                    let value = match resolved.next() {
-                        Some(Ok(value)) => value,
-                        Some(Err(error)) => {
-                            // With the path of the executor.
-                            ctx.add_error(error);
-                            None
-                        }
-                        None => None,
-                    };
-                    let value = value.map(|mut value| {
-                        order.sort(&mut value);
-                        value
-                    });
-                    value.write_json(&mut output.json);
-                }
             }
         }
         output.json.push(b'}');
-    }
-
-    /// The fields that the executor resolves.
-    pub fn resolved(&self) -> impl Iterator<Item = &Positioned<Field>> {
-        self.slots.iter().filter_map(|(_, slot)| match slot {
-            Slot::Resolved(field, _) => Some(*field),
-            _ => None,
-        })
     }
 }
 
 impl Written {
     /// Appends one of the rows as the value of a field of another row.
     pub fn copy(&self, index: usize, row: usize, selected: Selected<'_>, output: &mut Output) {
-        output.json.extend_from_slice(&self.output.json[self.rows[index].clone()]);
-        for error in self.output.errors.iter().filter(|error| error.row == index) {
+        self.copy_item(index, row, selected, None, output);
+    }
+
+    /// Appends some of the rows as the value of a field of another row.
+    pub fn copy_list(&self, rows: Range<usize>, row: usize, selected: Selected<'_>, output: &mut Output) {
+        output.json.push(b'[');
+        for (item, index) in rows.enumerate() {
+            if item > 0 {
+                output.json.push(b',');
+            }
+            self.copy_item(index, row, selected, Some(item), output);
+        }
+        output.json.push(b']');
+    }
+
+    fn copy_item(
+        &self,
+        index: usize,
+        row: usize,
+        selected: Selected<'_>,
+        item: Option<usize>,
+        output: &mut Output,
+    ) {
+        let (json, errors) = self.rows[index].clone();
+        output.json.extend_from_slice(&self.output.json[json]);
+        for RowError { path, error, .. } in &self.output.errors[errors] {
             let field = PathSegment::Field(selected.key().to_string());
-            let path = std::iter::once(field).chain(error.path.iter().cloned()).collect();
-            output.errors.push(RowError { row, path, error: error.error.clone() });
+            let start = std::iter::once(field).chain(item.map(PathSegment::Index));
+            let path = start.chain(path.iter().cloned()).collect();
+            output.errors.push(RowError { row, path, error: error.clone() });
         }
     }
 
@@ -285,7 +250,7 @@ impl Written {
     pub fn into_list(self) -> (Vec<u8>, Vec<RowError>) {
         let mut list = Vec::with_capacity(self.output.json.len() + self.rows.len() + 2);
         list.push(b'[');
-        for (index, row) in self.rows.into_iter().enumerate() {
+        for (index, (row, _)) in self.rows.into_iter().enumerate() {
             if index > 0 {
                 list.push(b',');
             }

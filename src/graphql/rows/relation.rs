@@ -65,7 +65,7 @@ where
         let (keys, related): (Vec<K>, Vec<U>) = found.into_iter().unzip();
         let places: HashMap<K, usize> = keys.into_iter().enumerate().map(|(at, key)| (key, at)).collect();
         let related: Vec<&U> = related.iter().collect();
-        let written = write_rows(&plan, selected.ctx, &related).await;
+        let written = write_rows(&plan, &related).await;
         Writer::new(move |index, row, output| match key(row).and_then(|key| places.get(&key)) {
             Some(place) => written.copy(*place, index, selected, output),
             None => output.json.extend_from_slice(b"null"),

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::graphql::error::UserErrorCode;
 use crate::graphql::rows::raw_text;
+use crate::graphql::types::connection::CountPrecision;
 use crate::graphql::types::file::{FileStatus, ImageProvisionStatus};
 use crate::graphql::types::image::ImageFormat;
 use crate::graphql::types::scalar::{ByteSize, DateTime, Json, JsonRef, Url};
@@ -57,6 +58,7 @@ macro_rules! enums {
 }
 
 enums!(
+    CountPrecision,
     DuplicatePolicy,
     ExifPolicy,
     FileStatus,

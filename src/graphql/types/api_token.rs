@@ -1,21 +1,21 @@
 //! `ApiToken`.
 
-use async_graphql::async_trait::async_trait;
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use async_graphql::{Context, ID};
 use row_object::row_object;
 
 use crate::api_token as tokens;
-use crate::app::App;
-use crate::auth::Viewer;
 use crate::entity::api_token;
 use crate::error::Result;
 use crate::graphql::ContextExt;
 use crate::graphql::rows::ListSelection;
-use crate::graphql::types::connection::{CountRows, TotalCount};
+use crate::graphql::types::connection::TotalCount;
 use crate::graphql::types::scalar::DateTime;
 use crate::graphql::types::viewer::TokenScope;
 use crate::id::WorkspaceId;
-use crate::query::page::{Count, PageArgs};
+use crate::query::page::PageArgs;
 
 /// A long-lived credential. Its secret is shown once, when it is created.
 pub struct ApiToken(pub api_token::Model);
@@ -78,22 +78,29 @@ connection!(
     "An API token in a page."
 );
 
-#[async_trait]
-impl CountRows for tokens::TokenList {
-    async fn count_rows(&self, app: &App, viewer: &Viewer) -> Result<Count> {
-        tokens::count(app, viewer, self).await
-    }
+connections_by_workspace!(ApiTokenConnection, api_token);
+
+/// A page of the caller's own tokens.
+pub async fn list_own_tokens(ctx: &Context<'_>, page: PageArgs) -> Result<ApiTokenConnection> {
+    let (app, viewer) = (ctx.app(), ctx.viewer());
+    let selection = ListSelection::of::<ApiToken>(ctx).into();
+    let page = tokens::list_own(app, viewer, page, &selection).await?;
+    let (app, viewer) = (app.clone(), Arc::clone(viewer));
+    let total = TotalCount::of_list(async move { tokens::count_own(&app, &viewer).await });
+    Ok(ApiTokenConnection::new(page, total))
 }
 
-/// A page of tokens: those limited to a workspace, or the caller's own.
-pub async fn list_tokens(
+/// A page of the tokens that are limited to each of these workspaces.
+pub async fn tokens_by_workspace(
     ctx: &Context<'_>,
-    workspace_id: Option<WorkspaceId>,
+    workspaces: &[WorkspaceId],
     page: PageArgs,
-) -> Result<ApiTokenConnection> {
+) -> Result<HashMap<WorkspaceId, ApiTokenConnection>> {
     let (app, viewer) = (ctx.app(), ctx.viewer());
-    let list = tokens::TokenList { workspace_id, page };
     let selection = ListSelection::of::<ApiToken>(ctx).into();
-    let page = tokens::list(app, viewer, list.clone(), &selection).await?;
-    Ok(ApiTokenConnection::new(page, TotalCount::new(ctx, list)))
+    let pages = tokens::list_by_workspace(app, viewer, workspaces, page, &selection).await?;
+    let (app, viewer, ids) = (app.clone(), Arc::clone(viewer), workspaces.to_vec());
+    let total = async move { tokens::count_by_workspace(&app, &viewer, &ids).await };
+    let total = TotalCount::of_workspaces(total);
+    Ok(ApiTokenConnection::by_workspace(workspaces, pages, tokens::BY_CREATION, total))
 }

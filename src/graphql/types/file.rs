@@ -1,12 +1,12 @@
 //! `File`.
 
-use async_graphql::async_trait::async_trait;
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use async_graphql::{Context, Enum, ID, InputObject};
 use row_object::row_object;
 
-use crate::app::App;
-use crate::auth::Viewer;
-use crate::download;
+use crate::download::DownloadUrls;
 use crate::entity::file;
 use crate::error::Result;
 use crate::file as files;
@@ -14,7 +14,7 @@ use crate::graphql::context::parse_ids;
 use crate::graphql::error::{UserError, top_level};
 use crate::graphql::loader::ImageByFile;
 use crate::graphql::rows::ListSelection;
-use crate::graphql::types::connection::{CountRows, OrderDirection, TotalCount};
+use crate::graphql::types::connection::{OrderDirection, TotalCount};
 use crate::graphql::types::filter::FileFilter;
 use crate::graphql::types::image::Image;
 use crate::graphql::types::scalar::{ByteSize, DateTime, JsonRef, Url};
@@ -22,7 +22,7 @@ use crate::graphql::types::viewer::User;
 use crate::graphql::types::workspace::Workspace;
 use crate::graphql::{ContextExt, semanticNonNull};
 use crate::id::{UserId, WorkspaceId};
-use crate::query::page::{Count, ListOrder, PageArgs};
+use crate::query::page::{ListOrder, PageArgs};
 
 /// A stored file of any type. An image file also has an `Image`, its projection in the image service.
 pub struct File(pub file::Model);
@@ -112,9 +112,10 @@ impl File {
     /// Short-lived signed URL of the original bytes, which needs no token. Null unless `status` is `READY`, and in the
     /// trash. All requests within a window of `expiresIn` seconds get the same URL, which is valid for at least that
     /// long and at most twice as long.
+    #[page]
     #[columns(id, status, deleted_at, removed_at, filename, filename_sent)]
     async fn download_url(
-        &self,
+        _rows: &[&File],
         ctx: &Context<'_>,
         #[graphql(desc = "Seconds the URL stays valid at least, 60-86400.", default_with = "Some(900)")]
         expires_in: Option<i32>,
@@ -123,10 +124,14 @@ impl File {
             default_with = "Some(false)"
         )]
         attachment: Option<bool>,
-    ) -> Option<async_graphql::Result<Url>> {
+    ) -> impl Fn(&File) -> Option<async_graphql::Result<Url>> {
         let (expires_in, attachment) = (i64::from(expires_in.unwrap_or(900)), attachment.unwrap_or_default());
-        let url = download::url(ctx.app(), ctx.viewer(), &self.0, expires_in, attachment).await;
-        url.map_err(top_level).transpose().map(|url| url.map(Url))
+        let urls = DownloadUrls::new(ctx.app(), ctx.viewer(), expires_in, attachment).await;
+        let urls = urls.map_err(top_level);
+        move |file: &File| {
+            let url = urls.as_ref().map_err(Clone::clone).map(|urls| urls.of(&file.0));
+            url.transpose().map(|url| url.map(Url))
+        }
     }
 
     /// Who uploaded it. Null when the user was deleted or shares no workspace with the caller.
@@ -218,12 +223,7 @@ impl Default for FileOrder {
 
 sized_connection!(FileConnection, FileEdge, File, file, "A page of files.", "A file in a page.");
 
-#[async_trait]
-impl CountRows for files::FileList {
-    async fn count_rows(&self, app: &App, viewer: &Viewer) -> Result<Count> {
-        files::count(app, viewer, self).await
-    }
-}
+connections_by_workspace!(FileConnection, file);
 
 /// A page of files.
 pub async fn list_files(
@@ -234,6 +234,42 @@ pub async fn list_files(
     page: PageArgs,
     order: Option<FileOrder>,
 ) -> Result<FileConnection> {
+    let list = list(workspace_id, ids, filter, page, order)?;
+    let selection = ListSelection::of::<File>(ctx).into();
+    let (app, viewer) = (ctx.app(), ctx.viewer());
+    let page = files::list(app, viewer, list.clone(), &selection).await?;
+    let (app, viewer) = (app.clone(), Arc::clone(viewer));
+    let total = TotalCount::of_list(async move { files::count(&app, &viewer, &list).await });
+    Ok(FileConnection::new(page, total))
+}
+
+/// A page of the files of each of these workspaces.
+pub async fn files_by_workspace(
+    ctx: &Context<'_>,
+    workspaces: &[WorkspaceId],
+    ids: Option<Vec<ID>>,
+    filter: Option<FileFilter>,
+    page: PageArgs,
+    order: Option<FileOrder>,
+) -> Result<HashMap<WorkspaceId, FileConnection>> {
+    let list = list(None, ids, filter, page, order)?;
+    let selection = ListSelection::of::<File>(ctx).into();
+    let (app, viewer, order) = (ctx.app(), ctx.viewer(), list.order);
+    let pages = files::list_by_workspace(app, viewer, workspaces, list.clone(), &selection).await?;
+    let (app, viewer, of) = (app.clone(), Arc::clone(viewer), workspaces.to_vec());
+    let total = async move { files::count_by_workspace(&app, &viewer, &of, &list).await };
+    let total = TotalCount::of_workspaces(total);
+    Ok(FileConnection::by_workspace(workspaces, pages, order, total))
+}
+
+/// The arguments of a list.
+fn list(
+    workspace_id: Option<WorkspaceId>,
+    ids: Option<Vec<ID>>,
+    filter: Option<FileFilter>,
+    page: PageArgs,
+    order: Option<FileOrder>,
+) -> Result<files::FileList> {
     let order = order.unwrap_or_default();
     let by = match order.field {
         FileOrderField::CreatedAt => files::BY_CREATION,
@@ -241,14 +277,11 @@ pub async fn list_files(
         FileOrderField::Filename => files::BY_FILENAME,
         FileOrderField::Size => files::BY_SIZE,
     };
-    let list = files::FileList {
+    Ok(files::FileList {
         workspace_id,
         ids: parse_ids(ids)?,
         filter: filter.unwrap_or_default().decode()?,
         page,
         order: ListOrder { descending: order.direction == OrderDirection::Desc, ..by },
-    };
-    let selection = ListSelection::of::<File>(ctx).into();
-    let page = files::list(ctx.app(), ctx.viewer(), list.clone(), &selection).await?;
-    Ok(FileConnection::new(page, TotalCount::new(ctx, list)))
+    })
 }

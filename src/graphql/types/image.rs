@@ -1,13 +1,11 @@
 //! `Image`, its renditions, and the account's variants.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
-use async_graphql::async_trait::async_trait;
 use async_graphql::{Context, Enum, ID, InputObject, SimpleObject};
 use row_object::row_object;
 
-use crate::app::App;
-use crate::auth::Viewer;
 use crate::content::{photo, placeholder};
 use crate::delivery::{self, fit::Fit};
 use crate::entity::image;
@@ -17,7 +15,7 @@ use crate::error::Result;
 use crate::graphql::context::parse_ids;
 use crate::graphql::error::top_level;
 use crate::graphql::rows::ListSelection;
-use crate::graphql::types::connection::{CountRows, OrderDirection, TotalCount};
+use crate::graphql::types::connection::{OrderDirection, TotalCount};
 use crate::graphql::types::file::File;
 use crate::graphql::types::filter::ImageFilter;
 use crate::graphql::types::photo::{FocalPoint, PhotoInfo};
@@ -30,7 +28,7 @@ use crate::graphql::{ContextExt, semanticNonNull};
 use crate::id::{FileId, WorkspaceId};
 use crate::image as images;
 use crate::image::rendition::{DeliveryFacts, RenditionRequest, Renditions, SrcSetRequest};
-use crate::query::page::{Count, ListOrder, PageArgs};
+use crate::query::page::{ListOrder, PageArgs};
 use cloudflare_images::wire;
 
 /// The projection of an `image/*` file that has been provisioned into Cloudflare Images.
@@ -411,12 +409,7 @@ impl Default for ImageOrder {
 
 sized_connection!(ImageConnection, ImageEdge, Image, image, "A page of images.", "An image in a page.");
 
-#[async_trait]
-impl CountRows for images::ImageList {
-    async fn count_rows(&self, app: &App, viewer: &Viewer) -> Result<Count> {
-        images::count(app, viewer, self).await
-    }
-}
+connections_by_workspace!(ImageConnection, image);
 
 /// A page of images.
 pub async fn list_images(
@@ -427,6 +420,42 @@ pub async fn list_images(
     page: PageArgs,
     order: Option<ImageOrder>,
 ) -> Result<ImageConnection> {
+    let list = list(workspace_id, ids, filter, page, order)?;
+    let selection = ListSelection::of::<Image>(ctx).into();
+    let (app, viewer) = (ctx.app(), ctx.viewer());
+    let page = images::list(app, viewer, list.clone(), &selection).await?;
+    let (app, viewer) = (app.clone(), Arc::clone(viewer));
+    let total = TotalCount::of_list(async move { images::count(&app, &viewer, &list).await });
+    Ok(ImageConnection::new(page, total))
+}
+
+/// A page of the images of each of these workspaces.
+pub async fn images_by_workspace(
+    ctx: &Context<'_>,
+    workspaces: &[WorkspaceId],
+    ids: Option<Vec<ID>>,
+    filter: Option<ImageFilter>,
+    page: PageArgs,
+    order: Option<ImageOrder>,
+) -> Result<HashMap<WorkspaceId, ImageConnection>> {
+    let list = list(None, ids, filter, page, order)?;
+    let selection = ListSelection::of::<Image>(ctx).into();
+    let (app, viewer, order) = (ctx.app(), ctx.viewer(), list.order);
+    let pages = images::list_by_workspace(app, viewer, workspaces, list.clone(), &selection).await?;
+    let (app, viewer, of) = (app.clone(), Arc::clone(viewer), workspaces.to_vec());
+    let total = async move { images::count_by_workspace(&app, &viewer, &of, &list).await };
+    let total = TotalCount::of_workspaces(total);
+    Ok(ImageConnection::by_workspace(workspaces, pages, order, total))
+}
+
+/// The arguments of a list.
+fn list(
+    workspace_id: Option<WorkspaceId>,
+    ids: Option<Vec<ID>>,
+    filter: Option<ImageFilter>,
+    page: PageArgs,
+    order: Option<ImageOrder>,
+) -> Result<images::ImageList> {
     let order = order.unwrap_or_default();
     let by = match order.field {
         ImageOrderField::CreatedAt => images::BY_CREATION,
@@ -437,14 +466,11 @@ pub async fn list_images(
         ImageOrderField::Height => images::BY_HEIGHT,
         ImageOrderField::TakenAt => images::BY_TAKEN,
     };
-    let list = images::ImageList {
+    Ok(images::ImageList {
         workspace_id,
         ids: parse_ids(ids)?,
         filter: filter.unwrap_or_default().decode()?,
         page,
         order: ListOrder { descending: order.direction == OrderDirection::Desc, ..by },
-    };
-    let selection = ListSelection::of::<Image>(ctx).into();
-    let page = images::list(ctx.app(), ctx.viewer(), list.clone(), &selection).await?;
-    Ok(ImageConnection::new(page, TotalCount::new(ctx, list)))
+    })
 }

@@ -7,9 +7,9 @@ use row_object::row_object;
 
 use crate::auth;
 use crate::entity::{api_token, user};
-use crate::graphql::error::top_level;
-use crate::graphql::types::api_token::{ApiTokenConnection, list_tokens};
-use crate::graphql::types::connection::page_args;
+use crate::graphql::rows::Row;
+use crate::graphql::types::api_token::{ApiTokenConnection, list_own_tokens};
+use crate::graphql::types::connection::{connection, page_args};
 use crate::graphql::types::scalar::DateTime;
 use crate::graphql::types::workspace::{WorkspaceConnection, WorkspaceOrder, list_workspaces};
 use crate::graphql::{ContextExt, semanticNonNull};
@@ -35,9 +35,9 @@ impl Viewer {
         #[graphql(desc = "Return items after this cursor.")] after: Option<String>,
         #[graphql(desc = "Page size going backward, 1-100.")] last: Option<i32>,
         #[graphql(desc = "Return items before this cursor.")] before: Option<String>,
-    ) -> Option<async_graphql::Result<WorkspaceConnection>> {
+    ) -> Option<async_graphql::Result<Row<WorkspaceConnection>>> {
         let page = page_args(first, after, last, before);
-        Some(list_workspaces(ctx, page, WorkspaceOrder::default()).await.map_err(top_level))
+        connection(list_workspaces(ctx, page, WorkspaceOrder::default()).await)
     }
 
     /// The caller's own API tokens, newest first.
@@ -50,9 +50,9 @@ impl Viewer {
         #[graphql(desc = "Return items after this cursor.")] after: Option<String>,
         #[graphql(desc = "Page size going backward, 1-100.")] last: Option<i32>,
         #[graphql(desc = "Return items before this cursor.")] before: Option<String>,
-    ) -> Option<async_graphql::Result<ApiTokenConnection>> {
+    ) -> Option<async_graphql::Result<Row<ApiTokenConnection>>> {
         let page = page_args(first, after, last, before);
-        Some(list_tokens(ctx, None, page).await.map_err(top_level))
+        connection(list_own_tokens(ctx, page).await)
     }
 
     /// Scopes of the token in use.

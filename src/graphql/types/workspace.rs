@@ -1,28 +1,27 @@
 //! `Workspace`.
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use async_graphql::async_trait::async_trait;
 use async_graphql::{Context, Enum, ID, InputObject, SimpleObject};
-use row_object::row_object;
+use row_object::{RowObject, row_object};
 
-use crate::app::App;
-use crate::auth::Viewer;
 use crate::entity::{membership, workspace, workspace_usage};
 use crate::error::Result;
-use crate::graphql::error::{from_loader, top_level};
+use crate::graphql::error::from_loader;
 use crate::graphql::loader::UsageByWorkspace;
 use crate::graphql::rows::ListSelection;
-use crate::graphql::types::api_token::{ApiTokenConnection, list_tokens};
-use crate::graphql::types::connection::{CountRows, OrderDirection, TotalCount, page_args};
-use crate::graphql::types::file::{FileConnection, FileOrder, list_files};
+use crate::graphql::types::api_token::{ApiTokenConnection, tokens_by_workspace};
+use crate::graphql::types::connection::{ByWorkspace, OrderDirection, TotalCount, page_args};
+use crate::graphql::types::file::{FileConnection, FileOrder, files_by_workspace};
 use crate::graphql::types::filter::{FileFilter, ImageFilter};
-use crate::graphql::types::image::{ImageConnection, ImageOrder, list_images};
+use crate::graphql::types::image::{ImageConnection, ImageOrder, images_by_workspace};
 use crate::graphql::types::scalar::{ByteSize, DateTime};
-use crate::graphql::types::workspace_member::{WorkspaceMemberConnection, list_members};
+use crate::graphql::types::workspace_member::{WorkspaceMemberConnection, members_by_workspace};
 use crate::graphql::types::workspace_policy::WorkspacePolicy;
 use crate::graphql::{ContextExt, semanticNonNull};
-use crate::query::page::{Count, ListOrder, PageArgs};
+use crate::id::WorkspaceId;
+use crate::query::page::{ListOrder, PageArgs};
 use crate::{api_token as tokens, workspace as workspaces};
 
 /// A tenant: the unit of membership and isolation.
@@ -73,48 +72,71 @@ impl Workspace {
 
     /// Members and their roles, longest membership first.
     #[graphql(directive = semanticNonNull::apply(None))]
+    #[page(row)]
+    #[columns(id)]
     async fn members(
-        &self,
+        rows: &[&Workspace],
         ctx: &Context<'_>,
         #[graphql(desc = "Page size going forward, 1-100. Neither `first` nor `last` given means 100.")]
         first: Option<i32>,
         #[graphql(desc = "Return items after this cursor.")] after: Option<String>,
         #[graphql(desc = "Page size going backward, 1-100.")] last: Option<i32>,
         #[graphql(desc = "Return items before this cursor.")] before: Option<String>,
-    ) -> Option<async_graphql::Result<WorkspaceMemberConnection>> {
+    ) -> impl Fn(&Workspace) -> Option<async_graphql::Result<WorkspaceMemberConnection>> {
         let page = page_args(first, after, last, before);
-        Some(list_members(ctx, self.0.id, page).await.map_err(top_level))
+        let lists = ByWorkspace::new(members_by_workspace(ctx, &ids_of(rows), page).await);
+        move |workspace: &Workspace| lists.of(workspace.0.id)
     }
 
     /// API tokens limited to this workspace, newest first. Null for callers who are neither owner nor admin.
+    #[page(row)]
+    #[columns(id)]
     async fn api_tokens(
-        &self,
+        rows: &[&Workspace],
         ctx: &Context<'_>,
         #[graphql(desc = "Page size going forward, 1-100. Neither `first` nor `last` given means 100.")]
         first: Option<i32>,
         #[graphql(desc = "Return items after this cursor.")] after: Option<String>,
         #[graphql(desc = "Page size going backward, 1-100.")] last: Option<i32>,
         #[graphql(desc = "Return items before this cursor.")] before: Option<String>,
-    ) -> Option<async_graphql::Result<ApiTokenConnection>> {
-        if !tokens::may_list(ctx.viewer(), self.0.id) {
-            return None;
-        }
+    ) -> impl Fn(&Workspace) -> Option<async_graphql::Result<ApiTokenConnection>> {
         let page = page_args(first, after, last, before);
-        Some(list_tokens(ctx, Some(self.0.id), page).await.map_err(top_level))
+        let managed: Vec<WorkspaceId> =
+            ids_of(rows).into_iter().filter(|id| tokens::may_list(ctx.viewer(), *id)).collect();
+        let lists = match managed.is_empty() {
+            true => Ok(HashMap::new()),
+            false => tokens_by_workspace(ctx, &managed, page).await,
+        };
+        let lists = ByWorkspace::new(lists);
+        let viewer = Arc::clone(ctx.viewer());
+        move |workspace: &Workspace| {
+            lists.of(workspace.0.id).filter(|_| tokens::may_list(&viewer, workspace.0.id))
+        }
     }
 
     /// Usage, from counters that are always up to date.
     #[graphql(directive = semanticNonNull::apply(None))]
-    async fn usage(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Usage>> {
-        let usage = ctx.loaders().load_one(UsageByWorkspace(self.0.id)).await.map_err(from_loader);
-        Some(usage.map(|usage| Usage::new(usage.as_ref(), ctx.app().clock.now())))
+    #[page(nested)]
+    #[columns(id)]
+    async fn usage(
+        rows: &[&Workspace],
+        ctx: &Context<'_>,
+    ) -> impl Fn(&Workspace) -> Option<async_graphql::Result<Usage>> {
+        let found = ctx.loaders().load_many(ids_of(rows).into_iter().map(UsageByWorkspace)).await;
+        let (found, now) = (found.map_err(from_loader), ctx.app().clock.now());
+        move |workspace: &Workspace| {
+            let found = found.as_ref().map_err(Clone::clone);
+            Some(found.map(|found| Usage::new(found.get(&UsageByWorkspace(workspace.0.id)), now)))
+        }
     }
 
     /// Files of this workspace.
     #[graphql(directive = semanticNonNull::apply(None))]
+    #[page(row)]
+    #[columns(id)]
     #[expect(clippy::too_many_arguments, reason = "the schema's arguments")]
     async fn files(
-        &self,
+        rows: &[&Workspace],
         ctx: &Context<'_>,
         #[graphql(desc = "Only these files.")] ids: Option<Vec<ID>>,
         #[graphql(desc = "Conditions, all of which must hold.")] filter: Option<FileFilter>,
@@ -125,16 +147,20 @@ impl Workspace {
         #[graphql(desc = "Return items before this cursor.")] before: Option<String>,
         #[graphql(desc = "Sort order; ties are broken by id.", default_with = "Some(FileOrder::default())")]
         order_by: Option<FileOrder>,
-    ) -> Option<async_graphql::Result<FileConnection>> {
+    ) -> impl Fn(&Workspace) -> Option<async_graphql::Result<FileConnection>> {
         let page = page_args(first, after, last, before);
-        Some(list_files(ctx, Some(self.0.id), ids, filter, page, order_by).await.map_err(top_level))
+        let lists = files_by_workspace(ctx, &ids_of(rows), ids, filter, page, order_by).await;
+        let lists = ByWorkspace::new(lists);
+        move |workspace: &Workspace| lists.of(workspace.0.id)
     }
 
     /// Images of this workspace.
     #[graphql(directive = semanticNonNull::apply(None))]
+    #[page(row)]
+    #[columns(id)]
     #[expect(clippy::too_many_arguments, reason = "the schema's arguments")]
     async fn images(
-        &self,
+        rows: &[&Workspace],
         ctx: &Context<'_>,
         #[graphql(desc = "Only these images.")] ids: Option<Vec<ID>>,
         #[graphql(desc = "Conditions, all of which must hold.")] filter: Option<ImageFilter>,
@@ -145,14 +171,22 @@ impl Workspace {
         #[graphql(desc = "Return items before this cursor.")] before: Option<String>,
         #[graphql(desc = "Sort order; ties are broken by id.", default_with = "Some(ImageOrder::default())")]
         order_by: Option<ImageOrder>,
-    ) -> Option<async_graphql::Result<ImageConnection>> {
+    ) -> impl Fn(&Workspace) -> Option<async_graphql::Result<ImageConnection>> {
         let page = page_args(first, after, last, before);
-        Some(list_images(ctx, Some(self.0.id), ids, filter, page, order_by).await.map_err(top_level))
+        let lists = images_by_workspace(ctx, &ids_of(rows), ids, filter, page, order_by).await;
+        let lists = ByWorkspace::new(lists);
+        move |workspace: &Workspace| lists.of(workspace.0.id)
     }
 }
 
+/// The workspaces of a page, each once.
+fn ids_of(rows: &[&Workspace]) -> Vec<WorkspaceId> {
+    let ids: BTreeSet<WorkspaceId> = rows.iter().map(|workspace| workspace.0.id).collect();
+    ids.into_iter().collect()
+}
+
 /// Usage of a workspace, and its quotas.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject, RowObject)]
 pub struct Usage {
     /// Files, those in the trash included.
     file_count: i32,
@@ -230,13 +264,6 @@ connection!(
     "A workspace in a page."
 );
 
-#[async_trait]
-impl CountRows for workspaces::WorkspaceList {
-    async fn count_rows(&self, app: &App, viewer: &Viewer) -> Result<Count> {
-        workspaces::count(app, viewer).await
-    }
-}
-
 /// A page of the caller's workspaces.
 pub async fn list_workspaces(
     ctx: &Context<'_>,
@@ -253,6 +280,8 @@ pub async fn list_workspaces(
         order: ListOrder { descending: order.direction == OrderDirection::Desc, ..by },
     };
     let selection = ListSelection::of::<Workspace>(ctx).into();
-    let page = workspaces::list(app, viewer, list.clone(), &selection).await?;
-    Ok(WorkspaceConnection::new(page, TotalCount::new(ctx, list)))
+    let page = workspaces::list(app, viewer, list, &selection).await?;
+    let (app, viewer) = (app.clone(), Arc::clone(viewer));
+    let total = TotalCount::of_list(async move { workspaces::count(&app, &viewer).await });
+    Ok(WorkspaceConnection::new(page, total))
 }

@@ -1,22 +1,22 @@
 //! `WorkspaceMember`.
 
-use async_graphql::async_trait::async_trait;
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use async_graphql::{Context, ID};
 use row_object::row_object;
 
-use crate::app::App;
-use crate::auth::Viewer;
 use crate::entity::membership;
 use crate::error::Result;
 use crate::graphql::ContextExt;
 use crate::graphql::rows::ListSelection;
 use crate::graphql::semanticNonNull;
-use crate::graphql::types::connection::{CountRows, TotalCount};
+use crate::graphql::types::connection::TotalCount;
 use crate::graphql::types::scalar::DateTime;
 use crate::graphql::types::viewer::User;
 use crate::graphql::types::workspace::WorkspaceRole;
 use crate::id::{UserId, WorkspaceId};
-use crate::query::page::{Count, PageArgs};
+use crate::query::page::PageArgs;
 use crate::workspace::member as members;
 
 /// A member of a workspace.
@@ -57,22 +57,19 @@ connection!(
     "A member in a page."
 );
 
-#[async_trait]
-impl CountRows for members::MemberList {
-    async fn count_rows(&self, app: &App, viewer: &Viewer) -> Result<Count> {
-        members::count(app, viewer, self).await
-    }
-}
+connections_by_workspace!(WorkspaceMemberConnection, membership);
 
-/// A page of a workspace's members.
-pub async fn list_members(
+/// A page of the members of each of these workspaces.
+pub async fn members_by_workspace(
     ctx: &Context<'_>,
-    workspace_id: WorkspaceId,
+    workspaces: &[WorkspaceId],
     page: PageArgs,
-) -> Result<WorkspaceMemberConnection> {
+) -> Result<HashMap<WorkspaceId, WorkspaceMemberConnection>> {
     let (app, viewer) = (ctx.app(), ctx.viewer());
-    let list = members::MemberList { workspace_id, page };
     let selection = ListSelection::of::<WorkspaceMember>(ctx).into();
-    let page = members::list(app, viewer, list.clone(), &selection).await?;
-    Ok(WorkspaceMemberConnection::new(page, TotalCount::new(ctx, list)))
+    let pages = members::list_by_workspace(app, viewer, workspaces, page, &selection).await?;
+    let (app, viewer, ids) = (app.clone(), Arc::clone(viewer), workspaces.to_vec());
+    let total = async move { members::count_by_workspace(&app, &viewer, &ids).await };
+    let total = TotalCount::of_workspaces(total);
+    Ok(WorkspaceMemberConnection::by_workspace(workspaces, pages, members::BY_JOINING, total))
 }
