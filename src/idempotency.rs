@@ -4,16 +4,16 @@
 //! other.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use sea_orm::sea_query::OnConflict;
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter,
-    TryInsertResult,
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, Iterable, QueryFilter,
 };
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::app::App;
 use crate::auth::Viewer;
-use crate::entity::idempotency_key::{self, Entity, Model};
+use crate::entity::idempotency_key::{self, Column, Entity, Model};
 use crate::error::{Code, Error, Result};
 use crate::id::{DirectUploadId, FileId, UserId};
 
@@ -85,12 +85,6 @@ impl IdempotencyKey {
         deduplicated: bool,
         now: DateTime<Utc>,
     ) -> Result<bool> {
-        Entity::delete_many()
-            .filter(idempotency_key::COLUMN.user_id.eq(self.user))
-            .filter(idempotency_key::COLUMN.key.eq(self.text.as_str()))
-            .filter(idempotency_key::COLUMN.created_at.lte(now - RETENTION))
-            .exec(transaction)
-            .await?;
         let row = Model {
             user_id: self.user,
             key: self.text.clone(),
@@ -100,11 +94,16 @@ impl IdempotencyKey {
             deduplicated,
             created_at: now,
         };
+        // The row of a key whose retention time is over, and which was not purged yet, is replaced.
+        let replace_expired = OnConflict::columns([Column::UserId, Column::Key])
+            .update_columns(Column::iter())
+            .action_and_where(idempotency_key::COLUMN.created_at.lte(now - RETENTION))
+            .to_owned();
         let inserted = Entity::insert(row.into_active_model().reset_all())
-            .on_conflict_do_nothing()
+            .on_conflict(replace_expired)
             .exec_without_returning(transaction)
             .await?;
-        Ok(matches!(inserted, TryInsertResult::Inserted(rows) if rows > 0))
+        Ok(inserted > 0)
     }
 
     /// Deletes the row of a request that has failed, so that it can be repeated.
