@@ -1,7 +1,7 @@
 //! The end of direct uploads: completed, cancelled, expired or failed.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, sea_query::Expr};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, UpdateMany, sea_query::Expr};
 
 use crate::entity::direct_upload::{self, Column, Entity, Model, Status, Transport};
 use crate::entity::event::EventKind;
@@ -19,15 +19,11 @@ pub async fn end_completed(
     now: DateTime<Utc>,
 ) -> Result<bool> {
     let due_at = upload.upload_url.as_ref().filter(|_| upload.transport == Transport::Put).map(|_| now);
-    if !end(transaction, upload, Status::Completed, None, due_at, now).await? {
-        return Ok(false);
-    }
-    Entity::update_many()
+    let ended = end_statement(upload, Status::Completed, None, due_at, now)
         .col_expr(Column::BytesReceived, Expr::val(size))
-        .filter(direct_upload::COLUMN.id.eq(upload.id))
         .exec(transaction)
         .await?;
-    Ok(true)
+    Ok(ended.rows_affected == 1)
 }
 
 /// Changes the status of an open upload; returns false if it is not open any more.
@@ -39,7 +35,18 @@ pub async fn end(
     due_at: Option<DateTime<Utc>>,
     now: DateTime<Utc>,
 ) -> Result<bool> {
-    let ended = Entity::update_many()
+    let ended = end_statement(upload, status, failure, due_at, now).exec(transaction).await?;
+    Ok(ended.rows_affected == 1)
+}
+
+fn end_statement(
+    upload: &Model,
+    status: Status,
+    failure: Option<Failure>,
+    due_at: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> UpdateMany<Entity> {
+    Entity::update_many()
         .col_expr(Column::Status, status.into())
         .col_expr(Column::Failure, Expr::val(failure))
         .col_expr(Column::UploadUrl, Expr::val(None::<String>))
@@ -47,9 +54,6 @@ pub async fn end(
         .col_expr(Column::UpdatedAt, Expr::val(now))
         .filter(direct_upload::COLUMN.id.eq(upload.id))
         .filter(Column::Status.eq(Status::Open))
-        .exec(transaction)
-        .await?;
-    Ok(ended.rows_affected == 1)
 }
 
 /// Cancels the open direct uploads of a file. Their rows become due, so that the worker deletes their drafts from the account.
