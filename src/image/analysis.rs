@@ -3,9 +3,8 @@
 //! A row is analysed when its `analysis_due_at` has passed. The worker claims one row at a time, so a process holds at most one
 //! decoded picture, and if decoding kills the process, only that picture loses an attempt.
 
-use std::io::Read;
-
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::TryStreamExt;
 use image::{DynamicImage, RgbaImage};
 use media::{colour, decode};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
@@ -19,7 +18,6 @@ use crate::error::Result;
 use crate::job;
 use crate::rows;
 use crate::rows::stored_bytes;
-use crate::storage::spool::Spool;
 use cloudflare_images::wire::MAX_IMAGE_BYTES;
 
 /// Most attempts if the bytes of a picture cannot be read or the process ends during the analysis.
@@ -51,7 +49,7 @@ pub async fn analyse(app: &App, image: Model) -> Result<()> {
         return complete(app, &image, None).await;
     }
     let analysis = match read_original(app, &image).await {
-        Ok(Some(spool)) => decode_and_analyse(&image, &spool).await,
+        Ok(Some(bytes)) => decode_and_analyse(&image, bytes).await,
         Ok(None) => None,
         // An outage of the byte store or the disk does not count as an attempt.
         Err(problem) if problem.is_transient() => {
@@ -68,19 +66,27 @@ pub async fn analyse(app: &App, image: Model) -> Result<()> {
     complete(app, &image, analysis).await
 }
 
-/// The bytes of the original; `None` if the file is gone or has none.
-async fn read_original(app: &App, image: &Model) -> Result<Option<Spool>> {
+/// The bytes of the original; `None` if the file is gone or has none. They are in memory, as decoders need them, and not checked
+/// again: a picture that cannot be decoded has no analysis.
+async fn read_original(app: &App, image: &Model) -> Result<Option<Vec<u8>>> {
     let file = file::by_id_unscoped(image.file_id).one(&app.db.read).await?;
     let Some(file) = file.filter(|file| file.blob_id.is_some()) else { return Ok(None) };
-    let bytes = stored_bytes::read(app, &file).await?;
-    Spool::receive(&app.config.data_dir, u64::MAX, bytes).await.map(Some)
+    let (mut chunks, mut bytes) = (stored_bytes::read(app, &file).await?, Vec::new());
+    while let Some(chunk) = chunks.try_next().await? {
+        bytes.extend_from_slice(&chunk);
+        // The account may have encoded an original again that is larger; it is not decoded.
+        if bytes.len() as u64 > MAX_IMAGE_BYTES {
+            return Ok(None);
+        }
+    }
+    Ok(Some(bytes))
 }
 
 /// Analyses the bytes on the pool for blocking operations; `None` if they cannot be decoded, which is permanent.
-async fn decode_and_analyse(image: &Model, spool: &Spool) -> Option<Analysis> {
-    let (format, reader) = (image.format, spool.reader());
+async fn decode_and_analyse(image: &Model, bytes: Vec<u8>) -> Option<Analysis> {
+    let format = image.format;
     // A decoder that panics does so because of invalid bytes, so a panic is treated as an error of the decoder.
-    match tokio::task::spawn_blocking(move || analyse_bytes(reader, format)).await {
+    match tokio::task::spawn_blocking(move || analyse_bytes(&bytes, format)).await {
         Ok(Ok(analysis)) => Some(analysis),
         Ok(Err(problem)) => {
             tracing::info!(image = %image.id, %problem, "a picture cannot be decoded for analysis");
@@ -97,12 +103,10 @@ async fn decode_and_analyse(image: &Model, spool: &Spool) -> Option<Analysis> {
 ///
 /// # Errors
 /// The reason why it cannot be decoded.
-pub fn analyse_bytes(file: impl Read, format: Format) -> Result<Analysis, String> {
+pub fn analyse_bytes(bytes: &[u8], format: Format) -> Result<Analysis, String> {
     let raster = detect::raster_format(format).ok_or("there is no decoder for this format")?;
-    let mut bytes = Vec::new();
-    file.take(MAX_IMAGE_BYTES).read_to_end(&mut bytes).map_err(|problem| problem.to_string())?;
     // Decoded at twice the analysed size or more, so that what a decoder skips does not affect the result.
-    let decoded = decode::still(&bytes, raster, decode::Size::AtLeast(2 * ANALYSED_SIDE));
+    let decoded = decode::still(bytes, raster, decode::Size::AtLeast(2 * ANALYSED_SIDE));
     let decode::Decoded { image, icc, .. } = decoded.map_err(|problem| problem.to_string())?;
     let (mut small, has_alpha) = downscale(image);
     colour::to_srgb(&mut small, icc.as_deref());

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use image::{ImageFormat, RgbImage};
 use imagegraph::entity::image::Format;
-use imagegraph::image::analysis::{self, Analysis};
+use imagegraph::image::analysis::analyse_bytes as look;
 
 use crate::golden::{flexible, get, put};
 use crate::hostile::Emulator;
@@ -28,13 +28,6 @@ fn reference(jpeg: &std::path::Path) -> RgbImage {
     let (width, height) = std::str::from_utf8(head[1]).unwrap().split_once(' ').unwrap();
     let pixels = head[3].iter().flat_map(|level| std::iter::repeat_n(*level, repeated)).collect();
     RgbImage::from_raw(width.parse().unwrap(), height.parse().unwrap(), pixels).unwrap()
-}
-
-fn look(bytes: &[u8], format: Format) -> Result<Analysis, String> {
-    let mut file = tempfile::tempfile().unwrap();
-    std::io::Write::write_all(&mut file, bytes).unwrap();
-    std::io::Seek::rewind(&mut file).unwrap();
-    analysis::analyse_bytes(file, format)
 }
 
 /// Every subsampling, scan order and coding is delivered with djpeg's pixels, and analysed with their colours.
