@@ -15,10 +15,11 @@ use crate::app::App;
 use crate::auth::Viewer;
 use crate::auth::editable;
 use crate::content::mime::DeclaredType;
+use crate::entity::Failure;
 use crate::entity::api_token::Scope;
 use crate::entity::event::EventKind;
 use crate::entity::file::{self, Column, Entity, Intent, Model, Status};
-use crate::entity::{Failure, workspace as workspace_entity};
+use crate::entity::workspace::{self, Model as Workspace};
 use crate::error::{Code, Error, Refusal, Result};
 use crate::id::{ImageId, WorkspaceId};
 use crate::idempotency::{self, IdempotencyKey};
@@ -162,16 +163,16 @@ pub async fn run_due(app: &App, file: &Model) -> Result<()> {
 }
 
 async fn fill(app: &App, file: &Model) -> std::result::Result<(), FetchError> {
-    let workspace =
-        workspace_entity::by_id_unscoped(file.workspace_id).one(&app.db.read).await.map_err(Error::from)?;
-    let source = file.source_url.as_deref().and_then(|url| Url::parse(url).ok());
-    let (Some(workspace), Some(url)) = (workspace, source) else {
-        return Err(Error::fault("importing a file", "its workspace or source is missing").into());
+    let Some(url) = file.source_url.as_deref().and_then(|url| Url::parse(url).ok()) else {
+        return Err(Error::fault("importing a file", "its source is missing").into());
     };
     let intent = file.intent.clone().unwrap_or_default();
     let signed = intent.image.as_ref().and_then(|image| image.require_signed_urls);
-    let fetched = fetch::fetch(app, &url, policy::max_size(app, &workspace)).await?;
+    let max_size = policy::max_size(app, &workspace_of(app, file).await?);
+    let fetched = fetch::fetch(app, &url, max_size).await?;
     app.crash_point("fetched").await;
+    // Read again: its policy may have changed while the file was fetched, which can take long.
+    let workspace = workspace_of(app, file).await?;
     // A name that the caller gave is kept.
     let new_filename = fetched.filename.filter(|_| !intent.named);
     let filename = Some(new_filename.clone().unwrap_or_else(|| file.filename.clone()));
@@ -189,6 +190,11 @@ async fn fill(app: &App, file: &Model) -> std::result::Result<(), FetchError> {
         provision::provision(app, *image).await?;
     }
     Ok(())
+}
+
+async fn workspace_of(app: &App, file: &Model) -> Result<Workspace> {
+    let found = workspace::by_id_unscoped(file.workspace_id).one(&app.db.read).await?;
+    found.ok_or_else(|| Error::fault("importing a file", "its workspace is missing"))
 }
 
 /// Sets a claimed file to `FAILED`, unless it was filled, deleted or claimed again in the meantime.

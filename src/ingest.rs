@@ -249,7 +249,7 @@ async fn insert_image(
             account_hash: Some(in_account.account_hash.clone()),
             ..row
         };
-        let image = rows::image::insert(transaction, row).await?;
+        let image = rows::image::insert(transaction, row, received.workspace.exif_policy).await?;
         rows::event::append_for_image(transaction, EventKind::ImageProvisioned, &image, now).await?;
         return Ok(None);
     }
@@ -257,7 +257,7 @@ async fn insert_image(
         return Ok(None);
     }
     let row = image_entity::Model { due_at: Some(app.lease(now)), ..row };
-    Ok(Some(rows::image::insert(transaction, row).await?))
+    Ok(Some(rows::image::insert(transaction, row, received.workspace.exif_policy).await?))
 }
 
 /// The row of a new file with the properties of its bytes.

@@ -10,7 +10,8 @@ use crate::content::detect::Picture;
 use crate::content::{exif, photo};
 use crate::entity::file::{self, ImageStatus};
 use crate::entity::image::{self, Column, Entity, FocalPoint, Model, NewImage, State};
-use crate::entity::{Failure, StringList, workspace};
+use crate::entity::workspace::{self, ExifPolicy};
+use crate::entity::{Failure, StringList};
 use crate::error::Result;
 use crate::id::{FileId, ImageId};
 use crate::normalization::{original_unless_nfc, to_nfc};
@@ -26,12 +27,16 @@ pub async fn insert_claimed(
     now: DateTime<Utc>,
 ) -> Result<Model> {
     let row = row(ImageId::new(now), file, picture, new, require_signed_urls, now);
-    insert(transaction, Model { due_at: Some(app.lease(now)), ..row }).await
+    let policy = workspace::exif_policy(transaction, file.workspace_id).await?;
+    insert(transaction, Model { due_at: Some(app.lease(now)), ..row }, policy).await
 }
 
-/// Inserts an image row, with the part of its EXIF that the workspace's policy keeps. All image rows are inserted here.
-pub async fn insert(transaction: &impl ConnectionTrait, mut image: Model) -> Result<Model> {
-    let policy = workspace::exif_policy(transaction, image.workspace_id).await?;
+/// Inserts an image row, with the part of its EXIF that the policy of its workspace keeps. All image rows are inserted here.
+pub async fn insert(
+    transaction: &impl ConnectionTrait,
+    mut image: Model,
+    policy: ExifPolicy,
+) -> Result<Model> {
     let exif = image.exif.and_then(|exif| exif::apply_policy(exif.value(), policy));
     image.taken_at = photo::taken_at(exif.as_ref());
     image.exif = exif.map(Into::into);

@@ -9,8 +9,10 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect};
 use axum::routing::get;
+use imagegraph::entity::workspace::ExifPolicy;
 use sea_orm::ActiveValue::Set;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use crate::harness::{Database, Server, eventually};
 use crate::pictures::{photo, png};
@@ -56,12 +58,18 @@ struct Source {
     asked: Arc<AtomicUsize>,
     /// Headers of the last request for `/photo.jpg`.
     headers: Arc<Mutex<HeaderMap>>,
+    /// Notified when `/gated` is asked for.
+    at_gate: Arc<Notify>,
+    /// Opens it.
+    gate: Arc<Notify>,
 }
 
 impl Source {
     async fn start() -> Source {
         let (asked, headers) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(HeaderMap::new())));
         let (flaky, busy, seen) = (Arc::clone(&asked), Arc::clone(&asked), Arc::clone(&headers));
+        let (at_gate, gate) = (Arc::<Notify>::default(), Arc::<Notify>::default());
+        let (waiting, opened) = (Arc::clone(&at_gate), Arc::clone(&gate));
         let router = Router::new()
             .route(
                 "/photo.jpg",
@@ -114,6 +122,14 @@ impl Source {
                     (StatusCode::SERVICE_UNAVAILABLE, "an inner secret")
                 }),
             )
+            .route(
+                "/gated",
+                get(move || async move {
+                    waiting.notify_one();
+                    opened.notified().await;
+                    photo(1)
+                }),
+            )
             .route("/slow", get(|| async { tokio::time::sleep(Duration::from_secs(30)).await }))
             .route("/once", get(|| async { Redirect::temporary("/photo.jpg") }))
             .route("/around", get(|| async { Redirect::to("/around") }))
@@ -126,7 +142,7 @@ impl Source {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Source { url, asked, headers }
+        Source { url, asked, headers, at_gate, gate }
     }
 }
 
@@ -237,6 +253,26 @@ both! {
         let file = imported(&server, &format!("{}/some%20name.txt", source.url), json!({})).await;
         assert_eq!(file["failure"]["code"], "UNSUPPORTED_MIME_TYPE");
         assert_eq!(server.originals().len(), 1);
+    }
+
+    /// A policy that is changed while a file is fetched applies to it.
+    async fn the_policy_is_that_of_the_end(database: Database) {
+        let (server, source) = (Server::start(database).await, Source::start().await);
+        import(&server, &format!("{}/gated", source.url), json!({})).await;
+        source.at_gate.notified().await;
+        policy(&server, |row| {
+            row.private_by_default = Set(true);
+            row.exif_policy = Set(ExifPolicy::StripAll);
+        })
+        .await;
+        source.gate.notify_one();
+        let images = eventually("the image is provisioned", || async {
+            let images = server.query("{ images { nodes { requireSignedUrls photo { make } } } }", json!({})).await["images"]["nodes"].clone();
+            (images != json!([])).then_some(images)
+        })
+        .await;
+        assert_eq!(images[0]["requireSignedUrls"], true);
+        assert!(images[0]["photo"].is_null() || images[0]["photo"]["make"].is_null(), "{images:#}");
     }
 
     /// A source that fails temporarily is asked again, a limited number of times.
