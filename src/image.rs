@@ -29,7 +29,7 @@ pub use crate::image::list::{
 };
 use crate::job;
 use crate::provision;
-use crate::provision::claim;
+use crate::provision::claim::{self, Claimed};
 use crate::rows;
 
 /// The given columns of an image, if the viewer may see it.
@@ -106,8 +106,8 @@ pub async fn provision(app: &App, viewer: &Viewer, file_id: FileId, new: &NewIma
     let (task_app, new) = (app.clone(), new.clone());
     let private = workspace.private_by_default;
     job::run_to_end(async move {
-        if let Some(image) = claim::claim_for_attempt(&task_app, &file, &new, private).await? {
-            provision::provision_within_answer_time(&task_app, image).await;
+        if let Some(claimed) = claim::claim_for_attempt(&task_app, &file, &new, private).await? {
+            provision::provision_within_answer_time(&task_app, claimed).await;
         }
         Ok(())
     })
@@ -134,10 +134,10 @@ pub async fn delete(app: &App, viewer: &Viewer, id: ImageId) -> Result<FileId> {
     let image = editable::find_image(app, viewer, id).await.map_err(|e| e.at("id"))?;
     let task_app = app.clone();
     let (file_id, marked) = job::run_to_end(async move { mark_removing(&task_app, image).await }).await?;
-    let marked = marked.ok_or_else(|| Error::not_found("image").at("id"))?;
+    let image = marked.ok_or_else(|| Error::not_found("image").at("id"))?;
     app.crash_point("image-marked").await;
-    let task_app = app.clone();
-    job::run_within_answer_time(app, async move { provision::run_due(&task_app, marked).await }).await;
+    let (task_app, claimed) = (app.clone(), Claimed { image, file: None });
+    job::run_within_answer_time(app, async move { provision::run_due(&task_app, claimed).await }).await;
     Ok(file_id)
 }
 

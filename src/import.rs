@@ -28,8 +28,8 @@ use crate::ingest::expected_file::ExpectedFile;
 use crate::ingest::filename::cleaned_filename;
 use crate::ingest::{IngestOutcome, NewFileOptions, Target, Uploaded, first_result, policy};
 use crate::job;
-use crate::provision;
-use crate::provision::refusal;
+use crate::provision::claim::Claimed;
+use crate::provision::{self, refusal};
 use crate::rows;
 
 /// Most attempts while the source fails.
@@ -186,8 +186,8 @@ async fn fill(app: &App, file: &Model) -> std::result::Result<(), FetchError> {
         stored: None,
         target: Target::Import(file, new_filename),
     };
-    if let IngestOutcome::Ready(_, Some(image)) = expected.fill(app, &fetched.spool).await? {
-        provision::provision(app, *image).await?;
+    if let IngestOutcome::Ready(file, Some(image)) = expected.fill(app, &fetched.spool).await? {
+        provision::provision(app, Claimed { image: *image, file: Some(*file) }).await?;
     }
     Ok(())
 }

@@ -43,15 +43,14 @@ pub async fn retry_later<E: DueEntity>(app: &App, row: &E::Model) -> Result<()> 
     reschedule::<E>(app, row, Some(app.clock.now() + backoff(attempts))).await
 }
 
-/// Runs an operation in a task of its own and waits for it at most `IMAGEGRAPH_PROVISION_WAIT`. The operation continues when
-/// that time has passed or the client has disconnected; its error is logged.
-pub async fn run_within_answer_time(app: &App, operation: impl Future<Output = Result<()>> + Send + 'static) {
-    let task = tokio::spawn(async move {
-        if let Err(problem) = operation.await {
-            problem.log();
-        }
-    });
-    let _ = tokio::time::timeout(app.config.provision_wait, task).await;
+/// Runs an operation in a task of its own and waits for its result at most `IMAGEGRAPH_PROVISION_WAIT`. The operation continues
+/// when that time has passed, for which `None` is returned, or when the client has disconnected; its error is logged.
+pub async fn run_within_answer_time<T: Send + 'static>(
+    app: &App,
+    operation: impl Future<Output = Result<T>> + Send + 'static,
+) -> Option<T> {
+    let task = tokio::spawn(async move { operation.await.inspect_err(Error::log).ok() });
+    tokio::time::timeout(app.config.provision_wait, task).await.ok()?.ok()?
 }
 
 /// Runs an operation in a task of its own and waits for its result. The operation continues if the client disconnects, so

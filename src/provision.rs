@@ -29,6 +29,8 @@ use crate::entity::json_text::JsonText;
 use crate::error::{Code, Error, Refusal, Result, bytes_missing};
 use crate::id::ImageId;
 use crate::job;
+use crate::provision::claim::Claimed;
+use crate::provision::outcome::Recorded;
 use crate::provision::settings::METADATA_FIELD;
 use crate::rows::stored_bytes;
 use cloudflare_images::client::{Body, NewImage, Upload};
@@ -36,36 +38,38 @@ use cloudflare_images::{Error as AccountError, wire};
 
 /// Runs the step that a claimed image is due for: provisions it, resumes an interrupted change of it, deletes second
 /// copies of it, or removes it.
-pub async fn run_due(app: &App, image: Model) -> Result<()> {
+pub async fn run_due(app: &App, claimed: Claimed) -> Result<()> {
+    let image = &claimed.image;
     match image.state {
-        State::Pending => provision(app, image).await,
-        State::Ready if image.switching_to.is_some() => update::resume(app, &image).await,
-        State::Ready => stray::remove_second_copies(app, &image).await,
-        State::Removing => match remove::remove(app, &image).await {
+        State::Pending => provision(app, claimed).await.map(drop),
+        State::Ready if image.switching_to.is_some() => update::resume(app, image).await,
+        State::Ready => stray::remove_second_copies(app, image).await,
+        State::Removing => match remove::remove(app, image).await {
             Ok(_) => Ok(()),
             Err(problem) => {
                 problem.log();
-                job::retry_later::<Entity>(app, &image).await
+                job::retry_later::<Entity>(app, image).await
             }
         },
-        State::Failed => job::reschedule::<Entity>(app, &image, None).await,
+        State::Failed => job::reschedule::<Entity>(app, image, None).await,
     }
 }
 
-/// Provisions a claimed image. Returns when that has ended, or after `IMAGEGRAPH_PROVISION_WAIT` while it continues in a
-/// task of its own.
-pub async fn provision_within_answer_time(app: &App, image: Model) {
+/// Provisions a claimed image. Returns what was recorded when that has ended, or `None` after `IMAGEGRAPH_PROVISION_WAIT` while
+/// it continues in a task of its own.
+pub async fn provision_within_answer_time(app: &App, claimed: Claimed) -> Option<Recorded> {
     let task_app = app.clone();
-    job::run_within_answer_time(app, async move { provision(&task_app, image).await }).await;
+    job::run_within_answer_time(app, async move { provision(&task_app, claimed).await }).await?
 }
 
 /// Copies a file's bytes into the account and records the result in the image row: `READY`, `FAILED`, or `PENDING` until
-/// the next attempt.
+/// the next attempt. `None` if nothing was recorded, because the claim has expired.
 ///
 /// # Errors
 /// Only if the result cannot be recorded. Errors of the account, the byte store and the file are results.
-pub async fn provision(app: &App, image: Model) -> Result<()> {
-    match renewing_lease(app, &image, adopt_or_create(app, &image)).await {
+pub async fn provision(app: &App, claimed: Claimed) -> Result<Option<Recorded>> {
+    let Claimed { image, file } = claimed;
+    match renewing_lease(app, &image, adopt_or_create(app, &image, file)).await {
         Ok(Ok(created)) => {
             app.crash_point("account-image-created").await;
             outcome::record_ready(app, &image, &created).await
@@ -113,7 +117,7 @@ fn internal_failure() -> Refusal {
 type Created = Result<std::result::Result<wire::Image, AccountError>>;
 
 /// Adopts the image that an earlier attempt created in the account, or creates it.
-async fn adopt_or_create(app: &App, image: &Model) -> Created {
+async fn adopt_or_create(app: &App, image: &Model, file: Option<file::Model>) -> Created {
     // Only before the first attempt is it certain that the account has no copy.
     if image.attempts > 1 {
         match stray::find(app, image.id).await {
@@ -128,11 +132,14 @@ async fn adopt_or_create(app: &App, image: &Model) -> Created {
             Err(problem) => return Ok(Err(problem)),
         }
     }
-    create(app, image).await
+    create(app, image, file).await
 }
 
-async fn create(app: &App, image: &Model) -> Created {
-    let file = file::by_id_unscoped(image.file_id).one(&app.db.read).await?;
+async fn create(app: &App, image: &Model, file: Option<file::Model>) -> Created {
+    let file = match file {
+        Some(file) => Some(file),
+        None => file::by_id_unscoped(image.file_id).one(&app.db.read).await?,
+    };
     let Some(file) = file else { return Err(bytes_missing()) };
     let of_user = image.cf_metadata.as_ref().map(JsonText::value);
     let new = NewImage {

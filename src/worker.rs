@@ -23,6 +23,7 @@ use crate::entity::{DueEntity, direct_upload, file, image};
 use crate::error::{Error, Result};
 use crate::id::ImageId;
 use crate::ingest::dedup;
+use crate::provision::claim::Claimed;
 use crate::{
     api_token, direct_upload as direct_uploads, file as files, idempotency, image as images, import,
     provision, rows,
@@ -193,12 +194,12 @@ pub async fn round(app: &App) -> Result<usize> {
 async fn start_images(app: &App, running: &RunningImages) -> Result<Vec<JoinHandle<()>>> {
     let free = u64::try_from(app.image_permits.available_permits()).unwrap_or(0);
     let claimed = claim_images(app, free, running.ids()).await?;
-    let start = |image: image::Model| {
-        let (app, running) = (app.clone(), running.begin(image.id));
+    let start = |claimed: Claimed| {
+        let (app, running) = (app.clone(), running.begin(claimed.image.id));
         let permit = Arc::clone(&app.image_permits).try_acquire_owned();
         spawn_logged(async move {
             let _held = (permit, running);
-            provision::run_due(&app, image).await
+            provision::run_due(&app, claimed).await
         })
     };
     Ok(claimed.into_iter().map(start).collect())
@@ -251,7 +252,7 @@ pub async fn sweep(app: &App) -> Result<()> {
 }
 
 /// Claims at most `limit` images that are due, without those that are `running`, in a transaction that also updates their files.
-async fn claim_images(app: &App, limit: u64, running: Vec<ImageId>) -> Result<Vec<image::Model>> {
+async fn claim_images(app: &App, limit: u64, running: Vec<ImageId>) -> Result<Vec<Claimed>> {
     if limit == 0 {
         return Ok(Vec::new());
     }

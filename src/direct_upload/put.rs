@@ -16,14 +16,13 @@ use crate::auth::url_signature::{self, Signer};
 use crate::content::mime::DeclaredType;
 use crate::entity::direct_upload::{self, Column, Entity, Model, Status, Transport};
 use crate::entity::file;
-use crate::entity::image as image_entity;
 use crate::error::{Code, Error, Result};
 use crate::id::{DirectUploadId, uuid_v7};
 use crate::ingest::dedup;
 use crate::ingest::expected_file::ExpectedFile;
 use crate::ingest::{IngestOutcome, Target};
 use crate::job;
-use crate::provision;
+use crate::provision::{self, claim::Claimed};
 use crate::storage::BlobKey;
 use crate::storage::spool::{Spool, too_large};
 
@@ -82,9 +81,9 @@ where
         let task_app = app.clone();
         // Runs to its end even if the client disconnects.
         job::run_to_end(async move {
-            let image = complete_received(&task_app, &upload, &spool, None).await?;
+            let claimed = complete_received(&task_app, &upload, &spool, None).await?;
             drop((spool, guard));
-            provision(&task_app, image).await;
+            provision(&task_app, claimed).await;
             Ok(())
         })
         .await?;
@@ -187,15 +186,15 @@ pub(super) async fn complete_presigned(app: &App, upload: &Model) -> Result<()> 
         dedup::discard(app, blob_id).await;
         return Err(Error::fault("reading an upload", "the byte store returned a different number of bytes"));
     }
-    let image = complete_received(app, upload, &spool, Some(blob_id)).await?;
+    let claimed = complete_received(app, upload, &spool, Some(blob_id)).await?;
     app.due.notify_one();
-    provision(app, image).await;
+    provision(app, claimed).await;
     Ok(())
 }
 
-async fn provision(app: &App, image: Option<Box<image_entity::Model>>) {
-    if let Some(image) = image {
-        provision::provision_within_answer_time(app, *image).await;
+async fn provision(app: &App, claimed: Option<Claimed>) {
+    if let Some(claimed) = claimed {
+        provision::provision_within_answer_time(app, claimed).await;
     }
 }
 
@@ -206,9 +205,11 @@ async fn complete_received(
     upload: &Model,
     spool: &Spool,
     stored: Option<Uuid>,
-) -> Result<Option<Box<image_entity::Model>>> {
+) -> Result<Option<Claimed>> {
     let problem = match fill(app, upload, spool, stored).await {
-        Ok(IngestOutcome::Ready(_, image)) => return Ok(image),
+        Ok(IngestOutcome::Ready(file, image)) => {
+            return Ok(image.map(|image| Claimed { image: *image, file: Some(*file) }));
+        }
         Ok(_) => return Ok(None),
         Err(problem) => problem,
     };

@@ -5,6 +5,8 @@ use crate::auth::Viewer;
 use crate::auth::editable;
 use crate::content::mime::DeclaredType;
 use crate::entity::api_token::Scope;
+use crate::entity::file::ImageStatus;
+use crate::entity::image::State;
 use crate::entity::workspace::{DuplicatePolicy, Model as Workspace};
 use crate::error::Result;
 use crate::file::find_visible;
@@ -17,8 +19,9 @@ use crate::ingest::first_result;
 use crate::ingest::policy;
 use crate::ingest::{self, ImageRequest, IngestOutcome, NewFileOptions, ReceivedFile, Target};
 use crate::job;
-use crate::provision;
-use crate::provision::refusal;
+use crate::provision::claim::Claimed;
+use crate::provision::outcome::Recorded;
+use crate::provision::{self, refusal};
 use crate::storage::spool::Spool;
 
 /// A file to create from received bytes.
@@ -55,23 +58,27 @@ pub async fn upload(app: &App, viewer: &Viewer, new: NewFile) -> Result<Uploaded
     // Runs to its end even if the client disconnects.
     let ingested = job::run_to_end(async move {
         let (app, key) = (&task_app, task_key.as_ref());
-        match ingest_upload(app, &workspace, user, &new, key).await? {
-            IngestOutcome::Ready(file, Some(image)) => {
-                provision::provision_within_answer_time(app, *image).await;
-                Ok(IngestOutcome::Ready(file, None))
-            }
-            other => Ok(other),
-        }
+        let outcome = ingest_upload(app, &workspace, user, &new, key).await?;
+        let IngestOutcome::Ready(file, Some(image)) = outcome else { return Ok(outcome) };
+        let claimed = Claimed { image: *image, file: Some((*file).clone()) };
+        Ok(match provision::provision_within_answer_time(app, claimed).await {
+            Some(Recorded { file, image }) => IngestOutcome::Ready(Box::new(file), Some(Box::new(image))),
+            None => IngestOutcome::Ready(file, None),
+        })
     });
     match ingested.await? {
         IngestOutcome::Existing(file) => Ok(Uploaded::new(*file, true)),
         IngestOutcome::Repeated | IngestOutcome::TooLate => {
             first_result(app, viewer, key.as_ref()).await?.ok_or_else(idempotency::result_deleted)
         }
-        IngestOutcome::Ready(file, _) => {
-            // Read again: provisioning has changed the row.
+        IngestOutcome::Ready(file, None) if file.image_status == ImageStatus::InProgress => {
+            // Read again: the attempt goes on, and may have ended by now.
             let file = find_visible(app, viewer, file.id).await?.unwrap_or(*file);
             Ok(Uploaded::new(file, false))
+        }
+        IngestOutcome::Ready(file, image) => {
+            let image = image.map(|image| *image).filter(|image| image.state == State::Ready);
+            Ok(Uploaded { image, ..Uploaded::new(*file, false) })
         }
     }
 }

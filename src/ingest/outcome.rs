@@ -4,8 +4,8 @@ use sea_orm::{ColumnTrait, QueryFilter};
 
 use crate::app::App;
 use crate::auth::Viewer;
-use crate::entity::Failure;
 use crate::entity::file::{self, ImageStatus, Model};
+use crate::entity::{Failure, image};
 use crate::error::{Refusal, Result};
 use crate::idempotency::{self, IdempotencyKey};
 
@@ -15,6 +15,8 @@ pub struct Uploaded {
     pub file: Model,
     /// The workspace had the bytes already, and `file` is the file that has them.
     pub deduplicated: bool,
+    /// Its provisioned image, if the row is known from the upload.
+    pub image: Option<image::Model>,
     /// The refusal of the image, if it names an input field as the cause. The file exists nevertheless.
     pub refusal: Option<Refusal>,
 }
@@ -23,7 +25,7 @@ impl Uploaded {
     pub fn new(file: Model, deduplicated: bool) -> Uploaded {
         let failure = file.image_failure.as_ref().filter(|_| file.image_status == ImageStatus::Failed);
         let refusal = failure.map(Failure::refusal).filter(|refusal| refusal.field.is_some());
-        Uploaded { file, deduplicated, refusal: refusal.filter(|_| !deduplicated) }
+        Uploaded { file, deduplicated, image: None, refusal: refusal.filter(|_| !deduplicated) }
     }
 }
 

@@ -12,6 +12,14 @@ use crate::provision::reprovision::{insert_image, not_an_image, not_ready};
 use crate::provision::{refusal, settings};
 use crate::rows::image::{set_alt, set_focal_point, set_status_on_file};
 
+/// An image that the caller has claimed.
+#[derive(Debug, Clone)]
+pub struct Claimed {
+    pub image: Model,
+    /// Its file, if the row is known from the claim.
+    pub file: Option<file::Model>,
+}
+
 /// Claims the image of a file for an attempt that a user requested, and inserts its row if the former image was deleted.
 /// `None` if an attempt is in progress already.
 ///
@@ -25,7 +33,7 @@ pub async fn claim_for_attempt(
     file: &file::Model,
     new: &NewImage,
     private: bool,
-) -> Result<Option<Model>> {
+) -> Result<Option<Claimed>> {
     match file.image_status {
         ImageStatus::NotApplicable if file.blob_id.is_none() => Err(not_ready()),
         ImageStatus::NotApplicable => Err(not_an_image()),
@@ -54,7 +62,7 @@ pub async fn claim_for_attempt(
 }
 
 /// Claims a queued or failed image for an attempt now; `None` if an attempt is in progress already.
-async fn claim_queued_or_failed(app: &App, file: FileId, new: &NewImage) -> Result<Option<Model>> {
+async fn claim_queued_or_failed(app: &App, file: FileId, new: &NewImage) -> Result<Option<Claimed>> {
     let now = app.clock.now();
     let transaction = app.db.begin().await?;
     let former = image::of_file_unscoped(file)
@@ -65,7 +73,8 @@ async fn claim_queued_or_failed(app: &App, file: FileId, new: &NewImage) -> Resu
     let new = new.clone().or(former.settings());
     let signed = new.require_signed_urls.unwrap_or_default();
     settings::check(&new, signed)?;
-    if !show_in_progress(&transaction, file, &[ImageStatus::Queued, ImageStatus::Failed]).await? {
+    let shown = show_in_progress(&transaction, file, &[ImageStatus::Queued, ImageStatus::Failed]).await?;
+    if shown.is_none() {
         return Ok(None);
     }
     let update = Entity::update_many()
@@ -85,11 +94,11 @@ async fn claim_queued_or_failed(app: &App, file: FileId, new: &NewImage) -> Resu
         .exec_with_returning(&transaction)
         .await?;
     transaction.commit().await?;
-    Ok(claimed.into_iter().next())
+    Ok(claimed.into_iter().next().map(|image| Claimed { image, file: shown }))
 }
 
 /// Claims an image that is due; `None` if another claim came first.
-pub async fn claim_due(app: &App, due: &Model) -> Result<Option<Model>> {
+pub async fn claim_due(app: &App, due: &Model) -> Result<Option<Claimed>> {
     let transaction = app.db.begin().await?;
     let Some(claimed) = claim(app, &transaction, due).await? else { return Ok(None) };
     transaction.commit().await?;
@@ -97,9 +106,9 @@ pub async fn claim_due(app: &App, due: &Model) -> Result<Option<Model>> {
 }
 
 /// Claims images that are due, in one transaction; without those for which another claim came first.
-pub async fn claim_all_due(app: &App, mut due: Vec<Model>) -> Result<Vec<Model>> {
+pub async fn claim_all_due(app: &App, mut due: Vec<Model>) -> Result<Vec<Claimed>> {
     if due.is_empty() {
-        return Ok(due);
+        return Ok(Vec::new());
     }
     // Two servers that claim the same images lock their rows in the same order.
     due.sort_by_key(|image| image.file_id);
@@ -117,7 +126,7 @@ pub async fn claim_all_due(app: &App, mut due: Vec<Model>) -> Result<Vec<Model>>
     Ok(claimed)
 }
 
-async fn claim_each_due(app: &App, due: &[Model]) -> Result<Vec<Model>> {
+async fn claim_each_due(app: &App, due: &[Model]) -> Result<Vec<Claimed>> {
     let mut claimed = Vec::new();
     for image in due {
         claimed.extend(claim_due(app, image).await?);
@@ -125,12 +134,16 @@ async fn claim_each_due(app: &App, due: &[Model]) -> Result<Vec<Model>> {
     Ok(claimed)
 }
 
-async fn claim(app: &App, transaction: &Transaction, due: &Model) -> Result<Option<Model>> {
+async fn claim(app: &App, transaction: &Transaction, due: &Model) -> Result<Option<Claimed>> {
     let now = app.clock.now();
-    if due.state == State::Pending {
+    let file = match due.state {
         // The file shows `IN_PROGRESS` already if the process that had claimed the row ended without recording a result.
-        show_in_progress(transaction, due.file_id, &[ImageStatus::Queued, ImageStatus::InProgress]).await?;
-    }
+        State::Pending => {
+            show_in_progress(transaction, due.file_id, &[ImageStatus::Queued, ImageStatus::InProgress])
+                .await?
+        }
+        _ => None,
+    };
     let claimed = Entity::update_many()
         .col_expr(Column::DueAt, Expr::val(app.lease(now)))
         .col_expr(Column::Attempts, Expr::col(Column::Attempts).add(1))
@@ -139,19 +152,19 @@ async fn claim(app: &App, transaction: &Transaction, due: &Model) -> Result<Opti
         .filter(image::COLUMN.due_at.lte(now))
         .exec_with_returning(transaction)
         .await?;
-    Ok(claimed.into_iter().next())
+    Ok(claimed.into_iter().next().map(|image| Claimed { image, file }))
 }
 
-/// Sets the image status of a file to `IN_PROGRESS` if it was one of `from`; returns whether it was.
+/// Sets the image status of a file to `IN_PROGRESS` and returns its row, if the status was one of `from`.
 async fn show_in_progress(
     transaction: &impl ConnectionTrait,
     file: FileId,
     from: &[ImageStatus],
-) -> Result<bool> {
+) -> Result<Option<file::Model>> {
     let updated = set_status_on_file(file, ImageStatus::InProgress, None)
         .filter(file::COLUMN.removed_at.is_null())
         .filter(file::Column::ImageStatus.is_in(from.iter().copied()))
-        .exec(transaction)
+        .exec_with_returning(transaction)
         .await?;
-    Ok(updated.rows_affected == 1)
+    Ok(updated.into_iter().next())
 }

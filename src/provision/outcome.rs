@@ -1,7 +1,8 @@
 //! Records how an attempt to provision an image ended: the image is ready, another attempt follows later, or it failed for
 //! good.
 //!
-//! Each function writes only if the row is still held by the claim of `image`, whose `attempts` it compares.
+//! Each function writes only if the row is still held by the claim of `image`, whose `attempts` it compares, and returns the
+//! rows that it wrote, so that nobody has to read them again.
 
 use std::time::Duration;
 
@@ -9,8 +10,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ColumnTrait, QueryFilter, UpdateMany, sea_query::Expr};
 
 use crate::app::App;
+use crate::entity::Failure;
 use crate::entity::event::EventKind;
-use crate::entity::file::ImageStatus;
+use crate::entity::file::{self, ImageStatus};
 use crate::entity::image::{self, Column, Entity, Model, State};
 use crate::error::{Code, Error, Refusal, Result};
 use crate::id::ImageId;
@@ -24,8 +26,15 @@ const MIN_ATTEMPTS: i32 = 5;
 /// Longest delay requested by the account that is followed.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
+/// A file and its image as the end of an attempt was recorded on them.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    pub file: file::Model,
+    pub image: Model,
+}
+
 /// Records that the account has the image, with its id there.
-pub async fn record_ready(app: &App, image: &Model, created: &wire::Image) -> Result<()> {
+pub async fn record_ready(app: &App, image: &Model, created: &wire::Image) -> Result<Option<Recorded>> {
     let Some(account_hash) = signing::account_hash(created) else {
         Error::fault("provisioning an image", "the account's answer has no delivery URL").log();
         let message = "Cloudflare Images answered without a delivery URL.";
@@ -34,22 +43,18 @@ pub async fn record_ready(app: &App, image: &Model, created: &wire::Image) -> Re
     let now = app.clock.now();
     // The account may still carry out the request of an earlier attempt: its copy is looked for after that.
     let second_copy_check = (image.attempts > 1).then_some(now + app.config.stray_check);
-    let transaction = app.db.begin().await?;
-    rows::image::show_on_file(&transaction, image.file_id, ImageStatus::Ready, None, now).await?;
-    let updated = update_claimed(image, State::Ready, second_copy_check, now)
+    let update = update_claimed(image, State::Ready, second_copy_check, now)
         .col_expr(Column::CfImageId, Expr::val(created.id.as_str()))
         .col_expr(Column::AccountHash, Expr::val(account_hash))
-        .col_expr(Column::RequireSignedUrls, Expr::val(created.require_signed_urls))
-        .exec(&transaction)
-        .await?;
-    if updated.rows_affected == 0 {
-        transaction.rollback().await?;
-        return delete_unless_adopted(app, image.id, &created.id).await;
+        .col_expr(Column::RequireSignedUrls, Expr::val(created.require_signed_urls));
+    let shown = (ImageStatus::Ready, None);
+    let recorded = record(app, image, update, shown, EventKind::ImageProvisioned, now).await?;
+    if recorded.is_none() {
+        delete_unless_adopted(app, image.id, &created.id).await?;
+        return Ok(None);
     }
-    rows::event::append_for_image(&transaction, EventKind::ImageProvisioned, image, now).await?;
-    transaction.commit().await?;
     app.crash_point("image-ready").await;
-    Ok(())
+    Ok(recorded)
 }
 
 /// Deletes an image that was created in the account by an attempt whose claim has expired. It is kept if a later attempt
@@ -68,7 +73,11 @@ async fn delete_unless_adopted(app: &App, id: ImageId, cf_image_id: &str) -> Res
 
 /// Records that the account returned an error. An error that is certainly about this image or its settings fails the image;
 /// after any other error it is tried again.
-pub async fn record_account_error(app: &App, image: &Model, problem: &AccountError) -> Result<()> {
+pub async fn record_account_error(
+    app: &App,
+    image: &Model,
+    problem: &AccountError,
+) -> Result<Option<Recorded>> {
     // The client has logged errors of the account itself, once per call.
     if !problem.is_account_error() {
         tracing::warn!(image = %image.id, attempts = image.attempts, %problem, "an attempt to provision an image failed");
@@ -88,7 +97,7 @@ async fn conflicts_with_removal(app: &App, image: &Model, problem: &AccountError
 }
 
 /// Schedules the next attempt, or fails the image if the limit of attempts or of time is reached.
-pub async fn record_delay(app: &App, image: &Model, mut reason: Refusal) -> Result<()> {
+pub async fn record_delay(app: &App, image: &Model, mut reason: Refusal) -> Result<Option<Recorded>> {
     let now = app.clock.now();
     let attempts = image.attempts - image.wanted_attempts;
     let elapsed = now - image.wanted_at.unwrap_or(image.created_at);
@@ -105,30 +114,41 @@ pub async fn record_delay(app: &App, image: &Model, mut reason: Refusal) -> Resu
     let backoff = job::backoff(attempts).to_std().unwrap_or(Duration::from_secs(60));
     let delay = reason.retry_after.unwrap_or(backoff).min(MAX_RETRY_AFTER);
     reason.retry_after = Some(Duration::from_secs(Ord::max(delay.as_secs(), 1)));
-    record(app, image, Some(now + delay), reason).await
+    let update = update_claimed(image, State::Pending, Some(now + delay), now);
+    let shown = (ImageStatus::Queued, Some(reason));
+    record(app, image, update, shown, EventKind::ImageProvisionDelayed, now).await
 }
 
 /// Fails the image for good, with the reason on its file and an event.
-pub async fn record_failure(app: &App, image: &Model, mut reason: Refusal) -> Result<()> {
+pub async fn record_failure(app: &App, image: &Model, mut reason: Refusal) -> Result<Option<Recorded>> {
     reason.retry_after = None;
-    record(app, image, None, reason).await
+    let now = app.clock.now();
+    let update = update_claimed(image, State::Failed, None, now);
+    let shown = (ImageStatus::Failed, Some(reason));
+    record(app, image, update, shown, EventKind::ImageProvisionFailed, now).await
 }
 
-/// Records a failed attempt, after which another one is due at `due_at`, or none.
-async fn record(app: &App, image: &Model, due_at: Option<DateTime<Utc>>, reason: Refusal) -> Result<()> {
-    let (state, status, kind) = match due_at {
-        Some(_) => (State::Pending, ImageStatus::Queued, EventKind::ImageProvisionDelayed),
-        None => (State::Failed, ImageStatus::Failed, EventKind::ImageProvisionFailed),
-    };
-    let now = app.clock.now();
+/// Shows the end of an attempt on the file, updates the image and appends an event, in one transaction. `None`, and nothing is
+/// written, if the claim of `image` does not hold its row any more.
+async fn record(
+    app: &App,
+    image: &Model,
+    update: UpdateMany<Entity>,
+    (status, reason): (ImageStatus, Option<Refusal>),
+    kind: EventKind,
+    now: DateTime<Utc>,
+) -> Result<Option<Recorded>> {
     let transaction = app.db.begin().await?;
-    rows::image::show_on_file(&transaction, image.file_id, status, Some(reason.into()), now).await?;
-    let updated = update_claimed(image, state, due_at, now).exec(&transaction).await?;
-    if updated.rows_affected == 0 {
-        return Ok(transaction.rollback().await?);
-    }
+    let reason = reason.map(Failure::from);
+    let file = rows::image::show_on_file(&transaction, image.file_id, status, reason, now).await?;
+    let updated = update.exec_with_returning(&transaction).await?.pop();
+    let (Some(file), Some(updated)) = (file, updated) else {
+        transaction.rollback().await?;
+        return Ok(None);
+    };
     rows::event::append_for_image(&transaction, kind, image, now).await?;
-    Ok(transaction.commit().await?)
+    transaction.commit().await?;
+    Ok(Some(Recorded { file, image: updated }))
 }
 
 /// Moves a pending image to a state, if the claim of `image` still holds it.

@@ -21,9 +21,9 @@ pub async fn remove_marked(app: &App, id: ImageId) {
         claim::claim_due(app, &row).await
     };
     match claimed.await {
-        Ok(Some(image)) => {
+        Ok(Some(claimed)) => {
             let task_app = app.clone();
-            job::run_within_answer_time(app, async move { run_due(&task_app, image).await }).await;
+            job::run_within_answer_time(app, async move { run_due(&task_app, claimed).await }).await;
         }
         Ok(None) => {}
         Err(problem) => problem.log(),

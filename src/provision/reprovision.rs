@@ -8,8 +8,9 @@ use crate::content::detect::{DetectedContent, Picture};
 use crate::content::mime::DeclaredType;
 use crate::entity::event::EventKind;
 use crate::entity::file::{self, ImageStatus};
-use crate::entity::image::{Model, NewImage};
+use crate::entity::image::NewImage;
 use crate::error::{Code, Error, Refusal, Result};
+use crate::provision::claim::Claimed;
 use crate::provision::provision;
 use crate::rows::{self, stored_bytes};
 use crate::storage::spool::Spool;
@@ -22,7 +23,7 @@ use crate::storage::spool::Spool;
 pub async fn provision_restored(app: &App, file: &file::Model) -> Result<()> {
     let Some(new) = file.intent.clone().and_then(|intent| intent.image) else { return Ok(()) };
     match insert_image(app, file, &new, new.require_signed_urls.unwrap_or_default()).await {
-        Ok(image) => provision(app, image).await,
+        Ok(claimed) => provision(app, claimed).await.map(drop),
         Err(Error::Refusal(reason)) => record_failure(app, file, reason).await,
         Err(fault) if file.attempts >= app.config.provision_attempts => {
             fault.log();
@@ -61,7 +62,7 @@ pub(super) async fn insert_image(
     file: &file::Model,
     new: &NewImage,
     require_signed_urls: bool,
-) -> Result<Model> {
+) -> Result<Claimed> {
     let picture = read_picture(app, file).await?;
     let now = app.clock.now();
     let transaction = app.db.begin().await?;
@@ -83,7 +84,7 @@ pub(super) async fn insert_image(
         rows::image::insert_claimed(app, &transaction, &file, &picture, new, require_signed_urls, now)
             .await?;
     transaction.commit().await?;
-    Ok(image)
+    Ok(Claimed { image, file: Some(file) })
 }
 
 /// Reads the properties of a picture from the stored bytes of its file.

@@ -96,20 +96,20 @@ pub fn row(
     }
 }
 
-/// Sets the image status of a file, with the reason of a failure or a delay. Every transaction that writes both rows writes
-/// the file before the image, which avoids deadlocks.
+/// Sets the image status of a file, with the reason of a failure or a delay, and returns its row, if there is one. Every
+/// transaction that writes both rows writes the file before the image, which avoids deadlocks.
 pub async fn show_on_file(
     transaction: &impl ConnectionTrait,
     file: FileId,
     status: ImageStatus,
     failure: Option<Failure>,
     now: DateTime<Utc>,
-) -> Result<()> {
-    set_status_on_file(file, status, failure)
+) -> Result<Option<file::Model>> {
+    let updated = set_status_on_file(file, status, failure)
         .col_expr(file::Column::UpdatedAt, Expr::val(now))
-        .exec(transaction)
+        .exec_with_returning(transaction)
         .await?;
-    Ok(())
+    Ok(updated.into_iter().next())
 }
 
 /// The statement of [`show_on_file`] without `updated_at`, for callers that have further conditions.

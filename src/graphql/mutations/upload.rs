@@ -4,10 +4,12 @@ use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 
 use crate::error::{Error, Result};
 use crate::file::upload::{NewFile, upload};
-use crate::graphql::context::readable_file;
+use crate::graphql::context::{readable_file, readable_image};
 use crate::graphql::error::{UserError, in_input, outcome};
+use crate::graphql::loader::ImageByFile;
 use crate::graphql::transport::multipart::FileParts;
 use crate::graphql::types::file::File;
+use crate::graphql::types::image::Image;
 use crate::graphql::types::new_image::{NewImageInput, object};
 use crate::graphql::types::scalar::{Json, Upload, Url};
 use crate::graphql::types::workspace_policy::DuplicatePolicy;
@@ -84,7 +86,11 @@ async fn upload_file(ctx: &Context<'_>, input: UploadFileInput) -> Result<Upload
         declared_filename: part.filename,
         declared_type: part.content_type,
     };
-    upload(ctx.app(), ctx.viewer(), new).await
+    let mut uploaded = upload(ctx.app(), ctx.viewer(), new).await?;
+    if let Some(Image(image)) = readable_image(ctx, uploaded.image.take()) {
+        ctx.loaders().feed_one(ImageByFile(image.file_id), image).await;
+    }
+    Ok(uploaded)
 }
 
 async fn import_file(ctx: &Context<'_>, input: ImportFileInput) -> Result<Uploaded> {
