@@ -42,6 +42,8 @@ pub struct ReceivedFile<'a> {
     pub workspace: &'a Workspace,
     pub spool: &'a Spool,
     pub kind: &'a DetectedContent,
+    /// A file of the workspace with the same bytes, if one was found a moment ago.
+    pub existing: Option<&'a Model>,
     /// The blob of these bytes, if they were written to the byte store already.
     pub stored: Option<Uuid>,
     pub on_duplicate: DuplicatePolicy,
@@ -103,7 +105,19 @@ pub async fn ingest(app: &App, received: &ReceivedFile<'_>) -> Result<IngestOutc
     };
     let (outcome, used) = loop {
         let transaction = app.db.begin().await?;
-        match dedup::lock_content(&transaction, workspace, sha256, policy, blobs).await? {
+        dedup::lock_content(&transaction, workspace, sha256).await?;
+        // If writing fails, here or below, the transaction may have been committed all the same. The bytes are kept therefore;
+        // the sweep deletes them if no file owns them.
+        if let (Target::New(row, _), CandidateBlobs { new: Some(id), verified: None }) =
+            (&received.target, blobs)
+        {
+            let row = with_content(row, received, id);
+            if let Some(file) = rows::file::insert_unless_duplicate(&transaction, row, sha256).await? {
+                let now = app.clock.now();
+                break (Ok(complete(app, transaction, received, file, now).await?), blobs.new);
+            }
+        }
+        match dedup::choose_blob(&transaction, workspace, sha256, policy, blobs).await? {
             ContentLookup::NotStored => {
                 transaction.rollback().await?;
                 blobs.new = Some(dedup::store(app, received.spool).await?);
@@ -115,8 +129,6 @@ pub async fn ingest(app: &App, received: &ReceivedFile<'_>) -> Result<IngestOutc
             ContentLookup::Duplicate(file) => {
                 break (reuse_or_reject(app, transaction, received, policy, file).await, None);
             }
-            // If this fails, the transaction may have been committed all the same. The bytes are kept therefore; the sweep
-            // deletes them if no file owns them.
             ContentLookup::Blob(id) => {
                 break (Ok(write_rows(app, transaction, received, id).await?), Some(id));
             }
@@ -130,13 +142,13 @@ pub async fn ingest(app: &App, received: &ReceivedFile<'_>) -> Result<IngestOutc
     outcome
 }
 
-/// Looks for a file of the workspace with the same bytes, and stores the bytes if there is none.
+/// The blob of the file with the same bytes, if the byte store has it; otherwise the bytes are stored.
 async fn find_or_store(app: &App, received: &ReceivedFile<'_>) -> Result<CandidateBlobs> {
     if received.stored.is_some() {
         return Ok(CandidateBlobs { new: received.stored, verified: None });
     }
-    if let Some(file) = dedup::find(&app.db.read, received.workspace.id, &received.spool.sha256).await?
-        && let Some(verified) = stored_bytes::verified_blob_of(app, &file).await?
+    if let Some(file) = received.existing
+        && let Some(verified) = stored_bytes::verified_blob_of(app, file).await?
     {
         return Ok(CandidateBlobs { new: None, verified: Some(verified) });
     }
@@ -205,59 +217,67 @@ async fn write_rows(
 ) -> Result<IngestOutcome> {
     let now = app.clock.now();
     let file = match &received.target {
-        Target::New(row, key) => {
-            let file = rows::file::insert(&transaction, with_content(row, received, blob_id)).await?;
-            if let Some(key) = key
-                && !key.insert(&transaction, file.id, None, false, now).await?
-            {
-                return Ok(IngestOutcome::Repeated);
-            }
-            rows::event::append_for_new_file(&transaction, &file, now).await?;
-            file
+        Target::New(row, _) => {
+            Some(rows::file::insert(&transaction, with_content(row, received, blob_id)).await?)
         }
-        target => match fill_row(&transaction, target, received, blob_id, now).await? {
-            Some(file) => {
-                rows::event::append_for_file(&transaction, EventKind::FileReady, &file, now).await?;
-                file
-            }
-            None => return Ok(IngestOutcome::TooLate),
-        },
+        target => fill_row(&transaction, target, received, blob_id, now).await?,
     };
-    let image = insert_image(app, &transaction, received, &file, now).await?;
-    transaction.commit().await?;
-    Ok(IngestOutcome::Ready(Box::new(file), image.map(Box::new)))
+    match file {
+        Some(file) => complete(app, transaction, received, file, now).await,
+        None => Ok(IngestOutcome::TooLate),
+    }
 }
 
-/// Inserts the image of a file, if it is to have one; returns the row if it is to be provisioned.
-async fn insert_image(
+/// Writes what belongs to the written row of a file: idempotency key, image and events; and commits.
+async fn complete(
     app: &App,
-    transaction: &Transaction,
+    transaction: Transaction,
+    received: &ReceivedFile<'_>,
+    file: Model,
+    now: DateTime<Utc>,
+) -> Result<IngestOutcome> {
+    let mut events = vec![(EventKind::FileReady, None)];
+    if let Target::New(_, key) = &received.target {
+        if let Some(key) = key
+            && !key.insert(&transaction, file.id, None, false, now).await?
+        {
+            return Ok(IngestOutcome::Repeated);
+        }
+        events.insert(0, (EventKind::FileCreated, None));
+    }
+    let image = match image_row(app, received, &file, now) {
+        Some(row) => Some(rows::image::insert(&transaction, row, received.workspace.exif_policy).await?),
+        None => None,
+    };
+    let (provisioned, pending) = match image {
+        Some(image) if image.state == State::Ready => (Some(image), None),
+        other => (None, other),
+    };
+    events.extend(provisioned.map(|image| (EventKind::ImageProvisioned, Some(image.id))));
+    rows::event::append_all(&transaction, &file, &events, now).await?;
+    transaction.commit().await?;
+    Ok(IngestOutcome::Ready(Box::new(file), pending.map(Box::new)))
+}
+
+/// The image of a file, if it is to have one: ready if the account has it, and claimed for being provisioned otherwise.
+fn image_row(
+    app: &App,
     received: &ReceivedFile<'_>,
     file: &Model,
     now: DateTime<Utc>,
-) -> Result<Option<image_entity::Model>> {
-    let (Some(picture), ImageRequest { id, new, signed, in_account }) =
-        (&received.kind.picture, &received.image)
-    else {
-        return Ok(None);
-    };
-    let row = rows::image::row(*id, file, picture, new, *signed, now);
-    if let Some(in_account) = in_account {
-        let row = image_entity::Model {
+) -> Option<image_entity::Model> {
+    let ImageRequest { id, new, signed, in_account } = &received.image;
+    let row = rows::image::row(*id, file, received.kind.picture.as_ref()?, new, *signed, now);
+    match in_account {
+        Some(in_account) => Some(image_entity::Model {
             state: State::Ready,
             cf_image_id: Some(in_account.image.id.clone()),
             account_hash: Some(in_account.account_hash.clone()),
             ..row
-        };
-        let image = rows::image::insert(transaction, row, received.workspace.exif_policy).await?;
-        rows::event::append_for_image(transaction, EventKind::ImageProvisioned, &image, now).await?;
-        return Ok(None);
+        }),
+        None if new.provision => Some(image_entity::Model { due_at: Some(app.lease(now)), ..row }),
+        None => None,
     }
-    if !new.provision {
-        return Ok(None);
-    }
-    let row = image_entity::Model { due_at: Some(app.lease(now)), ..row };
-    Ok(Some(rows::image::insert(transaction, row, received.workspace.exif_policy).await?))
 }
 
 /// The row of a new file with the properties of its bytes.

@@ -19,6 +19,23 @@ pub async fn find_workspace(app: &App, viewer: &Viewer, id: WorkspaceId) -> Resu
     Ok(found)
 }
 
+/// A workspace that the viewer may edit, and its oldest file with these bytes, in one statement: every upload begins with it.
+///
+/// # Errors
+/// Those of [`find_workspace`].
+pub async fn find_workspace_and_content(
+    app: &App,
+    viewer: &Viewer,
+    id: WorkspaceId,
+    sha256: &[u8; 32],
+) -> Result<(workspace::Model, Option<file::Model>)> {
+    let visible = workspace::visible_to(&viewer.access()).filter(workspace::COLUMN.id.eq(id));
+    let found = workspace::with_content(visible, id, sha256).one(&app.db.read).await?;
+    let found = found.ok_or_else(|| Error::not_found("workspace"))?;
+    viewer.require_editor(id)?;
+    Ok(found)
+}
+
 /// A file that the viewer may edit, even if it is in the trash.
 ///
 /// # Errors

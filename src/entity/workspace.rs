@@ -4,10 +4,12 @@ use std::collections::HashMap;
 
 use row_object::PartialRow;
 use sea_orm::entity::prelude::*;
+use sea_orm::sea_query::{ExprTrait, IntoCondition};
+use sea_orm::{JoinType, QueryOrder, QuerySelect, QueryTrait, SelectTwo};
 use serde::{Deserialize, Serialize};
 
 use crate::access::WorkspaceAccess;
-use crate::entity::StringList;
+use crate::entity::{StringList, file};
 use crate::id::WorkspaceId;
 
 /// Which part of an image's EXIF metadata is kept.
@@ -81,6 +83,26 @@ pub fn visible_to(access: &WorkspaceAccess) -> Select<Entity> {
         WorkspaceAccess::All => Entity::find(),
         WorkspaceAccess::Only(ids) => Entity::find().filter(COLUMN.id.is_in(ids.iter().copied())),
     }
+}
+
+/// A workspace, selected by `workspace`, with its oldest file that has these bytes.
+pub fn with_content(
+    workspace: Select<Entity>,
+    id: WorkspaceId,
+    sha256: &[u8; 32],
+) -> SelectTwo<Entity, file::Entity> {
+    // By the id of the file and not by its hash, of which a workspace may have thousands.
+    let oldest = file::of_content_unscoped(id, sha256)
+        .select_only()
+        .column(file::Column::Id)
+        .order_by_asc(file::Column::Id)
+        .limit(1)
+        .into_query();
+    let files: RelationDef =
+        Entity::belongs_to(file::Entity).from(Column::Id).to(file::Column::WorkspaceId).into();
+    let id = Expr::col((file::Entity, file::Column::Id)).eq(oldest);
+    let files = files.on_condition(move |_, _| id.clone().into_condition());
+    workspace.select_also(file::Entity).join(JoinType::LeftJoin, files)
 }
 
 /// The EXIF policy of a workspace, for work that the server does by itself; `STRIP_ALL` if the workspace does not exist.

@@ -5,7 +5,7 @@ use crate::auth::Viewer;
 use crate::auth::editable;
 use crate::content::mime::DeclaredType;
 use crate::entity::api_token::Scope;
-use crate::entity::file::ImageStatus;
+use crate::entity::file::{ImageStatus, Model as File};
 use crate::entity::image::State;
 use crate::entity::workspace::{DuplicatePolicy, Model as Workspace};
 use crate::error::Result;
@@ -13,7 +13,6 @@ use crate::file::find_visible;
 use crate::id::{ImageId, UserId, WorkspaceId};
 use crate::idempotency::{self, IdempotencyKey};
 use crate::ingest::Uploaded;
-use crate::ingest::dedup;
 use crate::ingest::filename::cleaned_filename;
 use crate::ingest::first_result;
 use crate::ingest::policy;
@@ -45,8 +44,8 @@ pub struct NewFile {
 /// `CONFLICT` for an idempotency key of another request, `DUPLICATE_CONTENT`, and what [`policy::check_content`] refuses.
 pub async fn upload(app: &App, viewer: &Viewer, new: NewFile) -> Result<Uploaded> {
     viewer.require(Scope::FilesWrite)?;
-    let workspace =
-        editable::find_workspace(app, viewer, new.workspace_id).await.map_err(|e| e.at("workspaceId"))?;
+    let found = editable::find_workspace_and_content(app, viewer, new.workspace_id, &new.spool.sha256).await;
+    let (workspace, existing) = found.map_err(|e| e.at("workspaceId"))?;
     let request =
         ("uploadFile", workspace.id.to_string(), &new.options, &new.declared_filename, new.spool.sha256);
     let key = IdempotencyKey::new(viewer, new.options.idempotency_key.as_deref(), &request)?;
@@ -58,7 +57,7 @@ pub async fn upload(app: &App, viewer: &Viewer, new: NewFile) -> Result<Uploaded
     // Runs to its end even if the client disconnects.
     let ingested = job::run_to_end(async move {
         let (app, key) = (&task_app, task_key.as_ref());
-        let outcome = ingest_upload(app, &workspace, user, &new, key).await?;
+        let outcome = ingest_upload(app, &workspace, existing.as_ref(), user, &new, key).await?;
         let IngestOutcome::Ready(file, Some(image)) = outcome else { return Ok(outcome) };
         let claimed = Claimed { image: *image, file: Some((*file).clone()) };
         Ok(match provision::provision_within_answer_time(app, claimed).await {
@@ -87,6 +86,7 @@ pub async fn upload(app: &App, viewer: &Viewer, new: NewFile) -> Result<Uploaded
 async fn ingest_upload(
     app: &App,
     workspace: &Workspace,
+    existing: Option<&File>,
     user: UserId,
     new: &NewFile,
     key: Option<&IdempotencyKey>,
@@ -100,7 +100,8 @@ async fn ingest_upload(
         .map_err(|e| e.at("file"))?;
     app.crash_point("spooled").await;
     let becomes_image = kind.picture.is_some() && provision;
-    if becomes_image && !is_duplicate(app, workspace, &new.spool, options.on_duplicate).await? {
+    let is_duplicate = existing.is_some() && options.on_duplicate != DuplicatePolicy::Create;
+    if becomes_image && !is_duplicate {
         let custom_id = options.image.custom_id.as_deref();
         if let Err(taken) = refusal::require_free_id(app, custom_id, None).await {
             return if is_repeated(app, key).await? { Ok(IngestOutcome::Repeated) } else { Err(taken) };
@@ -116,6 +117,7 @@ async fn ingest_upload(
         workspace,
         spool: &new.spool,
         kind: &kind,
+        existing,
         stored: None,
         on_duplicate: options.on_duplicate,
         image: ImageRequest {
@@ -136,17 +138,4 @@ async fn is_repeated(app: &App, key: Option<&IdempotencyKey>) -> Result<bool> {
         Some(key) => Ok(key.find_first_request(app).await?.is_some()),
         None => Ok(false),
     }
-}
-
-/// Whether the workspace has a file with these bytes and `on_duplicate` does not allow a second one.
-async fn is_duplicate(
-    app: &App,
-    workspace: &Workspace,
-    spool: &Spool,
-    on_duplicate: DuplicatePolicy,
-) -> Result<bool> {
-    if on_duplicate == DuplicatePolicy::Create {
-        return Ok(false);
-    }
-    Ok(dedup::find(&app.db.read, workspace.id, &spool.sha256).await?.is_some())
 }

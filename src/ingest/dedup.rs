@@ -4,12 +4,12 @@
 //! only after the last file that owns it was marked as removed. Marking needs the same lock, so either it waits until the
 //! new file is committed, and then finds another owner, or the new file finds no file to share with.
 
-use sea_orm::{ColumnTrait, ConnectionTrait, DbBackend, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ConnectionTrait, DbBackend, QueryOrder, QuerySelect, Select};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::app::{App, Transaction};
-use crate::entity::file::{self, Column, Model};
+use crate::entity::file::{self, Column, Entity, Model};
 use crate::entity::workspace::DuplicatePolicy;
 use crate::error::{Error, Result};
 use crate::id::{WorkspaceId, uuid_v7};
@@ -60,37 +60,49 @@ pub async fn find(
     workspace: WorkspaceId,
     sha256: &[u8; 32],
 ) -> Result<Option<Model>> {
-    Ok(file::of_content_unscoped(workspace, sha256).order_by_asc(Column::Id).limit(1).one(db).await?)
+    Ok(oldest(workspace, sha256).one(db).await?)
 }
 
-/// Locks content of a workspace until the end of the transaction, and decides which blob a new file with this content gets.
+fn oldest(workspace: WorkspaceId, sha256: &[u8; 32]) -> Select<Entity> {
+    file::of_content_unscoped(workspace, sha256).order_by_asc(Column::Id).limit(1)
+}
+
+/// Locks content of a workspace until the end of the transaction: waits until no other transaction has locked the same content.
+/// SQLite needs no lock: it has one writer at a time.
 pub async fn lock_content(
+    transaction: &Transaction,
+    workspace: WorkspaceId,
+    sha256: &[u8; 32],
+) -> Result<()> {
+    if transaction.get_database_backend() != DbBackend::Postgres {
+        return Ok(());
+    }
+    let digest = Sha256::new().chain_update(workspace.0.as_bytes()).chain_update(sha256).finalize();
+    let lock = digest.iter().take(8).fold(0i64, |lock, byte| lock << 8 | i64::from(*byte));
+    transaction.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({lock})")).await?;
+    Ok(())
+}
+
+/// Decides which blob a new file with locked content gets, and locks the row of a file that has the same content.
+pub async fn choose_blob(
     transaction: &Transaction,
     workspace: WorkspaceId,
     sha256: &[u8; 32],
     policy: DuplicatePolicy,
     blobs: CandidateBlobs,
 ) -> Result<ContentLookup> {
-    acquire_lock(transaction, workspace, sha256).await?;
-    loop {
-        let Some(file) = find(transaction, workspace, sha256).await? else {
-            return Ok(blobs.new.map_or(ContentLookup::NotStored, ContentLookup::Blob));
-        };
-        let locked = file::of_content_unscoped(workspace, sha256)
-            .filter(file::COLUMN.id.eq(file.id))
-            .lock_exclusive()
-            .one(transaction)
-            .await?;
-        // It was deleted before it could be locked; there may be another one.
-        let Some(file) = locked else { continue };
-        if file.blob_id != blobs.verified {
-            return Ok(ContentLookup::Unverified(Box::new(file)));
-        }
-        return Ok(match (policy, file.blob_id) {
-            (DuplicatePolicy::Create, Some(blob_id)) => ContentLookup::Blob(blob_id),
-            _ => ContentLookup::Duplicate(Box::new(file)),
-        });
+    // A row that was deleted before it could be locked is left out, and the next one locked.
+    let locked = oldest(workspace, sha256).lock_exclusive().one(transaction).await?;
+    let Some(file) = locked else {
+        return Ok(blobs.new.map_or(ContentLookup::NotStored, ContentLookup::Blob));
+    };
+    if file.blob_id != blobs.verified {
+        return Ok(ContentLookup::Unverified(Box::new(file)));
     }
+    Ok(match (policy, file.blob_id) {
+        (DuplicatePolicy::Create, Some(blob_id)) => ContentLookup::Blob(blob_id),
+        _ => ContentLookup::Duplicate(Box::new(file)),
+    })
 }
 
 /// Deletes the blob of a file that is marked as removed, unless another file owns it too.
@@ -107,17 +119,6 @@ pub async fn discard(app: &App, blob_id: Uuid) {
     if let Err(problem) = app.blobs.delete(BlobKey::Original(blob_id)).await {
         Error::from(problem).log();
     }
-}
-
-/// Waits until no other transaction has locked the same content. SQLite needs no lock: it has one writer at a time.
-async fn acquire_lock(transaction: &Transaction, workspace: WorkspaceId, sha256: &[u8; 32]) -> Result<()> {
-    if transaction.get_database_backend() != DbBackend::Postgres {
-        return Ok(());
-    }
-    let digest = Sha256::new().chain_update(workspace.0.as_bytes()).chain_update(sha256).finalize();
-    let lock = digest.iter().take(8).fold(0i64, |lock, byte| lock << 8 | i64::from(*byte));
-    transaction.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({lock})")).await?;
-    Ok(())
 }
 
 /// Deletes blobs that no file owns and that are older than `IMAGEGRAPH_SWEEP_AGE`.

@@ -9,7 +9,7 @@ use crate::entity::workspace::Model as Workspace;
 use crate::error::Result;
 use crate::id::ImageId;
 use crate::ingest::description::check_sha256;
-use crate::ingest::{AccountImage, ImageRequest, IngestOutcome, ReceivedFile, Target, ingest, policy};
+use crate::ingest::{AccountImage, ImageRequest, IngestOutcome, ReceivedFile, Target, dedup, ingest, policy};
 use crate::storage::spool::Spool;
 
 /// A file row without bytes, and what is known about the bytes that were received for it.
@@ -43,10 +43,15 @@ impl ExpectedFile<'_> {
         let kind =
             policy::check_content(app, self.workspace, spool, sha256.as_ref(), self.declared, provision)
                 .await?;
+        let existing = match self.stored {
+            Some(_) => None,
+            None => dedup::find(&app.db.read, self.workspace.id, &spool.sha256).await?,
+        };
         let received = ReceivedFile {
             workspace: self.workspace,
             spool,
             kind: &kind,
+            existing: existing.as_ref(),
             stored: self.stored,
             on_duplicate: on_duplicate.unwrap_or(self.workspace.on_duplicate),
             image: ImageRequest {

@@ -21,14 +21,14 @@ pub async fn append_for_file(
     append(transaction, kind, file.workspace_id, file.id, None, now).await
 }
 
-/// Appends the events of a file that is created with its bytes, in one statement.
-pub async fn append_for_new_file(
+/// Appends several events about a file, some with its image, in one statement and in this order.
+pub async fn append_all(
     transaction: &impl ConnectionTrait,
     file: &file::Model,
+    events: &[(event::EventKind, Option<ImageId>)],
     now: DateTime<Utc>,
 ) -> Result<()> {
-    let kinds = [event::EventKind::FileCreated, event::EventKind::FileReady];
-    let rows = kinds.map(|kind| row(kind, file.workspace_id, file.id, None, now));
+    let rows = events.iter().map(|(kind, image)| row(*kind, file.workspace_id, file.id, *image, now));
     event::Entity::insert_many(rows).exec_without_returning(transaction).await?;
     Ok(())
 }

@@ -14,23 +14,26 @@ const ROWS: i64 = 20_000;
 /// The statements on a table that answering a query runs, with their plans.
 async fn plans(server: &Server, token: &str, query: &str, variables: Value) -> Vec<String> {
     let statements = server.running.app.db.recorded(server.query_as(token, query, variables)).await;
-    let db = &server.running.app.db.read;
+    let list = |statement: &&Statement| {
+        (statement.sql.contains("FROM \"image\"") || statement.sql.contains("FROM \"file\""))
+            && statement.sql.contains("ORDER BY")
+    };
     let mut plans = Vec::new();
-    for statement in statements {
-        let list = (statement.sql.contains("FROM \"image\"") || statement.sql.contains("FROM \"file\""))
-            && statement.sql.contains("ORDER BY");
-        if !list {
-            continue;
-        }
-        let explain =
-            if db.get_database_backend() == DbBackend::Sqlite { "EXPLAIN QUERY PLAN" } else { "EXPLAIN" };
-        let explained = Statement { sql: format!("{explain} {}", statement.sql), ..statement.clone() };
-        let rows = db.query_all_raw(explained).await.unwrap();
-        let column = if db.get_database_backend() == DbBackend::Sqlite { "detail" } else { "QUERY PLAN" };
-        let lines: Vec<String> = rows.iter().map(|row| row.try_get::<String>("", column).unwrap()).collect();
-        plans.push(format!("{}\n{}", statement.sql, lines.join("\n")));
+    for statement in statements.iter().filter(list) {
+        plans.push(format!("{}\n{}", statement.sql, plan(server, statement).await));
     }
     plans
+}
+
+/// The plan of a statement, which is not run.
+async fn plan(server: &Server, statement: &Statement) -> String {
+    let db = &server.running.app.db.read;
+    let sqlite = db.get_database_backend() == DbBackend::Sqlite;
+    let (explain, column) = if sqlite { ("EXPLAIN QUERY PLAN", "detail") } else { ("EXPLAIN", "QUERY PLAN") };
+    let explained = Statement { sql: format!("{explain} {}", statement.sql), ..statement.clone() };
+    let rows = db.query_all_raw(explained).await.unwrap();
+    let lines: Vec<String> = rows.iter().map(|row| row.try_get::<String>("", column).unwrap()).collect();
+    lines.join("\n")
 }
 
 /// A filter that most rows pass, so that walking along the list is the best plan.
@@ -156,6 +159,28 @@ both! {
                 lists.check("files", field, json!({ "trashed": true })).await;
             }
         }
+    }
+
+    /// An upload looks for its bytes by the index of hashes, also where it inserts and where it locks.
+    async fn a_duplicate_is_found_by_its_hash(database: Database) {
+        let (server, _) = server_with_many_rows(database).await;
+        let db = &server.running.app.db;
+        let mut lookups = 0;
+        for who in [ADMIN, &server.token("owner@example.org", Some((&server.workspace, Role::Owner))).await] {
+            // New, and then a duplicate.
+            for _ in 0..2 {
+                let statements = db.recorded(server.upload_as(who, json!({}), "a.txt", "", who.into())).await;
+                for statement in statements.iter().filter(|statement| statement.sql.contains("\"sha256\" = ")) {
+                    lookups += 1;
+                    let plan = plan(&server, statement).await;
+                    let what = format!("{}\n{plan}", statement.sql);
+                    assert!(plan.contains("file_by_hash"), "{what}");
+                    let scans = ["Seq Scan on file", "SCAN file", "TEMP B-TREE", "Sort"];
+                    assert!(!scans.iter().any(|scan| plan.contains(scan)), "{what}");
+                }
+            }
+        }
+        assert_eq!(lookups, 8);
     }
 
     /// A rare word is found by the search index, whatever the order; a common one along the list.
