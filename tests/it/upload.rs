@@ -33,6 +33,45 @@ both! {
         assert_eq!(server.account_images().await.len(), 1);
     }
 
+    /// What an upload costs in the database, its authentication included. Who changes these numbers upwards needs a reason:
+    /// every statement is a round trip to PostgreSQL, and SQLite has one writer.
+    async fn an_upload_takes_few_statements(database: Database) {
+        // The statements of the worker would be counted.
+        let server = Server::start_with(database, |config| config.worker_interval = std::time::Duration::from_secs(3600)).await;
+        // The first answer with a URL fetches what is cached for later ones.
+        server.file("first.png", png(0)).await;
+        server.quiet().await;
+        let statements = async |input: Value, name: &str, bytes: Vec<u8>| {
+            let mut payload = Value::Null;
+            let recorded = server.running.app.db.recorded(async {
+                payload = server.upload_as(ADMIN, input, name, "", bytes).await;
+            });
+            let recorded: Vec<_> = recorded.await.into_iter().map(|statement| statement.sql).collect();
+            assert_eq!(payload["userErrors"], json!([]), "{payload:#}");
+            assert!(payload["file"]["imageStatus"] != "READY" || payload["file"]["image"]["url"].is_string(), "{payload:#}");
+            (recorded.len(), recorded.join("\n"))
+        };
+        let again = || json!({ "idempotencyKey": "key" });
+        let reuse = || json!({ "onDuplicate": "REUSE" });
+        for (what, expected, input, name, bytes) in [
+            // Viewer; workspace and duplicate; file, events and image; file, image and event.
+            ("an image", 8, json!({}), "a.png", png(1)),
+            // The same, and what the key was used for, and the key.
+            ("an image with a key", 10, again(), "b.png", png(2)),
+            // Viewer; workspace; the key; its file; its image.
+            ("a repetition", 5, again(), "b.png", png(2)),
+            // As an image; the file that shares its bytes is locked before.
+            ("a second file with the same bytes", 9, json!({}), "a.png", png(1)),
+            // Viewer; workspace and duplicate; the duplicate, locked; its image.
+            ("a duplicate", 4, reuse(), "a.png", png(1)),
+            // Viewer; workspace and duplicate; file and events.
+            ("a file that is no image", 4, json!({}), "a.txt", b"text".to_vec()),
+        ] {
+            let (count, recorded) = statements(input, name, bytes).await;
+            assert_eq!(count, expected, "{what}:\n{recorded}");
+        }
+    }
+
     /// All eight orientations: width and height are those of the upright image.
     async fn width_and_height_follow_the_orientation(database: Database) {
         let server = Server::start(database).await;
