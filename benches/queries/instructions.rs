@@ -1,6 +1,6 @@
 //! Instructions and allocations of a request, counted by valgrind's callgrind: the figures that repeat on a busy machine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::cases::Case;
@@ -17,21 +17,39 @@ pub(crate) const VALGRIND: &[&str] = &[
     "--quiet",
 ];
 
+/// Name of a profile until it has that of its case.
+const NEWEST: &str = "callgrind.out";
+
 /// Requests that are counted for each figure.
 const REQUESTS: u64 = 20;
 
-/// Prints instructions and allocations of a request, of the server, of the floor, and as a ratio.
-pub(crate) async fn count(server: &Process, floor: &Process, cases: &[&Case], data: &Data) {
+/// Prints instructions and allocations of a request, of the server, of the floor, and as a ratio. With `keep`, the server's
+/// profile of each case stays in that folder, for `callgrind_annotate --inclusive=yes`.
+pub(crate) async fn count(
+    server: &Process,
+    floor: &Process,
+    cases: &[&Case],
+    data: &Data,
+    keep: Option<&Path>,
+) {
     println!(
         "{:<16} {:>14} {:>14} {:>7} {:>12} {:>12}",
         "", "instructions", "of the floor", "ratio", "allocations", "of the floor"
     );
     for case in cases {
         let of_server =
-            counted(server, Endpoint { address: server.address, request: case.request(server, data) }).await;
-        let of_floor =
-            counted(floor, Endpoint { address: floor.address, request: case.floor_request(floor, data) })
+            counted(server, Endpoint { address: server.address, request: case.request(server, data) }, keep)
                 .await;
+        if let Some(keep) = keep {
+            let named = keep.join(format!("callgrind.{}.out", case.name.replace(' ', "-")));
+            std::fs::rename(keep.join(NEWEST), named).unwrap();
+        }
+        let of_floor = counted(
+            floor,
+            Endpoint { address: floor.address, request: case.floor_request(floor, data) },
+            None,
+        )
+        .await;
         println!(
             "{:<16} {:>14} {:>14} {:>7.2} {:>12} {:>12}",
             case.name,
@@ -49,7 +67,7 @@ struct Counts {
     allocations: u64,
 }
 
-async fn counted(process: &Process, endpoint: Endpoint) -> Counts {
+async fn counted(process: &Process, endpoint: Endpoint, keep: Option<&Path>) -> Counts {
     for _ in 0..5 {
         exchange(&endpoint).await;
     }
@@ -59,7 +77,7 @@ async fn counted(process: &Process, endpoint: Endpoint) -> Counts {
     }
     control(process, &["-i", "off"]);
     control(process, &["-d"]);
-    let counts = newest(process);
+    let counts = newest(process, keep);
     Counts { instructions: counts.instructions / REQUESTS, allocations: counts.allocations / REQUESTS }
 }
 
@@ -70,8 +88,8 @@ fn control(process: &Process, arguments: &[&str]) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Reads the newest dump of a process, and removes it.
-fn newest(process: &Process) -> Counts {
+/// Reads the newest dump of a process, and removes it or moves it to a folder.
+fn newest(process: &Process, keep: Option<&Path>) -> Counts {
     let prefix = format!("imagegraph-callgrind.{}", process.id());
     let mut dumps: Vec<PathBuf> = std::fs::read_dir("/tmp")
         .unwrap()
@@ -86,6 +104,10 @@ fn newest(process: &Process) -> Counts {
         let counts = read(&text);
         total.instructions += counts.instructions;
         total.allocations += counts.allocations;
+        // The dump that was asked for is the last one, and the only one that has counts.
+        if let Some(keep) = keep {
+            std::fs::copy(&dump, keep.join(NEWEST)).unwrap();
+        }
         std::fs::remove_file(dump).unwrap();
     }
     total

@@ -44,7 +44,7 @@ pub(crate) struct Options {
     /// Only the cases whose names begin so, separated by commas.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// Counts instructions and allocations of a request with valgrind, instead of times.
+    /// Counts instructions and allocations of a request with valgrind, instead of times. With `--keep`, the profiles stay there.
     #[arg(long)]
     instructions: bool,
     /// Writes the table as Markdown to this file and the plot beside it, as SVG.
@@ -89,7 +89,7 @@ async fn main() {
         case.check(&server, &floor, &data).await;
     }
     if options.instructions {
-        return instructions::count(&server, &floor, &cases, &data).await;
+        return instructions::count(&server, &floor, &cases, &data, options.keep.as_deref()).await;
     }
     let postgres = Postgres::of(&url).await;
     let mut rows = Vec::new();
