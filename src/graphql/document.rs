@@ -24,6 +24,7 @@ use quick_cache::sync::Cache;
 use self::convert::Positions;
 pub use self::empty::HIDDEN_KEY;
 use self::literal::NonNullVariables;
+use self::merge::Merged;
 use crate::graphql::cost::Cost;
 use crate::graphql::limits::{self, Limits};
 
@@ -31,6 +32,8 @@ use crate::graphql::limits::{self, Limits};
 const MAX_DOCUMENTS: usize = 1_000;
 /// Most bytes of text of the documents in the cache. A document takes about fifty times the memory of its text.
 const MAX_TEXT: u64 = 512 * 1024;
+/// What a selection counts for, in bytes of text: fragments are part of a document as often as they are spread.
+const SELECTION_TEXT: usize = 30;
 /// The least that a document counts for, in bytes of text.
 const MIN_WEIGHT: u64 = MAX_TEXT / MAX_DOCUMENTS as u64;
 /// Most errors that are reported for one document.
@@ -55,8 +58,9 @@ pub struct Documents {
 struct TextLength;
 
 impl Weighter<String, Arc<Document>> for TextLength {
-    fn weight(&self, text: &String, _: &Arc<Document>) -> u64 {
-        (text.len() as u64).max(MIN_WEIGHT)
+    fn weight(&self, text: &String, document: &Arc<Document>) -> u64 {
+        let expanded = document.selections.saturating_mul(SELECTION_TEXT);
+        (text.len().max(expanded) as u64).max(MIN_WEIGHT)
     }
 }
 
@@ -85,8 +89,9 @@ impl Documents {
 pub struct Document {
     /// For the executor.
     pub executable: ExecutableDocument,
-    /// Whether fields are selected twice, so that their selections have to be merged.
+    /// Whether fields may be selected twice, which only a request tells, so that the executor has to merge their values.
     pub merges_fields: bool,
+    selections: usize,
     validated: Result<ValidDocument, Vec<ServerError>>,
 }
 
@@ -102,12 +107,13 @@ impl Document {
         let (read, mut executable) = parse(text)?;
         limits::expand(&executable, limits)?;
         let validated = validate(&read);
+        let mut merged = Merged::default();
+        // Only a valid document is known to have no cycle of fragments.
         if validated.is_ok() {
+            merged = merge::merge_fields(&SCHEMA, &mut executable);
             empty::add_hidden_fields(&SCHEMA, &mut executable);
         }
-        // Only a valid document is known to have no cycle of fragments.
-        let merges_fields = validated.is_err() || merge::merges_fields(&executable);
-        Ok(Document { executable, merges_fields, validated })
+        Ok(Document { executable, merges_fields: merged.left, selections: merged.selections, validated })
     }
 
     /// Adds this document to a request, coerces the variables, and computes the cost.

@@ -146,7 +146,8 @@ fn has_only_nulls(data: &Value) -> bool {
     matches!(data, Value::Object(fields) if fields.values().all(|field| *field == Value::Null))
 }
 
-/// The executor would run several fields concurrently and ignore fragments. The specification requires one field.
+/// The executor would run several fields concurrently and ignore fragments with directives. The specification requires one
+/// field. Other fragments are part of the operation here.
 fn check_single_field(document: &ExecutableDocument, name: Option<&str>) -> Option<ServerError> {
     let mut operations = document.operations.iter();
     let (_, operation) = operations.find(|(known, _)| match name {
@@ -161,7 +162,7 @@ fn check_single_field(document: &ExecutableDocument, name: Option<&str>) -> Opti
     {
         return None;
     }
-    let message = "A subscription selects exactly one field, not in a fragment and without a directive.";
+    let message = "A subscription selects exactly one field, without a directive.";
     let mut problem = ServerError::new(message, Some(operation.pos));
     problem.extensions.get_or_insert_default().set("code", "GRAPHQL_VALIDATION_FAILED");
     Some(problem)
