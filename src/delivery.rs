@@ -11,11 +11,10 @@ pub mod transform;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use url::Url;
 
 use crate::entity::image::{Format, Model};
-use cloudflare_images::signing;
-use cloudflare_images::wire::{Key, MAX_SIDE, Metadata, Variant, VariantOptions};
+use cloudflare_images::signing::{DeliveryUrls, SigningKey};
+use cloudflare_images::wire::{MAX_SIDE, Metadata, Variant, VariantOptions};
 
 /// Longest side that Cloudflare delivers, in pixels.
 pub const MAX_DELIVERED_SIDE: i32 = MAX_SIDE as i32;
@@ -25,7 +24,8 @@ pub const MAX_DELIVERED_SIDE: i32 = MAX_SIDE as i32;
 pub struct Rendition {
     /// Name of the variant; `None` for a transformation.
     pub variant: Option<String>,
-    pub url: Url,
+    /// Absolute URL.
+    pub url: String,
     /// Width and height in pixels; `None` if they cannot be computed.
     pub size: Option<(u32, u32)>,
     /// When the URL stops working; `None` for a URL that needs no signature.
@@ -35,9 +35,9 @@ pub struct Rendition {
 }
 
 /// Parameters of signed URLs.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Signer<'a> {
-    pub key: &'a Key,
+    pub key: &'a SigningKey,
     /// Minimum validity of a URL.
     pub ttl: Duration,
     pub now: DateTime<Utc>,
@@ -46,20 +46,19 @@ pub struct Signer<'a> {
 /// The delivery URL of a provisioned image, and when it expires. `variant` is the name of a variant or a list of URL options.
 /// With `signer`, the URL is signed.
 pub fn url(
-    delivery: &Url,
+    delivery: &DeliveryUrls,
     image: &Model,
     variant: &str,
     signer: Option<&Signer<'_>>,
-) -> (Url, Option<DateTime<Utc>>) {
+) -> (String, Option<DateTime<Utc>>) {
     // A constraint of the table ensures that every provisioned row has both.
     let hash = image.account_hash.as_deref().unwrap_or_default();
     let id = image.cf_image_id.as_deref().unwrap_or_default();
     match signer {
-        None => (signing::url(delivery, hash, id, variant), None),
+        None => (delivery.plain(hash, id, variant), None),
         Some(signer) => {
             let expires_at = expiry(signer.now, signer.ttl);
-            let url = signing::sign(delivery, hash, id, variant, &signer.key.value, Some(expires_at));
-            (url, Some(expires_at))
+            (delivery.signed(hash, id, variant, signer.key, Some(expires_at)), Some(expires_at))
         }
     }
 }

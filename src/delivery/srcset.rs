@@ -1,6 +1,6 @@
 //! The candidates of a `srcset`: the widths, and the variants or transformations that deliver them.
 
-use url::Url;
+use std::fmt::Write;
 
 use super::fit::{Fit, fitted_size};
 use super::transform::Transform;
@@ -19,7 +19,8 @@ const FALLBACK_WIDTH: u32 = 1280;
 /// The attributes of a responsive `<img>`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SrcSet {
-    pub src: Url,
+    /// Absolute URL.
+    pub src: String,
     pub srcset: String,
     pub sizes: String,
     /// Width and height of `src` in pixels; `None` if they cannot be computed.
@@ -68,6 +69,17 @@ pub fn check_sizes(sizes: &str) -> Result<()> {
 /// # Errors
 /// `BAD_USER_INPUT` under `transform` for options that are invalid for every image.
 pub fn transforms_for_widths(widths: &[i32], base: &Transform, image: &Model) -> Result<Vec<Transform>> {
+    let ratio = check_base(base)?;
+    let original = original_size(image).map(|original| base.rotated_size(original).0);
+    let transforms = usable_widths(widths, original).into_iter().map(|width| with_width(base, ratio, width));
+    Ok(transforms.filter(|transform| transform.check().is_ok() && transform.is_deliverable(image)).collect())
+}
+
+/// Checks the transformation of a `srcset`, whatever the image; returns its aspect ratio, the height as a multiple of the width.
+///
+/// # Errors
+/// `BAD_USER_INPUT` under `transform`.
+pub fn check_base(base: &Transform) -> Result<Option<f64>> {
     if base.dpr.is_some() {
         let message = "Omit `dpr`: `widths` are in device pixels.";
         return Err(Error::invalid("dpr", message).under("transform"));
@@ -84,15 +96,14 @@ pub fn transforms_for_widths(widths: &[i32], base: &Transform, image: &Model) ->
             return Err(Error::invalid("width", message).under("transform"));
         }
     };
-    let with_width = |width: i32| {
-        let height = ratio.map(|ratio| (f64::from(width) * ratio).round().max(1.0) as i32);
-        let fit = base.fit.or(ratio.map(|_| Fit::Cover));
-        Transform { width: Some(width), height, fit, ..base.clone() }
-    };
-    with_width(1).check().map_err(|e| e.under("transform"))?;
-    let original = original_size(image).map(|original| base.rotated_size(original).0);
-    let transforms = usable_widths(widths, original).into_iter().map(with_width);
-    Ok(transforms.filter(|transform| transform.check().is_ok() && transform.is_deliverable(image)).collect())
+    with_width(base, ratio, 1).check().map_err(|e| e.under("transform"))?;
+    Ok(ratio)
+}
+
+fn with_width(base: &Transform, ratio: Option<f64>, width: i32) -> Transform {
+    let height = ratio.map(|ratio| (f64::from(width) * ratio).round().max(1.0) as i32);
+    let fit = base.fit.or(ratio.map(|_| Fit::Cover));
+    Transform { width: Some(width), height, fit, ..base.clone() }
 }
 
 /// The named variants for the requested widths, among those that show the whole image: for each width the narrowest variant
@@ -153,11 +164,15 @@ fn uncropped_variants<'a>(variants: &[&'a Variant], image: &Model) -> Vec<((u32,
 pub fn assemble(mut candidates: Vec<Candidate>, sizes: &str) -> Option<SrcSet> {
     candidates.sort_by_key(|(width, _)| *width);
     candidates.dedup_by_key(|(width, _)| *width);
-    let descriptors = candidates.iter().map(|(width, rendition)| match width {
-        Some(width) => format!("{} {width}w", rendition.url),
-        None => rendition.url.to_string(),
-    });
-    let srcset = descriptors.collect::<Vec<_>>().join(", ");
+    let length: usize = candidates.iter().map(|(_, rendition)| rendition.url.len() + 10).sum();
+    let mut srcset = String::with_capacity(length);
+    for (index, (width, rendition)) in candidates.iter().enumerate() {
+        srcset.push_str(if index > 0 { ", " } else { "" });
+        srcset.push_str(&rendition.url);
+        if let Some(width) = width {
+            let _ = write!(srcset, " {width}w");
+        }
+    }
     let fallback = candidates.iter().rfind(|(width, _)| width.is_none_or(|width| width <= FALLBACK_WIDTH));
     let (_, src) = fallback.or(candidates.first())?;
     Some(SrcSet {

@@ -1,6 +1,6 @@
 //! Transformations by URL options (Cloudflare's flexible variants): validation, the options in the URL, and the resulting size.
 
-use std::fmt::Display;
+use std::fmt::{Display, Write};
 use std::ops::RangeInclusive;
 
 use super::fit::{Fit, fitted_size};
@@ -204,28 +204,26 @@ impl Transform {
                 image.focal_point().filter(|_| self.crops()).map(|point| self.point_option(point))
             }
         };
-        let options = [
-            ("w", width.map(|side| side.to_string())),
-            ("h", height.map(|side| side.to_string())),
-            ("fit", self.fit.map(|fit| fit_url_value(fit).to_owned())),
-            ("gravity", gravity),
-            ("zoom", self.zoom.map(decimal)),
-            ("flip", self.flip.map(|flip| flip.url_value().to_owned())),
-            ("rotate", self.rotate.map(|degrees| degrees.to_string())),
-            ("background", self.background.as_deref().and_then(colour::encode)),
-            ("blur", self.blur.map(|radius| radius.to_string())),
-            ("sharpen", self.sharpen.map(decimal)),
-            ("brightness", self.brightness.map(decimal)),
-            ("contrast", self.contrast.map(decimal)),
-            ("gamma", self.gamma.map(decimal)),
-            ("saturation", self.saturation.map(decimal)),
-            ("anim", self.animated.map(|animated| animated.to_string())),
-            ("metadata", self.metadata.map(|metadata| metadata_url_value(metadata).to_owned())),
-            ("quality", self.quality.map(|quality| quality.to_string())),
-            ("format", self.format.map(|format| format.url_value().to_owned())),
-        ];
-        let present = options.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?)));
-        present.collect::<Vec<_>>().join(",")
+        let mut options = UrlOptions(String::new());
+        options.add("w", width);
+        options.add("h", height);
+        options.add("fit", self.fit.map(fit_url_value));
+        options.add("gravity", gravity);
+        options.add("zoom", self.zoom.map(decimal));
+        options.add("flip", self.flip.map(Flip::url_value));
+        options.add("rotate", self.rotate);
+        options.add("background", self.background.as_deref().and_then(colour::encode));
+        options.add("blur", self.blur);
+        options.add("sharpen", self.sharpen.map(decimal));
+        options.add("brightness", self.brightness.map(decimal));
+        options.add("contrast", self.contrast.map(decimal));
+        options.add("gamma", self.gamma.map(decimal));
+        options.add("saturation", self.saturation.map(decimal));
+        options.add("anim", self.animated);
+        options.add("metadata", self.metadata.map(metadata_url_value));
+        options.add("quality", self.quality);
+        options.add("format", self.format.map(Format::url_value));
+        options.0
     }
 
     /// Width and height in pixels of the result; `None` for an image of unknown size, and for HEIC, which Cloudflare converts
@@ -273,6 +271,18 @@ impl Transform {
             _ => (x, y),
         };
         format!("{}x{}", decimal(x), decimal(y))
+    }
+}
+
+/// A list of options in a URL.
+struct UrlOptions(String);
+
+impl UrlOptions {
+    fn add(&mut self, name: &str, value: Option<impl Display>) {
+        if let Some(value) = value {
+            let comma = if self.0.is_empty() { "" } else { "," };
+            let _ = write!(self.0, "{comma}{name}={value}");
+        }
     }
 }
 

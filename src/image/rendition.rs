@@ -18,7 +18,8 @@ use crate::error::{Code, Error, Result};
 use crate::id::WorkspaceId;
 use crate::provision::refusal;
 use crate::provision::settings::METADATA_FIELD;
-use cloudflare_images::wire::{self, Key, Metadata, Variant};
+use cloudflare_images::signing::{DeliveryUrls, SigningKey};
+use cloudflare_images::wire::{self, Metadata, Variant};
 
 /// The variant that every account has; it cannot be deleted.
 const PUBLIC: &str = "public";
@@ -45,14 +46,14 @@ pub struct SrcSetRequest {
 /// What the renditions of a page of images depend on besides the images: fetched once, so that each of them is computed without
 /// waiting.
 pub struct DeliveryFacts {
-    delivery_url: Url,
+    urls: DeliveryUrls,
     now: DateTime<Utc>,
     signed_url_ttl: Duration,
     variants: Result<Arc<Vec<Variant>>, Arc<Error>>,
     /// Whether transformations by URL are on; not fetched unless needed.
     flexible: Result<bool, Arc<Error>>,
     /// `None` unless an image requires signed URLs.
-    signing_key: Option<Result<Key, Arc<Error>>>,
+    signing_key: Option<Result<SigningKey, Arc<Error>>>,
     /// The workspaces whose URLs may deliver all metadata.
     keeping_all: HashSet<WorkspaceId>,
 }
@@ -142,7 +143,7 @@ impl DeliveryFacts {
         let workspaces: HashSet<_> = of_images.map(|image| image.workspace_id).collect();
         let keeping_all = if workspaces.is_empty() { workspaces } else { keeping_all(workspaces).await };
         DeliveryFacts {
-            delivery_url: app.config.cloudflare_delivery_url.clone(),
+            urls: DeliveryUrls::new(&app.config.cloudflare_delivery_url),
             now: app.clock.now(),
             signed_url_ttl: app.config.signed_url_ttl,
             variants,
@@ -158,7 +159,7 @@ impl DeliveryFacts {
     /// # Errors
     /// `UPSTREAM_ERROR` for a private image while the account's signing keys are unknown, and if there is no fallback for a
     /// variant that keeps metadata.
-    pub fn url(&self, image: &Model) -> Result<(Url, Option<DateTime<Utc>>)> {
+    pub fn url(&self, image: &Model) -> Result<(String, Option<DateTime<Utc>>)> {
         let renderer = Renderer { facts: self, image, expires_in: None };
         // If the account's variants are unknown, `public` is assumed to be as Cloudflare creates it, which delivers no metadata.
         // So images stay visible while the account's API is down.
@@ -173,7 +174,7 @@ impl DeliveryFacts {
                 .ok_or_else(all_variants_keep_metadata);
         }
         let signer = renderer.signer(image.require_signed_urls)?;
-        Ok(delivery::url(&self.delivery_url, image, PUBLIC, signer.as_ref()))
+        Ok(delivery::url(&self.urls, image, PUBLIC, signer.as_ref()))
     }
 
     /// A rendition of an image: a named variant or a transformation. If it cannot be delivered for this image, the result is
@@ -225,7 +226,11 @@ impl DeliveryFacts {
         let renderer = Renderer { facts: self, image, expires_in: request.expires_in };
         let requested = request.transform.clone().unwrap_or_default();
         let allowed = renderer.restrict(&requested);
-        let transforms = srcset::transforms_for_widths(&request.widths, &allowed, image)?;
+        let transforms = match image.require_signed_urls {
+            // No transformation can be delivered.
+            true => srcset::check_base(&allowed).map(|_| Vec::new())?,
+            false => srcset::transforms_for_widths(&request.widths, &allowed, image)?,
+        };
         // An SVG is delivered unchanged, whatever the width.
         let is_resizable = image.format != Format::Svg && image.width.is_some();
         let mut candidates = match is_resizable && !transforms.is_empty() && renderer.can_transform()? {
@@ -311,14 +316,15 @@ pub async fn flexible_variants(app: &App) -> Result<bool> {
 }
 
 /// The account's key for signed URLs.
-async fn signing_key(app: &App) -> Result<Key> {
+async fn signing_key(app: &App) -> Result<SigningKey> {
     let account = app.cloudflare.clone();
     let fetch = async move {
         account.keys().await.map(|list| list.keys).map_err(|error| refusal::from_account_error(&error))
     };
     let keys = app.keys.get(fetch).await?;
-    let key = keys.iter().find(|key| key.name == "default").or(keys.first()).cloned();
-    key.ok_or_else(|| Error::fault("signing a URL", "the account has no signing key"))
+    let key = keys.iter().find(|key| key.name == "default").or(keys.first());
+    key.map(|key| SigningKey::new(&key.value))
+        .ok_or_else(|| Error::fault("signing a URL", "the account has no signing key"))
 }
 
 /// Computes the renditions of one image.
@@ -412,15 +418,14 @@ impl<'a> Renderer<'a> {
             Format::Svg => (Some(PUBLIC.to_owned()), PUBLIC.to_owned()),
             _ => (None, transform.url_options(self.image)),
         };
-        let (url, expires_at) = delivery::url(&self.facts.delivery_url, self.image, &segment, None);
+        let (url, expires_at) = delivery::url(&self.facts.urls, self.image, &segment, None);
         let exact = variant.is_none();
         Rendition { variant, url, size: transform.rendered_size(self.image), expires_at, exact }
     }
 
     fn variant(&self, variant: &Variant) -> Result<Rendition> {
         let signer = self.signer(self.image.require_signed_urls && !variant.never_require_signed_urls)?;
-        let (url, expires_at) =
-            delivery::url(&self.facts.delivery_url, self.image, &variant.id, signer.as_ref());
+        let (url, expires_at) = delivery::url(&self.facts.urls, self.image, &variant.id, signer.as_ref());
         let size = delivery::rendered_size(self.image, &variant.options);
         Ok(Rendition { variant: Some(variant.id.clone()), url, size, expires_at, exact: true })
     }

@@ -1,5 +1,7 @@
 //! Delivery URLs, plain and signed, as pure functions.
 
+use std::fmt::Write;
+
 use chrono::{DateTime, Utc};
 use hmac::{Hmac, KeyInit, Mac};
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -29,42 +31,77 @@ const VARIANT: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// The delivery URL of an image: `{delivery}/{account hash}/{image id}/{variant}`.
-///
-/// `delivery` is the base URL, such as `https://imagedelivery.net` or `https://example.com/cdn-cgi/imagedelivery`.
-/// `account_hash` is not the account id; [`account_hash()`] finds it in an image.
-/// `variant` is the id of a variant, or a list of options such as `w=400,fit=cover` if the account has flexible variants
-/// enabled. In a list of options, `#`, `(` and `,` inside a value have to be percent-encoded.
-pub fn url(delivery: &Url, account_hash: &str, image_id: &str, variant: &str) -> Url {
-    join_path(delivery, &path(account_hash, image_id, variant))
+/// Makes the delivery URLs of an account's images.
+#[derive(Debug, Clone)]
+pub struct DeliveryUrls {
+    /// Without query, fragment and final slash.
+    base: String,
 }
 
-/// The delivery URL of an image with a signature, which images that require signed URLs are delivered by.
-///
-/// `key` is the value of any signing key of the account (see [`Key`](wire::Key)). The URL expires at `expires_at`, to the
-/// second; without it the URL is valid as long as the key exists with this value. The other parameters are those of
-/// [`url()`].
-///
-/// The signature is HMAC-SHA256 in lower-case hexadecimal over `/{account hash}/{image id}/{variant}`, without the path of
-/// `delivery`, and the query `?exp={Unix seconds}`. Source: developers.cloudflare.com, "Serve private images".
-pub fn sign(
-    delivery: &Url,
-    account_hash: &str,
-    image_id: &str,
-    variant: &str,
-    key: &str,
-    expires_at: Option<DateTime<Utc>>,
-) -> Url {
-    let mut message = path(account_hash, image_id, variant);
-    let mut url = join_path(delivery, &message);
-    if let Some(at) = expires_at {
-        let exp = format!("exp={}", at.timestamp());
-        url.set_query(Some(&exp));
-        message.push('?');
-        message.push_str(&exp);
+/// A signing key of an account, ready for use.
+#[derive(Clone)]
+pub struct SigningKey(Hmac<Sha256>);
+
+impl SigningKey {
+    /// `value` is that of a [`Key`](wire::Key).
+    pub fn new(value: &str) -> SigningKey {
+        SigningKey(Hmac::new_from_slice(value.as_bytes()).expect("HMAC takes a key of any length"))
     }
-    url.query_pairs_mut().append_pair("sig", &signature(&message, key));
-    url
+}
+
+impl DeliveryUrls {
+    /// `base` is such as `https://imagedelivery.net` or `https://example.com/cdn-cgi/imagedelivery`.
+    pub fn new(base: &Url) -> DeliveryUrls {
+        let base = join_path(base, "");
+        DeliveryUrls { base: base.as_str().trim_end_matches('/').to_owned() }
+    }
+
+    /// The delivery URL of an image: `{base}/{account hash}/{image id}/{variant}`.
+    ///
+    /// `account_hash` is not the account id; [`account_hash()`] finds it in an image.
+    /// `variant` is the id of a variant, or a list of options such as `w=400,fit=cover` if the account has flexible variants
+    /// enabled. In a list of options, `#`, `(` and `,` inside a value have to be percent-encoded.
+    pub fn plain(&self, account_hash: &str, image_id: &str, variant: &str) -> String {
+        let mut url = self.start(account_hash, image_id, variant, 0);
+        add_path(&mut url, account_hash, image_id, variant);
+        url
+    }
+
+    /// The delivery URL of an image with a signature, which images that require signed URLs are delivered by.
+    ///
+    /// `key` is any signing key of the account. The URL expires at `expires_at`, to the second; without it the URL is valid as
+    /// long as the key exists with this value. The other parameters are those of [`DeliveryUrls::plain`].
+    ///
+    /// The signature is HMAC-SHA256 in lower-case hexadecimal over `/{account hash}/{image id}/{variant}`, without the path of
+    /// the base URL, and the query `?exp={Unix seconds}`. Source: developers.cloudflare.com, "Serve private images".
+    pub fn signed(
+        &self,
+        account_hash: &str,
+        image_id: &str,
+        variant: &str,
+        key: &SigningKey,
+        expires_at: Option<DateTime<Utc>>,
+    ) -> String {
+        let mut url = self.start(account_hash, image_id, variant, 100);
+        add_path(&mut url, account_hash, image_id, variant);
+        if let Some(at) = expires_at {
+            let _ = write!(url, "?exp={}", at.timestamp());
+        }
+        let signature = key.0.clone().chain_update(&url.as_bytes()[self.base.len()..]).finalize();
+        url.push_str(if expires_at.is_some() { "&sig=" } else { "?sig=" });
+        let mut digits = [0; 64];
+        hex::encode_to_slice(signature.into_bytes(), &mut digits).expect("two digits for each of 32 bytes");
+        url.push_str(std::str::from_utf8(&digits).expect("hexadecimal digits are ASCII"));
+        url
+    }
+
+    /// The base, with room for the rest.
+    fn start(&self, account_hash: &str, image_id: &str, variant: &str, more: usize) -> String {
+        let length = self.base.len() + account_hash.len() + image_id.len() + variant.len() + more + 8;
+        let mut url = String::with_capacity(length);
+        url.push_str(&self.base);
+        url
+    }
 }
 
 /// The account hash, from the delivery URLs of an image: no call of the API returns it. `None` if the image has no delivery
@@ -83,17 +120,17 @@ fn account_hash_in_url(variant_url: &str, image_id: &str) -> Option<String> {
     (!hash.is_empty()).then(|| hash.to_owned())
 }
 
-/// The path of a delivery URL, relative to the base URL.
-fn path(account_hash: &str, image_id: &str, variant: &str) -> String {
-    let mut path = format!("/{}", utf8_percent_encode(account_hash, PATH_SEGMENT));
+/// Appends the path of a delivery URL, relative to the base URL.
+fn add_path(url: &mut String, account_hash: &str, image_id: &str, variant: &str) {
+    url.push('/');
+    url.extend(utf8_percent_encode(account_hash, PATH_SEGMENT));
     // The slashes of a custom id stay unencoded.
     for segment in image_id.split('/') {
-        path.push('/');
-        path.extend(utf8_percent_encode(segment, PATH_SEGMENT));
+        url.push('/');
+        url.extend(utf8_percent_encode(segment, PATH_SEGMENT));
     }
-    path.push('/');
-    path.extend(utf8_percent_encode(variant, VARIANT));
-    path
+    url.push('/');
+    url.extend(utf8_percent_encode(variant, VARIANT));
 }
 
 /// A base URL with an encoded path appended, without query and fragment.
@@ -103,12 +140,6 @@ pub(super) fn join_path(base: &Url, path: &str) -> Url {
     url.set_query(None);
     url.set_fragment(None);
     url
-}
-
-fn signature(message: &str, key: &str) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("HMAC takes a key of any length");
-    mac.update(message.as_bytes());
-    hex::encode(mac.finalize().into_bytes())
 }
 
 #[cfg(test)]
@@ -121,8 +152,8 @@ mod tests {
     const WITHOUT_EXPIRY: &str = "f650d16a54309cc5560ccf74ba805cd33c92ba5edaa7f09abeebfaf7e3f5895e";
     const WITH_EXPIRY: &str = "72411885ee02134d38662f3e70ac8ff694f408e9d14b05125f6b022c3f403efa";
 
-    fn base(text: &str) -> Url {
-        Url::parse(text).unwrap()
+    fn urls(base: &str) -> DeliveryUrls {
+        DeliveryUrls::new(&Url::parse(base).unwrap())
     }
 
     fn image(id: &str, variants: &[&str]) -> wire::Image {
@@ -142,7 +173,7 @@ mod tests {
     #[test]
     fn signs_path_and_expiry() {
         let at = DateTime::from_timestamp(1_631_289_275, 999_000_000);
-        let url = sign(&base("https://imagedelivery.net"), HASH, ID, "mobile", KEY, at);
+        let url = urls("https://imagedelivery.net").signed(HASH, ID, "mobile", &SigningKey::new(KEY), at);
         assert_eq!(
             url.as_str(),
             format!("https://imagedelivery.net/{HASH}/{ID}/mobile?exp=1631289275&sig={WITH_EXPIRY}"),
@@ -151,7 +182,7 @@ mod tests {
 
     #[test]
     fn signs_the_path_alone_without_expiry() {
-        let url = sign(&base("https://imagedelivery.net/"), HASH, ID, "mobile", KEY, None);
+        let url = urls("https://imagedelivery.net/").signed(HASH, ID, "mobile", &SigningKey::new(KEY), None);
         assert_eq!(
             url.as_str(),
             format!("https://imagedelivery.net/{HASH}/{ID}/mobile?sig={WITHOUT_EXPIRY}")
@@ -160,23 +191,15 @@ mod tests {
 
     #[test]
     fn the_path_of_the_base_url_is_not_signed() {
-        let url =
-            sign(&base("http://127.0.0.1:8080/cloudflare/imagedelivery"), HASH, ID, "mobile", KEY, None);
-        let path = format!("/cloudflare/imagedelivery/{HASH}/{ID}/mobile");
-        assert_eq!(
-            (url.path(), url.query()),
-            (path.as_str(), Some(format!("sig={WITHOUT_EXPIRY}").as_str()))
-        );
+        let base = "http://127.0.0.1:8080/cloudflare/imagedelivery";
+        let url = urls(base).signed(HASH, ID, "mobile", &SigningKey::new(KEY), None);
+        assert_eq!(url, format!("{base}/{HASH}/{ID}/mobile?sig={WITHOUT_EXPIRY}"));
     }
 
     #[test]
     fn ids_are_encoded_by_segment_and_options_are_not() {
-        let url = url(
-            &base("https://example.com/cdn-cgi/imagedelivery/?x#y"),
-            HASH,
-            "katzen/süß 100%.png",
-            "w=400,background=%23ff0000,sharpen=3",
-        );
+        let urls = urls("https://example.com/cdn-cgi/imagedelivery/?x#y");
+        let url = urls.plain(HASH, "katzen/süß 100%.png", "w=400,background=%23ff0000,sharpen=3");
         assert_eq!(
             url.as_str(),
             format!(
@@ -188,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_variant_stays_one_segment() {
-        let url = url(&base("https://imagedelivery.net"), HASH, ID, "../x?sig=1#y");
+        let url = urls("https://imagedelivery.net").plain(HASH, ID, "../x?sig=1#y");
         assert_eq!(url.as_str(), format!("https://imagedelivery.net/{HASH}/{ID}/..%2Fx%3Fsig=1%23y"));
     }
 

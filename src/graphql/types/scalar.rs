@@ -79,6 +79,24 @@ impl ScalarType for Url {
     }
 }
 
+/// An absolute URL that the server has made, as text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UrlText(pub String);
+
+impl OutputType for UrlText {
+    fn type_name() -> Cow<'static, str> {
+        <Url as OutputType>::type_name()
+    }
+
+    fn create_type_info(registry: &mut Registry) -> String {
+        <Url as OutputType>::create_type_info(registry)
+    }
+
+    async fn resolve(&self, _: &ContextSelectionSet<'_>, _: &Positioned<Field>) -> ServerResult<Value> {
+        Ok(Value::String(self.0.clone()))
+    }
+}
+
 /// Non-negative whole number of bytes, serialized as a JSON number, at most 2^53-1.
 /// `Int` stops at 2 GiB and files of any type may be larger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

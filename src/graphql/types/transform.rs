@@ -9,7 +9,7 @@ use crate::delivery::srcset::SrcSet;
 use crate::delivery::transform::{Flip, Format, Gravity, Transform};
 use crate::error::Result;
 use crate::graphql::types::new_image::FocalPointInput;
-use crate::graphql::types::scalar::{DateTime, Url};
+use crate::graphql::types::scalar::{DateTime, UrlText};
 use cloudflare_images::wire;
 
 /// One sized version of an image.
@@ -18,7 +18,7 @@ pub struct ImageRendition {
     /// Variant name, if this is one.
     variant: Option<String>,
     /// Where it is delivered.
-    url: Url,
+    url: UrlText,
     /// Pixels of this version. Null when they cannot be computed in advance.
     width: Option<i32>,
     /// Pixels of this version. Null when they cannot be computed in advance.
@@ -35,7 +35,7 @@ impl From<delivery::Rendition> for ImageRendition {
     fn from(rendition: delivery::Rendition) -> Self {
         ImageRendition {
             variant: rendition.variant,
-            url: Url(rendition.url),
+            url: UrlText(rendition.url),
             width: rendition.size.and_then(|(width, _)| side(width)),
             height: rendition.size.and_then(|(_, height)| side(height)),
             expires_at: rendition.expires_at.map(DateTime),
@@ -48,7 +48,7 @@ impl From<delivery::Rendition> for ImageRendition {
 #[derive(Debug, Clone, SimpleObject, RowObject)]
 pub struct ImageSrcSet {
     /// The `src` attribute: the widest candidate of at most 1280 pixels.
-    src: Url,
+    src: UrlText,
     /// The `srcset` attribute.
     srcset: String,
     /// The `sizes` attribute of the request.
@@ -65,7 +65,7 @@ pub struct ImageSrcSet {
 impl From<SrcSet> for ImageSrcSet {
     fn from(set: SrcSet) -> Self {
         ImageSrcSet {
-            src: Url(set.src),
+            src: UrlText(set.src),
             srcset: set.srcset,
             sizes: set.sizes,
             width: set.size.and_then(|(width, _)| side(width)),

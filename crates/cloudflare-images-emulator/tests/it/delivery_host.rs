@@ -1,7 +1,7 @@
 //! The delivery host: headers for caches, conditional requests, errors, CORS; and drafts that expire.
 
 use cloudflare_images::client::{NewDirectUpload, NewImage};
-use cloudflare_images::signing;
+use cloudflare_images::signing::{DeliveryUrls, SigningKey};
 use cloudflare_images::wire::{AccountConfig, ImageEdit, Variant, VariantEdit, VariantOptions};
 use image::ImageFormat;
 use reqwest::Response;
@@ -30,7 +30,7 @@ fn header(response: &Response, name: &str) -> String {
 }
 
 pub(crate) fn url(account: &Account, id: &str, variant: &str) -> String {
-    signing::url(&account.client.settings.delivery, account.hash(), id, variant).into()
+    DeliveryUrls::new(&account.client.settings.delivery).plain(account.hash(), id, variant)
 }
 
 #[tokio::test]
@@ -89,8 +89,8 @@ async fn cache_control_follows_the_account_or_the_signature() {
     let key = client.keys().await.unwrap().keys.remove(0).value;
     let at =
         |hours| Some(chrono::DateTime::from(std::time::SystemTime::now()) + chrono::TimeDelta::hours(hours));
-    let sign =
-        |until| signing::sign(&client.settings.delivery, account.hash(), &image.id, "public", &key, until);
+    let (urls, key) = (DeliveryUrls::new(&client.settings.delivery), SigningKey::new(&key));
+    let sign = |until| urls.signed(account.hash(), &image.id, "public", &key, until);
     let cache = header(&get(sign(None), &[]).await, "cache-control");
     assert_eq!(cache, "private, max-age=3600");
     let cache = header(&get(sign(at(5)), &[]).await, "cache-control");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cloudflare_images::client::{Credentials, DeleteOutcome, NewDirectUpload, NewImage};
-use cloudflare_images::signing;
+use cloudflare_images::signing::DeliveryUrls;
 use cloudflare_images::wire::{AccountConfig, Fit, Metadata, Variant, VariantEdit, VariantOptions};
 use image::ImageFormat;
 
@@ -77,7 +77,7 @@ async fn variants_are_created_edited_and_deleted() {
     assert_eq!(all.keys().collect::<Vec<_>>(), ["hero", "public"]);
     // Images are delivered by the new variant.
     let image = create(client, NewImage::default(), picture(200, 100, ImageFormat::Png)).await.unwrap();
-    let url = signing::url(&client.settings.delivery, account.hash(), &image.id, "hero");
+    let url = DeliveryUrls::new(&client.settings.delivery).plain(account.hash(), &image.id, "hero");
     assert_eq!((image.variants.len(), image.variants[0].as_str()), (2, url.as_str()));
     assert_eq!(pixels(&url).await, (30, 40));
     // Absent options stay unchanged, and so does an absent `never_require_signed_urls`.
@@ -138,7 +138,8 @@ async fn the_settings_of_the_account_are_edited() {
     };
     assert_eq!(client.config().await.unwrap(), defaults);
     let image = create(client, NewImage::default(), picture(200, 100, ImageFormat::Png)).await.unwrap();
-    let url = signing::url(&client.settings.delivery, account.hash(), &image.id, "w=50,fit=contain");
+    let url =
+        DeliveryUrls::new(&client.settings.delivery).plain(account.hash(), &image.id, "w=50,fit=contain");
     assert_eq!(account.status(&url).await, 403);
     let edit = AccountConfig { flexible_variants: Some(true), ..AccountConfig::default() };
     let edited = AccountConfig { flexible_variants: Some(true), ..defaults };

@@ -21,7 +21,6 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use url::Url;
 
 use crate::pictures::png;
 
@@ -189,8 +188,8 @@ pub(crate) async fn bytes(blob: Blob) -> Vec<u8> {
 }
 
 /// Width and height of the image that a URL delivers.
-pub(crate) async fn pixels(url: &Url) -> (u32, u32) {
-    let response = http().get(url.clone()).send().await.unwrap();
+pub(crate) async fn pixels(url: &str) -> (u32, u32) {
+    let response = http().get(url).send().await.unwrap();
     assert_eq!(response.status(), 200, "{url}");
     let body = Cursor::new(response.bytes().await.unwrap());
     ImageReader::new(body).with_guessed_format().unwrap().into_dimensions().unwrap()

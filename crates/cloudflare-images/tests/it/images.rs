@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use cloudflare_images::client::{
     Body, Client, DeleteOutcome, Error, ListQuery, NewDirectUpload, NewImage, Upload,
 };
-use cloudflare_images::signing;
+use cloudflare_images::signing::{self, DeliveryUrls};
 use cloudflare_images::wire::{Image, ImageEdit, MAX_IMAGE_BYTES};
 use image::ImageFormat;
 use serde_json::json;
@@ -250,7 +250,7 @@ async fn custom_ids_may_contain_any_characters() {
             let all = client.list(&ListQuery::default()).await.unwrap().images;
             assert!(all.len() == 1 && all[0] == image, "{all:?}");
             assert_eq!(bytes(client.blob(id).await.unwrap()).await, photo(), "{id}");
-            let url = signing::url(&client.settings.delivery, account.hash(), id, "public");
+            let url = DeliveryUrls::new(&client.settings.delivery).plain(account.hash(), id, "public");
             assert_eq!(pixels(&url).await, (60, 40), "{url}");
             assert_eq!(account.status(&image.variants[0]).await, 200, "{:?}", image.variants);
             assert_eq!(refusal(create(&client, new, png(1)).await), ("conflict", Some(5409)), "{id}");

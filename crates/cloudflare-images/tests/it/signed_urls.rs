@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use cloudflare_images::client::NewImage;
-use cloudflare_images::signing;
+use cloudflare_images::signing::{self, DeliveryUrls, SigningKey};
 use cloudflare_images::wire::{Variant, VariantEdit, VariantOptions};
 
 use crate::harness::{Account, create, now, pixels};
@@ -18,12 +18,13 @@ async fn signed_urls_deliver_private_images() {
     let other = create(client, private, photo()).await.unwrap();
     let hash = signing::account_hash(&image).unwrap();
     assert_eq!(hash, account.hash());
-    let delivery = &client.settings.delivery;
-    let plain = signing::url(delivery, &hash, &image.id, "public");
-    assert_eq!(image.variants, [plain.to_string()]);
+    let urls = DeliveryUrls::new(&client.settings.delivery);
+    let plain = urls.plain(&hash, &image.id, "public");
+    assert_eq!(image.variants, std::slice::from_ref(&plain));
     assert_eq!(account.status(&plain).await, 403);
     let key = client.keys().await.unwrap().keys.remove(0).value;
-    let sign = |variant: &str, key: &str, at| signing::sign(delivery, &hash, &image.id, variant, key, at);
+    let sign =
+        |variant: &str, key: &str, at| urls.signed(&hash, &image.id, variant, &SigningKey::new(key), at);
     let hence = now() + TimeDelta::hours(1);
     let later = Some(hence);
     let (forever, expiring) = (sign("public", &key, None), sign("public", &key, later));
@@ -45,7 +46,7 @@ async fn signed_urls_deliver_private_images() {
     assert_eq!(pixels(&sign("small", &key, later)).await, (30, 20));
     let edit = VariantEdit { options: small.options, never_require_signed_urls: Some(true) };
     client.edit_variant("small", &edit).await.unwrap();
-    assert_eq!(pixels(&signing::url(delivery, &hash, &image.id, "small")).await, (30, 20));
+    assert_eq!(pixels(&urls.plain(&hash, &image.id, "small")).await, (30, 20));
     // Any key of the account is valid until it is rotated or deleted.
     let second = client.put_key("second").await.unwrap().keys.remove(1).value;
     assert_eq!(account.status(sign("public", &second, later)).await, 200);
