@@ -4,14 +4,12 @@ use std::sync::LazyLock;
 
 use row_object::PartialRow;
 use sea_orm::entity::prelude::*;
-use sea_orm::{
-    ActiveEnum, Condition, DbBackend, FromJsonQueryResult, FromQueryResult, IdenStatic, Iterable, Statement,
-};
+use sea_orm::{ActiveEnum, Condition, DbBackend, FromJsonQueryResult, IdenStatic, Iterable, Statement};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::access::TokenAccess;
-use crate::entity::{membership, user};
+use crate::entity::{columns, membership, user};
 use crate::id::{ApiTokenId, UserId, WorkspaceId};
 
 /// What a token may do.
@@ -118,28 +116,30 @@ pub async fn find_bearer(
     else {
         return Ok(None);
     };
-    let memberships = match row.try_get::<Option<Json>>("", "memberships")? {
-        Some(json) => serde_json::from_value(json).map_err(|error| DbErr::Json(error.to_string()))?,
+    let (token, user) = (columns::all::<Entity>(), columns::all::<user::Entity>());
+    let memberships: Option<String> = row.try_get_by_index(token.len() + user.len())?;
+    let memberships: Vec<(Uuid, String)> = match memberships {
+        Some(json) => serde_json::from_str(&json).map_err(|error| DbErr::Json(error.to_string()))?,
         None => Vec::new(),
     };
     let in_role = |(workspace, role): (Uuid, String)| {
         Ok::<_, DbErr>((WorkspaceId(workspace), membership::Role::try_from_value(&role)?))
     };
     Ok(Some(Bearer {
-        token: Model::from_query_result(&row, "token_")?,
-        user: user::Model::from_query_result(&row, "user_")?,
+        token: columns::decode(&row, &token, 0)?,
+        user: columns::decode(&row, &user, token.len())?,
         memberships: memberships.into_iter().map(in_role).collect::<Result<_, _>>()?,
     }))
 }
 
 /// The memberships are one column, so that a user of many workspaces is still one row.
 fn bearer_statement(backend: DbBackend) -> String {
-    let token = Column::iter().map(|column| format!("token.{0} AS token_{0}", column.as_str()));
-    let user = user::Column::iter().map(|column| format!("owner.{0} AS user_{0}", column.as_str()));
+    let token = Column::iter().map(|column| format!("token.{}", column.as_str()));
+    let user = user::Column::iter().map(|column| format!("owner.{}", column.as_str()));
     let columns = token.chain(user).collect::<Vec<_>>().join(", ");
     let memberships = match backend {
         DbBackend::Sqlite => "json_group_array(json_array(lower(hex(workspace_id)), role))",
-        _ => "json_agg(json_build_array(workspace_id, role))",
+        _ => "CAST(json_agg(json_build_array(workspace_id, role)) AS text)",
     };
     format!(
         "SELECT {columns}, (SELECT {memberships} FROM membership WHERE user_id = owner.id) AS memberships \

@@ -1,5 +1,6 @@
 //! Numbers and bytes of the files and images of workspaces. Only triggers of the database write this table.
 
+use row_object::PartialRow;
 use sea_orm::entity::prelude::*;
 
 use crate::access::WorkspaceAccess;
@@ -8,7 +9,7 @@ use crate::id::WorkspaceId;
 /// The counters of a workspace; a workspace that never had a file may have no row.
 #[sea_orm::model]
 #[derive(Debug, Clone, PartialEq, Eq, DeriveEntityModel)]
-#[sea_orm(table_name = "workspace_usage")]
+#[sea_orm(table_name = "workspace_usage", model_attrs(derive(PartialRow)))]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub workspace_id: WorkspaceId,

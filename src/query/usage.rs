@@ -8,6 +8,7 @@ use sea_orm::{ColumnTrait, FromQueryResult, IdenStatic, QueryFilter, QuerySelect
 use crate::app::App;
 use crate::auth::Viewer;
 use crate::entity::api_token::Scope;
+use crate::entity::columns;
 use crate::entity::workspace_usage::{self, Column, Model};
 use crate::error::Result;
 use crate::id::WorkspaceId;
@@ -45,10 +46,10 @@ pub async fn find_many(app: &App, viewer: &Viewer, ids: &[WorkspaceId]) -> Resul
 
 /// The usage of one workspace, or the sum over all workspaces that the viewer may see, in one statement.
 pub async fn totals(app: &App, viewer: &Viewer, workspace: Option<WorkspaceId>) -> Result<Totals> {
-    let mut select = workspace_usage::visible_to(&viewer.access()).select_only();
-    if let Some(workspace) = workspace {
-        select = select.filter(workspace_usage::COLUMN.workspace_id.eq(workspace));
+    if let Some(id) = workspace {
+        return Ok(totals_by_workspace(app, viewer, &[id]).await?.remove(&id).unwrap_or_default());
     }
+    let mut select = workspace_usage::visible_to(&viewer.access()).select_only();
     for column in COUNTERS {
         let name = column.as_str();
         // PostgreSQL returns the sum of a `bigint` column as `numeric`.
@@ -66,8 +67,8 @@ pub async fn totals_by_workspace(
 ) -> Result<HashMap<WorkspaceId, Totals>> {
     let of_ids = workspace_usage::COLUMN.workspace_id.is_in(workspaces.iter().copied());
     let select = workspace_usage::visible_to(&viewer.access()).filter(of_ids);
-    let found = select.all(&app.db.read).await?.into_iter();
-    Ok(found.map(|usage| (usage.workspace_id, usage.into())).collect())
+    let found = columns::fetch(&app.db.read, select, &columns::with(&COUNTERS, Column::WorkspaceId)).await?;
+    Ok(found.into_iter().map(|usage| (usage.workspace_id, usage.into())).collect())
 }
 
 impl From<Model> for Totals {

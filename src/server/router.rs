@@ -55,9 +55,12 @@ pub fn router(app: App, emulator: Option<Router>) -> Router {
     router = router.fallback(|| async { (StatusCode::NOT_FOUND, "There is nothing here.\n") });
     let nosniff = HeaderValue::from_static("nosniff");
     router
-        .layer(panic::layer())
-        .layer(middleware::from_fn(request_id::assign))
-        .layer(SetResponseHeaderLayer::overriding(header::X_CONTENT_TYPE_OPTIONS, nosniff))
+        // The outermost comes first. They are one layer, because each layer of a router is copied for every request.
+        .layer((
+            SetResponseHeaderLayer::overriding(header::X_CONTENT_TYPE_OPTIONS, nosniff),
+            middleware::from_fn(request_id::assign),
+            panic::layer(),
+        ))
 }
 
 /// The routes of GraphQL and REST.
@@ -67,9 +70,11 @@ fn faces(app: &App) -> Router<App> {
         .method_not_allowed_fallback(handler::method_not_allowed)
         .nest("/api", rest::router(app).layer(middleware::from_fn(encoding::reject_encoded)))
         .route("/api/", any(error::route_not_found))
-        .layer(middleware::from_fn(framing::reject_partial))
-        .layer(panic::layer())
-        .layer(cors([Method::GET, Method::HEAD, Method::POST, Method::DELETE]))
+        .layer((
+            cors([Method::GET, Method::HEAD, Method::POST, Method::DELETE]),
+            panic::layer(),
+            middleware::from_fn(framing::reject_partial),
+        ))
 }
 
 /// Allows pages of any origin. Tokens travel in a header and signatures in a URL, never in a cookie, so a page can only use

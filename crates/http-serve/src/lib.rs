@@ -17,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) -> std::io::Result<()> {
     let router = router.layer(middleware::from_fn(drain::respond_before_body_ends));
     let stopped = stop.clone().cancelled_owned();
+    // As a router it would be copied with all its routes for each connection.
+    let router = router.into_make_service();
     axum::serve(lingering_close::LingeringListener { listener, stop }, router)
         .with_graceful_shutdown(stopped)
         .await
