@@ -45,7 +45,7 @@ pub async fn find_visible(app: &App, viewer: &Viewer, id: FileId) -> Result<Opti
 /// `FORBIDDEN` without the scope `FILES_READ`.
 pub async fn find_many(app: &App, viewer: &Viewer, ids: &[FileId], columns: &[Column]) -> Result<Vec<Model>> {
     viewer.require(Scope::FilesRead)?;
-    let of_ids = file::COLUMN.id.is_in(ids.iter().copied());
+    let of_ids = columns::is_one_of(&app.db.read, Column::Id, ids.iter().map(|id| id.0));
     Ok(columns::fetch(&app.db.read, file::visible_to(&viewer.access()).filter(of_ids), columns).await?)
 }
 

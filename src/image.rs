@@ -10,7 +10,9 @@ pub mod list;
 
 pub mod filter;
 
-use sea_orm::{ColumnTrait, EntityTrait, ExprTrait, QueryFilter, sea_query::Expr};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, JoinType, QueryFilter, QueryTrait, sea_query::Expr,
+};
 
 use crate::app::App;
 use crate::auth::Viewer;
@@ -51,8 +53,38 @@ pub async fn find_many(
     columns: &[Column],
 ) -> Result<Vec<Model>> {
     viewer.require(Scope::ImagesRead)?;
-    let of_ids = image::COLUMN.id.is_in(ids.iter().copied());
+    let of_ids = columns::is_one_of(&app.db.read, Column::Id, ids.iter().map(|id| id.0));
     Ok(columns::fetch(&app.db.read, image::visible_to(&viewer.access()).filter(of_ids), columns).await?)
+}
+
+/// An image with its file, in one statement, each with the given columns. Without the file if the viewer may not see it.
+///
+/// # Errors
+/// `FORBIDDEN` without the scopes `IMAGES_READ` and `FILES_READ`.
+pub async fn find_with_file(
+    app: &App,
+    viewer: &Viewer,
+    id: ImageId,
+    columns: &[Column],
+    file_columns: &[file::Column],
+) -> Result<Option<(Model, Option<file::Model>)>> {
+    viewer.require(Scope::ImagesRead)?;
+    viewer.require(Scope::FilesRead)?;
+    // The key comes first: it tells whether there is a file.
+    let first = vec![file::Column::Id];
+    let file_columns = file_columns.iter().fold(first, |known, column| columns::with(&known, *column));
+    let visible = image::visible_to(&viewer.access()).filter(image::COLUMN.id.eq(id));
+    let mut query = columns::only(visible, columns).into_query();
+    let of_image = Expr::col((file::Entity, file::Column::Id)).equals((Entity, Column::FileId));
+    query.exprs(file_columns.iter().map(|column| Expr::col((file::Entity, *column)))).join(
+        JoinType::LeftJoin,
+        file::Entity,
+        file::joined(&viewer.access()).add(of_image),
+    );
+    let Some(row) = app.db.read.query_one(&query).await? else { return Ok(None) };
+    let file: Option<FileId> = row.try_get_by_index(columns.len())?;
+    let file = file.map(|_| columns::decode(&row, &file_columns, columns.len())).transpose()?;
+    Ok(Some((columns::decode(&row, columns, 0)?, file)))
 }
 
 /// The given columns of the images of the given files, as far as the viewer may see them, in no particular order.
@@ -66,7 +98,7 @@ pub async fn find_by_files(
     columns: &[Column],
 ) -> Result<Vec<Model>> {
     viewer.require(Scope::ImagesRead)?;
-    let of_files = image::COLUMN.file_id.is_in(files.iter().copied());
+    let of_files = columns::is_one_of(&app.db.read, Column::FileId, files.iter().map(|id| id.0));
     Ok(columns::fetch(&app.db.read, image::visible_to(&viewer.access()).filter(of_files), columns).await?)
 }
 

@@ -90,7 +90,7 @@ fn columns() -> Vec<Column> {
 
 impl Image {
     fn of(row: image::Model, facts: &DeliveryFacts) -> Image {
-        let url = facts.url(&row).map(|(url, _)| url.into()).inspect_err(Error::log).ok();
+        let url = facts.url(&row).map(|(url, _)| url).inspect_err(Error::log).ok();
         Image {
             id: row.id.to_string(),
             file_id: row.file_id.to_string(),
@@ -178,7 +178,13 @@ async fn list_images(
         let list = parse_query(query)?;
         let rows = list.page.first.or(list.page.last).and_then(|rows| usize::try_from(rows).ok());
         rate::take(&app, &viewer, rows.unwrap_or(MAX_PAGE as usize))?;
-        let selection = PageSelection { rows: true, columns: columns(), has_next: true, has_previous: true };
+        let selection = PageSelection {
+            rows: true,
+            columns: columns(),
+            cursors: true,
+            has_next: true,
+            has_previous: true,
+        };
         let page = images::list(&app, &viewer, list.clone(), &selection).await?;
         let total = images::count(&app, &viewer, &list).await?.rows;
         let cursor = |row| page::cursor(row, page.order);

@@ -4,7 +4,6 @@ pub mod edit;
 
 pub mod member;
 
-use sea_orm::ColumnTrait;
 use sea_orm::QueryFilter;
 use uuid::Uuid;
 
@@ -43,7 +42,7 @@ pub async fn find_many(
     ids: &[WorkspaceId],
     columns: &[Column],
 ) -> Result<Vec<Model>> {
-    let of_ids = workspace::COLUMN.id.is_in(ids.iter().copied());
+    let of_ids = columns::is_one_of(&app.db.read, Column::Id, ids.iter().map(|id| id.0));
     Ok(columns::fetch(&app.db.read, workspace::visible_to(&viewer.access()).filter(of_ids), columns).await?)
 }
 
@@ -54,7 +53,7 @@ pub async fn find_users(
     ids: &[UserId],
     columns: &[user::Column],
 ) -> Result<Vec<user::Model>> {
-    let of_ids = user::COLUMN.id.is_in(ids.iter().copied());
+    let of_ids = columns::is_one_of(&app.db.read, user::Column::Id, ids.iter().map(|id| id.0));
     let visible = user::visible_to(&viewer.access(), viewer.user.id).filter(of_ids);
     Ok(columns::fetch(&app.db.read, visible, columns).await?)
 }

@@ -1,8 +1,11 @@
 //! Reading some columns of a table, by their position in the result.
 
 use chrono::{DateTime, Utc};
+use sea_orm::sea_query::extension::postgres::PgFunc;
+use sea_orm::sea_query::{Expr, ExprTrait};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, Iterable, QueryResult, QuerySelect, QueryTrait, Select,
+    ColumnTrait, ConnectionTrait, DbBackend, DbErr, EntityTrait, Iterable, QueryResult, QuerySelect,
+    QueryTrait, Select,
 };
 use uuid::Uuid;
 
@@ -42,6 +45,25 @@ pub fn with<C: ColumnTrait>(columns: &[C], more: C) -> Vec<C> {
         columns.push(more);
     }
     columns
+}
+
+/// Whether these are the same columns in the same order.
+pub fn are_same<C: ColumnTrait>(one: &[C], other: &[C]) -> bool {
+    one.iter().map(|column| column.as_str()).eq(other.iter().map(|column| column.as_str()))
+}
+
+/// Whether a column has one of these ids. On PostgreSQL they are one parameter, so that the statement is the same for every number
+/// of them.
+pub fn is_one_of<C: ColumnTrait>(
+    db: &impl ConnectionTrait,
+    column: C,
+    ids: impl IntoIterator<Item = Uuid>,
+) -> Expr {
+    let (ids, column): (Vec<Uuid>, _) = (ids.into_iter().collect(), Expr::col(column.as_column_ref()));
+    match db.get_database_backend() {
+        DbBackend::Postgres => column.eq(PgFunc::any(Expr::val(ids).cast_as("uuid[]"))),
+        _ => column.is_in(ids),
+    }
 }
 
 /// A query of just these columns, of which there is at least one.

@@ -1,8 +1,8 @@
 //! Files: stored bytes of any type.
 
 use row_object::PartialRow;
-use sea_orm::FromJsonQueryResult;
 use sea_orm::entity::prelude::*;
+use sea_orm::{Condition, FromJsonQueryResult};
 use serde::{Deserialize, Serialize};
 
 use crate::access::WorkspaceAccess;
@@ -137,6 +137,15 @@ pub fn visible_to(access: &WorkspaceAccess) -> Select<Entity> {
     match access {
         WorkspaceAccess::All => not_removed(),
         WorkspaceAccess::Only(ids) => not_removed().filter(COLUMN.workspace_id.is_in(ids.iter().copied())),
+    }
+}
+
+/// The condition for the rows of [`visible_to`] in a join.
+pub fn joined(access: &WorkspaceAccess) -> Condition {
+    let all = Condition::all().add(COLUMN.removed_at.is_null());
+    match access {
+        WorkspaceAccess::All => all,
+        WorkspaceAccess::Only(ids) => all.add(COLUMN.workspace_id.is_in(ids.iter().copied())),
     }
 }
 

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::future::poll_fn;
 use std::hash::Hash;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
@@ -33,9 +33,25 @@ pub struct ViewerLoader {
     viewer: Arc<Viewer>,
     /// The number of root fields of a mutation that have begun.
     mutations: Arc<AtomicU64>,
+    /// Files that were read together with their images, with their columns, until the relation asks for them.
+    joined: Mutex<Vec<(Vec<file::Column>, file::Model)>>,
 }
 
 impl ViewerLoader {
+    /// Keeps a file that was read together with its image.
+    pub fn keep_joined(&self, columns: Vec<file::Column>, file: file::Model) {
+        if let Ok(mut joined) = self.joined.lock() {
+            joined.push((columns, file));
+        }
+    }
+
+    /// The file that was kept with these columns.
+    pub fn take_joined(&self, id: FileId, columns: &[file::Column]) -> Option<file::Model> {
+        let mut joined = self.joined.lock().ok()?;
+        let at = joined.iter().position(|(kept, file)| file.id == id && columns::are_same(kept, columns))?;
+        Some(joined.swap_remove(at).1)
+    }
+
     /// Begins a root field of a mutation: rows loaded before are not used any more. Returns the number of those before it.
     pub fn begin_mutation(&self) -> u64 {
         self.mutations.fetch_add(1, Ordering::AcqRel)
@@ -131,7 +147,8 @@ pub fn loaders(app: App, viewer: Arc<Viewer>, gate: &BatchGate) -> Loaders {
     };
     let mutations = Arc::<AtomicU64>::default();
     let caches = FreshAfterMutation(Arc::clone(&mutations));
-    DataLoader::with_cache(ViewerLoader { app, viewer, mutations }, spawn, caches).delay(Duration::ZERO)
+    DataLoader::with_cache(ViewerLoader { app, viewer, mutations, joined: Mutex::default() }, spawn, caches)
+        .delay(Duration::ZERO)
 }
 
 /// Closed while the executor is polled.

@@ -115,8 +115,10 @@ pub struct PageRequest {
 pub struct PageSelection<C> {
     /// False if only the size of the list is needed: then the arguments are validated and nothing is read.
     pub rows: bool,
-    /// The columns to read. Those that make up a cursor are read too.
+    /// The columns to read.
     pub columns: Vec<C>,
+    /// Whether the rows are asked for their cursors. Then the columns that make them up are read too.
+    pub cursors: bool,
     /// Find out whether there are rows after the page. Known without a further statement if the page is read forward.
     pub has_next: bool,
     /// Find out whether there are rows before the page. Known without a further statement if the page is read backward.

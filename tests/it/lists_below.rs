@@ -92,6 +92,10 @@ both! {
         let (server, _, _) = server_with_rows(database).await;
         let page = "nodes { id } pageInfo { hasNextPage hasPreviousPage } totalCount";
         for query in [
+            // As clients send it whose components have a fragment each.
+            "query($n: Int) { workspaces(first: $n) { nodes { ...A ...B } } }
+             fragment A on Workspace { images(first: 2) { nodes { id file { filename } } } }
+             fragment B on Workspace { images(first: 2) { totalCount nodes { file { size createdBy { name } } } } }".to_owned(),
             format!("query($n: Int) {{ workspaces(first: $n) {{ nodes {{ id images(first: 5) {{ {page} }} }} }} }}"),
             format!("query($n: Int) {{ workspaces(first: $n) {{ edges {{ node {{ files(first: 5) {{ {page} }} }} }} }} }}"),
             format!("query($n: Int) {{ viewer {{ workspaces(first: $n) {{ nodes {{ members {{ {page} }} apiTokens {{ {page} }} usage {{ fileCount }} }} }} }} }}"),

@@ -1,5 +1,7 @@
 //! Queries: every root field, the relations between the types, and the number of statements.
 
+use imagegraph::entity::api_token::Scope;
+use imagegraph::entity::membership::Role;
 use serde_json::{Value, json};
 
 use crate::harness::{ADMIN, Database, Server};
@@ -87,6 +89,46 @@ both! {
             .map(|key| text.find(key).unwrap_or_else(|| panic!("{key}: {text}")))
             .collect();
         assert!(places.is_sorted(), "{text}");
+    }
+
+    /// An image is read together with its file, and each as it is without the other.
+    async fn an_image_with_its_file_is_two_statements(database: Database) {
+        let server = Server::start_with(database, |config| {
+            config.worker_interval = std::time::Duration::from_secs(3600);
+        })
+        .await;
+        let file = server.file("a.jpg", photo(1)).await;
+        let id = file["image"]["id"].clone();
+        server.quiet().await;
+        let fields = "id width file { filename size tags } ";
+        for query in [
+            format!("query($id: ID!) {{ image(id: $id) {{ {fields} }} }}"),
+            format!("query($id: ID!) {{ node(id: $id) {{ ... on Image {{ {fields} }} ... on File {{ id }} }} }}"),
+        ] {
+            let answer = server.query(&query, json!({ "id": id })).await;
+            let image = answer.as_object().unwrap().values().next().unwrap();
+            assert_eq!(image["file"], json!({ "filename": "a.jpg", "size": file["size"], "tags": [] }), "{answer}");
+            assert_eq!(image["id"], id);
+            // Who is asking, and both rows.
+            assert_eq!(server.statements(&query, json!({ "id": id })).await, 2, "{query}");
+        }
+        // Two selections of the file have the columns of each.
+        let twice = "query($id: ID!) { image(id: $id) { a: file { filename } b: file { size } } other: image(id: $id) { file { id status } } }";
+        let answer = server.query(twice, json!({ "id": id })).await;
+        assert_eq!(answer["image"], json!({ "a": { "filename": "a.jpg" }, "b": { "size": file["size"] } }));
+        assert_eq!(answer["other"]["file"], json!({ "id": file["id"], "status": "READY" }));
+        // A token that may not read files gets the image, and an error for the file.
+        let member = Some((server.workspace.as_str(), Role::Viewer));
+        let token = server.token_with("images@example.org", member, vec![Scope::ImagesRead], None).await;
+        let query = "query($id: ID!) { image(id: $id) { id file { filename } } }";
+        let answer = server.ask(&token, query, json!({ "id": id })).await;
+        assert_eq!(answer["data"]["image"], json!({ "id": id, "file": null }), "{answer}");
+        assert_eq!(answer["errors"][0]["extensions"]["code"], "FORBIDDEN");
+        assert_eq!(answer["errors"][0]["path"], json!(["image", "file"]));
+        // A stranger finds neither.
+        let stranger = server.token("stranger@example.org", None).await;
+        let answer = server.ask(&stranger, query, json!({ "id": id })).await;
+        assert_eq!(answer["data"], json!({ "image": null }), "{answer}");
     }
 
     /// A page takes a fixed number of statements, whatever its size; counting takes one more, and only if it is

@@ -199,8 +199,8 @@ impl Document {
     }
 }
 
-/// Selections that have to be merged, which is left to the executor.
-const MERGED: &str = "merged: workspace { id } merged: workspace { name }";
+/// Selections that only a request can merge, because of the directive, which is left to the executor.
+const MERGED: &str = "merged: workspace @include(if: $yes) { id } merged: workspace { name }";
 
 /// Sends a random selection of the nodes of a list, and the same one with [`MERGED`], and compares.
 async fn compare(server: &Server, list: &str, of: &str, document: &mut Document) {
@@ -225,7 +225,8 @@ async fn compare(server: &Server, list: &str, of: &str, document: &mut Document)
     assert!(written == executed, "{}\n{written}\n{executed}", query(""));
 }
 
-/// Fields that are selected twice, at every level, have the selections of both.
+/// Fields that are selected twice, at every level, have the selections of both, whether they are merged when the document is read
+/// or by the executor.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn selections_of_one_key_are_merged() {
     let server = Server::start(Database::Sqlite).await;
@@ -251,12 +252,28 @@ async fn selections_of_one_key_are_merged() {
     assert_eq!(nodes["workspace"]["files"]["edges"][0]["node"], whole);
     let nodes = server.query("query($id: ID!) { node(id: $id) { id ... on File { image { width } } } node(id: $id) { ... on File { filename image { height } } } }", json!({ "id": id })).await;
     assert_eq!(nodes["node"], whole);
+    let conditional = "query($id: ID!, $yes: Boolean!) { file(id: $id) { id ...A @include(if: $yes) ... { filename image { height } } } } fragment A on File { image { width } }";
+    let both = server.query(conditional, json!({ "id": id, "yes": true })).await;
+    assert_eq!(both["file"], whole);
+    let one = server.query(conditional, json!({ "id": id, "yes": false })).await;
+    assert_eq!(one["file"]["image"], json!({ "height": whole["image"]["height"] }));
+    // The order is that of the first selection of each key.
+    let text = server.http.post(format!("{}/graphql", server.url)).bearer_auth(ADMIN).json(&json!({
+        "query": "query($id: ID!) { node(id: $id) { ... on Image { id } ...B id ... on File { image { height } filename } } server { version } } fragment B on File { image { width } __typename }",
+        "variables": { "id": id },
+    }));
+    let text = text.send().await.unwrap().text().await.unwrap();
+    let start = format!(
+        "{{\"data\":{{\"node\":{{\"image\":{{\"width\":{},\"height\":{}}},\"__typename\":\"File\",\"id\":",
+        whole["image"]["width"], whole["image"]["height"]
+    );
+    assert!(text.starts_with(&start), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_selections_are_those_of_the_executor() {
     let server = Server::start_with(Database::Sqlite, |config| {
-        config.max_complexity = 1_000_000;
+        config.max_complexity = 2_000_000_000;
         config.max_aliases = 1_000;
         config.max_directives = 1_000;
         config.max_depth = 100;
@@ -368,7 +385,12 @@ async fn statements_fetch_the_columns_that_are_selected() {
     let file = server.file("a.jpg", photo(1)).await;
     server.quiet().await;
     let list = "{ images(first: 1, orderBy: { field: WIDTH, direction: ASC }) { nodes { height } } }";
-    assert_eq!(columns_read(&server, "image", list, json!({})).await, ["height", "id", "width"]);
+    assert_eq!(columns_read(&server, "image", list, json!({})).await, ["height", "id"]);
+    for cursors in ["edges { cursor }", "pageInfo { endCursor }", "pageInfo { startCursor }"] {
+        let list =
+            format!("{{ images(first: 1, orderBy: {{ field: WIDTH, direction: ASC }}) {{ {cursors} }} }}");
+        assert_eq!(columns_read(&server, "image", &list, json!({})).await, ["id", "width"], "{cursors}");
+    }
     let relation = "{ images(first: 1) { edges { node { file { size } } } } }";
     assert_eq!(columns_read(&server, "image", relation, json!({})).await, ["file_id", "id"]);
     assert_eq!(columns_read(&server, "file", relation, json!({})).await, ["blob_id", "id", "size"]);

@@ -71,6 +71,14 @@ impl<'a, T: RowObject> Plan<'a, T> {
     pub fn columns(&self) -> &[T::Column] {
         &self.columns
     }
+
+    /// The selections of a field that is prepared.
+    pub fn prepared(&self, name: &str) -> impl Iterator<Item = Selected<'a>> {
+        self.slots.iter().filter_map(move |(_, slot)| match slot {
+            Slot::Prepared(_, selected) if selected.field.node.name.node == name => Some(*selected),
+            _ => None,
+        })
+    }
 }
 
 impl<'a, T: RowObject> ObjectPlan<'a, T> {

@@ -12,6 +12,8 @@ use crate::query::page::PageSelection;
 pub struct ListSelection<C> {
     /// The columns that the items need.
     pub columns: Vec<C>,
+    /// Whether cursors are selected.
+    pub cursors: bool,
     /// Whether the page is needed, and not only the size of the list.
     pub page: bool,
     pub has_next_page: bool,
@@ -25,11 +27,29 @@ pub fn selected_columns<T: RowObject>(ctx: &Context<'_>) -> Vec<T::Column> {
     Plan::<T>::of(&ctx, &set.node).columns().to_vec()
 }
 
+/// The columns of a relation that is selected of a row, for reading both together. `None` if it is not selected just once, and if
+/// the executor resolves it.
+pub fn related_columns<T: RowObject, U: RowObject>(
+    ctx: &Context<'_>,
+    relation: &str,
+) -> Option<Vec<U::Column>> {
+    let set = &ctx.item.node.selection_set;
+    let ctx = ctx.with_selection_set(set);
+    if !super::writes_rows(&ctx) {
+        return None;
+    }
+    let plan = Plan::<T>::of(&ctx, &set.node);
+    let mut selected = plan.prepared(relation);
+    let (Some(only), None) = (selected.next(), selected.next()) else { return None };
+    Some(Plan::<U>::of(&ctx, only.set()).columns().to_vec())
+}
+
 impl<C> From<ListSelection<C>> for PageSelection<C> {
     fn from(list: ListSelection<C>) -> Self {
         PageSelection {
             rows: list.page,
             columns: list.columns,
+            cursors: list.cursors,
             has_next: list.has_next_page,
             has_previous: list.has_previous_page,
         }
@@ -43,6 +63,7 @@ impl<C: Copy> ListSelection<C> {
         let selection = ctx.with_selection_set(set);
         let mut list = ListSelection {
             columns: Vec::new(),
+            cursors: false,
             page: false,
             has_next_page: false,
             has_previous_page: false,
@@ -58,16 +79,17 @@ impl<C: Copy> ListSelection<C> {
             }
             "edges" => {
                 list.page = true;
-                each_field(ctx, &field.selection_set.node, &mut |field| {
-                    if field.name.node == "node" {
-                        add_rows(&mut list, field);
-                    }
+                each_field(ctx, &field.selection_set.node, &mut |field| match field.name.node.as_str() {
+                    "node" => add_rows(&mut list, field),
+                    "cursor" => list.cursors = true,
+                    _ => {}
                 });
             }
             "pageInfo" => each_field(ctx, &field.selection_set.node, &mut |field| {
                 match field.name.node.as_str() {
                     "hasNextPage" => list.has_next_page = true,
                     "hasPreviousPage" => list.has_previous_page = true,
+                    "startCursor" | "endCursor" => list.cursors = true,
                     // Computed without the page.
                     "total" | "__typename" => return,
                     _ => {}

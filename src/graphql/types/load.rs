@@ -6,11 +6,12 @@ use std::sync::Arc;
 use async_graphql::Context;
 use futures_util::future::BoxFuture;
 
+use crate::entity::api_token::Scope;
 use crate::entity::{api_token, columns, file, image, membership, user, workspace};
 use crate::error::Error;
 use crate::graphql::ContextExt;
 use crate::graphql::loader::ImageByFile;
-use crate::graphql::rows::LoadRows;
+use crate::graphql::rows::{LoadRows, related_columns};
 use crate::graphql::types::api_token::ApiToken;
 use crate::graphql::types::file::File;
 use crate::graphql::types::image::Image;
@@ -54,10 +55,63 @@ macro_rules! load_rows {
 
 load_rows!(Workspace, workspace, WorkspaceId, workspaces::find_many);
 load_rows!(User, user, UserId, workspaces::find_users);
-load_rows!(File, file, FileId, files::find_many);
-load_rows!(Image, image, ImageId, images::find_many);
 load_rows!(Image, image, ImageByFile, FileId, images::find_by_files, |key| key.0, |row: &image::Model| {
     ImageByFile(row.file_id)
 });
 load_rows!(WorkspaceMember, membership, MembershipId, members::find_many);
 load_rows!(ApiToken, api_token, ApiTokenId, tokens::find_many);
+
+impl LoadRows<FileId> for File {
+    fn load<'a>(
+        ctx: &'a Context<'a>,
+        keys: Vec<FileId>,
+        columns: &'a [file::Column],
+    ) -> BoxFuture<'a, Result<HashMap<FileId, Self>, Error>> {
+        Box::pin(async move {
+            if let [id] = keys[..]
+                && let Some(file) = ctx.loaders().loader().take_joined(id, columns)
+            {
+                return Ok(HashMap::from([(id, File(file))]));
+            }
+            let columns = columns::with(columns, file::Column::Id);
+            let found = files::find_many(ctx.app(), ctx.viewer(), &keys, &columns).await?;
+            Ok(found.into_iter().map(|row| (row.id, File(row))).collect())
+        })
+    }
+
+    fn load_one<'a>(ctx: &'a Context<'a>, key: FileId) -> BoxFuture<'a, Result<Option<Self>, Arc<Error>>> {
+        Box::pin(async move { Ok(ctx.loaders().load_one(key).await?.map(File)) })
+    }
+}
+
+impl LoadRows<ImageId> for Image {
+    fn load<'a>(
+        ctx: &'a Context<'a>,
+        keys: Vec<ImageId>,
+        columns: &'a [image::Column],
+    ) -> BoxFuture<'a, Result<HashMap<ImageId, Self>, Error>> {
+        Box::pin(async move {
+            let (app, viewer) = (ctx.app(), ctx.viewer());
+            let columns = columns::with(columns, image::Column::Id);
+            // A single image is read together with its file. If the viewer may not read files, or if that fails, the image is
+            // read alone, so that only the field has an error.
+            if let [id] = keys[..]
+                && let Some(of_file) = related_columns::<Image, File>(ctx, "file")
+                && viewer.require(Scope::FilesRead).is_ok()
+                && let Ok(found) = images::find_with_file(app, viewer, id, &columns, &of_file).await
+            {
+                let Some((image, file)) = found else { return Ok(HashMap::new()) };
+                if let Some(file) = file {
+                    ctx.loaders().loader().keep_joined(of_file, file);
+                }
+                return Ok(HashMap::from([(id, Image(image))]));
+            }
+            let found = images::find_many(app, viewer, &keys, &columns).await?;
+            Ok(found.into_iter().map(|row| (row.id, Image(row))).collect())
+        })
+    }
+
+    fn load_one<'a>(ctx: &'a Context<'a>, key: ImageId) -> BoxFuture<'a, Result<Option<Self>, Arc<Error>>> {
+        Box::pin(async move { Ok(ctx.loaders().load_one(key).await?.map(Image)) })
+    }
+}

@@ -239,16 +239,20 @@ impl<C: IdenStatic> Scan<'_, C> {
             let part = self.select_range(backend, ranges, &Owner::Workspace(outer_workspace()), columns);
             return Some(for_each_workspace(ranges.workspaces(), part));
         }
-        let owners = ranges.owners();
-        let parts = owners.iter().map(|owner| self.select_range(backend, ranges, owner, columns));
-        // SQLite allows LIMIT inside a compound select only within a subquery.
-        let mut parts = parts
-            .map(|part| Query::select().column(Asterisk).from_subquery(part, Alias::new("part")).to_owned());
-        let mut all = parts.next()?;
-        for part in parts {
-            all.union(UnionType::All, part);
+        if ranges.workspaces().is_empty() {
+            return None;
         }
-        Some(all)
+        // SQLite has no LATERAL. The subquery runs for each workspace, and finds ids by the index.
+        let workspace = Expr::col((Alias::new(OUTER), Alias::new("column1")));
+        let part = self.select_range(backend, ranges, &Owner::Workspace(workspace), &[E::Model::ID]);
+        let ids = ranges.workspaces().iter().map(|id| id.0);
+        let query = Query::select()
+            .exprs(columns.iter().map(|selected| column::<E>(selected.as_str())))
+            .from_values(ids, Alias::new(OUTER))
+            .join(JoinType::CrossJoin, E::default(), Condition::all())
+            .and_where(column::<E>(E::Model::ID.as_str()).in_subquery(part))
+            .to_owned();
+        Some(query)
     }
 
     /// Reads one range of one index, without sorting.

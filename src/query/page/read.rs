@@ -57,6 +57,9 @@ trait Lists<E: EntityTrait>: Sync {
 
     fn keys(&self) -> &[Self::Key];
 
+    /// Whether the rows come from several ranges and have to be sorted.
+    fn sorts(&self) -> bool;
+
     /// The rows of a scan of each of them, in the order of the scan.
     fn read(
         &self,
@@ -98,13 +101,18 @@ where
     }
     let descending = order.descending != backward;
     let bounds = Bounds { from: start.as_ref(), inclusive: false, until: until.as_ref() };
-    let columns = with_key::<E>(&selection.columns, order);
+    let columns_of = |columns: &[E::Column], key: bool| {
+        let columns = columns::with(columns, E::Model::ID);
+        let key = order.column.filter(|_| key || lists.sorts());
+        key.map_or(columns.clone(), |key| columns::with(&columns, key))
+    };
+    let columns = columns_of(&selection.columns, selection.cursors);
     let mut rows = lists.read(&columns, Scan { order, descending, bounds, limit: size + 1 }).await?;
     // The lists that have a row at a position or beyond it.
     let exist_from = async |position: Option<&Position>, descending: bool, selected: bool| match position {
         Some(position) if selected => {
             let bounds = Bounds { from: Some(position), inclusive: true, until: None };
-            let columns = with_key::<E>(&[], order);
+            let columns = columns_of(&[], false);
             let found = lists.read(&columns, Scan { order, descending, bounds, limit: 1 }).await?.into_iter();
             Ok::<_, Error>(found.filter(|(_, rows)| !rows.is_empty()).map(|(list, _)| list).collect())
         }
@@ -130,16 +138,6 @@ where
         (*list, Page { rows, order, has_next, has_previous })
     });
     Ok(pages.collect())
-}
-
-/// The columns, with those that make up a cursor.
-fn with_key<E>(columns: &[E::Column], order: ListOrder<E::Column>) -> Vec<E::Column>
-where
-    E: EntityTrait,
-    E::Model: KeysetRow<E::Column>,
-{
-    let columns = columns::with(columns, E::Model::ID);
-    order.column.map_or(columns.clone(), |key| columns::with(&columns, key))
 }
 
 /// Counts the rows of a list, and sums a column over them, with one statement per hundred ranges. Stops above `max` rows.
@@ -191,6 +189,10 @@ where
         &[()]
     }
 
+    fn sorts(&self) -> bool {
+        self.ranges.workspaces().len() > 1
+    }
+
     async fn read(
         &self,
         columns: &[E::Column],
@@ -220,6 +222,10 @@ where
 
     fn keys(&self) -> &[WorkspaceId] {
         self.ranges.workspaces()
+    }
+
+    fn sorts(&self) -> bool {
+        true
     }
 
     async fn read(
