@@ -9,6 +9,9 @@ use chrono::{DateTime, Utc};
 use sea_orm::DeriveValueType;
 use uuid::Uuid;
 
+/// Number of characters after the prefix.
+const SUFFIX: usize = 26;
+
 /// Crockford's base 32 in lower case, as TypeID uses it.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
@@ -51,7 +54,12 @@ macro_rules! ids {
 
             impl fmt::Display for $name {
                 fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                    write!(f, "{}_{}", Self::PREFIX, encode(self.0))
+                    let mut text = [0; $prefix.len() + 1 + SUFFIX];
+                    let (prefix, suffix) = text.split_at_mut($prefix.len() + 1);
+                    prefix.copy_from_slice(concat!($prefix, "_").as_bytes());
+                    encode(self.0, suffix);
+                    // Characters of the prefix and of the alphabet are ASCII.
+                    f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
                 }
             }
 
@@ -110,9 +118,16 @@ pub fn uuid_v7(now: DateTime<Utc>) -> Uuid {
     uuid::Builder::from_unix_timestamp_millis(millis, &rand::random()).into_uuid()
 }
 
-fn encode(uuid: Uuid) -> String {
+/// Writes the suffix: two characters, and two halves of twelve.
+fn encode(uuid: Uuid, suffix: &mut [u8]) {
     let bits = uuid.as_u128();
-    (0..26).rev().map(|i| char::from(ALPHABET[((bits >> (5 * i)) & 31) as usize])).collect()
+    // An id is written for almost every field of a page of them, so it is not shifted as a number of 128 bits each time.
+    let parts = [(bits >> 120) as u64, (bits >> 60) as u64, bits as u64];
+    for (index, digit) in suffix.iter_mut().enumerate() {
+        let (part, place) =
+            if index < 2 { (0, 1 - index) } else { (1 + (index - 2) / 12, 11 - (index - 2) % 12) };
+        *digit = ALPHABET[((parts[part] >> (5 * place)) & 31) as usize];
+    }
 }
 
 fn decode(suffix: &str) -> Result<Uuid, ParseIdError> {

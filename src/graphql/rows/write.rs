@@ -10,7 +10,7 @@ use crate::graphql::rows::raw_text;
 use crate::graphql::types::connection::CountPrecision;
 use crate::graphql::types::file::{FileStatus, ImageProvisionStatus};
 use crate::graphql::types::image::ImageFormat;
-use crate::graphql::types::scalar::{ByteSize, DateTime, Json, JsonRef, Url};
+use crate::graphql::types::scalar::{ByteSize, DateTime, Json, JsonRef, Url, UrlText};
 use crate::graphql::types::viewer::{TokenScope, UserRole};
 use crate::graphql::types::workspace::WorkspaceRole;
 use crate::graphql::types::workspace_policy::{DuplicatePolicy, ExifPolicy};
@@ -21,13 +21,26 @@ pub trait WriteJson {
     fn write_json(&self, json: &mut Vec<u8>);
 }
 
-/// Appends what serde_json serialises. It fails for maps without text keys only, which no value here is.
-fn serialize(value: &(impl Serialize + ?Sized), json: &mut Vec<u8>) {
+/// Appends what serde_json serialises, without raw values. It fails for maps without text keys only, which no value here is.
+pub fn serialize(value: &(impl Serialize + ?Sized), json: &mut Vec<u8>) {
     let before = json.len();
     if serde_json::to_writer(&mut *json, value).is_err() {
         json.truncate(before);
         json.extend_from_slice(b"null");
     }
+}
+
+/// Appends a string. Most have no character that JSON escapes, which is found out many bytes at a time.
+fn write_text(text: &str, json: &mut Vec<u8>) {
+    let escaped = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+    if text.bytes().fold(false, |any, byte| any | escaped(byte)) {
+        serialize(text, json);
+        return;
+    }
+    json.reserve(text.len() + 2);
+    json.push(b'"');
+    json.extend_from_slice(text.as_bytes());
+    json.push(b'"');
 }
 
 macro_rules! by_serde {
@@ -42,7 +55,21 @@ macro_rules! by_serde {
     };
 }
 
-by_serde!(bool, i32, u64, f64, str, String, Cow<'_, str>);
+by_serde!(bool, i32, u64, f64);
+
+macro_rules! texts {
+    ($($type:ty),+) => {
+        $(
+            impl WriteJson for $type {
+                fn write_json(&self, json: &mut Vec<u8>) {
+                    write_text(self, json);
+                }
+            }
+        )+
+    };
+}
+
+texts!(str, String, Cow<'_, str>);
 
 macro_rules! enums {
     ($($type:ty),+ $(,)?) => {
@@ -72,13 +99,13 @@ enums!(
 
 impl WriteJson for ID {
     fn write_json(&self, json: &mut Vec<u8>) {
-        serialize(self.as_str(), json);
+        write_text(self.as_str(), json);
     }
 }
 
 impl WriteJson for DateTime {
     fn write_json(&self, json: &mut Vec<u8>) {
-        serialize(&self.text(), json);
+        write_text(&self.text(), json);
     }
 }
 
@@ -90,7 +117,13 @@ impl WriteJson for ByteSize {
 
 impl WriteJson for Url {
     fn write_json(&self, json: &mut Vec<u8>) {
-        serialize(self.0.as_str(), json);
+        write_text(self.0.as_str(), json);
+    }
+}
+
+impl WriteJson for UrlText {
+    fn write_json(&self, json: &mut Vec<u8>) {
+        write_text(&self.0, json);
     }
 }
 

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::error::{Code, Error};
 use crate::graphql::cost;
+use crate::graphql::rows::{self, WriteJson, raw_text};
 use crate::graphql::transport::negotiation::GRAPHQL_RESPONSE;
 use crate::graphql::transport::request::RequestRejection;
 use crate::http::{RequestId, encoding};
@@ -44,7 +45,7 @@ pub(super) fn encode(response: async_graphql::Response, media_type: &'static str
     let (rate_limited, unavailable) = (cost::retry_after(&response), unavailable_for(&response));
     let mut encoded = match RequestError::of(&response, media_type) {
         Some(error) => (StatusCode::BAD_REQUEST, Json(error)).into_response(),
-        None => GraphQLResponse::from(response).into_response(),
+        None => body(&response).into_response(),
     };
     // Under either media type: a proxy that repeats requests goes by the status and does not read the body.
     let retry = rate_limited.map(|seconds| (StatusCode::TOO_MANY_REQUESTS, seconds));
@@ -54,6 +55,28 @@ pub(super) fn encode(response: async_graphql::Response, media_type: &'static str
         encoded.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     encoded.with_media_type(media_type)
+}
+
+/// The body of a response. Written here, because serde_json would read each text that rows have been written as, to check that
+/// it is JSON.
+fn body(response: &async_graphql::Response) -> Vec<u8> {
+    let written = match &response.data {
+        Value::Object(fields) => fields.values().filter_map(raw_text).map(str::len).sum(),
+        _ => 0,
+    };
+    let mut json = Vec::with_capacity(written + 512);
+    json.extend_from_slice(b"{\"data\":");
+    response.data.write_json(&mut json);
+    if !response.extensions.is_empty() {
+        json.extend_from_slice(b",\"extensions\":");
+        rows::serialize(&response.extensions, &mut json);
+    }
+    if !response.errors.is_empty() {
+        json.extend_from_slice(b",\"errors\":");
+        rows::serialize(&response.errors, &mut json);
+    }
+    json.push(b'}');
+    json
 }
 
 /// The response to a batch.

@@ -19,7 +19,7 @@ use crate::graphql::types::connection::{OrderDirection, TotalCount};
 use crate::graphql::types::file::File;
 use crate::graphql::types::filter::ImageFilter;
 use crate::graphql::types::photo::{FocalPoint, PhotoInfo};
-use crate::graphql::types::scalar::{ByteSize, DateTime, JsonRef, Url};
+use crate::graphql::types::scalar::{ByteSize, DateTime, JsonRef, Url, UrlText};
 use crate::graphql::types::transform::{
     ImageRendition, ImageSrcSet, ImageTransformInput, TransformFit, TransformMetadata,
 };
@@ -112,9 +112,9 @@ impl Image {
     async fn url(
         rows: &[&Image],
         ctx: &Context<'_>,
-    ) -> impl Fn(&Image) -> Option<async_graphql::Result<Url>> {
+    ) -> impl Fn(&Image) -> Option<async_graphql::Result<UrlText>> {
         let facts = facts(rows, ctx, Renditions::Public).await;
-        move |image: &Image| Some(facts.url(&image.0).map(|(url, _)| Url(url)).map_err(top_level))
+        move |image: &Image| Some(facts.url(&image.0).map(|(url, _)| UrlText(url)).map_err(top_level))
     }
 
     /// When `url` expires. Null for a public image.
