@@ -14,6 +14,8 @@ pub(crate) const VALGRIND: &[&str] = &[
     "--tool=callgrind",
     "--instr-atstart=no",
     "--callgrind-out-file=/tmp/imagegraph-callgrind.%p",
+    // The threads of files and of SQLite are more than the 500 that are allowed otherwise.
+    "--max-threads=2000",
     "--quiet",
 ];
 
