@@ -83,17 +83,18 @@ pub async fn record_account_error(
         tracing::warn!(image = %image.id, attempts = image.attempts, %problem, "an attempt to provision an image failed");
     }
     let reason = refusal::from_account_error(problem);
-    if problem.is_request_error() && !conflicts_with_removal(app, image, problem).await? {
+    if problem.is_request_error() && !is_conflict_that_ends(app, image, problem).await? {
         record_failure(app, image, reason).await
     } else {
         record_delay(app, image, reason).await
     }
 }
 
-/// Whether the custom id is taken by an image of ours that is being removed: it becomes free by itself.
-async fn conflicts_with_removal(app: &App, image: &Model, problem: &AccountError) -> Result<bool> {
+/// Whether the custom id was taken by an image of ours that is being removed, so that it becomes free by itself, or is free by now.
+async fn is_conflict_that_ends(app: &App, image: &Model, problem: &AccountError) -> Result<bool> {
     let (AccountError::Conflict(_), Some(id)) = (problem, &image.custom_id) else { return Ok(false) };
-    is_being_removed(app, id).await
+    // In this order: the row of a removed image goes after the image itself.
+    Ok(is_being_removed(app, id).await? || matches!(app.cloudflare.find(id).await, Ok(None)))
 }
 
 /// Schedules the next attempt, or fails the image if the limit of attempts or of time is reached.

@@ -143,6 +143,23 @@ both! {
         .await;
     }
 
+    /// An id that was taken a moment ago and is free by now is not refused for good: the image that had it was removed in between.
+    async fn an_id_that_became_free_is_tried_again(database: Database) {
+        let server = Server::start(database).await;
+        server.fault(json!({ "call": "images.create", "fault": { "kind": "status", "status": 409, "code": 5409 } })).await;
+        let file = server.upload_as(ADMIN, json!({ "image": { "cfImageId": "logo" } }), "a.png", "", png(1)).await["file"].clone();
+        assert_eq!(file["imageStatus"], "QUEUED", "{file:#}");
+        server.remove_faults().await;
+        eventually("provisioned under its id", || async {
+            server.pass(Duration::from_secs(60)).await;
+            let found = server.query("{ images { nodes { cfImageId } } }", json!({})).await;
+            (found["images"]["nodes"][0]["cfImageId"] == "logo").then_some(())
+        })
+        .await;
+        let taken = server.upload_as(ADMIN, json!({ "image": { "cfImageId": "logo" } }), "b.png", "", png(2)).await;
+        assert_eq!(taken["userErrors"][0]["code"], "CUSTOM_ID_TAKEN", "{taken:#}");
+    }
+
     /// The reason why an image could not be restored is on its file, which is restored all the same.
     async fn a_restored_file_has_the_reason_why_its_image_failed(database: Database) {
         let server = Server::start(database).await;
