@@ -131,8 +131,11 @@ async fn ranges(app: &App, access: WorkspaceAccess, list: &FileList) -> Result<I
         false => file::listed(access),
     };
     let db = &app.db.read;
-    let condition = filter.condition(db.get_database_backend()).map_err(|e| e.under("filter"))?;
-    let mut ranges = IndexRanges::of_visible(rows).filter(condition);
+    let mut ranges = IndexRanges::of_visible(rows);
+    if !filter.is_open() {
+        let condition = filter.condition(db.get_database_backend());
+        ranges = ranges.filter(condition.map_err(|e| e.under("filter"))?);
+    }
     if let Some(ids) = &list.ids {
         ranges = ranges.filter(file::COLUMN.id.is_in(ids.iter().copied())).selective();
     }

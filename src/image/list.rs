@@ -133,8 +133,11 @@ impl ImageList {
 
 async fn ranges(app: &App, access: WorkspaceAccess, list: &ImageList) -> Result<IndexRanges<Entity>> {
     let db = &app.db.read;
-    let condition = list.filter.condition(db.get_database_backend()).map_err(|e| e.under("filter"))?;
-    let mut ranges = IndexRanges::of_visible(image::listed(access)).filter(condition);
+    let mut ranges = IndexRanges::of_visible(image::listed(access));
+    if !list.filter.is_empty() {
+        let condition = list.filter.condition(db.get_database_backend());
+        ranges = ranges.filter(condition.map_err(|e| e.under("filter"))?);
+    }
     if let Some(ids) = &list.ids {
         ranges = ranges.filter(image::COLUMN.id.is_in(ids.iter().copied())).selective();
     }

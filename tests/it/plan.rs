@@ -145,6 +145,43 @@ both! {
         }
     }
 
+    /// PostgreSQL does not plan the lists below workspaces for each request, and the plan that it keeps is an index range.
+    async fn the_plan_of_lists_below_workspaces_is_kept(database: Database) {
+        let (server, tokens) = server_with_many_rows(database).await;
+        if database == Database::Sqlite {
+            return;
+        }
+        for index in 0..18 {
+            server.other_workspace(&format!("more {index}")).await;
+        }
+        let mut options = sea_orm::ConnectOptions::new(server.running.app.config.database_url());
+        options.max_connections(1).min_connections(1);
+        let connection = sea_orm::Database::connect(options).await.unwrap();
+        let (_, admin) = &tokens[0];
+        for list in ["images", "files"] {
+            for field in orders(list) {
+                let query = format!("{{ workspaces {{ nodes {{ {list}(first: 5, orderBy: {{ field: {field}, direction: DESC }}) {{ nodes {{ id }} }} }} }} }}");
+                let statements = server.running.app.db.recorded(server.query_as(admin, &query, json!({}))).await;
+                let below = statements.into_iter().find(|statement| statement.sql.contains("LATERAL")).unwrap();
+                for _ in 0..7 {
+                    connection.query_all_raw(below.clone()).await.unwrap();
+                }
+                let kept = "SELECT generic_plans FROM pg_prepared_statements WHERE statement = $1";
+                let kept = Statement::from_sql_and_values(DbBackend::Postgres, kept, [below.sql.clone().into()]);
+                let kept: i64 = connection.query_one_raw(kept).await.unwrap().unwrap().try_get("", "generic_plans").unwrap();
+                assert!(kept > 0, "{list} {field}: {}", below.sql);
+                connection.execute_unprepared("SET plan_cache_mode = force_generic_plan").await.unwrap();
+                connection.execute_unprepared(&format!("PREPARE below AS {}", below.sql)).await.unwrap();
+                let explain = Statement::from_string(DbBackend::Postgres, "EXPLAIN EXECUTE below('{}')");
+                let rows = connection.query_all_raw(explain).await.unwrap();
+                let lines: Vec<String> = rows.iter().map(|row| row.try_get("", "QUERY PLAN").unwrap()).collect();
+                let plan = format!("{}\n{}", below.sql, lines.join("\n"));
+                assert_is_range(database, "generic", list, field, false, &Value::Null, &plan);
+                connection.execute_unprepared("DEALLOCATE below; RESET plan_cache_mode").await.unwrap();
+            }
+        }
+    }
+
     /// The trash has indexes of its own.
     async fn the_trash_is_an_index_range(database: Database) {
         let (server, tokens) = server_with_many_rows(database).await;

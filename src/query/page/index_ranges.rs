@@ -22,6 +22,8 @@ pub struct IndexRanges<E: EntityTrait> {
     select: Select<E>,
     /// `None` for a range over all rows.
     workspaces: Option<Vec<WorkspaceId>>,
+    /// Whether there are conditions beyond those of the select.
+    filtered: bool,
     selective: bool,
 }
 
@@ -45,18 +47,18 @@ impl<E: EntityTrait> IndexRanges<E> {
 
     /// One range over all rows of a select.
     pub fn of_all(select: Select<E>) -> Self {
-        IndexRanges { select, workspaces: None, selective: false }
+        IndexRanges { select, workspaces: None, filtered: false, selective: false }
     }
 
     /// The rows of a select that belong to these workspaces.
     pub fn of_workspaces(select: Select<E>, workspaces: Vec<WorkspaceId>) -> Self {
-        IndexRanges { select, workspaces: Some(workspaces), selective: false }
+        IndexRanges { workspaces: Some(workspaces), ..IndexRanges::of_all(select) }
     }
 
     /// Adds a condition.
     #[must_use]
     pub fn filter(self, condition: impl IntoCondition) -> Self {
-        IndexRanges { select: self.select.filter(condition), ..self }
+        IndexRanges { select: self.select.filter(condition), filtered: true, ..self }
     }
 
     /// Declares that the conditions match few rows, so that it is cheaper to find these and sort them than to read along the
@@ -115,7 +117,7 @@ impl<E: EntityTrait> IndexRanges<E> {
         let count =
             |owner: &Expr| totals(self.select_summed(backend, &Owner::Workspace(owner.clone()), summed), max);
         if backend == DbBackend::Postgres {
-            let mut each = for_each_workspace(self.workspaces(), count(&outer_workspace()));
+            let mut each = for_each_workspace(self.workspaces(), count(&outer_workspace()), None);
             return Some(each.expr_as(outer_workspace(), Alias::new("workspace")).to_owned());
         }
         let mut selects = self.workspaces().iter().map(|WorkspaceId(id)| {
@@ -159,14 +161,27 @@ fn totals(mut rows: SelectStatement, max: Option<u64>) -> SelectStatement {
 }
 
 /// Runs a query for each workspace, in which [`outer_workspace`] is the id. For PostgreSQL, which plans it once, where it would plan
-/// each part of a union.
-fn for_each_workspace(workspaces: &[WorkspaceId], part: SelectStatement) -> SelectStatement {
+/// each part of a union. The limit, if there is one, is part of the text and no parameter.
+fn for_each_workspace(
+    workspaces: &[WorkspaceId],
+    part: SelectStatement,
+    limit: Option<u64>,
+) -> SelectStatement {
     let ids: Vec<Uuid> = workspaces.iter().map(|id| id.0).collect();
-    Query::select()
+    let mut query = Query::select();
+    query
         .column((Alias::new("part"), Asterisk))
-        .from_function(Func::cust("unnest").arg(Expr::val(ids).cast_as("uuid[]")), Alias::new(OUTER))
-        .join_lateral(JoinType::InnerJoin, part, Alias::new("part"), Condition::all())
-        .to_owned()
+        .from_function(Func::cust("unnest").arg(Expr::val(ids).cast_as("uuid[]")), Alias::new(OUTER));
+    match limit {
+        None => query.join_lateral(JoinType::InnerJoin, part, Alias::new("part"), Condition::all()),
+        Some(limit) => {
+            // A limit of a SelectStatement is always a parameter.
+            let part = Expr::SubQuery(None, Box::new(part.into()));
+            let part = Expr::cust_with_expr(format!("$1 LIMIT {limit}"), part);
+            query.from_function(Func::cust("LATERAL").arg(part), Alias::new("part"))
+        }
+    };
+    query
 }
 
 fn outer_workspace() -> Expr {
@@ -219,7 +234,8 @@ impl<C: IdenStatic> Scan<'_, C> {
     {
         let owners = ranges.owners();
         let several = owners.len() > 1;
-        let mut selects = owners.iter().map(|owner| self.select_range(backend, ranges, owner, columns));
+        let select = |owner| self.select_range(backend, ranges, owner, columns).limit(self.limit).to_owned();
+        let mut selects = owners.iter().map(select);
         let first = selects.next()?;
         Some(if several { self.merge::<E>(first, selects) } else { first })
     }
@@ -236,15 +252,23 @@ impl<C: IdenStatic> Scan<'_, C> {
         E::Model: KeysetRow<C>,
     {
         if backend == DbBackend::Postgres {
-            let part = self.select_range(backend, ranges, &Owner::Workspace(outer_workspace()), columns);
-            return Some(for_each_workspace(ranges.workspaces(), part));
+            let mut part = self.select_range(backend, ranges, &Owner::Workspace(outer_workspace()), columns);
+            // PostgreSQL keeps the plan of a statement that is run again, unless it looks more expensive than one that is made for
+            // the parameters at hand. It would: it takes a limit that it does not know for a tenth of the table. With conditions
+            // the values matter, and a kept plan might be the wrong one.
+            let literal = Some(self.limit).filter(|_| !ranges.filtered);
+            if literal.is_none() {
+                part.limit(self.limit);
+            }
+            return Some(for_each_workspace(ranges.workspaces(), part, literal));
         }
         if ranges.workspaces().is_empty() {
             return None;
         }
         // SQLite has no LATERAL. The subquery runs for each workspace, and finds ids by the index.
         let workspace = Expr::col((Alias::new(OUTER), Alias::new("column1")));
-        let part = self.select_range(backend, ranges, &Owner::Workspace(workspace), &[E::Model::ID]);
+        let mut part = self.select_range(backend, ranges, &Owner::Workspace(workspace), &[E::Model::ID]);
+        part.limit(self.limit);
         let ids = ranges.workspaces().iter().map(|id| id.0);
         let query = Query::select()
             .exprs(columns.iter().map(|selected| column::<E>(selected.as_str())))
@@ -255,7 +279,7 @@ impl<C: IdenStatic> Scan<'_, C> {
         Some(query)
     }
 
-    /// Reads one range of one index, without sorting.
+    /// Reads one range of one index, without sorting and without the limit.
     ///
     /// On PostgreSQL the workspace is part of the row values and of the order,
     /// `(workspace_id, name, id) > ($1, $2, $3)`: given `workspace_id = $1`, its planner may read the primary key instead
@@ -304,7 +328,7 @@ impl<C: IdenStatic> Scan<'_, C> {
         if let Some(key) = self.order.column.map(E::Model::key_column) {
             query.order_by_expr(column(key), self.direction());
         }
-        query.order_by_expr(column("id"), self.direction()).limit(self.limit);
+        query.order_by_expr(column("id"), self.direction());
         query
     }
 
