@@ -27,7 +27,7 @@ use crate::error::{Error, Refusal, Result};
 use crate::id::{FileId, ImageId};
 pub use crate::image::list::{
     BY_CREATION, BY_FILENAME, BY_HEIGHT, BY_SIZE, BY_TAKEN, BY_UPDATE, BY_WIDTH, ImageList, count,
-    count_by_workspace, list, list_by_workspace,
+    count_by_workspace, list, list_by_workspace, list_with_files,
 };
 use crate::job;
 use crate::provision;
@@ -71,8 +71,7 @@ pub async fn find_with_file(
     viewer.require(Scope::ImagesRead)?;
     viewer.require(Scope::FilesRead)?;
     // The key comes first: it tells whether there is a file.
-    let first = vec![file::Column::Id];
-    let file_columns = file_columns.iter().fold(first, |known, column| columns::with(&known, *column));
+    let file_columns = columns::after(file::Column::Id, file_columns);
     let visible = image::visible_to(&viewer.access()).filter(image::COLUMN.id.eq(id));
     let mut query = columns::only(visible, columns).into_query();
     let of_image = Expr::col((file::Entity, file::Column::Id)).equals((Entity, Column::FileId));

@@ -47,6 +47,11 @@ pub fn with<C: ColumnTrait>(columns: &[C], more: C) -> Vec<C> {
     columns
 }
 
+/// A column, and the others of the given ones after it.
+pub fn after<C: ColumnTrait>(first: C, columns: &[C]) -> Vec<C> {
+    columns.iter().fold(vec![first], |known, column| with(&known, *column))
+}
+
 /// Whether these are the same columns in the same order.
 pub fn are_same<C: ColumnTrait>(one: &[C], other: &[C]) -> bool {
     one.iter().map(|column| column.as_str()).eq(other.iter().map(|column| column.as_str()))
@@ -81,8 +86,12 @@ where
     E: EntityTrait,
     E::Model: PartialRow<Column = E::Column>,
 {
-    let rows = db.query_all(&only(select, columns).into_query()).await?;
-    rows.iter().map(|row| decode(row, columns, 0)).collect()
+    let found = db.query_all(&only(select, columns).into_query()).await?;
+    let mut rows = Vec::with_capacity(found.len());
+    for row in found {
+        rows.push(decode(&row, columns, 0)?);
+    }
+    Ok(rows)
 }
 
 /// A row whose columns begin at a place of the result.

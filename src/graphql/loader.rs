@@ -33,22 +33,26 @@ pub struct ViewerLoader {
     viewer: Arc<Viewer>,
     /// The number of root fields of a mutation that have begun.
     mutations: Arc<AtomicU64>,
-    /// Files that were read together with their images, with their columns, until the relation asks for them.
-    joined: Mutex<Vec<(Vec<file::Column>, file::Model)>>,
+    /// Files that were read together with their images, sorted by id, with their columns, until the relation asks for them.
+    joined: Mutex<Vec<(Vec<file::Column>, Vec<file::Model>)>>,
 }
 
 impl ViewerLoader {
-    /// Keeps a file that was read together with its image.
-    pub fn keep_joined(&self, columns: Vec<file::Column>, file: file::Model) {
+    /// Keeps files that were read together with their images.
+    pub fn keep_joined(&self, columns: Vec<file::Column>, mut files: Vec<file::Model>) {
+        files.sort_unstable_by_key(|file| file.id);
         if let Ok(mut joined) = self.joined.lock() {
-            joined.push((columns, file));
+            joined.push((columns, files));
         }
     }
 
-    /// The file that was kept with these columns.
-    pub fn take_joined(&self, id: FileId, columns: &[file::Column]) -> Option<file::Model> {
+    /// Files that were kept with these columns, if all of these are among them.
+    pub fn take_joined(&self, ids: &[FileId], columns: &[file::Column]) -> Option<Vec<file::Model>> {
         let mut joined = self.joined.lock().ok()?;
-        let at = joined.iter().position(|(kept, file)| file.id == id && columns::are_same(kept, columns))?;
+        let has = |files: &[file::Model], id| files.binary_search_by_key(id, |file| file.id).is_ok();
+        let at = joined.iter().position(|(kept, files)| {
+            columns::are_same(kept, columns) && ids.iter().all(|id| has(files, id))
+        })?;
         Some(joined.swap_remove(at).1)
     }
 
@@ -124,7 +128,7 @@ where
 }
 
 /// The key of an image by its file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ImageByFile(pub FileId);
 
 /// The key of an image by its id in Cloudflare Images.

@@ -1,7 +1,5 @@
 //! The query root.
 
-use std::hash::Hash;
-
 use async_graphql::{ComplexObject, Context, ID, Object, SimpleObject};
 
 use crate::content::detect::IMAGE_MIME_TYPES;
@@ -260,14 +258,10 @@ impl ServerInfo {
 /// A row by its key.
 async fn find_row<K, T>(ctx: &Context<'_>, key: Result<K, Error>) -> Fallible<Row<T>>
 where
-    K: Copy + Eq + Hash,
     T: LoadRows<K>,
 {
     let columns = selected_columns::<T>(ctx);
-    let found = async {
-        let key = key?;
-        Ok(T::load(ctx, vec![key], &columns).await?.remove(&key))
-    };
+    let found = async { Ok(T::load(ctx, vec![key?], &columns).await?.pop().map(|(_, row)| row)) };
     found.await.map_err(top_level).transpose().map(|row| row.map(Row))
 }
 

@@ -33,7 +33,7 @@ pub use self::field::{FieldValue, Nested, Preparation, RowField, Writer};
 pub use self::plan::ObjectPlan;
 use self::plan::Plan;
 pub use self::relation::LoadRows;
-pub use self::selection::{ListSelection, related_columns, selected_columns};
+pub use self::selection::{ListSelection, related_columns, related_columns_of_items, selected_columns};
 pub use self::write::{WriteJson, serialize};
 
 /// Whether rows of a request are written as JSON; part of its data. Otherwise they are left to the executor.

@@ -11,12 +11,13 @@ use crate::app::App;
 use crate::auth::Viewer;
 use crate::entity::api_token::Scope;
 use crate::entity::image::{self, Column, Entity, Model};
+use crate::entity::{columns, file};
 use crate::error::Result;
 use crate::id::{ImageId, WorkspaceId};
 use crate::image::filter::ImageFilter;
 use crate::query::page::{
-    self, Count, IndexRanges, KeysetRow, ListOrder, Page, PageArgs, PageSelection, SortKey, SortKeyType,
-    WorkspaceRow,
+    self, Count, IndexRanges, KeysetRow, ListOrder, Page, PageArgs, PageSelection, Related, SortKey,
+    SortKeyType, WorkspaceRow,
 };
 use crate::query::search;
 use crate::query::usage::{self, Totals};
@@ -68,6 +69,27 @@ pub async fn list(
     let request = list.page.clone().validate()?;
     let ranges = ranges(app, viewer.access().narrowed_to(list.workspace_id), &list).await?;
     page::page(&app.db.read, &ranges, list.order, request, selection).await
+}
+
+/// A page of images, and their files as far as the viewer may see them, in one statement.
+///
+/// # Errors
+/// Those of [`list`], and `FORBIDDEN` without the scope `FILES_READ`.
+pub async fn list_with_files(
+    app: &App,
+    viewer: &Viewer,
+    list: ImageList,
+    selection: &PageSelection<Column>,
+    file_columns: &[file::Column],
+) -> Result<(Page<Entity>, Vec<file::Model>)> {
+    viewer.require(Scope::ImagesRead)?;
+    viewer.require(Scope::FilesRead)?;
+    let request = list.page.clone().validate()?;
+    let ranges = ranges(app, viewer.access().narrowed_to(list.workspace_id), &list).await?;
+    let related = Related::<file::Entity>::new(Column::FileId, file_columns, file::joined(&viewer.access()));
+    let columns = columns::with(&selection.columns, Column::FileId);
+    let selection = PageSelection { columns, ..selection.clone() };
+    page::page_with(&app.db.read, &ranges, list.order, request, &selection, related).await
 }
 
 /// The same page of the images of each of the given workspaces that the viewer may see, in as many statements as one page.

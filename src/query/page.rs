@@ -11,13 +11,16 @@ mod position;
 
 mod read;
 
+mod related;
+
 use chrono::{DateTime, Datelike, Utc};
 use sea_orm::{EntityTrait, IdenStatic};
 use uuid::Uuid;
 
 pub use index_ranges::{IndexRanges, unindexed};
 pub use position::creation_pattern;
-pub use read::{count, count_of_each, page, page_of_each};
+pub use read::{count, count_of_each, page, page_of_each, page_with};
+pub use related::Related;
 
 use crate::error::{Error, Result};
 use crate::id::WorkspaceId;

@@ -145,6 +145,31 @@ both! {
         }
     }
 
+    /// Files are joined to the rows of a page, which is read as without them.
+    async fn a_page_with_files_is_an_index_range(database: Database) {
+        let (server, tokens) = server_with_many_rows(database).await;
+        for (who, token) in &tokens {
+            for field in IMAGE_ORDERS {
+                for first in [1, 100] {
+                    let query = format!("{{ images(first: {first}, orderBy: {{ field: {field}, direction: DESC }}) {{ nodes {{ file {{ size }} }} }} }}");
+                    let plans = plans(&server, token, &query, json!({})).await;
+                    let [plan] = &plans[..] else { panic!("{plans:?}") };
+                    let (page, of_files) = match database {
+                        // The page runs as a coroutine, and is what the outer loop scans.
+                        Database::Sqlite => plan.split_once("SCAN page\n").unwrap(),
+                        Database::Postgres => plan.split_once("Index Scan using file_pkey").unwrap(),
+                    };
+                    assert_is_range(database, who, "images", field, false, &Value::Null, page);
+                    let by_id = match database {
+                        Database::Sqlite => "SEARCH file USING INDEX sqlite_autoindex_file_1 (id=?)",
+                        Database::Postgres => "Index Cond: (id = ",
+                    };
+                    assert!(of_files.contains(by_id), "{plan}");
+                }
+            }
+        }
+    }
+
     /// PostgreSQL does not plan the lists below workspaces for each request, and the plan that it keeps is an index range.
     async fn the_plan_of_lists_below_workspaces_is_kept(database: Database) {
         let (server, tokens) = server_with_many_rows(database).await;

@@ -5,7 +5,9 @@ use imagegraph::entity::membership::Role;
 use serde_json::{Value, json};
 
 use crate::harness::{ADMIN, Database, Server};
+use crate::paging::IMAGE_ORDERS;
 use crate::pictures::{photo, png};
+use crate::seed_rows::insert_files_and_images;
 
 both! {
     /// Every object can be fetched by its id, with its type.
@@ -151,12 +153,38 @@ both! {
         let body = server.query(page, json!({ "n": 100 })).await;
         assert_eq!(body["images"]["nodes"].as_array().unwrap().len(), 100);
         let many = server.statements(page, json!({ "n": 100 })).await;
-        // Who is asking; images; files and workspaces; images of the files and users.
-        assert_eq!((few, many), (6, 6));
-        assert_eq!(server.statements(total, json!({ "n": 100 })).await, 5);
+        // Who is asking; images with their files; workspaces; images of the files and users.
+        assert_eq!((few, many), (5, 5));
+        assert_eq!(server.statements(total, json!({ "n": 100 })).await, 4);
         let ends = "query($c: String) { images(first: 5, after: $c) { nodes { id } pageInfo { hasNextPage hasPreviousPage endCursor } } }";
         let cursor = server.query(ends, json!({})).await["images"]["pageInfo"]["endCursor"].clone();
         assert_eq!(server.statements(ends, json!({ "c": cursor })).await, 3);
+    }
+
+    /// Files that are read with a page are those of its images, which stay in their order.
+    async fn a_page_with_files_is_the_page_alone(database: Database) {
+        let server = Server::start(database).await;
+        let other = server.other_workspace("other").await;
+        insert_files_and_images(server.running.app.db.write.connection(), [&server.workspace, &other], 60).await;
+        server.token("member@example.org", Some((&server.workspace, Role::Viewer))).await;
+        let member = server.token("member@example.org", Some((&other, Role::Viewer))).await;
+        let query = |more: &str| format!("query($first: Int, $last: Int, $order: ImageOrder) {{ images(first: $first, last: $last, orderBy: $order) {{
+            edges {{ cursor node {{ id fileId {more} }} }} pageInfo {{ hasNextPage hasPreviousPage }} }} }}");
+        for token in [ADMIN, &member] {
+            for field in IMAGE_ORDERS {
+                for (size, direction) in [("first", "ASC"), ("first", "DESC"), ("last", "ASC"), ("last", "DESC")] {
+                    let variables = json!({ size: 7, "order": { "field": field, "direction": direction } });
+                    let alone = server.query_as(token, &query(""), variables.clone()).await;
+                    let mut page = server.query_as(token, &query("file { id filename }"), variables).await;
+                    for edge in page["images"]["edges"].as_array_mut().unwrap() {
+                        let file = edge["node"].as_object_mut().unwrap().remove("file").unwrap();
+                        assert_eq!(file["id"], edge["node"]["fileId"], "{field} {size} {direction}");
+                    }
+                    assert_eq!(page, alone, "{field} {size} {direction}");
+                    assert_eq!(page["images"]["edges"].as_array().unwrap().len(), 7);
+                }
+            }
+        }
     }
 }
 

@@ -392,8 +392,14 @@ async fn statements_fetch_the_columns_that_are_selected() {
         assert_eq!(columns_read(&server, "image", &list, json!({})).await, ["id", "width"], "{cursors}");
     }
     let relation = "{ images(first: 1) { edges { node { file { size } } } } }";
-    assert_eq!(columns_read(&server, "image", relation, json!({})).await, ["file_id", "id"]);
+    assert_eq!(columns_read(&server, "page", relation, json!({})).await, ["file_id", "id"]);
     assert_eq!(columns_read(&server, "file", relation, json!({})).await, ["blob_id", "id", "size"]);
+    // Who is asking, and the page with its files.
+    assert_eq!(server.statements(relation, json!({})).await, 2);
+    // Two selections of a relation are two statements.
+    let twice = "{ images(first: 1) { nodes { a: file { size } b: file { filename } } } }";
+    assert_eq!(columns_read(&server, "image", twice, json!({})).await, ["file_id", "id"]);
+    assert_eq!(server.statements(twice, json!({})).await, 4);
     let node = "query($id: ID!) { node(id: $id) { ... on File { tags } ... on Image { exif } } }";
     assert_eq!(
         columns_read(&server, "file", node, json!({ "id": file["id"] })).await,

@@ -226,6 +226,8 @@ impl Written {
 
     /// Appends some of the rows as the value of a field of another row.
     pub fn copy_list(&self, rows: Range<usize>, row: usize, selected: Selected<'_>, output: &mut Output) {
+        let bytes = |index: usize| self.rows[index].0.len() + 1;
+        output.json.reserve(rows.clone().map(bytes).sum::<usize>() + 2);
         output.json.push(b'[');
         for (item, index) in rows.enumerate() {
             if item > 0 {

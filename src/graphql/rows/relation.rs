@@ -1,7 +1,5 @@
 //! Relations: rows that belong to the rows of a page, loaded together.
 
-use std::collections::{HashMap, HashSet};
-use std::hash::Hash;
 use std::sync::Arc;
 
 use async_graphql::Context;
@@ -15,12 +13,12 @@ use crate::graphql::error::from_loader;
 
 /// Rows that are found by keys of this type.
 pub trait LoadRows<K>: RowObject {
-    /// The rows that the viewer may see, with these columns.
+    /// The rows that the viewer may see, with these columns, each with its key, in no particular order.
     fn load<'a>(
         ctx: &'a Context<'a>,
         keys: Vec<K>,
         columns: &'a [Self::Column],
-    ) -> BoxFuture<'a, Result<HashMap<K, Self>, Error>>;
+    ) -> BoxFuture<'a, Result<Vec<(K, Self)>, Error>>;
 
     /// The row with all its columns, by the loader of the request.
     fn load_one<'a>(ctx: &'a Context<'a>, key: K) -> BoxFuture<'a, Result<Option<Self>, Arc<Error>>>;
@@ -41,17 +39,19 @@ pub fn prepare<'a, T: RowObject, K, U>(
     key: fn(&T) -> Option<K>,
 ) -> Preparation<'a, T>
 where
-    K: Copy + Eq + Hash + Send + Sync + 'static,
+    K: Copy + Ord + Send + Sync + 'static,
     U: LoadRows<K>,
 {
     Preparation::Later(Box::pin(async move {
         let ctx = selected.ctx.with_field(selected.field);
         let plan = Plan::<U>::of(selected.ctx, selected.set());
-        let keys: HashSet<K> = rows.iter().filter_map(|row| key(row)).collect();
+        let mut keys: Vec<K> = rows.iter().filter_map(|row| key(row)).collect();
+        keys.sort_unstable();
+        keys.dedup();
         if keys.is_empty() {
             return Writer::new(|_, _, output| output.json.extend_from_slice(b"null"));
         }
-        let found = match U::load(&ctx, keys.into_iter().collect(), plan.columns()).await {
+        let found = match U::load(&ctx, keys, plan.columns()).await {
             Ok(found) => found,
             Err(problem) => {
                 let problem = from_loader(Arc::new(problem)).into_server_error(selected.field.pos);
@@ -62,13 +62,15 @@ where
                 });
             }
         };
-        let (keys, related): (Vec<K>, Vec<U>) = found.into_iter().unzip();
-        let places: HashMap<K, usize> = keys.into_iter().enumerate().map(|(at, key)| (key, at)).collect();
-        let related: Vec<&U> = related.iter().collect();
+        let mut places: Vec<(K, usize)> = found.iter().map(|(key, _)| *key).zip(0..).collect();
+        places.sort_unstable();
+        let related: Vec<&U> = found.iter().map(|(_, related)| related).collect();
         let written = write_rows(&plan, &related).await;
-        Writer::new(move |index, row, output| match key(row).and_then(|key| places.get(&key)) {
-            Some(place) => written.copy(*place, index, selected, output),
-            None => output.json.extend_from_slice(b"null"),
+        let place =
+            move |key: K| places.binary_search_by(|(known, _)| known.cmp(&key)).map(|at| places[at].1);
+        Writer::new(move |index, row, output| match key(row).map(&place) {
+            Some(Ok(place)) => written.copy(place, index, selected, output),
+            _ => output.json.extend_from_slice(b"null"),
         })
     }))
 }

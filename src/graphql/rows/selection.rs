@@ -44,6 +44,34 @@ pub fn related_columns<T: RowObject, U: RowObject>(
     Some(Plan::<U>::of(&ctx, only.set()).columns().to_vec())
 }
 
+/// The same of the items of a connection.
+pub fn related_columns_of_items<T: RowObject, U: RowObject>(
+    ctx: &Context<'_>,
+    relation: &str,
+) -> Option<Vec<U::Column>> {
+    let set = &ctx.item.node.selection_set;
+    let selection = ctx.with_selection_set(set);
+    if !super::writes_rows(&selection) {
+        return None;
+    }
+    let mut found = Vec::new();
+    let mut add = |field: &Field| {
+        for selected in Plan::<T>::of(&selection, &field.selection_set.node).prepared(relation) {
+            found.push(Plan::<U>::of(&selection, selected.set()).columns().to_vec());
+        }
+    };
+    each_field(ctx, &set.node, &mut |field| match field.name.node.as_str() {
+        "nodes" => add(field),
+        "edges" => each_field(ctx, &field.selection_set.node, &mut |field| {
+            if field.name.node == "node" {
+                add(field);
+            }
+        }),
+        _ => {}
+    });
+    if found.len() > 1 { None } else { found.pop() }
+}
+
 impl<C> From<ListSelection<C>> for PageSelection<C> {
     fn from(list: ListSelection<C>) -> Self {
         PageSelection {

@@ -8,13 +8,14 @@ use row_object::row_object;
 
 use crate::content::{photo, placeholder};
 use crate::delivery::{self, fit::Fit};
+use crate::entity::api_token::Scope;
 use crate::entity::image;
 use crate::entity::json_text::JsonText;
 use crate::entity::workspace::ExifPolicy;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::graphql::context::parse_ids;
 use crate::graphql::error::top_level;
-use crate::graphql::rows::ListSelection;
+use crate::graphql::rows::{ListSelection, related_columns_of_items};
 use crate::graphql::types::connection::{OrderDirection, TotalCount};
 use crate::graphql::types::file::File;
 use crate::graphql::types::filter::ImageFilter;
@@ -28,7 +29,7 @@ use crate::graphql::{ContextExt, semanticNonNull};
 use crate::id::{FileId, WorkspaceId};
 use crate::image as images;
 use crate::image::rendition::{DeliveryFacts, RenditionRequest, Renditions, SrcSetRequest};
-use crate::query::page::{ListOrder, PageArgs};
+use crate::query::page::{ListOrder, Page, PageArgs, PageSelection};
 use cloudflare_images::wire;
 
 /// The projection of an `image/*` file that has been provisioned into Cloudflare Images.
@@ -423,10 +424,34 @@ pub async fn list_images(
     let list = list(workspace_id, ids, filter, page, order)?;
     let selection = ListSelection::of::<Image>(ctx).into();
     let (app, viewer) = (ctx.app(), ctx.viewer());
-    let page = images::list(app, viewer, list.clone(), &selection).await?;
+    let page = match list_with_files(ctx, &list, &selection).await? {
+        Some(page) => page,
+        None => images::list(app, viewer, list.clone(), &selection).await?,
+    };
     let (app, viewer) = (app.clone(), Arc::clone(viewer));
     let total = TotalCount::of_list(async move { images::count(&app, &viewer, &list).await });
     Ok(ImageConnection::new(page, total))
+}
+
+/// A page of images that was read together with their files, which the relation finds. `None` if they are not selected, if the
+/// viewer may not read them, and if that fails: the page is then read alone, so that only the field has an error.
+async fn list_with_files(
+    ctx: &Context<'_>,
+    list: &images::ImageList,
+    selection: &PageSelection<image::Column>,
+) -> Result<Option<Page<image::Entity>>> {
+    let Some(of_file) = related_columns_of_items::<Image, File>(ctx, "file") else { return Ok(None) };
+    if ctx.viewer().require(Scope::FilesRead).is_err() {
+        return Ok(None);
+    }
+    match images::list_with_files(ctx.app(), ctx.viewer(), list.clone(), selection, &of_file).await {
+        Ok((page, files)) => {
+            ctx.loaders().loader().keep_joined(of_file, files);
+            Ok(Some(page))
+        }
+        Err(Error::Fault { .. }) => Ok(None),
+        Err(refusal) => Err(refusal),
+    }
 }
 
 /// A page of the images of each of these workspaces.

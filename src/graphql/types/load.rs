@@ -1,6 +1,5 @@
 //! Rows by their keys: with the columns that a selection needs, or whole, by the loader of the request.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_graphql::Context;
@@ -31,7 +30,7 @@ macro_rules! load_rows {
                 ctx: &'a Context<'a>,
                 keys: Vec<$key>,
                 columns: &'a [$entity::Column],
-            ) -> BoxFuture<'a, Result<HashMap<$key, Self>, Error>> {
+            ) -> BoxFuture<'a, Result<Vec<($key, Self)>, Error>> {
                 Box::pin(async move {
                     let ids: Vec<_> = keys.into_iter().map($ids).collect();
                     let columns = columns::with(columns, $entity::Column::$column);
@@ -66,15 +65,15 @@ impl LoadRows<FileId> for File {
         ctx: &'a Context<'a>,
         keys: Vec<FileId>,
         columns: &'a [file::Column],
-    ) -> BoxFuture<'a, Result<HashMap<FileId, Self>, Error>> {
+    ) -> BoxFuture<'a, Result<Vec<(FileId, Self)>, Error>> {
         Box::pin(async move {
-            if let [id] = keys[..]
-                && let Some(file) = ctx.loaders().loader().take_joined(id, columns)
-            {
-                return Ok(HashMap::from([(id, File(file))]));
-            }
-            let columns = columns::with(columns, file::Column::Id);
-            let found = files::find_many(ctx.app(), ctx.viewer(), &keys, &columns).await?;
+            let found = match ctx.loaders().loader().take_joined(&keys, columns) {
+                Some(joined) => joined,
+                None => {
+                    let columns = columns::with(columns, file::Column::Id);
+                    files::find_many(ctx.app(), ctx.viewer(), &keys, &columns).await?
+                }
+            };
             Ok(found.into_iter().map(|row| (row.id, File(row))).collect())
         })
     }
@@ -89,7 +88,7 @@ impl LoadRows<ImageId> for Image {
         ctx: &'a Context<'a>,
         keys: Vec<ImageId>,
         columns: &'a [image::Column],
-    ) -> BoxFuture<'a, Result<HashMap<ImageId, Self>, Error>> {
+    ) -> BoxFuture<'a, Result<Vec<(ImageId, Self)>, Error>> {
         Box::pin(async move {
             let (app, viewer) = (ctx.app(), ctx.viewer());
             let columns = columns::with(columns, image::Column::Id);
@@ -100,11 +99,9 @@ impl LoadRows<ImageId> for Image {
                 && viewer.require(Scope::FilesRead).is_ok()
                 && let Ok(found) = images::find_with_file(app, viewer, id, &columns, &of_file).await
             {
-                let Some((image, file)) = found else { return Ok(HashMap::new()) };
-                if let Some(file) = file {
-                    ctx.loaders().loader().keep_joined(of_file, file);
-                }
-                return Ok(HashMap::from([(id, Image(image))]));
+                let Some((image, file)) = found else { return Ok(Vec::new()) };
+                ctx.loaders().loader().keep_joined(of_file, file.into_iter().collect());
+                return Ok(vec![(id, Image(image))]);
             }
             let found = images::find_many(app, viewer, &keys, &columns).await?;
             Ok(found.into_iter().map(|row| (row.id, Image(row))).collect())

@@ -8,6 +8,7 @@ use sea_orm::{ConnectionTrait, EntityTrait, IdenStatic};
 
 use super::index_ranges::{Bounds, IndexRanges, Scan};
 use super::position::{Position, decode};
+use super::related::Related;
 use super::{Count, KeysetRow, ListOrder, Page, PageRequest, PageSelection, SortKey, WorkspaceRow};
 use crate::app::Reader;
 use crate::entity::columns::{self, PartialRow};
@@ -35,6 +36,26 @@ where
     Ok(pages.remove(&()).unwrap_or_else(|| Page::empty(order)))
 }
 
+/// The same with rows of another table, of which each belongs to one of the page's, in the same statement.
+pub async fn page_with<E, R>(
+    db: &Reader,
+    ranges: &IndexRanges<E>,
+    order: ListOrder<E::Column>,
+    request: PageRequest,
+    selection: &PageSelection<E::Column>,
+    related: Related<R>,
+) -> Result<(Page<E>, Vec<R::Model>)>
+where
+    E: EntityTrait,
+    E::Model: KeysetRow<E::Column> + PartialRow<Column = E::Column> + Send + Sync,
+    R: EntityTrait,
+    R::Model: KeysetRow<R::Column> + PartialRow<Column = R::Column> + Send + Sync,
+{
+    let lists = TogetherWith { together: Together { db, ranges }, related };
+    let mut pages = pages(&lists, order, request, selection).await?;
+    Ok((pages.remove(&()).unwrap_or_else(|| Page::empty(order)), lists.related.into_found()))
+}
+
 /// Reads the same page of a list for each of its workspaces, in as many statements as one page takes.
 pub async fn page_of_each<E>(
     db: &Reader,
@@ -60,6 +81,15 @@ trait Lists<E: EntityTrait>: Sync {
     /// Whether the rows come from several ranges and have to be sorted.
     fn sorts(&self) -> bool;
 
+    /// The rows of a page of each of them, and of one more, in the order of the scan.
+    fn read_page(
+        &self,
+        columns: &[E::Column],
+        scan: Scan<'_, E::Column>,
+    ) -> impl Future<Output = Result<HashMap<Self::Key, Vec<E::Model>>>> + Send {
+        self.read(columns, scan)
+    }
+
     /// The rows of a scan of each of them, in the order of the scan.
     fn read(
         &self,
@@ -72,6 +102,12 @@ trait Lists<E: EntityTrait>: Sync {
 struct Together<'a, E: EntityTrait> {
     db: &'a Reader,
     ranges: &'a IndexRanges<E>,
+}
+
+/// One list whose page is read with rows of another table.
+struct TogetherWith<'a, E: EntityTrait, R: EntityTrait> {
+    together: Together<'a, E>,
+    related: Related<R>,
 }
 
 /// A list of each range.
@@ -107,7 +143,7 @@ where
         key.map_or(columns.clone(), |key| columns::with(&columns, key))
     };
     let columns = columns_of(&selection.columns, selection.cursors);
-    let mut rows = lists.read(&columns, Scan { order, descending, bounds, limit: size + 1 }).await?;
+    let mut rows = lists.read_page(&columns, Scan { order, descending, bounds, limit: size + 1 }).await?;
     // The lists that have a row at a position or beyond it.
     let exist_from = async |position: Option<&Position>, descending: bool, selected: bool| match position {
         Some(position) if selected => {
@@ -201,7 +237,9 @@ where
         let (chunks, mut rows) = (self.ranges.chunks(MAX_RANGES), Vec::new());
         for chunk in &chunks {
             let Some(statement) = scan.select(self.db.get_database_backend(), chunk, columns) else { break };
-            for row in self.db.query_all(&statement).await? {
+            let found = self.db.query_all(&statement).await?;
+            rows.reserve_exact(found.len());
+            for row in found {
                 rows.push(columns::decode(&row, columns, 0)?);
             }
         }
@@ -210,6 +248,55 @@ where
             rows.truncate(usize::try_from(scan.limit).unwrap_or(usize::MAX));
         }
         Ok(HashMap::from([((), rows)]))
+    }
+}
+
+impl<E, R> Lists<E> for TogetherWith<'_, E, R>
+where
+    E: EntityTrait,
+    E::Model: KeysetRow<E::Column> + PartialRow<Column = E::Column> + Send + Sync,
+    R: EntityTrait,
+    R::Model: KeysetRow<R::Column> + PartialRow<Column = R::Column> + Send + Sync,
+{
+    type Key = ();
+
+    fn keys(&self) -> &[()] {
+        &[()]
+    }
+
+    // A join does not promise the order of what is joined, though both databases keep it.
+    fn sorts(&self) -> bool {
+        true
+    }
+
+    async fn read_page(
+        &self,
+        columns: &[E::Column],
+        scan: Scan<'_, E::Column>,
+    ) -> Result<HashMap<(), Vec<E::Model>>> {
+        let (Together { db, ranges }, mut rows) = (&self.together, Vec::new());
+        for chunk in ranges.chunks(MAX_RANGES) {
+            let Some(statement) = scan.select(db.get_database_backend(), &chunk, columns) else { break };
+            let statement = self.related.join(statement, columns);
+            let found = db.query_all(&statement).await?;
+            rows.reserve_exact(found.len());
+            self.related.reserve(found.len());
+            for row in found {
+                rows.push(columns::decode(&row, columns, 0)?);
+                self.related.add(&row, columns.len())?;
+            }
+        }
+        sort(&mut rows, scan);
+        rows.truncate(usize::try_from(scan.limit).unwrap_or(usize::MAX));
+        Ok(HashMap::from([((), rows)]))
+    }
+
+    async fn read(
+        &self,
+        columns: &[E::Column],
+        scan: Scan<'_, E::Column>,
+    ) -> Result<HashMap<(), Vec<E::Model>>> {
+        self.together.read(columns, scan).await
     }
 }
 
