@@ -116,6 +116,10 @@ impl DeliveryFacts {
         Column::FocalY,
     ];
 
+    /// The columns that the URL of an image depends on, unless it [`replaces_public`](DeliveryFacts::replaces_public).
+    pub const URL_COLUMNS: [Column; 5] =
+        [Column::Id, Column::WorkspaceId, Column::RequireSignedUrls, Column::CfImageId, Column::AccountHash];
+
     /// Fetches what these renditions of some images need. What cannot be fetched fails each rendition that depends on it.
     /// `keeping_all` finds those of some workspaces whose policy keeps all metadata; it is called only if that matters.
     pub async fn fetch<F>(
@@ -161,11 +165,7 @@ impl DeliveryFacts {
     /// variant that keeps metadata.
     pub fn url(&self, image: &Model) -> Result<(String, Option<DateTime<Utc>>)> {
         let renderer = Renderer { facts: self, image, expires_in: None };
-        // If the account's variants are unknown, `public` is assumed to be as Cloudflare creates it, which delivers no metadata.
-        // So images stay visible while the account's API is down.
-        let variants = self.variants.as_ref().map_or(&[][..], |known| known.as_slice());
-        let public = variants.iter().find(|known| known.id == PUBLIC);
-        if let Some(public) = public.filter(|public| delivery::keeps_metadata(public))
+        if let Some(public) = self.public_keeping_metadata()
             && !renderer.allows_all_metadata()
         {
             let fallback = renderer.variant_without_metadata(public)?;
@@ -175,6 +175,19 @@ impl DeliveryFacts {
         }
         let signer = renderer.signer(image.require_signed_urls)?;
         Ok(delivery::url(&self.urls, image, PUBLIC, signer.as_ref()))
+    }
+
+    /// Whether the URL of an image may be that of a fallback, because the `public` variant keeps metadata. It depends on all of
+    /// [`COLUMNS`](DeliveryFacts::COLUMNS) then.
+    pub fn replaces_public(&self, image: &Model) -> bool {
+        self.public_keeping_metadata().is_some() && !self.keeping_all.contains(&image.workspace_id)
+    }
+
+    /// The `public` variant, if it keeps metadata. If the account's variants are unknown, it is assumed to be as Cloudflare creates
+    /// it, which delivers none. So images stay visible while the account's API is down.
+    fn public_keeping_metadata(&self) -> Option<&Variant> {
+        let variants = self.variants.as_ref().map_or(&[][..], |known| known.as_slice());
+        variants.iter().find(|known| known.id == PUBLIC).filter(|public| delivery::keeps_metadata(public))
     }
 
     /// A rendition of an image: a named variant or a transformation. If it cannot be delivered for this image, the result is

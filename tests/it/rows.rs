@@ -393,7 +393,10 @@ async fn statements_fetch_the_columns_that_are_selected() {
     }
     let relation = "{ images(first: 1) { edges { node { file { size } } } } }";
     assert_eq!(columns_read(&server, "page", relation, json!({})).await, ["file_id", "id"]);
-    assert_eq!(columns_read(&server, "file", relation, json!({})).await, ["blob_id", "id", "size"]);
+    assert_eq!(columns_read(&server, "file", relation, json!({})).await, ["id", "size"]);
+    let urls = "{ images(first: 1) { nodes { url } } }";
+    let of_url = ["account_hash", "cf_image_id", "id", "require_signed_urls", "workspace_id"];
+    assert_eq!(columns_read(&server, "image", urls, json!({})).await, of_url);
     // Who is asking, and the page with its files.
     assert_eq!(server.statements(relation, json!({})).await, 2);
     // Two selections of a relation are two statements.

@@ -62,7 +62,8 @@ impl File {
 
     /// Null until the bytes have arrived.
     async fn size(&self) -> Option<ByteSize> {
-        self.0.blob_id.map(|_| self.0.size.into())
+        // There is no empty file.
+        (self.0.size > 0).then(|| self.0.size.into())
     }
 
     /// Lower-case hex SHA-256 of the bytes. Null until they have arrived.

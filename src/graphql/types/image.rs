@@ -14,7 +14,7 @@ use crate::entity::json_text::JsonText;
 use crate::entity::workspace::ExifPolicy;
 use crate::error::{Error, Result};
 use crate::graphql::context::parse_ids;
-use crate::graphql::error::top_level;
+use crate::graphql::error::{from_loader, top_level};
 use crate::graphql::rows::{ListSelection, related_columns_of_items};
 use crate::graphql::types::connection::{OrderDirection, TotalCount};
 use crate::graphql::types::file::File;
@@ -26,7 +26,7 @@ use crate::graphql::types::transform::{
 };
 use crate::graphql::types::workspace::Workspace;
 use crate::graphql::{ContextExt, semanticNonNull};
-use crate::id::{FileId, WorkspaceId};
+use crate::id::{FileId, ImageId, WorkspaceId};
 use crate::image as images;
 use crate::image::rendition::{DeliveryFacts, RenditionRequest, Renditions, SrcSetRequest};
 use crate::query::page::{ListOrder, Page, PageArgs, PageSelection};
@@ -109,13 +109,21 @@ impl Image {
     /// does not provide the signing key, and when there is no such variant.
     #[graphql(directive = semanticNonNull::apply(None))]
     #[page]
-    #[columns(DeliveryFacts::COLUMNS)]
+    #[columns(DeliveryFacts::URL_COLUMNS)]
     async fn url(
         rows: &[&Image],
         ctx: &Context<'_>,
     ) -> impl Fn(&Image) -> Option<async_graphql::Result<UrlText>> {
         let facts = facts(rows, ctx, Renditions::Public).await;
-        move |image: &Image| Some(facts.url(&image.0).map(|(url, _)| UrlText(url)).map_err(top_level))
+        let whole = whole_rows(ctx, rows.iter().filter(|image| facts.replaces_public(&image.0))).await;
+        move |image: &Image| {
+            let row = match &whole {
+                Ok(whole) => whole.get(&image.0.id).unwrap_or(&image.0),
+                Err(problem) if facts.replaces_public(&image.0) => return Some(Err(problem.clone())),
+                Err(_) => &image.0,
+            };
+            Some(facts.url(row).map(|(url, _)| UrlText(url)).map_err(top_level))
+        }
     }
 
     /// When `url` expires. Null for a public image.
@@ -318,6 +326,19 @@ async fn facts(rows: &[&Image], ctx: &Context<'_>, renditions: Renditions<'_>) -
             .collect()
     };
     DeliveryFacts::fetch(ctx.app(), &images, renditions, keeping_all).await
+}
+
+/// The rows of some images with all columns, by the loader. A viewer who may not read images has them from a write, which returns
+/// whole rows, so that none is loaded.
+async fn whole_rows<'a>(
+    ctx: &Context<'_>,
+    images: impl Iterator<Item = &'a &'a Image>,
+) -> async_graphql::Result<HashMap<ImageId, image::Model>> {
+    let ids: Vec<ImageId> = images.map(|image| image.0.id).collect();
+    if ids.is_empty() || ctx.viewer().require(Scope::ImagesRead).is_err() {
+        return Ok(HashMap::new());
+    }
+    ctx.loaders().load_many(ids).await.map_err(from_loader)
 }
 
 /// Encodings an original may have. More may be added: clients need a default branch.
