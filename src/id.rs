@@ -44,6 +44,15 @@ macro_rules! ids {
                 pub fn new(now: DateTime<Utc>) -> Self {
                     Self(uuid_v7(now))
                 }
+
+                /// The text in ASCII.
+                pub fn ascii(self) -> [u8; $prefix.len() + 1 + SUFFIX] {
+                    let mut text = [0; $prefix.len() + 1 + SUFFIX];
+                    let (prefix, suffix) = text.split_at_mut($prefix.len() + 1);
+                    prefix.copy_from_slice(concat!($prefix, "_").as_bytes());
+                    encode(self.0, suffix);
+                    text
+                }
             }
 
             impl sea_orm::TryFromU64 for $name {
@@ -54,12 +63,8 @@ macro_rules! ids {
 
             impl fmt::Display for $name {
                 fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                    let mut text = [0; $prefix.len() + 1 + SUFFIX];
-                    let (prefix, suffix) = text.split_at_mut($prefix.len() + 1);
-                    prefix.copy_from_slice(concat!($prefix, "_").as_bytes());
-                    encode(self.0, suffix);
                     // Characters of the prefix and of the alphabet are ASCII.
-                    f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+                    f.write_str(std::str::from_utf8(&self.ascii()).map_err(|_| fmt::Error)?)
                 }
             }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use async_graphql::{EnumType, ID, Value};
+use async_graphql::{EnumType, Value};
 use serde::Serialize;
 
 use crate::graphql::error::UserErrorCode;
@@ -10,10 +10,11 @@ use crate::graphql::rows::raw_text;
 use crate::graphql::types::connection::CountPrecision;
 use crate::graphql::types::file::{FileStatus, ImageProvisionStatus};
 use crate::graphql::types::image::ImageFormat;
-use crate::graphql::types::scalar::{ByteSize, DateTime, Json, JsonRef, Url, UrlText};
+use crate::graphql::types::scalar::{ByteSize, DateTime, Id, Json, JsonRef, Url, UrlText};
 use crate::graphql::types::viewer::{TokenScope, UserRole};
 use crate::graphql::types::workspace::WorkspaceRole;
 use crate::graphql::types::workspace_policy::{DuplicatePolicy, ExifPolicy};
+use crate::id::{ApiTokenId, DirectUploadId, FileId, ImageId, MembershipId, UserId, WorkspaceId};
 
 /// A value that can be appended to a JSON text.
 pub trait WriteJson {
@@ -97,11 +98,23 @@ enums!(
     WorkspaceRole,
 );
 
-impl WriteJson for ID {
-    fn write_json(&self, json: &mut Vec<u8>) {
-        write_text(self.as_str(), json);
-    }
+macro_rules! ids {
+    ($($id:ty),+ $(,)?) => {
+        $(
+            impl WriteJson for Id<$id> {
+                fn write_json(&self, json: &mut Vec<u8>) {
+                    let text = self.0.ascii();
+                    json.reserve(text.len() + 2);
+                    json.push(b'"');
+                    json.extend_from_slice(&text);
+                    json.push(b'"');
+                }
+            }
+        )+
+    };
 }
+
+ids!(ApiTokenId, DirectUploadId, FileId, ImageId, MembershipId, UserId, WorkspaceId);
 
 impl WriteJson for DateTime {
     fn write_json(&self, json: &mut Vec<u8>) {

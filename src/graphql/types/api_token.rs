@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use async_graphql::{Context, ID};
+use async_graphql::Context;
 use row_object::row_object;
 
 use crate::api_token as tokens;
@@ -12,9 +12,9 @@ use crate::error::Result;
 use crate::graphql::ContextExt;
 use crate::graphql::rows::ListSelection;
 use crate::graphql::types::connection::TotalCount;
-use crate::graphql::types::scalar::DateTime;
+use crate::graphql::types::scalar::{DateTime, Id};
 use crate::graphql::types::viewer::TokenScope;
-use crate::id::WorkspaceId;
+use crate::id::{ApiTokenId, WorkspaceId};
 use crate::query::page::PageArgs;
 
 /// A long-lived credential. Its secret is shown once, when it is created.
@@ -24,8 +24,8 @@ pub struct ApiToken(pub api_token::Model);
 #[row_object(api_token)]
 impl ApiToken {
     /// Prefixed, globally unique, opaque id.
-    pub async fn id(&self) -> ID {
-        self.0.id.to_string().into()
+    pub async fn id(&self) -> Id<ApiTokenId> {
+        Id(self.0.id)
     }
 
     /// Name that tells the token's purpose.
@@ -44,8 +44,8 @@ impl ApiToken {
     }
 
     /// The one workspace it is limited to. Null for a token for every workspace of its user.
-    async fn workspace_id(&self) -> Option<ID> {
-        self.0.workspace_id.map(|id| id.to_string().into())
+    async fn workspace_id(&self) -> Option<Id<WorkspaceId>> {
+        self.0.workspace_id.map(Id)
     }
 
     /// When it expires. Null when it does not expire.

@@ -1,13 +1,14 @@
 //! `DirectUpload`.
 
-use async_graphql::{Context, Enum, ID, Object, SimpleObject};
+use async_graphql::{Context, Enum, Object, SimpleObject};
 
 use crate::direct_upload as direct_uploads;
 use crate::entity::direct_upload;
 use crate::graphql::ContextExt;
 use crate::graphql::error::{UserError, from_loader, top_level};
 use crate::graphql::types::file::File;
-use crate::graphql::types::scalar::{ByteSize, DateTime, Url};
+use crate::graphql::types::scalar::{ByteSize, DateTime, Id, Url};
+use crate::id::DirectUploadId;
 
 /// A one-time permission to send bytes for one file without an API token.
 pub struct DirectUpload(pub direct_upload::Model);
@@ -16,8 +17,8 @@ pub struct DirectUpload(pub direct_upload::Model);
 #[Object]
 impl DirectUpload {
     /// Prefixed, globally unique, opaque id.
-    pub async fn id(&self) -> ID {
-        self.0.id.to_string().into()
+    pub async fn id(&self) -> Id<DirectUploadId> {
+        Id(self.0.id)
     }
 
     /// The file that the bytes are for. Null once the upload was cancelled or has expired, because the file is deleted

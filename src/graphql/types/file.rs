@@ -17,11 +17,11 @@ use crate::graphql::rows::ListSelection;
 use crate::graphql::types::connection::{OrderDirection, TotalCount};
 use crate::graphql::types::filter::FileFilter;
 use crate::graphql::types::image::Image;
-use crate::graphql::types::scalar::{ByteSize, DateTime, JsonRef, Url};
+use crate::graphql::types::scalar::{ByteSize, DateTime, Id, JsonRef, Url};
 use crate::graphql::types::viewer::User;
 use crate::graphql::types::workspace::Workspace;
 use crate::graphql::{ContextExt, semanticNonNull};
-use crate::id::{UserId, WorkspaceId};
+use crate::id::{FileId, UserId, WorkspaceId};
 use crate::query::page::{ListOrder, PageArgs};
 
 /// A stored file of any type. An image file also has an `Image`, its projection in the image service.
@@ -31,13 +31,13 @@ pub struct File(pub file::Model);
 #[row_object(file)]
 impl File {
     /// Prefixed, globally unique, opaque id.
-    pub async fn id(&self) -> ID {
-        self.0.id.to_string().into()
+    pub async fn id(&self) -> Id<FileId> {
+        Id(self.0.id)
     }
 
     /// Id of the workspace it belongs to.
-    async fn workspace_id(&self) -> ID {
-        self.0.workspace_id.to_string().into()
+    async fn workspace_id(&self) -> Id<WorkspaceId> {
+        Id(self.0.workspace_id)
     }
 
     /// The workspace it belongs to.

@@ -20,7 +20,7 @@ use crate::graphql::types::connection::{OrderDirection, TotalCount};
 use crate::graphql::types::file::File;
 use crate::graphql::types::filter::ImageFilter;
 use crate::graphql::types::photo::{FocalPoint, PhotoInfo};
-use crate::graphql::types::scalar::{ByteSize, DateTime, JsonRef, Url, UrlText};
+use crate::graphql::types::scalar::{ByteSize, DateTime, Id, JsonRef, Url, UrlText};
 use crate::graphql::types::transform::{
     ImageRendition, ImageSrcSet, ImageTransformInput, TransformFit, TransformMetadata,
 };
@@ -41,13 +41,13 @@ pub struct Image(pub image::Model);
 #[row_object(image)]
 impl Image {
     /// Prefixed, globally unique, opaque id.
-    pub async fn id(&self) -> ID {
-        self.0.id.to_string().into()
+    pub async fn id(&self) -> Id<ImageId> {
+        Id(self.0.id)
     }
 
     /// Id of the underlying file.
-    async fn file_id(&self) -> ID {
-        self.0.file_id.to_string().into()
+    async fn file_id(&self) -> Id<FileId> {
+        Id(self.0.file_id)
     }
 
     /// The underlying file.
@@ -58,8 +58,8 @@ impl Image {
     }
 
     /// Id of the workspace it belongs to.
-    async fn workspace_id(&self) -> ID {
-        self.0.workspace_id.to_string().into()
+    async fn workspace_id(&self) -> Id<WorkspaceId> {
+        Id(self.0.workspace_id)
     }
 
     /// The workspace it belongs to.

@@ -1,11 +1,12 @@
 //! Custom scalars.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use async_graphql::parser::types::Field;
 use async_graphql::registry::Registry;
 use async_graphql::{
-    ContextSelectionSet, InputValueError, InputValueResult, Name, OutputType, Pos, Positioned, Scalar,
+    ContextSelectionSet, ID, InputValueError, InputValueResult, Name, OutputType, Pos, Positioned, Scalar,
     ScalarType, ServerResult, Value,
 };
 use chrono::{SecondsFormat, Utc};
@@ -94,6 +95,31 @@ impl OutputType for UrlText {
 
     async fn resolve(&self, _: &ContextSelectionSet<'_>, _: &Positioned<Field>) -> ServerResult<Value> {
         Ok(Value::String(self.0.clone()))
+    }
+}
+
+/// An id. It is written without a text of its own: a page has hundreds of ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Id<T>(pub T);
+
+impl<T: fmt::Display + Send + Sync> OutputType for Id<T> {
+    fn type_name() -> Cow<'static, str> {
+        <ID as OutputType>::type_name()
+    }
+
+    fn create_type_info(registry: &mut Registry) -> String {
+        <ID as OutputType>::create_type_info(registry)
+    }
+
+    async fn resolve(&self, _: &ContextSelectionSet<'_>, _: &Positioned<Field>) -> ServerResult<Value> {
+        Ok(Value::String(self.0.to_string()))
+    }
+}
+
+// The field of an interface is an `ID`, which is made of what can be displayed.
+impl<T: fmt::Display> fmt::Display for Id<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

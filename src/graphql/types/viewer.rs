@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use async_graphql::{Context, Enum, ID, Object};
+use async_graphql::{Context, Enum, Object};
 use row_object::row_object;
 
 use crate::auth;
@@ -10,9 +10,10 @@ use crate::entity::{api_token, user};
 use crate::graphql::rows::Row;
 use crate::graphql::types::api_token::{ApiTokenConnection, list_own_tokens};
 use crate::graphql::types::connection::{connection, page_args};
-use crate::graphql::types::scalar::DateTime;
+use crate::graphql::types::scalar::{DateTime, Id};
 use crate::graphql::types::workspace::{WorkspaceConnection, WorkspaceOrder, list_workspaces};
 use crate::graphql::{ContextExt, semanticNonNull};
+use crate::id::UserId;
 
 /// The authenticated caller and their rights.
 pub struct Viewer(pub Arc<auth::Viewer>);
@@ -93,8 +94,8 @@ pub struct User(pub user::Model);
 #[row_object(user)]
 impl User {
     /// Prefixed, globally unique, opaque id.
-    pub async fn id(&self) -> ID {
-        self.0.id.to_string().into()
+    pub async fn id(&self) -> Id<UserId> {
+        Id(self.0.id)
     }
 
     /// Display name.

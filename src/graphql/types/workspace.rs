@@ -16,7 +16,7 @@ use crate::graphql::types::connection::{ByWorkspace, OrderDirection, TotalCount,
 use crate::graphql::types::file::{FileConnection, FileOrder, files_by_workspace};
 use crate::graphql::types::filter::{FileFilter, ImageFilter};
 use crate::graphql::types::image::{ImageConnection, ImageOrder, images_by_workspace};
-use crate::graphql::types::scalar::{ByteSize, DateTime};
+use crate::graphql::types::scalar::{ByteSize, DateTime, Id};
 use crate::graphql::types::workspace_member::{WorkspaceMemberConnection, members_by_workspace};
 use crate::graphql::types::workspace_policy::WorkspacePolicy;
 use crate::graphql::{ContextExt, semanticNonNull};
@@ -31,8 +31,8 @@ pub struct Workspace(pub workspace::Model);
 #[row_object(workspace)]
 impl Workspace {
     /// Prefixed, globally unique, opaque id.
-    pub async fn id(&self) -> ID {
-        self.0.id.to_string().into()
+    pub async fn id(&self) -> Id<WorkspaceId> {
+        Id(self.0.id)
     }
 
     /// Display name.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use async_graphql::{Context, ID};
+use async_graphql::Context;
 use row_object::row_object;
 
 use crate::entity::membership;
@@ -12,10 +12,10 @@ use crate::graphql::ContextExt;
 use crate::graphql::rows::ListSelection;
 use crate::graphql::semanticNonNull;
 use crate::graphql::types::connection::TotalCount;
-use crate::graphql::types::scalar::DateTime;
+use crate::graphql::types::scalar::{DateTime, Id};
 use crate::graphql::types::viewer::User;
 use crate::graphql::types::workspace::WorkspaceRole;
-use crate::id::{UserId, WorkspaceId};
+use crate::id::{MembershipId, UserId, WorkspaceId};
 use crate::query::page::PageArgs;
 use crate::workspace::member as members;
 
@@ -26,8 +26,8 @@ pub struct WorkspaceMember(pub membership::Model);
 #[row_object(membership)]
 impl WorkspaceMember {
     /// Prefixed, globally unique, opaque id.
-    pub async fn id(&self) -> ID {
-        self.0.id.to_string().into()
+    pub async fn id(&self) -> Id<MembershipId> {
+        Id(self.0.id)
     }
 
     /// The user.
