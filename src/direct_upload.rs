@@ -15,6 +15,8 @@ mod form;
 
 pub mod progress;
 
+use std::sync::Arc;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, sea_query::Expr};
 use url::Url;
@@ -22,9 +24,9 @@ use url::Url;
 use crate::app::App;
 use crate::auth::Viewer;
 use crate::entity::api_token::Scope;
-use crate::entity::direct_upload::{self, Entity, Model, Status, Transport};
+use crate::entity::direct_upload::{self, Column, Entity, Model, Status, Transport};
 use crate::entity::event::EventKind;
-use crate::entity::{Failure, file, workspace};
+use crate::entity::{Failure, columns, file, workspace};
 use crate::error::{Code, Error, Refusal, Result};
 use crate::id::{DirectUploadId, FileId};
 use crate::job;
@@ -43,37 +45,89 @@ const READ_SCOPES: [Scope; 3] = [Scope::UploadsCreate, Scope::FilesWrite, Scope:
 /// Any of these lets a token create, complete and cancel them.
 const WRITE_SCOPES: [Scope; 2] = [Scope::UploadsCreate, Scope::FilesWrite];
 
-/// One direct upload, if the viewer may see it.
+/// The given columns of a direct upload, if the viewer may see it.
 ///
 /// # Errors
 /// `FORBIDDEN` without one of the scopes that may read it.
-pub async fn find(app: &App, viewer: &Viewer, id: DirectUploadId) -> Result<Option<Model>> {
+pub async fn find(
+    app: &App,
+    viewer: &Viewer,
+    id: DirectUploadId,
+    columns: &[Column],
+) -> Result<Option<Model>> {
+    Ok(find_many(app, viewer, &[id], columns).await?.pop())
+}
+
+/// The given columns of those of the given direct uploads that the viewer may see, in no particular order.
+///
+/// # Errors
+/// `FORBIDDEN` without one of the scopes that may read them.
+pub async fn find_many(
+    app: &App,
+    viewer: &Viewer,
+    ids: &[DirectUploadId],
+    columns: &[Column],
+) -> Result<Vec<Model>> {
     viewer.require_any(&READ_SCOPES)?;
-    Ok(direct_upload::visible_to(&viewer.access())
-        .filter(direct_upload::COLUMN.id.eq(id))
-        .one(&app.db.read)
+    let of_ids = columns::is_one_of(&app.db.read, Column::Id, ids.iter().map(|id| id.0));
+    Ok(columns::fetch(&app.db.read, direct_upload::visible_to(&viewer.access()).filter(of_ids), columns)
         .await?)
 }
 
-/// Those of the given direct uploads that the viewer may see, in no particular order.
-pub async fn find_many(app: &App, viewer: &Viewer, ids: &[DirectUploadId]) -> Result<Vec<Model>> {
-    viewer.require_any(&READ_SCOPES)?;
-    let of_ids = direct_upload::COLUMN.id.is_in(ids.iter().copied());
-    Ok(direct_upload::visible_to(&viewer.access()).filter(of_ids).all(&app.db.read).await?)
+/// Where the bytes of uploads are sent.
+pub struct UploadUrls {
+    viewer: Arc<Viewer>,
+    /// `None` if none of the uploads needs it.
+    signed: Option<put::SignedUrls>,
 }
 
-/// Where the bytes are sent. `None` for a viewer who may not upload, because the URL is all that sending them takes, and for
-/// an upload that is no longer open.
-pub async fn upload_url(app: &App, viewer: &Viewer, upload: &Model) -> Result<Option<Url>> {
-    let may = viewer.require_any(&WRITE_SCOPES).is_ok() && viewer.require_editor(upload.workspace_id).is_ok();
-    if !may || upload.status != Status::Open {
-        return Ok(None);
+impl UploadUrls {
+    /// The columns of an upload that its URL depends on.
+    pub const COLUMNS: [Column; 6] = [
+        Column::Id,
+        Column::WorkspaceId,
+        Column::Status,
+        Column::Transport,
+        Column::UploadUrl,
+        Column::ExpiresAt,
+    ];
+
+    /// Loads what the URLs of these uploads need.
+    pub async fn new(
+        app: &App,
+        viewer: &Arc<Viewer>,
+        uploads: impl IntoIterator<Item = &Model>,
+    ) -> Result<Self> {
+        let mut urls = UploadUrls { viewer: Arc::clone(viewer), signed: None };
+        if uploads.into_iter().any(|upload| urls.may_send(upload) && is_signed(upload)) {
+            urls.signed = Some(put::SignedUrls::new(app).await?);
+        }
+        Ok(urls)
     }
-    match (&upload.upload_url, upload.transport) {
-        (Some(url), _) => Ok(Url::parse(url).ok()),
-        (None, Transport::Put) => put::url(app, upload).await.map(Some),
-        (None, Transport::FormPost) => Ok(None),
+
+    /// That of one of them. `None` for a viewer who may not upload, because the URL is all that sending the bytes takes, and for an
+    /// upload that is no longer open.
+    pub fn of(&self, upload: &Model) -> Option<Url> {
+        if !self.may_send(upload) {
+            return None;
+        }
+        match (&upload.upload_url, &self.signed) {
+            (Some(url), _) => Url::parse(url).ok(),
+            (None, Some(signed)) if is_signed(upload) => Some(signed.of(upload)),
+            (None, _) => None,
+        }
     }
+
+    fn may_send(&self, upload: &Model) -> bool {
+        upload.status == Status::Open
+            && self.viewer.require_any(&WRITE_SCOPES).is_ok()
+            && self.viewer.require_editor(upload.workspace_id).is_ok()
+    }
+}
+
+/// Whether the bytes are sent to this server.
+fn is_signed(upload: &Model) -> bool {
+    upload.upload_url.is_none() && upload.transport == Transport::Put
 }
 
 /// The response that a client received when it sent the bytes, as it reports it.
@@ -134,7 +188,7 @@ pub async fn complete(
         _ => Ok(()),
     };
     // The state of the row decides, and not the result of this call: another request may have ended the upload first.
-    let upload = find(app, viewer, id).await?.ok_or_else(|| Error::not_found("direct upload").at("id"))?;
+    let upload = find_whole(app, viewer, id).await.map_err(|e| e.at("id"))?;
     let error = match upload.status {
         Status::Completed => return Ok(upload),
         Status::Failed => failed(&upload),
@@ -173,7 +227,7 @@ pub async fn cancel(app: &App, viewer: &Viewer, id: DirectUploadId) -> Result<(M
                 .await?
         }
     };
-    let upload = find(app, viewer, id).await?.ok_or_else(|| Error::not_found("direct upload").at("id"))?;
+    let upload = find_whole(app, viewer, id).await.map_err(|e| e.at("id"))?;
     if upload.status == Status::Completed {
         let message = "This upload is completed and cannot be cancelled; delete its file instead.";
         return Err(Error::refuse(Code::Conflict, message).at("id"));
@@ -223,9 +277,15 @@ pub async fn run_due(app: &App, upload: Model) -> Result<()> {
 /// A direct upload that the viewer may change.
 async fn find_editable(app: &App, viewer: &Viewer, id: DirectUploadId) -> Result<Model> {
     viewer.require_any(&WRITE_SCOPES)?;
-    let Some(upload) = find(app, viewer, id).await? else { return Err(Error::not_found("direct upload")) };
+    let upload = find_whole(app, viewer, id).await?;
     viewer.require_editor(upload.workspace_id)?;
     Ok(upload)
+}
+
+/// A direct upload with all its columns.
+async fn find_whole(app: &App, viewer: &Viewer, id: DirectUploadId) -> Result<Model> {
+    let upload = find(app, viewer, id, &columns::all::<Entity>()).await?;
+    upload.ok_or_else(|| Error::not_found("direct upload"))
 }
 
 /// Completes an open upload, if its bytes have arrived.

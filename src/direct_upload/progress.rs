@@ -9,7 +9,8 @@ use tokio::time::Instant;
 
 use crate::app::App;
 use crate::auth::{Credential, Viewer};
-use crate::entity::direct_upload::{Model, Status};
+use crate::entity::columns;
+use crate::entity::direct_upload::{Column, Model, Status};
 use crate::error::{Error, Result};
 use crate::id::DirectUploadId;
 
@@ -18,7 +19,7 @@ const MIN_INTERVAL: Duration = Duration::from_millis(500);
 /// Longest time between two reads of an upload that does not change.
 const MAX_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Streams the current state of an upload and then each change of it, at most twice a second. The stream ends after the first
+/// Streams the given columns of an upload and then each change of it, at most twice a second. The stream ends after the first
 /// state that is not `OPEN`. Each item has the viewer whose rights were checked for it.
 ///
 /// # Errors
@@ -28,15 +29,18 @@ pub async fn follow(
     app: &App,
     credential: &Arc<Credential>,
     id: DirectUploadId,
+    columns: &[Column],
 ) -> Result<impl Stream<Item = Result<(Model, Arc<Viewer>)>> + Send + use<>> {
     let viewer = credential.viewer(app, Credential::MAX_AGE).await?;
-    let Some(first) = super::find(app, &viewer, id).await? else {
+    let columns = FOLLOWED.iter().fold(columns.to_vec(), |columns, column| columns::with(&columns, *column));
+    let Some(first) = super::find(app, &viewer, id, &columns).await? else {
         return Err(Error::not_found("direct upload").at("id"));
     };
     let latest_event = app.event_notifier.subscribe(first.workspace_id);
     let follower = Follower {
         app: app.clone(),
         credential: Arc::clone(credential),
+        columns,
         latest_event,
         sent: first.clone(),
         read_at: Instant::now(),
@@ -63,6 +67,7 @@ enum Next {
 struct Follower {
     app: App,
     credential: Arc<Credential>,
+    columns: Vec<Column>,
     /// Sequence number of the newest event of the workspace. Every end of an upload appends an event.
     latest_event: watch::Receiver<i64>,
     /// The state that was sent last.
@@ -81,7 +86,7 @@ impl Follower {
             }
             self.read_at = Instant::now();
             let viewer = self.credential.viewer(&self.app, Credential::MAX_AGE).await?;
-            let found = super::find(&self.app, &viewer, self.sent.id).await?;
+            let found = super::find(&self.app, &viewer, self.sent.id, &self.columns).await?;
             let found = found.ok_or_else(|| Error::not_found("direct upload").at("id"))?;
             if visible_fields(&found) != visible_fields(&self.sent) {
                 self.interval = MIN_INTERVAL;
@@ -92,6 +97,18 @@ impl Follower {
         }
     }
 }
+
+/// The columns that following an upload reads itself.
+const FOLLOWED: [Column; 8] = [
+    Column::Id,
+    Column::WorkspaceId,
+    Column::Status,
+    Column::BytesReceived,
+    Column::FileId,
+    Column::UploadUrl,
+    Column::Failure,
+    Column::ExpiresAt,
+];
 
 /// The fields whose changes are sent.
 fn visible_fields(upload: &Model) -> impl PartialEq {

@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::auth::url_signature::{self, Signer};
 use crate::content::mime::DeclaredType;
 use crate::entity::direct_upload::{self, Column, Entity, Model, Status, Transport};
-use crate::entity::file;
+use crate::entity::{columns, file};
 use crate::error::{Code, Error, Result};
 use crate::id::{DirectUploadId, uuid_v7};
 use crate::ingest::dedup;
@@ -41,16 +41,29 @@ pub struct SignedUpload {
     pub signature: String,
 }
 
-/// The signed URL at which this server receives the bytes of an upload.
-pub async fn url(app: &App, upload: &Model) -> Result<Url> {
-    let expires = upload.expires_at.timestamp();
-    let signature = Signer::load(app).await?.sign(&message(upload.id, expires));
-    let mut url = app.public_url()?;
-    if let Ok(mut path) = url.path_segments_mut() {
-        path.pop_if_empty().extend(["uploads", &upload.id.to_string()]);
+/// The signed URLs at which this server receives the bytes of uploads.
+pub(super) struct SignedUrls {
+    signer: Signer,
+    public_url: Url,
+}
+
+impl SignedUrls {
+    pub(super) async fn new(app: &App) -> Result<Self> {
+        Ok(SignedUrls { signer: Signer::load(app).await?, public_url: app.public_url()? })
     }
-    url.query_pairs_mut().append_pair("expires", &expires.to_string()).append_pair("signature", &signature);
-    Ok(url)
+
+    pub(super) fn of(&self, upload: &Model) -> Url {
+        let expires = upload.expires_at.timestamp();
+        let signature = self.signer.sign(&message(upload.id, expires));
+        let mut url = self.public_url.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(["uploads", &upload.id.to_string()]);
+        }
+        url.query_pairs_mut()
+            .append_pair("expires", &expires.to_string())
+            .append_pair("signature", &signature);
+        url
+    }
 }
 
 /// Receives the bytes of an upload and completes it; the signed URL is the authorization. Until the URL expires, a repeated
@@ -155,7 +168,8 @@ impl Drop for UploadGuard {
 pub(super) async fn complete_presigned(app: &App, upload: &Model) -> Result<()> {
     // Each call makes a copy in the store and one on disk, so calls for one upload run one after the other.
     let _guard = UploadGuard::acquire(app, upload.id).await?;
-    let current = direct_upload::by_id_unscoped(upload.id).one(&app.db.read).await?;
+    let of_id = direct_upload::by_id_unscoped(upload.id);
+    let current = columns::fetch(&app.db.read, of_id, &[Column::Status]).await?.pop();
     if current.is_none_or(|current| current.status != Status::Open) {
         return Ok(());
     }

@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use crate::entity::api_token::Scopes;
 use crate::entity::json_text::JsonText;
-use crate::entity::{StringList, file, image, membership, user, workspace};
-use crate::id::{ApiTokenId, FileId, ImageId, MembershipId, UserId, WorkspaceId};
+use crate::entity::{StringList, direct_upload, file, image, membership, user, workspace};
+use crate::id::{ApiTokenId, DirectUploadId, FileId, ImageId, MembershipId, UserId, WorkspaceId};
 
 /// A model of which some columns can be read without the others. `#[derive(PartialRow)]` implements it.
 ///
@@ -131,6 +131,9 @@ unread! {
     ApiTokenId = ApiTokenId(Uuid::nil()),
     FileId = FileId(Uuid::nil()),
     ImageId = ImageId(Uuid::nil()),
+    DirectUploadId = DirectUploadId(Uuid::nil()),
+    direct_upload::Status = direct_upload::Status::Open,
+    direct_upload::Transport = direct_upload::Transport::Put,
     file::Status = file::Status::Ready,
     file::ImageStatus = file::ImageStatus::NotApplicable,
     image::State = image::State::Ready,

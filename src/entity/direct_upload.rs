@@ -1,5 +1,6 @@
 //! Direct uploads: one-time permissions to send bytes for one file without an API token.
 
+use row_object::PartialRow;
 use sea_orm::entity::prelude::*;
 
 use crate::access::WorkspaceAccess;
@@ -36,7 +37,7 @@ pub enum Transport {
 
 #[sea_orm::model]
 #[derive(Debug, Clone, PartialEq, DeriveEntityModel)]
-#[sea_orm(table_name = "direct_upload")]
+#[sea_orm(table_name = "direct_upload", model_attrs(derive(PartialRow)))]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: DirectUploadId,

@@ -238,7 +238,14 @@ impl Loader<DirectUploadId> for ViewerLoader {
         &self,
         keys: &[DirectUploadId],
     ) -> Result<HashMap<DirectUploadId, direct_upload::Model>, Arc<Error>> {
-        let found = direct_uploads::find_many(&self.app, &self.viewer, keys).await.map_err(Arc::new)?;
+        let found = direct_uploads::find_many(
+            &self.app,
+            &self.viewer,
+            keys,
+            &columns::all::<direct_upload::Entity>(),
+        )
+        .await
+        .map_err(Arc::new)?;
         Ok(found.into_iter().map(|upload| (upload.id, upload)).collect())
     }
 }

@@ -20,8 +20,8 @@ use crate::graphql::types::viewer::Viewer;
 use crate::graphql::types::workspace::{Workspace, WorkspaceConnection, WorkspaceOrder, list_workspaces};
 use crate::graphql::{ContextExt, parse_id, semanticNonNull};
 use crate::id::{AnyId, DirectUploadId, FileId, ImageId, WorkspaceId};
+use crate::image;
 use crate::query::page::MAX_PAGE;
-use crate::{direct_upload, image};
 use cloudflare_images::wire;
 
 /// A nullable item that is null, beside an error, if it failed.
@@ -186,11 +186,8 @@ impl Query {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "`upl_` id.")] id: ID,
-    ) -> Option<async_graphql::Result<DirectUpload>> {
-        let found = async {
-            direct_upload::find(ctx.app(), ctx.viewer(), parse_id::<DirectUploadId>(&id, "id")?).await
-        };
-        found.await.map_err(top_level).transpose().map(|row| row.map(DirectUpload))
+    ) -> Option<async_graphql::Result<Row<DirectUpload>>> {
+        find_row(ctx, parse_id::<DirectUploadId>(&id, "id")).await
     }
 
     /// Limits and settings that clients need to know.

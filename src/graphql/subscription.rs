@@ -14,6 +14,7 @@ use crate::entity::event;
 use crate::error::Error;
 use crate::event::{self as events, EventBatch};
 use crate::graphql::error::{from_loader, top_level};
+use crate::graphql::rows::selected_columns;
 use crate::graphql::subscription::delivery::SubscriptionContext;
 use crate::graphql::types::direct_upload::DirectUpload;
 use crate::graphql::types::file::File;
@@ -77,7 +78,9 @@ impl Subscription {
     ) -> async_graphql::Result<SourceStream<DirectUpload>> {
         let subscription = Arc::clone(ctx.data_unchecked::<Arc<SubscriptionContext>>());
         let id = parse_id::<DirectUploadId>(&id, "id").map_err(top_level)?;
-        let uploads = progress::follow(ctx.app(), subscription.credential(), id).await.map_err(top_level)?;
+        let columns = selected_columns::<DirectUpload>(ctx);
+        let uploads = progress::follow(ctx.app(), subscription.credential(), id, &columns).await;
+        let uploads = uploads.map_err(top_level)?;
         let delivered = uploads.map(move |upload| match upload {
             Ok((upload, viewer)) => {
                 subscription.begin_delivery(viewer);

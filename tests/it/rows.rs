@@ -408,6 +408,25 @@ async fn statements_fetch_the_columns_that_are_selected() {
         columns_read(&server, "file", node, json!({ "id": file["id"] })).await,
         ["id", "tags", "tags_sent"]
     );
+    let create = "mutation($w: ID!) { createDirectUpload(input: { workspaceId: $w, filename: \"a.txt\", mimeType: \"text/plain\" }) { directUpload { id } } }";
+    let created = server.query(create, json!({ "w": server.workspace })).await;
+    let id = &created["createDirectUpload"]["directUpload"]["id"];
+    server.quiet().await;
+    for (fields, columns) in [
+        ("__typename", &["id"][..]),
+        ("status maxSize", &["id", "max_size", "status"]),
+        ("headers { name value } formFields { name }", &["id", "mime_type", "transport"]),
+        ("uploadUrl", &["expires_at", "id", "status", "transport", "upload_url", "workspace_id"]),
+        ("file { size }", &["file_id", "id"]),
+    ] {
+        for query in [
+            format!("query($id: ID!) {{ directUpload(id: $id) {{ {fields} }} }}"),
+            format!("query($id: ID!) {{ node(id: $id) {{ ... on DirectUpload {{ {fields} }} }} }}"),
+        ] {
+            let read = columns_read(&server, "direct_upload", &query, json!({ "id": id })).await;
+            assert_eq!(read, columns, "{query}");
+        }
+    }
     let count = "{ images { totalCount } }";
     assert_eq!(columns_read(&server, "image", count, json!({})).await, [""; 0]);
 }

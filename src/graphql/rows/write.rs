@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::graphql::error::UserErrorCode;
 use crate::graphql::rows::raw_text;
 use crate::graphql::types::connection::CountPrecision;
+use crate::graphql::types::direct_upload::{DirectUploadStatus, UploadTransport};
 use crate::graphql::types::file::{FileStatus, ImageProvisionStatus};
 use crate::graphql::types::image::ImageFormat;
 use crate::graphql::types::scalar::{ByteSize, DateTime, Id, Json, JsonRef, Url, UrlText};
@@ -87,12 +88,14 @@ macro_rules! enums {
 
 enums!(
     CountPrecision,
+    DirectUploadStatus,
     DuplicatePolicy,
     ExifPolicy,
     FileStatus,
     ImageFormat,
     ImageProvisionStatus,
     TokenScope,
+    UploadTransport,
     UserErrorCode,
     UserRole,
     WorkspaceRole,

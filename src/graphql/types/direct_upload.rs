@@ -1,20 +1,21 @@
 //! `DirectUpload`.
 
-use async_graphql::{Context, Enum, Object, SimpleObject};
+use async_graphql::{Enum, SimpleObject};
+use row_object::{RowObject, row_object};
 
-use crate::direct_upload as direct_uploads;
+use crate::direct_upload::UploadUrls;
 use crate::entity::direct_upload;
 use crate::graphql::ContextExt;
-use crate::graphql::error::{UserError, from_loader, top_level};
+use crate::graphql::error::{UserError, top_level};
 use crate::graphql::types::file::File;
 use crate::graphql::types::scalar::{ByteSize, DateTime, Id, Url};
-use crate::id::DirectUploadId;
+use crate::id::{DirectUploadId, FileId};
 
 /// A one-time permission to send bytes for one file without an API token.
 pub struct DirectUpload(pub direct_upload::Model);
 
 /// A one-time permission to send bytes for one file without an API token.
-#[Object]
+#[row_object(direct_upload)]
 impl DirectUpload {
     /// Prefixed, globally unique, opaque id.
     pub async fn id(&self) -> Id<DirectUploadId> {
@@ -23,9 +24,9 @@ impl DirectUpload {
 
     /// The file that the bytes are for. Null once the upload was cancelled or has expired, because the file is deleted
     /// with it.
-    async fn file(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<File>> {
-        let file = self.0.file_id?;
-        ctx.loaders().load_one(file).await.map_err(from_loader).transpose().map(|row| row.map(File))
+    #[relation(File)]
+    async fn file(&self) -> Option<FileId> {
+        self.0.file_id
     }
 
     /// State of the upload.
@@ -34,6 +35,7 @@ impl DirectUpload {
     }
 
     /// Why `status` is `FAILED`.
+    #[nested]
     async fn failure(&self) -> Option<UserError> {
         self.0.failure.as_ref().map(UserError::from)
     }
@@ -44,12 +46,22 @@ impl DirectUpload {
     }
 
     /// Where to send the bytes. Null once the upload is closed, and for callers who may not upload.
-    async fn upload_url(&self, ctx: &Context<'_>) -> Option<async_graphql::Result<Url>> {
-        let url = direct_uploads::upload_url(ctx.app(), ctx.viewer(), &self.0).await;
-        url.map_err(top_level).transpose().map(|url| url.map(Url))
+    #[page]
+    #[columns(UploadUrls::COLUMNS)]
+    async fn upload_url(
+        rows: &[&DirectUpload],
+        ctx: &Context<'_>,
+    ) -> impl Fn(&DirectUpload) -> Option<async_graphql::Result<Url>> {
+        let uploads = rows.iter().map(|upload| &upload.0);
+        let urls = UploadUrls::new(ctx.app(), ctx.viewer(), uploads).await.map_err(top_level);
+        move |upload: &DirectUpload| {
+            let url = urls.as_ref().map_err(Clone::clone).map(|urls| urls.of(&upload.0));
+            url.transpose().map(|url| url.map(Url))
+        }
     }
 
     /// HTTP method for `uploadUrl`.
+    #[columns(transport)]
     async fn method(&self) -> &str {
         match self.0.transport {
             direct_upload::Transport::FormPost => "POST",
@@ -58,6 +70,7 @@ impl DirectUpload {
     }
 
     /// Headers to send. None for `FORM_POST`: the client sets the form's own content type.
+    #[nested]
     async fn headers(&self) -> Vec<KeyValue> {
         match (self.0.transport, &self.0.mime_type) {
             (direct_upload::Transport::Put, Some(mime_type)) => {
@@ -68,6 +81,8 @@ impl DirectUpload {
     }
 
     /// Form fields to send before the file part, for `FORM_POST`.
+    #[nested]
+    #[columns()]
     async fn form_fields(&self) -> Vec<KeyValue> {
         Vec::new()
     }
@@ -125,7 +140,7 @@ pub enum DirectUploadStatus {
 }
 
 /// Name and value.
-#[derive(Debug, Clone, SimpleObject)]
+#[derive(Debug, Clone, SimpleObject, RowObject)]
 pub struct KeyValue {
     /// The name.
     name: String,

@@ -6,20 +6,22 @@ use async_graphql::Context;
 use futures_util::future::BoxFuture;
 
 use crate::entity::api_token::Scope;
-use crate::entity::{api_token, columns, file, image, membership, user, workspace};
+use crate::entity::{api_token, columns, direct_upload, file, image, membership, user, workspace};
 use crate::error::Error;
 use crate::graphql::ContextExt;
 use crate::graphql::loader::ImageByFile;
 use crate::graphql::rows::{LoadRows, related_columns};
 use crate::graphql::types::api_token::ApiToken;
+use crate::graphql::types::direct_upload::DirectUpload;
 use crate::graphql::types::file::File;
 use crate::graphql::types::image::Image;
 use crate::graphql::types::viewer::User;
 use crate::graphql::types::workspace::Workspace;
 use crate::graphql::types::workspace_member::WorkspaceMember;
-use crate::id::{ApiTokenId, FileId, ImageId, MembershipId, UserId, WorkspaceId};
+use crate::id::{ApiTokenId, DirectUploadId, FileId, ImageId, MembershipId, UserId, WorkspaceId};
 use crate::workspace::member as members;
-use crate::{api_token as tokens, file as files, image as images, workspace as workspaces};
+use crate::{api_token as tokens, direct_upload as direct_uploads};
+use crate::{file as files, image as images, workspace as workspaces};
 
 /// How a type of object is found by a type of key: `$ids` makes the ids of the keys, `$key` is the column with the key, and `$of` is
 /// the key of a row.
@@ -59,6 +61,7 @@ load_rows!(Image, image, ImageByFile, FileId, images::find_by_files, |key| key.0
 });
 load_rows!(WorkspaceMember, membership, MembershipId, members::find_many);
 load_rows!(ApiToken, api_token, ApiTokenId, tokens::find_many);
+load_rows!(DirectUpload, direct_upload, DirectUploadId, direct_uploads::find_many);
 
 impl LoadRows<FileId> for File {
     fn load<'a>(

@@ -12,7 +12,6 @@ use async_graphql::{
 };
 
 use crate::error::Error;
-use crate::graphql::ContextExt;
 use crate::graphql::rows::{LoadRows, resolve_one, selected_columns};
 use crate::graphql::types::api_token::ApiToken;
 use crate::graphql::types::direct_upload::DirectUpload;
@@ -74,7 +73,7 @@ impl OutputType for NodeRow {
             NodeRow::User(row) => resolve_one(&**row, ctx, field).await,
             NodeRow::File(row) => resolve_one(&**row, ctx, field).await,
             NodeRow::Image(row) => resolve_one(&**row, ctx, field).await,
-            NodeRow::DirectUpload(row) => row.resolve(ctx, field).await,
+            NodeRow::DirectUpload(row) => resolve_one(&**row, ctx, field).await,
             NodeRow::WorkspaceMember(row) => resolve_one(&**row, ctx, field).await,
             NodeRow::ApiToken(row) => resolve_one(&**row, ctx, field).await,
         }
@@ -103,12 +102,10 @@ pub async fn find_nodes(ctx: &Context<'_>, ids: &[AnyId]) -> Vec<FoundNode> {
         load(ctx, of!(UserId)),
         load(ctx, of!(FileId)),
         load(ctx, of!(ImageId)),
-        ctx.loaders().load_many(of!(DirectUploadId)),
+        load(ctx, of!(DirectUploadId)),
         load(ctx, of!(MembershipId)),
         load(ctx, of!(ApiTokenId)),
     );
-    let upload = |row| Arc::new(DirectUpload(row));
-    let uploads = uploads.map(|found| found.into_iter().map(|(id, row)| (id, upload(row))).collect());
     let node = |id: &AnyId| match id {
         AnyId::WorkspaceId(id) => node_of(&workspaces, id, NodeRow::Workspace),
         AnyId::UserId(id) => node_of(&users, id, NodeRow::User),
