@@ -13,9 +13,9 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, se
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::entity::Failure;
 use crate::entity::event::EventKind;
 use crate::entity::file::{self, Column, Entity, Model, Status};
+use crate::entity::{Failure, columns};
 use crate::error::{Code, Error, Result, bytes_missing};
 use crate::rows;
 use crate::storage::BlobKey;
@@ -24,6 +24,9 @@ use crate::storage::BlobKey;
 const PAGE_SIZE: u64 = 500;
 /// Maximum number of pages checked in one sweep.
 const MAX_PAGES: usize = 20;
+/// The columns of a file that a check reads.
+const CHECKED: [Column; 6] =
+    [Column::Id, Column::WorkspaceId, Column::Status, Column::Size, Column::BlobId, Column::Failure];
 /// Number of concurrent requests to the store.
 const CONCURRENCY: usize = 16;
 
@@ -80,7 +83,7 @@ pub async fn check_some(app: &App) -> Result<()> {
     for _ in 0..MAX_PAGES {
         let before = *app.last_checked_file.lock().unwrap_or_else(PoisonError::into_inner);
         let page = file::stored_unscoped(before).order_by_desc(Column::Id).limit(PAGE_SIZE);
-        let files = page.all(&app.db.read).await?;
+        let files = columns::fetch(&app.db.read, page, &CHECKED).await?;
         let last = files.last().map(|file| file.id);
         let checks = stream::iter(files).map(|file| async move { check(app, &file).await });
         let results: Vec<Result<()>> = checks.buffer_unordered(CONCURRENCY).collect().await;

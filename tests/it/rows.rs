@@ -362,7 +362,10 @@ async fn analysed(server: &Server) {
 
 /// The columns of a table in the statements that answer a query, without duplicates.
 async fn columns_read(server: &Server, table: &str, query: &str, variables: Value) -> Vec<String> {
-    let statements = server.running.app.db.recorded(server.query(query, variables)).await;
+    columns_of(table, server.running.app.db.recorded(server.query(query, variables)).await)
+}
+
+fn columns_of(table: &str, statements: Vec<sea_orm::Statement>) -> Vec<String> {
     let quoted = format!("\"{table}\".\"");
     let mut columns: Vec<String> = statements
         .iter()
@@ -427,6 +430,9 @@ async fn statements_fetch_the_columns_that_are_selected() {
             assert_eq!(read, columns, "{query}");
         }
     }
+    let check = async { imagegraph::rows::stored_bytes::check_some(&server.running.app).await.unwrap() };
+    let read = columns_of("file", server.running.app.db.recorded(check).await);
+    assert_eq!(read, ["blob_id", "failure", "id", "size", "status", "workspace_id"]);
     let count = "{ images { totalCount } }";
     assert_eq!(columns_read(&server, "image", count, json!({})).await, [""; 0]);
 }
