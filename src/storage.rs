@@ -17,7 +17,10 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::signer::{Method, Signer};
-use object_store::{ClientOptions, GetOptions, GetRange, ObjectStore, ObjectStoreExt, RetryConfig};
+use object_store::{
+    ClientOptions, GetOptions, GetRange, GetResult, GetResultPayload, ObjectStore, ObjectStoreExt,
+    RetryConfig,
+};
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 use url::Url;
@@ -25,7 +28,7 @@ use uuid::Uuid;
 
 use crate::config::{Config, Durability};
 use crate::folder;
-use crate::storage::spool::Spool;
+use crate::storage::spool::{FileReader, Spool};
 
 /// Read timeout of S3 requests: the longest time without data from the store, which includes sending one part.
 const S3_READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -110,24 +113,29 @@ impl BlobStore {
         Ok(BlobStore { store, directory: None, durable: true, signer: Some((signer, prefix)) })
     }
 
-    /// Stores received bytes, and returns their size and hash. A directory on the file system of the spool gets a link to its
-    /// file, so that the bytes are written once; every other store gets a copy.
-    pub async fn put_spool(&self, key: BlobKey, spool: &Spool) -> object_store::Result<StoredObject> {
+    /// Stores received bytes; false if the store then has other bytes under the key. A directory on the file system of the spool
+    /// gets a link to its file, so that the bytes are written once; every other store gets a copy.
+    pub async fn put_spool(&self, key: BlobKey, spool: &Spool) -> object_store::Result<bool> {
         if let Some(directory) = &self.directory {
             let path = directory.join(key.path().as_ref());
             let (file, durable) = (spool.clone(), self.durable);
-            let linked = tokio::task::spawn_blocking(move || file.link(&path, durable)).await;
+            let linked = tokio::task::spawn_blocking(move || {
+                file.link(&path, durable)?;
+                Ok::<_, std::io::Error>(std::fs::metadata(&path)?.len())
+            });
             // What a link cannot do, a copy can: another file system, or one without nameless files. It also has the error
             // if it cannot.
-            if linked.is_ok_and(|linked| linked.is_ok()) {
-                return Ok(StoredObject { size: spool.size, sha256: spool.sha256 });
+            if let Ok(Ok(size)) = linked.await {
+                return Ok(size == spool.size);
             }
         }
-        self.put(key, spool.chunks()).await
+        let stored = self.put(key, spool.reader().chunks()).await?;
+        let received = StoredObject { size: spool.size, sha256: spool.sha256 };
+        Ok(stored == received && self.size(key).await? == Some(spool.size))
     }
 
     /// Stores the bytes of `source`, and returns their size and hash. The object becomes visible when it is complete.
-    pub async fn put(
+    async fn put(
         &self,
         key: BlobKey,
         source: impl Stream<Item = std::io::Result<Bytes>>,
@@ -136,7 +144,7 @@ impl BlobStore {
         match copy(source, &mut writer).await {
             Ok(stored) => {
                 // After a failed shutdown the writer must not be aborted: it has ended already.
-                writer.shutdown().await.map_err(write_error)?;
+                writer.shutdown().await.map_err(io_error)?;
                 Ok(stored)
             }
             Err(error) => {
@@ -151,7 +159,7 @@ impl BlobStore {
         &self,
         key: BlobKey,
     ) -> object_store::Result<BoxStream<'static, object_store::Result<Bytes>>> {
-        Ok(self.store.get(&key.path()).await?.into_stream())
+        Ok(stream_of(self.store.get(&key.path()).await?))
     }
 
     /// A range of an object as a stream; `None` if the object is missing or does not have `size` bytes.
@@ -163,7 +171,7 @@ impl BlobStore {
     ) -> object_store::Result<Option<BoxStream<'static, object_store::Result<Bytes>>>> {
         let options = GetOptions::default().with_range(Some(GetRange::Bounded(range)));
         match self.store.get_opts(&key.path(), options).await {
-            Ok(found) if found.meta.size == size => Ok(Some(found.into_stream())),
+            Ok(found) if found.meta.size == size => Ok(Some(stream_of(found))),
             Ok(_) | Err(object_store::Error::NotFound { .. }) => Ok(None),
             // The object may have been truncated, and each store reports a range beyond its end differently.
             Err(error) => match self.size(key).await? {
@@ -257,12 +265,23 @@ impl BlobStore {
     }
 }
 
+/// The bytes of an object that was found. `object_store` would read a file 8 KiB at a time, each in a task of its own.
+fn stream_of(found: GetResult) -> BoxStream<'static, object_store::Result<Bytes>> {
+    match found.payload {
+        GetResultPayload::File(file, _) => {
+            let chunks = FileReader::new(Arc::new(file), found.range).chunks();
+            chunks.map_err(io_error).boxed()
+        }
+        GetResultPayload::Stream(stream) => stream,
+    }
+}
+
 /// Size and hash of stored bytes.
 #[derive(Debug, PartialEq, Eq)]
-pub struct StoredObject {
+struct StoredObject {
     /// In bytes.
-    pub size: u64,
-    pub sha256: [u8; 32],
+    size: u64,
+    sha256: [u8; 32],
 }
 
 /// Writes the bytes of `source`, and computes their size and hash.
@@ -272,16 +291,16 @@ async fn copy(
 ) -> object_store::Result<StoredObject> {
     let (mut source, mut size, mut hasher) = (pin!(source), 0, Sha256::new());
     while let Some(chunk) = source.next().await {
-        let chunk = chunk.map_err(write_error)?;
+        let chunk = chunk.map_err(io_error)?;
         size += chunk.len() as u64;
         hasher.update(&chunk);
         // `NotFound` from a write is an error of the store. As `NotFound` it would be taken for a missing file.
-        writer.put(chunk).await.map_err(|error| write_error(std::io::Error::other(error)))?;
+        writer.put(chunk).await.map_err(|error| io_error(std::io::Error::other(error)))?;
     }
     Ok(StoredObject { size, sha256: hasher.finalize().into() })
 }
 
-fn write_error(error: std::io::Error) -> object_store::Error {
+fn io_error(error: std::io::Error) -> object_store::Error {
     object_store::Error::Generic { store: "blob", source: error.into() }
 }
 

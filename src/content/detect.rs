@@ -8,7 +8,7 @@ use media::{exif, heic, raster, svg};
 use crate::content::mime::{self, DeclaredType};
 use crate::entity::image::Format;
 use crate::error::{Code, Error, Result};
-use crate::storage::spool::{Spool, SpoolReader};
+use crate::storage::spool::{FileReader, Spool};
 use cloudflare_images::wire::{MAX_IMAGE_BYTES, MAX_PIXELS, MAX_SIDE};
 
 /// The detected content of a file.
@@ -141,7 +141,7 @@ impl Picture {
 }
 
 /// Detects the format, and reads the header of a picture.
-fn sniff_and_measure(file: SpoolReader) -> Result<(Sniffed, Option<Picture>)> {
+fn sniff_and_measure(file: FileReader) -> Result<(Sniffed, Option<Picture>)> {
     let unreadable = |io| Error::fault("reading a spooled upload", io);
     let mut reader = BufReader::new(file);
     let sniffed = sniff::sniff(&mut reader).map_err(unreadable)?;

@@ -13,8 +13,8 @@ use crate::entity::file::{self, Column, Entity, Model};
 use crate::entity::workspace::DuplicatePolicy;
 use crate::error::{Error, Result};
 use crate::id::{WorkspaceId, uuid_v7};
+use crate::storage::BlobKey;
 use crate::storage::spool::Spool;
-use crate::storage::{BlobKey, StoredObject};
 
 /// Blobs that a new file can have.
 #[derive(Debug, Clone, Copy)]
@@ -45,9 +45,7 @@ pub enum ContentLookup {
 pub async fn store(app: &App, spool: &Spool) -> Result<Uuid> {
     let blob_id = uuid_v7(app.clock.now());
     let key = BlobKey::Original(blob_id);
-    let stored = app.blobs.put_spool(key, spool).await?;
-    let received = StoredObject { size: spool.size, sha256: spool.sha256 };
-    if stored != received || app.blobs.size(key).await? != Some(spool.size) {
+    if !app.blobs.put_spool(key, spool).await? {
         discard(app, blob_id).await;
         return Err(Error::fault("storing an upload", "the store has other bytes than were received"));
     }

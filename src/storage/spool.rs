@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,11 +14,9 @@ use crate::error::{Code, Error, Result};
 #[cfg(target_os = "linux")]
 use crate::folder;
 
-/// Size of the chunks that are read, in bytes.
-const CHUNK_SIZE: usize = 1024 * 1024;
-
-/// Received bytes are gathered up to this number, and then hashed and written at once: a photo in one step.
-const GATHERED_BYTES: usize = 256 * 1024;
+/// Bytes that are written or read in one step. Each step is a task on the pool for blocking operations, whose start costs as
+/// much as copying tens of kilobytes; most photos take one or a few.
+const STEP_BYTES: usize = 256 * 1024;
 
 /// A temporary file that is being written.
 struct Output {
@@ -71,7 +70,7 @@ impl Spool {
             }
             gathered_bytes += chunk.len();
             gathered.push(chunk);
-            if gathered_bytes >= GATHERED_BYTES {
+            if gathered_bytes >= STEP_BYTES {
                 output = output.write(std::mem::take(&mut gathered)).await?;
                 gathered_bytes = 0;
             }
@@ -111,18 +110,36 @@ impl Spool {
     }
 
     /// A reader at the start of the bytes. Each reader has its own position.
-    pub fn reader(&self) -> SpoolReader {
-        SpoolReader { file: Arc::clone(&self.file), size: self.size, position: 0 }
+    pub fn reader(&self) -> FileReader {
+        FileReader::new(Arc::clone(&self.file), 0..self.size)
+    }
+}
+
+/// Reads a file up to an end, with its own position, because the position of the file is shared by all readers.
+#[derive(Debug)]
+pub struct FileReader {
+    file: Arc<File>,
+    position: u64,
+    end: u64,
+}
+
+impl FileReader {
+    /// A reader of these bytes of a file.
+    pub fn new(file: Arc<File>, range: Range<u64>) -> FileReader {
+        FileReader { file, position: range.start, end: range.end }
     }
 
-    /// The bytes in chunks of up to 1 MiB, read on the pool for blocking operations.
-    pub fn chunks(&self) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
-        stream::try_unfold(self.reader(), |mut reader| async move {
+    /// The bytes in chunks, read on the pool for blocking operations. A file that is shorter ends the stream early.
+    pub fn chunks(self) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
+        stream::try_unfold(self, |mut reader| async move {
+            let length = reader.end.saturating_sub(reader.position).min(STEP_BYTES as u64);
+            if length == 0 {
+                return Ok(None);
+            }
             let read = tokio::task::spawn_blocking(move || {
-                let mut chunk = Vec::with_capacity(
-                    CHUNK_SIZE.min(usize::try_from(reader.remaining()).unwrap_or(CHUNK_SIZE)),
-                );
-                let read = reader.by_ref().take(CHUNK_SIZE as u64).read_to_end(&mut chunk);
+                let mut chunk =
+                    Vec::with_capacity(STEP_BYTES.min(usize::try_from(length).unwrap_or(STEP_BYTES)));
+                let read = reader.by_ref().take(length).read_to_end(&mut chunk);
                 read.map(|_| (Bytes::from(chunk), reader))
             });
             let (chunk, reader) = read.await.map_err(io::Error::other)??;
@@ -131,22 +148,11 @@ impl Spool {
     }
 }
 
-/// Reads a [`Spool`] with its own position, because the position of the file is shared by all readers.
-#[derive(Debug)]
-pub struct SpoolReader {
-    file: Arc<File>,
-    size: u64,
-    position: u64,
-}
-
-impl SpoolReader {
-    fn remaining(&self) -> u64 {
-        self.size.saturating_sub(self.position)
-    }
-}
-
-impl Read for SpoolReader {
+impl Read for FileReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.end.saturating_sub(self.position);
+        let length = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let buffer = buffer.get_mut(..length).unwrap_or_default();
         #[cfg(unix)]
         let read = std::os::unix::fs::FileExt::read_at(&*self.file, buffer, self.position)?;
         // This moves the shared position too, but no reader uses it.
@@ -157,11 +163,11 @@ impl Read for SpoolReader {
     }
 }
 
-impl Seek for SpoolReader {
+impl Seek for FileReader {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let (base, offset) = match to {
             SeekFrom::Start(position) => (position, 0),
-            SeekFrom::End(offset) => (self.size, offset),
+            SeekFrom::End(offset) => (self.end, offset),
             SeekFrom::Current(offset) => (self.position, offset),
         };
         let before_start = || io::Error::new(io::ErrorKind::InvalidInput, "seek to a negative position");
@@ -173,4 +179,30 @@ impl Seek for SpoolReader {
 /// `FILE_TOO_LARGE` for a limit of `max` bytes.
 pub fn too_large(max: u64) -> Error {
     Error::refuse(Code::FileTooLarge, format!("The file is larger than the limit of {max} bytes."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::TryStreamExt;
+
+    /// The lengths of the chunks of a range of a file with so many bytes.
+    async fn chunk_lengths(bytes: usize, range: Range<u64>) -> Vec<usize> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&vec![7; bytes]).unwrap();
+        let chunks: Vec<Bytes> = FileReader::new(Arc::new(file), range).chunks().try_collect().await.unwrap();
+        chunks.iter().map(Bytes::len).collect()
+    }
+
+    #[tokio::test]
+    async fn a_range_is_read_in_steps() {
+        assert_eq!(chunk_lengths(STEP_BYTES * 2, 10..STEP_BYTES as u64 + 30).await, [STEP_BYTES, 20]);
+        assert_eq!(chunk_lengths(10, 3..3).await, [0usize; 0]);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_shorter_than_its_range_ends_the_stream() {
+        assert_eq!(chunk_lengths(10, 4..100).await, [6]);
+        assert_eq!(chunk_lengths(10, 20..100).await, [0usize; 0]);
+    }
 }
