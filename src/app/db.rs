@@ -58,8 +58,10 @@ impl Db {
         let committed = Arc::new(Notify::new());
         if url.starts_with("sqlite:") {
             let file = Arc::new(std::sync::OnceLock::new());
-            let write = Database::connect(sqlite(url, 1, &file)).await?;
-            let read = Database::connect(sqlite(url, connections, &file)).await?;
+            // A statement that fires triggers keeps the former contents of the pages that it changes until it ends: in memory,
+            // instead of a temporary file from 64 KiB on.
+            let write = Database::connect(sqlite(url, 1, "memory", &file)).await?;
+            let read = Database::connect(sqlite(url, connections, "default", &file)).await?;
             let durable = file.get().filter(|_| durability == Durability::Full);
             let log = durable.map(|file| writer::WriteAheadLog::of(file));
             let write = Writer::new(write, log, &statements);
@@ -116,7 +118,12 @@ impl Db {
 }
 
 /// The options of a SQLite database. Connecting stores the path of its file in `file`.
-fn sqlite(url: &str, connections: u32, file: &Arc<std::sync::OnceLock<PathBuf>>) -> ConnectOptions {
+fn sqlite(
+    url: &str,
+    connections: u32,
+    temp_store: &'static str,
+    file: &Arc<std::sync::OnceLock<PathBuf>>,
+) -> ConnectOptions {
     let (mut options, file) = (ConnectOptions::new(url), Arc::clone(file));
     // A connection to a file does not break, so it is not tested.
     options.max_connections(connections).sqlx_logging(false).test_before_acquire(false).map_sqlx_sqlite_opts(
@@ -131,6 +138,7 @@ fn sqlite(url: &str, connections: u32, file: &Arc<std::sync::OnceLock<PathBuf>>)
                 .pragma("journal_mode", "WAL")
                 // The writer syncs the log, once for several commits.
                 .pragma("synchronous", "NORMAL")
+                .pragma("temp_store", temp_store)
         },
     );
     options
