@@ -183,7 +183,7 @@ async fn mark_removing(app: &App, image: Model) -> Result<(FileId, Option<Model>
         .col_expr(Column::Attempts, Expr::col(Column::Attempts).add(1))
         .col_expr(Column::UpdatedAt, Expr::val(now))
         .filter(image::COLUMN.id.eq(id))
-        .filter(Column::State.eq(State::Ready))
+        .filter(State::Ready.condition())
         .exec_with_returning(&transaction)
         .await?;
     let Some(marked) = marked.into_iter().next() else { return Ok((image.file_id, None)) };

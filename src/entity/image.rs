@@ -2,7 +2,7 @@
 
 use row_object::PartialRow;
 use sea_orm::entity::prelude::*;
-use sea_orm::sea_query::Expr;
+use sea_orm::sea_query::{Expr, ExprTrait};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -28,6 +28,15 @@ pub enum State {
     /// Is being deleted from Cloudflare Images; its row is deleted after that.
     #[sea_orm(string_value = "REMOVING")]
     Removing,
+}
+
+impl State {
+    /// The condition that an image is in this state. The state is part of the SQL and not a parameter, because a planner uses a
+    /// partial index only if the query contains its condition, and SQLite prepares a statement again for each value of a
+    /// parameter that is compared with one.
+    pub fn condition(self) -> Expr {
+        ExprTrait::eq(Expr::col((Entity, Column::State)), Expr::Constant(self.to_value().into()))
+    }
 }
 
 /// Format of an original.
@@ -253,10 +262,9 @@ pub fn of_file_unscoped(file: FileId) -> Select<Entity> {
 
 /// An image with this id in the account that is being removed, for work that the server does by itself.
 pub fn being_removed_unscoped(cf_image_id: &str) -> Select<Entity> {
-    Entity::find().filter(COLUMN.cf_image_id.eq(cf_image_id)).filter(Column::State.eq(State::Removing))
+    Entity::find().filter(COLUMN.cf_image_id.eq(cf_image_id)).filter(State::Removing.condition())
 }
 
 fn provisioned() -> Select<Entity> {
-    // A literal and not a parameter, because the planner uses a partial index only if the query contains its condition.
-    Entity::find().filter(Expr::cust(r#""image"."state" = 'READY'"#))
+    Entity::find().filter(State::Ready.condition())
 }

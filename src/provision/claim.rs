@@ -148,7 +148,7 @@ async fn claim(app: &App, transaction: &Transaction, due: &Model) -> Result<Opti
         .col_expr(Column::DueAt, Expr::val(app.lease(now)))
         .col_expr(Column::Attempts, Expr::col(Column::Attempts).add(1))
         .filter(image::COLUMN.id.eq(due.id))
-        .filter(Column::State.eq(due.state))
+        .filter(due.state.condition())
         .filter(image::COLUMN.due_at.lte(now))
         .exec_with_returning(transaction)
         .await?;

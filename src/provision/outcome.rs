@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sea_orm::{ColumnTrait, QueryFilter, UpdateMany, sea_query::Expr};
+use sea_orm::{QueryFilter, UpdateMany, sea_query::Expr};
 
 use crate::app::App;
 use crate::entity::Failure;
@@ -162,5 +162,5 @@ fn update_claimed(
     job::reschedule_statement::<Entity>(image, due_at)
         .col_expr(Column::State, state.into())
         .col_expr(Column::UpdatedAt, Expr::val(now))
-        .filter(Column::State.eq(State::Pending))
+        .filter(State::Pending.condition())
 }

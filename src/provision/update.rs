@@ -120,7 +120,7 @@ async fn claim_for_change(app: &App, image: &Model, change: &ImageChange) -> Res
         .col_expr(Column::DueAt, Expr::val(app.lease(now)))
         .col_expr(Column::Attempts, Expr::col(Column::Attempts).add(1))
         .filter(image::COLUMN.id.eq(image.id))
-        .filter(Column::State.eq(State::Ready))
+        .filter(State::Ready.condition())
         .filter(image::COLUMN.switching_to.is_null())
         .filter(image::COLUMN.attempts.eq(image.attempts));
     if let Some(then) = change.if_updated_at {
@@ -150,7 +150,7 @@ pub async fn write(
     let mut update = update_fields(change)
         .col_expr(Column::UpdatedAt, Expr::val(now))
         .filter(image::COLUMN.id.eq(image.id))
-        .filter(Column::State.eq(State::Ready));
+        .filter(State::Ready.condition());
     if let Some(account_image) = account_image {
         // The account may still carry out an earlier request: second copies are looked for after that.
         let second_copy_check = now + app.config.stray_check;
