@@ -72,10 +72,8 @@ async fn main() {
         .unwrap_or_else(|_| format!("sqlite://{}?mode=rwc", dir.join("queries.sqlite").display()));
 
     // One process migrates; the one that is measured starts with the data there.
-    let data = {
-        let program = Process::program(&url, &dir, None);
-        data::make(&url, &dir, &program, options.files).await
-    };
+    drop(Process::program(&url, &dir, None));
+    let data = data::make(&url, &dir, options.files).await;
     let wrapper = options.instructions.then_some(instructions::VALGRIND);
     let server = Process::program(&url, &dir, wrapper);
     let delivery = data.delivery_url(&server).await;
