@@ -15,6 +15,7 @@ mod load;
 #[expect(dead_code, reason = "the floor of the other benchmark")]
 #[path = "../queries/process.rs"]
 mod process;
+mod rates;
 mod requests;
 mod subject;
 
@@ -44,6 +45,12 @@ pub(crate) struct Options {
     /// Bytes of a picture, or a little more.
     #[arg(long, default_value_t = 140_000)]
     bytes: usize,
+    /// Only the floor and the subjects whose names begin so, separated by commas.
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// Instead of the table: queues so many images, and provisions them at the rates that Cloudflare documents.
+    #[arg(long, value_name = "IMAGES")]
+    documented_rates: Option<u64>,
     /// Runs the floor, for the benchmark itself.
     #[arg(long, hide = true)]
     floor: Option<PathBuf>,
@@ -77,8 +84,14 @@ async fn main() {
     }
     let pictures = Arc::new(Pictures::new(options.bytes));
     let scratch = tempfile::TempDir::new().unwrap();
+    if let Some(images) = options.documented_rates {
+        return rates::measure(options.clients, images, pictures, scratch.path()).await;
+    }
     let mut subjects = Vec::new();
-    for kind in Kind::ALL {
+    let wanted = |kind: &Kind| {
+        options.only.is_empty() || options.only.iter().any(|name| kind.name().starts_with(name.as_str()))
+    };
+    for kind in Kind::ALL.into_iter().filter(|kind| *kind == Kind::Floor || wanted(kind)) {
         subjects.push(Subject::start(kind, scratch.path()).await);
     }
     let numbers = Arc::new(AtomicU64::new(0));

@@ -11,10 +11,11 @@ use url::Url;
 
 use crate::load::{Endpoint, exchange};
 use crate::process::{ADMIN, Postgres, Process};
+use crate::rates::RATES;
 use crate::requests::Pictures;
 
-const ACCOUNT: &str = "bench";
-const TOKEN: &str = "token-of-the-account-of-the-benchmark";
+pub(crate) const ACCOUNT: &str = "bench";
+pub(crate) const TOKEN: &str = "token-of-the-account-of-the-benchmark";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -25,6 +26,8 @@ pub(crate) enum Kind {
     Analysis,
     /// The account is the embedded emulator.
     Embedded,
+    /// The account enforces the documented rates, to which the server keeps, and it can be made to fail.
+    Rates,
 }
 
 pub(crate) struct Subject {
@@ -56,6 +59,7 @@ impl Kind {
             Kind::Relaxed => "relaxed durability",
             Kind::Analysis => "with analysis",
             Kind::Embedded => "with the embedded emulator",
+            Kind::Rates => "at the documented rates",
         }
     }
 }
@@ -81,7 +85,7 @@ impl Subject {
         let url = database
             .clone()
             .unwrap_or_else(|| format!("sqlite://{}?mode=rwc", dir.join("uploads.sqlite").display()));
-        let account = (kind != Kind::Embedded).then(|| emulator(&dir));
+        let account = (kind != Kind::Embedded).then(|| emulator(kind, &dir));
         let mut command = Process::command(&url, &dir, None);
         if let Some(account) = &account {
             let at = |path: &str| format!("http://{}{path}", account.address);
@@ -91,12 +95,18 @@ impl Subject {
                 .env("CLOUDFLARE_BASE_URL", at("/client/v4"))
                 .env("CLOUDFLARE_BATCH_URL", at("/batch"))
                 .env("CLOUDFLARE_UPLOAD_URL", at("/upload"))
-                .env("CLOUDFLARE_DELIVERY_URL", at("/imagedelivery"))
-                // The emulator has no rate, and what the server costs is measured.
-                .env("IMAGEGRAPH_CLOUDFLARE_RATE", "4000000000");
+                .env("CLOUDFLARE_DELIVERY_URL", at("/imagedelivery"));
+        }
+        if !matches!(kind, Kind::Embedded | Kind::Rates) {
+            // The emulator has no rate, and what the server costs is measured.
+            command.env("IMAGEGRAPH_CLOUDFLARE_RATE", "4000000000");
         }
         if kind == Kind::Relaxed {
             command.env("IMAGEGRAPH_DURABILITY", "relaxed");
+        }
+        if kind == Kind::Rates {
+            // Each of the refusals would be logged.
+            command.env_remove("IMAGEGRAPH_WORKER_INTERVAL").env("IMAGEGRAPH_LOG", "off");
         }
         if kind == Kind::Analysis {
             command.env("IMAGEGRAPH_WORKER_INTERVAL", "0.05");
@@ -110,6 +120,11 @@ impl Subject {
     pub(crate) fn target(&self) -> Target {
         let workspace = (self.kind != Kind::Floor).then(|| self.workspace.clone());
         Target { address: self.process.address, workspace }
+    }
+
+    /// Asks as the admin.
+    pub(crate) async fn query(&self, text: &str) -> Value {
+        query(&self.process, text).await
     }
 
     /// SQL statements since its start.
@@ -160,19 +175,29 @@ impl Target {
 }
 
 /// The emulator of the program, alone.
-fn emulator(dir: &Path) -> Process {
+fn emulator(kind: Kind, dir: &Path) -> Process {
     let mut command = Command::new(env!("CARGO_BIN_EXE_imagegraph"));
     command
         .current_dir(dir)
         .env("IMAGEGRAPH_LISTEN", "127.0.0.1:0")
         .env("IMAGEGRAPH_DATA_DIR", dir.join("account"))
         .args(["emulator", "--account-id", ACCOUNT, "--api-token", TOKEN]);
+    if kind == Kind::Rates {
+        command.env("IMAGEGRAPH_EMULATOR_FAULTS", "true");
+        command.args(RATES.iter().flat_map(|(flag, rate)| [flag, rate]));
+    }
     Process::start(command, " listens on ")
 }
 
 /// The id of the workspace that the first start created.
 async fn first_workspace(process: &Process) -> String {
-    let body = json!({ "query": "{ workspaces { nodes { id } } }" }).to_string();
+    let answer = query(process, "{ workspaces { nodes { id } } }").await;
+    answer["data"]["workspaces"]["nodes"][0]["id"].as_str().unwrap().to_owned()
+}
+
+/// Asks as the admin.
+async fn query(process: &Process, query: &str) -> Value {
+    let body = json!({ "query": query }).to_string();
     let address = process.address;
     let request = format!(
         "POST /graphql HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {ADMIN}\r\nContent-Type: application/json\r\n\
@@ -180,8 +205,7 @@ async fn first_workspace(process: &Process) -> String {
         body.len()
     );
     let answer = exchange(&Endpoint { address, request: request.into_bytes().into() }).await;
-    let answer: Value = serde_json::from_slice(&answer).unwrap();
-    answer["data"]["workspaces"]["nodes"][0]["id"].as_str().unwrap().to_owned()
+    serde_json::from_slice(&answer).unwrap()
 }
 
 async fn connect() -> Option<sea_orm::DatabaseConnection> {
