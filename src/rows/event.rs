@@ -21,6 +21,21 @@ pub async fn append_for_file(
     append(transaction, kind, file.workspace_id, file.id, None, now).await
 }
 
+/// Appends an event about each of several files, in one statement.
+pub async fn append_for_files(
+    transaction: &impl ConnectionTrait,
+    kind: event::EventKind,
+    files: &[file::Model],
+    now: DateTime<Utc>,
+) -> Result<()> {
+    if files.is_empty() {
+        return Ok(());
+    }
+    let rows = files.iter().map(|file| row(kind, file.workspace_id, file.id, None, now));
+    event::Entity::insert_many(rows).exec_without_returning(transaction).await?;
+    Ok(())
+}
+
 /// Appends several events about a file, some with its image, in one statement and in this order.
 pub async fn append_all(
     transaction: &impl ConnectionTrait,

@@ -48,7 +48,7 @@ pub async fn read_range(
     match app.blobs.get_range(BlobKey::Original(blob_id), size(file), range).await? {
         Some(bytes) => Ok(bytes),
         None => {
-            mark_missing(app, blob_id).await?;
+            mark_missing(app, &[blob_id]).await?;
             Err(bytes_missing())
         }
     }
@@ -63,7 +63,7 @@ pub async fn require(app: &App, file: &Model) -> Result<()> {
         return Ok(());
     }
     if let Some(blob_id) = file.blob_id {
-        mark_missing(app, blob_id).await?;
+        mark_missing(app, &[blob_id]).await?;
     }
     Err(bytes_missing())
 }
@@ -86,16 +86,19 @@ pub async fn check_some(app: &App) -> Result<()> {
         let files = columns::fetch(&app.db.read, page, &CHECKED).await?;
         let last = files.last().map(|file| file.id);
         let checks = stream::iter(files).map(|file| async move { check(app, &file).await });
-        let results: Vec<Result<()>> = checks.buffer_unordered(CONCURRENCY).collect().await;
+        let results: Vec<Result<Option<Uuid>>> = checks.buffer_unordered(CONCURRENCY).collect().await;
         let store_works = results.iter().any(Result::is_ok);
-        for problem in results.into_iter().filter_map(Result::err) {
-            if !store_works {
+        let mut missing = Vec::new();
+        for result in results {
+            match result {
+                Ok(blob_id) => missing.extend(blob_id),
                 // The next check begins at this page again.
-                return Err(problem);
+                Err(problem) if !store_works => return Err(problem),
+                // A single object that cannot be checked does not stop the check of the others.
+                Err(problem) => problem.log(),
             }
-            // A single object that cannot be checked does not stop the check of the others.
-            problem.log();
         }
+        mark_missing(app, &missing).await?;
         *app.last_checked_file.lock().unwrap_or_else(PoisonError::into_inner) = last;
         if last.is_none() {
             break;
@@ -104,14 +107,15 @@ pub async fn check_some(app: &App) -> Result<()> {
     Ok(())
 }
 
-async fn check(app: &App, file: &Model) -> Result<()> {
-    let Some(blob_id) = file.blob_id else { return Ok(()) };
+/// Checks a file, and makes it ready if its bytes were missing and are stored again. Returns its blob if that is missing and the
+/// file does not say so yet.
+async fn check(app: &App, file: &Model) -> Result<Option<Uuid>> {
     let marked_missing =
         file.failure.as_ref().is_some_and(|failure| failure.code == Code::BytesMissing.as_str());
     match (is_stored(app, file).await?, file.status) {
-        (false, Status::Ready) => mark_missing(app, blob_id).await,
-        (true, Status::Failed) if marked_missing => mark_ready(app, file).await,
-        _ => Ok(()),
+        (false, Status::Ready) => Ok(file.blob_id),
+        (true, Status::Failed) if marked_missing => mark_ready(app, file).await.map(|()| None),
+        _ => Ok(None),
     }
 }
 
@@ -121,8 +125,11 @@ async fn is_stored(app: &App, file: &Model) -> Result<bool> {
     Ok(app.blobs.size(BlobKey::Original(blob_id)).await? == Some(size(file)))
 }
 
-/// Fails every file that has these bytes.
-async fn mark_missing(app: &App, blob_id: Uuid) -> Result<()> {
+/// Fails every file that has any of these blobs, in one transaction: a store that has lost much is recorded in a few.
+async fn mark_missing(app: &App, blob_ids: &[Uuid]) -> Result<()> {
+    if blob_ids.is_empty() {
+        return Ok(());
+    }
     let now = app.clock.now();
     let failure = Failure::from(bytes_missing().public());
     let transaction = app.db.begin().await?;
@@ -130,15 +137,16 @@ async fn mark_missing(app: &App, blob_id: Uuid) -> Result<()> {
         .col_expr(Column::Status, Status::Failed.into())
         .col_expr(Column::Failure, Expr::val(failure))
         .col_expr(Column::UpdatedAt, Expr::val(now))
-        .filter(file::COLUMN.blob_id.eq(blob_id))
+        .filter(file::COLUMN.blob_id.is_in(blob_ids.iter().copied()))
         .filter(Column::Status.eq(Status::Ready))
         .filter(file::COLUMN.removed_at.is_null())
         .exec_with_returning(&transaction)
         .await?;
     for file in &marked {
-        tracing::error!(file = %file.id, blob = %blob_id, "the bytes of a file are missing from the store");
-        rows::event::append_for_file(&transaction, EventKind::FileFailed, file, now).await?;
+        let blob = file.blob_id.map(tracing::field::display);
+        tracing::error!(file = %file.id, blob, "the bytes of a file are missing from the store");
     }
+    rows::event::append_for_files(&transaction, EventKind::FileFailed, &marked, now).await?;
     Ok(transaction.commit().await?)
 }
 
