@@ -22,7 +22,7 @@ pub(crate) struct Process {
 impl Process {
     /// The program as shipped, on a free port.
     pub(crate) fn program(url: &str, dir: &Path, wrapper: Option<&[&str]>) -> Process {
-        Self::start(Self::command(url, dir, wrapper), "listens on ")
+        Self::start(&mut Self::command(url, dir, wrapper), "listens on ")
     }
 
     /// The command of [`Process::program`].
@@ -45,11 +45,11 @@ impl Process {
         let this = std::env::current_exe().unwrap();
         let mut command = wrapped(this.to_str().unwrap(), wrapper);
         command.args(["--floor", url, delivery]);
-        Self::start(command, "floor listens on ")
+        Self::start(&mut command, "floor listens on ")
     }
 
     /// Starts a command and waits until it prints its address, behind this text.
-    pub(crate) fn start(mut command: Command, before_address: &str) -> Process {
+    pub(crate) fn start(command: &mut Command, before_address: &str) -> Process {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let address = loop {

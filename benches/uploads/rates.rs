@@ -20,10 +20,10 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// The queue has to be gone by then.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// Queues so many images while the account refuses every one of them, then lets it work, and measures until all images are
-/// there. Prints what it took, and how long uploads waited meanwhile.
+/// Queues so many images while the account refuses every one of them. Then it works, and the program is started again: its worker
+/// finds all of them due. Prints how long that takes, and how long uploads wait meanwhile.
 pub(crate) async fn measure(clients: usize, images: u64, pictures: Arc<Pictures>, scratch: &Path) {
-    let subject = Subject::start(Kind::Rates, scratch).await;
+    let mut subject = Subject::start(Kind::Rates, scratch).await;
     let account = subject.account.as_ref().unwrap().address;
     let fault =
         json!({ "path": "/images/v1", "method": "POST", "fault": { "kind": "status", "status": 400 } });
@@ -50,6 +50,9 @@ pub(crate) async fn measure(clients: usize, images: u64, pictures: Arc<Pictures>
     assert_eq!(account_images(account).await, (0, 0), "the account refused every image");
 
     call(account, "DELETE", "/faults", "").await;
+    // Longer than the delay after one attempt.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    subject.restart_with_worker();
     let (began, target) = (Instant::now(), subject.target());
     let (mut connection, mut longest, mut uploads) =
         (Connection::open(target.address).await, Duration::ZERO, 0);

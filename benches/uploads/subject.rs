@@ -33,6 +33,8 @@ pub(crate) enum Kind {
 pub(crate) struct Subject {
     pub(crate) kind: Kind,
     pub(crate) process: Process,
+    /// What started it.
+    command: Command,
     /// The process of the account.
     pub(crate) account: Option<Process>,
     pub(crate) postgres: Option<Postgres>,
@@ -71,10 +73,11 @@ impl Subject {
         if kind == Kind::Floor {
             let mut command = Command::new(std::env::current_exe().unwrap());
             command.arg("--floor").arg(&dir);
-            let process = Process::start(command, "floor listens on ");
+            let process = Process::start(&mut command, "floor listens on ");
             return Subject {
                 kind,
                 process,
+                command,
                 account: None,
                 postgres: None,
                 workspace: String::new(),
@@ -106,15 +109,20 @@ impl Subject {
         }
         if kind == Kind::Rates {
             // Each of the refusals would be logged.
-            command.env_remove("IMAGEGRAPH_WORKER_INTERVAL").env("IMAGEGRAPH_LOG", "off");
+            command.env("IMAGEGRAPH_LOG", "off");
         }
         if kind == Kind::Analysis {
             command.env("IMAGEGRAPH_WORKER_INTERVAL", "0.05");
         }
-        let process = Process::start(command, "listens on ");
+        let process = Process::start(&mut command, "listens on ");
         let workspace = first_workspace(&process).await;
         let postgres = Postgres::of(&url).await;
-        Subject { kind, process, account, postgres, workspace, database }
+        Subject { kind, process, command, account, postgres, workspace, database }
+    }
+
+    /// Starts the program again, with its worker at work.
+    pub(crate) fn restart_with_worker(&mut self) {
+        self.process = Process::start(self.command.env_remove("IMAGEGRAPH_WORKER_INTERVAL"), "listens on ");
     }
 
     pub(crate) fn target(&self) -> Target {
@@ -186,7 +194,7 @@ fn emulator(kind: Kind, dir: &Path) -> Process {
         command.env("IMAGEGRAPH_EMULATOR_FAULTS", "true");
         command.args(RATES.iter().flat_map(|(flag, rate)| [flag, rate]));
     }
-    Process::start(command, " listens on ")
+    Process::start(&mut command, " listens on ")
 }
 
 /// The id of the workspace that the first start created.
