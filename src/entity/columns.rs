@@ -57,8 +57,9 @@ pub fn are_same<C: ColumnTrait>(one: &[C], other: &[C]) -> bool {
     one.iter().map(|column| column.as_str()).eq(other.iter().map(|column| column.as_str()))
 }
 
-/// Whether a column has one of these ids. On PostgreSQL they are one parameter, so that the statement is the same for every number
-/// of them.
+/// Whether a column has one of these ids. On PostgreSQL several are one parameter, so that the statement is the same for every
+/// number of them. A single id is compared by itself: PostgreSQL assumes ten elements in such a parameter, and would plan the
+/// statement again for each id because one costs less.
 pub fn is_one_of<C: ColumnTrait>(
     db: &impl ConnectionTrait,
     column: C,
@@ -66,7 +67,7 @@ pub fn is_one_of<C: ColumnTrait>(
 ) -> Expr {
     let (ids, column): (Vec<Uuid>, _) = (ids.into_iter().collect(), Expr::col(column.as_column_ref()));
     match db.get_database_backend() {
-        DbBackend::Postgres => column.eq(PgFunc::any(Expr::val(ids).cast_as("uuid[]"))),
+        DbBackend::Postgres if ids.len() != 1 => column.eq(PgFunc::any(Expr::val(ids).cast_as("uuid[]"))),
         _ => column.is_in(ids),
     }
 }

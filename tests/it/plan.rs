@@ -118,6 +118,23 @@ async fn server_with_many_rows(database: Database) -> (Server, [(&'static str, S
     (server, [("admin", ADMIN.to_owned()), ("one", one), ("two", two)])
 }
 
+/// A connection to the database of a server, which prepares statements once.
+async fn one_connection(server: &Server) -> sea_orm::DatabaseConnection {
+    let mut options = sea_orm::ConnectOptions::new(server.running.app.config.database_url());
+    options.max_connections(1).min_connections(1);
+    sea_orm::Database::connect(options).await.unwrap()
+}
+
+/// How often PostgreSQL has used a plan that it keeps, of the first executions of a statement.
+async fn generic_plans(connection: &sea_orm::DatabaseConnection, statement: &Statement) -> i64 {
+    for _ in 0..7 {
+        connection.query_all_raw(statement.clone()).await.unwrap();
+    }
+    let kept = "SELECT generic_plans FROM pg_prepared_statements WHERE statement = $1";
+    let kept = Statement::from_sql_and_values(DbBackend::Postgres, kept, [statement.sql.clone().into()]);
+    connection.query_one_raw(kept).await.unwrap().unwrap().try_get("", "generic_plans").unwrap()
+}
+
 both! {
     /// First and deep pages of every order, for an admin, a member of one workspace and a member of two.
     async fn every_page_is_an_index_range(database: Database) {
@@ -179,22 +196,14 @@ both! {
         for index in 0..18 {
             server.other_workspace(&format!("more {index}")).await;
         }
-        let mut options = sea_orm::ConnectOptions::new(server.running.app.config.database_url());
-        options.max_connections(1).min_connections(1);
-        let connection = sea_orm::Database::connect(options).await.unwrap();
+        let connection = one_connection(&server).await;
         let (_, admin) = &tokens[0];
         for list in ["images", "files"] {
             for field in orders(list) {
                 let query = format!("{{ workspaces {{ nodes {{ {list}(first: 5, orderBy: {{ field: {field}, direction: DESC }}) {{ nodes {{ id }} }} }} }} }}");
                 let statements = server.running.app.db.recorded(server.query_as(admin, &query, json!({}))).await;
                 let below = statements.into_iter().find(|statement| statement.sql.contains("LATERAL")).unwrap();
-                for _ in 0..7 {
-                    connection.query_all_raw(below.clone()).await.unwrap();
-                }
-                let kept = "SELECT generic_plans FROM pg_prepared_statements WHERE statement = $1";
-                let kept = Statement::from_sql_and_values(DbBackend::Postgres, kept, [below.sql.clone().into()]);
-                let kept: i64 = connection.query_one_raw(kept).await.unwrap().unwrap().try_get("", "generic_plans").unwrap();
-                assert!(kept > 0, "{list} {field}: {}", below.sql);
+                assert!(generic_plans(&connection, &below).await > 0, "{list} {field}: {}", below.sql);
                 connection.execute_unprepared("SET plan_cache_mode = force_generic_plan").await.unwrap();
                 connection.execute_unprepared(&format!("PREPARE below AS {}", below.sql)).await.unwrap();
                 let explain = Statement::from_string(DbBackend::Postgres, "EXPLAIN EXECUTE below('{}')");
@@ -203,6 +212,26 @@ both! {
                 let plan = format!("{}\n{}", below.sql, lines.join("\n"));
                 assert_is_range(database, "generic", list, field, false, &Value::Null, &plan);
                 connection.execute_unprepared("DEALLOCATE below; RESET plan_cache_mode").await.unwrap();
+            }
+        }
+    }
+
+    /// Nor does PostgreSQL plan the look-up of a single row for each request.
+    async fn the_plan_of_a_row_is_kept(database: Database) {
+        let (server, tokens) = server_with_many_rows(database).await;
+        if database == Database::Sqlite {
+            return;
+        }
+        let connection = one_connection(&server).await;
+        for (who, token) in &tokens {
+            for (list, table) in [("files", "file"), ("images", "image")] {
+                let listed = server.query_as(token, &format!("{{ {list}(first: 1) {{ nodes {{ id }} }} }}"), json!({})).await;
+                let id = json!({ "id": listed[list]["nodes"][0]["id"] });
+                let node = "query($id: ID!) { node(id: $id) { id ... on File { size } ... on Image { size } } }";
+                let statements = server.running.app.db.recorded(server.query_as(token, node, id)).await;
+                let from = format!("FROM \"{table}\"");
+                let row = statements.into_iter().find(|statement| statement.sql.contains(&from)).unwrap();
+                assert!(generic_plans(&connection, &row).await > 0, "{who}: {}", row.sql);
             }
         }
     }
