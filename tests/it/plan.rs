@@ -227,7 +227,7 @@ both! {
             for (list, table) in [("files", "file"), ("images", "image")] {
                 let listed = server.query_as(token, &format!("{{ {list}(first: 1) {{ nodes {{ id }} }} }}"), json!({})).await;
                 let id = json!({ "id": listed[list]["nodes"][0]["id"] });
-                let node = "query($id: ID!) { node(id: $id) { id ... on File { size } ... on Image { size } } }";
+                let node = "query($id: ID!) { node(id: $id) { id ... on File { filename } ... on Image { width } } }";
                 let statements = server.running.app.db.recorded(server.query_as(token, node, id)).await;
                 let from = format!("FROM \"{table}\"");
                 let row = statements.into_iter().find(|statement| statement.sql.contains(&from)).unwrap();
