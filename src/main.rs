@@ -26,7 +26,12 @@ fn main() -> ExitCode {
         Err(problem) => return usage_error(&problem),
     };
     init_log(&cli.config);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        // The futures of a GraphQL mutation are nested deeply, and take more of the stack without optimisation.
+        .thread_stack_size(8 * 1024 * 1024)
+        .build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(problem) => return fail(1, &problem.to_string()),
     };

@@ -54,8 +54,9 @@ pub async fn upload(app: &App, viewer: &Viewer, new: NewFile) -> Result<Uploaded
         return Ok(result);
     }
     let (task_app, task_key, user) = (app.clone(), key.clone(), viewer.user.id);
-    // Runs to its end even if the client disconnects.
-    let ingested = job::run_to_end(async move {
+    // Runs to its end even if the client disconnects. Boxed, because it is large: without optimisation each function that passes
+    // it on would have a copy of it on the stack.
+    let ingested = job::run_to_end(Box::pin(async move {
         let (app, key) = (&task_app, task_key.as_ref());
         let outcome = ingest_upload(app, &workspace, existing.as_ref(), user, &new, key).await?;
         let IngestOutcome::Ready(file, Some(image)) = outcome else { return Ok(outcome) };
@@ -64,7 +65,7 @@ pub async fn upload(app: &App, viewer: &Viewer, new: NewFile) -> Result<Uploaded
             Some(Recorded { file, image }) => IngestOutcome::Ready(Box::new(file), Some(Box::new(image))),
             None => IngestOutcome::Ready(file, None),
         })
-    });
+    }));
     match ingested.await? {
         IngestOutcome::Existing(file) => Ok(Uploaded::new(*file, true)),
         IngestOutcome::Repeated | IngestOutcome::TooLate => {
