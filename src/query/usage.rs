@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use sea_orm::sea_query::Expr;
-use sea_orm::{ColumnTrait, FromQueryResult, IdenStatic, QueryFilter, QuerySelect};
+use sea_orm::{FromQueryResult, IdenStatic, QuerySelect};
 
 use crate::app::App;
 use crate::auth::Viewer;
@@ -40,8 +40,8 @@ pub struct Totals {
 /// `FORBIDDEN` without `FILES_READ`.
 pub async fn find_many(app: &App, viewer: &Viewer, ids: &[WorkspaceId]) -> Result<Vec<Model>> {
     viewer.require(Scope::FilesRead)?;
-    let of_ids = workspace_usage::COLUMN.workspace_id.is_in(ids.iter().copied());
-    Ok(workspace_usage::visible_to(&viewer.access()).filter(of_ids).all(&app.db.read).await?)
+    let access = viewer.access().narrowed_to_each(ids);
+    Ok(workspace_usage::visible_to(&access).all(&app.db.read).await?)
 }
 
 /// The usage of one workspace, or the sum over all workspaces that the viewer may see, in one statement.
@@ -65,8 +65,7 @@ pub async fn totals_by_workspace(
     viewer: &Viewer,
     workspaces: &[WorkspaceId],
 ) -> Result<HashMap<WorkspaceId, Totals>> {
-    let of_ids = workspace_usage::COLUMN.workspace_id.is_in(workspaces.iter().copied());
-    let select = workspace_usage::visible_to(&viewer.access()).filter(of_ids);
+    let select = workspace_usage::visible_to(&viewer.access().narrowed_to_each(workspaces));
     let found = columns::fetch(&app.db.read, select, &columns::with(&COUNTERS, Column::WorkspaceId)).await?;
     Ok(found.into_iter().map(|usage| (usage.workspace_id, usage.into())).collect())
 }
