@@ -137,7 +137,7 @@ async fn mark_missing(app: &App, blob_ids: &[Uuid]) -> Result<()> {
         .col_expr(Column::Status, Status::Failed.into())
         .col_expr(Column::Failure, Expr::val(failure))
         .col_expr(Column::UpdatedAt, Expr::val(now))
-        .filter(file::COLUMN.blob_id.is_in(blob_ids.iter().copied()))
+        .filter(columns::is_one_of(&transaction, Column::BlobId, blob_ids.iter().copied()))
         .filter(Column::Status.eq(Status::Ready))
         .filter(file::COLUMN.removed_at.is_null())
         .exec_with_returning(&transaction)
