@@ -129,17 +129,21 @@ impl FileReader {
         FileReader { file, position: range.start, end: range.end }
     }
 
+    /// Bytes up to the end, or the largest `usize` if they are more.
+    fn remaining(&self) -> usize {
+        usize::try_from(self.end.saturating_sub(self.position)).unwrap_or(usize::MAX)
+    }
+
     /// The bytes in chunks, read on the pool for blocking operations. A file that is shorter ends the stream early.
     pub fn chunks(self) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
         stream::try_unfold(self, |mut reader| async move {
-            let length = reader.end.saturating_sub(reader.position).min(STEP_BYTES as u64);
+            let length = reader.remaining().min(STEP_BYTES);
             if length == 0 {
                 return Ok(None);
             }
             let read = tokio::task::spawn_blocking(move || {
-                let mut chunk =
-                    Vec::with_capacity(STEP_BYTES.min(usize::try_from(length).unwrap_or(STEP_BYTES)));
-                let read = reader.by_ref().take(length).read_to_end(&mut chunk);
+                let mut chunk = Vec::with_capacity(length);
+                let read = reader.by_ref().take(length as u64).read_to_end(&mut chunk);
                 read.map(|_| (Bytes::from(chunk), reader))
             });
             let (chunk, reader) = read.await.map_err(io::Error::other)??;
@@ -150,8 +154,7 @@ impl FileReader {
 
 impl Read for FileReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = self.end.saturating_sub(self.position);
-        let length = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let length = buffer.len().min(self.remaining());
         let buffer = buffer.get_mut(..length).unwrap_or_default();
         #[cfg(unix)]
         let read = std::os::unix::fs::FileExt::read_at(&*self.file, buffer, self.position)?;
